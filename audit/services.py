@@ -1,0 +1,72 @@
+"""Writes down what happened (`record`) and what the world should hear of it (`publish`).
+
+Both write in the caller's transaction: they are true exactly when the change is.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from audit import outbox
+from audit.models import AuditLog, OutboxMessage
+from config.kernel import request_context
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+def record(
+    event_type: str,
+    *,
+    entity_type: str | None = None,
+    entity_id: int | None = None,
+    data: Mapping[str, Any] | None = None,
+) -> None:
+    """Add a row to the audit log; who, from where and in which request comes from the context.
+
+    Args:
+        event_type: upper case, past tense: `ORDER_CREATED`.
+        entity_type: what it happened to: `order`, `payment`, `customer` …
+        entity_id: that row's primary key.
+        data: ids and amounts (as strings); never personal data.
+    """
+    context = request_context.current()
+    AuditLog.objects.create(
+        event_type=event_type,
+        entity_type=entity_type,
+        entity_id=entity_id,
+        user_id=context.user_id,
+        ip_address=context.ip_address,
+        user_agent=context.user_agent or None,
+        request_id=context.request_id,
+        data=dict(data or {}),
+    )
+
+
+def publish(
+    fact: str,
+    *,
+    aggregate_type: str,
+    aggregate_id: int,
+    dedupe_key: str,
+    payload: Mapping[str, Any],
+) -> None:
+    """State a fact once; after COMMIT the relay carries it to every subscriber.
+
+    Requires an open transaction. If that rolls back, the fact was never stated.
+
+    Args:
+        fact: dotted, past tense: `order.confirmed`.
+        aggregate_type: what it is about: `order`.
+        aggregate_id: that row's primary key.
+        dedupe_key: the same fact stated twice has the same key; the second is refused.
+        payload: ids and amounts; subscribers look the rest up.
+    """
+    OutboxMessage.objects.create(
+        fact=fact,
+        aggregate_type=aggregate_type,
+        aggregate_id=aggregate_id,
+        dedupe_key=dedupe_key,
+        payload=dict(payload),
+    )
+    outbox.nudge_on_commit()

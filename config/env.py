@@ -1,0 +1,122 @@
+"""Reads the environment, typed; a bad value stops the start with one clear line.
+
+The variables and their defaults are listed in docs/configuration.md.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import NoReturn
+from urllib.parse import unquote, urlsplit
+
+ENVIRONMENTS = ("local", "test", "production")
+LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
+
+
+class ConfigurationError(SystemExit):
+    """Ends the process with one line on stderr instead of a traceback."""
+
+
+def fail(name: str, problem: str) -> NoReturn:
+    """Stop the start.
+
+    Raises:
+        ConfigurationError: always.
+    """
+    raise ConfigurationError(f"orderkeep: {name}: {problem}")
+
+
+def text(name: str, default: str | None = None) -> str:
+    """A value, from `NAME` or, for secrets mounted as files, from the file `NAME_FILE` names."""
+    value = os.environ.get(name)
+    if not value and (path := os.environ.get(f"{name}_FILE")):
+        try:
+            value = Path(path).read_text(encoding="utf-8").strip()
+        except OSError as exc:
+            fail(f"{name}_FILE", f"cannot be read: {exc.strerror}")
+    if value:
+        return value
+    if default is None:
+        fail(name, "is required here and not set")
+    return default
+
+
+def integer(name: str, default: int, *, minimum: int = 0, maximum: int = 2**31 - 1) -> int:
+    """A whole number within its bounds."""
+    raw = text(name, str(default))
+    if not (raw.isascii() and raw.isdigit()) or not minimum <= int(raw) <= maximum:
+        fail(name, f"must be a whole number from {minimum} to {maximum}, not {raw!r}")
+    return int(raw)
+
+
+def switch(name: str, *, default: bool) -> bool:
+    """`on` or `off`."""
+    raw = text(name, "on" if default else "off").lower()
+    if raw not in {"on", "off"}:
+        fail(name, f"must be 'on' or 'off', not {raw!r}")
+    return raw == "on"
+
+
+def choice(name: str, default: str, allowed: tuple[str, ...]) -> str:
+    """One of a few words."""
+    raw = text(name, default)
+    if raw not in allowed:
+        fail(name, f"must be one of {', '.join(allowed)}, not {raw!r}")
+    return raw
+
+
+def items(name: str, default: str = "") -> list[str]:
+    """A list separated by commas; empty parts are dropped."""
+    return [part.strip() for part in text(name, default).split(",") if part.strip()]
+
+
+def origins(name: str, default: str = "") -> list[str]:
+    """A list of web origins, `https://shop.example`, without a path."""
+    found = items(name, default)
+    for origin in found:
+        parts = urlsplit(origin)
+        if parts.scheme not in {"http", "https"} or not parts.netloc or parts.path:
+            fail(name, f"must list origins like https://shop.example, not {origin!r}")
+    return found
+
+
+def url(name: str, default: str | None = None, *, schemes: tuple[str, ...]) -> str:
+    """An absolute URL of one of these schemes."""
+    raw = text(name, default)
+    try:
+        parts = urlsplit(raw)
+        port_is_sound = parts.port is None or parts.port > 0
+    except ValueError:
+        fail(name, f"is not a URL: {hide_password(raw)!r}")
+    if parts.scheme not in schemes or not parts.hostname or not port_is_sound:
+        wanted = " or ".join(f"{scheme}://…" for scheme in schemes)
+        fail(name, f"must look like {wanted}, not {hide_password(raw)!r}")
+    return raw
+
+
+def hide_password(raw: str) -> str:
+    """A URL fit for an error message."""
+    head, at, tail = raw.rpartition("@")
+    return f"{head.partition('://')[0]}://…@{tail}" if at else raw
+
+
+def database(name: str) -> dict[str, object]:
+    """Django's connection settings from `postgres://user:password@host:port/database`."""
+    parts = urlsplit(url(name, schemes=("postgres", "postgresql")))
+    if not parts.path.strip("/"):
+        fail(name, "names no database: postgres://user:password@host:port/database")
+    return {
+        "ENGINE": "django.db.backends.postgresql",
+        "NAME": unquote(parts.path.lstrip("/")),
+        "USER": unquote(parts.username or ""),
+        "PASSWORD": unquote(parts.password or ""),
+        "HOST": parts.hostname,
+        "PORT": str(parts.port or 5432),
+    }
+
+
+def apply_settings_module() -> str:
+    """Choose `config.settings.<ENVIRONMENT>` for this process; an explicit choice stands."""
+    environment = choice("ENVIRONMENT", "local", ENVIRONMENTS)
+    return os.environ.setdefault("DJANGO_SETTINGS_MODULE", f"config.settings.{environment}")

@@ -1,0 +1,86 @@
+"""Short transactions whose end is known: committed, rolled back, or, said aloud, unknown."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+from django.db import (
+    DatabaseError,
+    IntegrityError,
+    InterfaceError,
+    InternalError,
+    OperationalError,
+    connection,
+    transaction,
+)
+
+from config.kernel.errors import InvalidTransitionError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+LOCK_NOT_AVAILABLE = "55P03"
+RAISE_EXCEPTION = "P0001"
+"""What PL/pgSQL's RAISE EXCEPTION carries: all of our triggers speak through it."""
+
+
+class CommitOutcomeUnknownError(Exception):
+    """The connection was lost while a COMMIT was under way: it may have happened or not.
+
+    Whoever catches it must look into the database on a new connection before anything else.
+    """
+
+
+@contextlib.contextmanager
+def short_transaction(*, lock_timeout_ms: int = 2_000) -> Iterator[None]:
+    """One outermost transaction, milliseconds long; never opened inside another.
+
+    Args:
+        lock_timeout_ms: longest wait for any single lock; then `OperationalError` (55P03).
+
+    Raises:
+        CommitOutcomeUnknownError: the connection broke during COMMIT.
+        InvalidTransitionError: a trigger refused an illegal change of state.
+        OperationalError: the connection broke, or a lock was not to be had: rolled back.
+    """
+    at_commit = False
+    try:
+        with transaction.atomic(durable=True):
+            with connection.cursor() as cursor:
+                cursor.execute("SET LOCAL lock_timeout = %s", [f"{lock_timeout_ms}ms"])
+            with refusals_translated():
+                yield
+            at_commit = True
+    except (OperationalError, InterfaceError) as exc:
+        if at_commit:
+            connection.close()
+            raise CommitOutcomeUnknownError from exc
+        raise
+
+
+@contextlib.contextmanager
+def refusals_translated() -> Iterator[None]:
+    """Turn a trigger's refusal (P0001) into a domain error; everything else passes through."""
+    try:
+        yield
+    except (InternalError, IntegrityError, DatabaseError) as exc:
+        if sqlstate(exc) == RAISE_EXCEPTION:
+            raise InvalidTransitionError from exc
+        raise
+
+
+def sqlstate(exc: BaseException) -> str | None:
+    """PostgreSQL's five-character code behind a Django database error, if there is one."""
+    return getattr(exc.__cause__, "pgcode", None)
+
+
+def is_lock_timeout(exc: BaseException) -> bool:
+    """Whether the statement gave up waiting for a lock."""
+    return sqlstate(exc) == LOCK_NOT_AVAILABLE
+
+
+def violated_constraint(exc: IntegrityError) -> str | None:
+    """The name of the constraint that refused a row: the name is what callers decide by."""
+    diagnostics = getattr(exc.__cause__, "diag", None)
+    return getattr(diagnostics, "constraint_name", None)

@@ -1,0 +1,59 @@
+"""What our tables have in common: triggers that PostgreSQL runs whoever writes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pgtrigger
+import uuid_utils.compat
+
+if TYPE_CHECKING:
+    import uuid
+    from collections.abc import Mapping, Sequence
+
+
+def new_uuid() -> uuid.UUID:
+    """A UUIDv7: unguessable enough for an id, and sorted by time for the index."""
+    return uuid_utils.compat.uuid7()
+
+
+def touches_updated_at() -> pgtrigger.Trigger:
+    """`updated_at` follows every UPDATE, also one written by hand."""
+    return pgtrigger.Trigger(
+        name="touch_updated_at",
+        when=pgtrigger.Before,
+        operation=pgtrigger.Update,
+        func="NEW.updated_at = now(); RETURN NEW;",
+    )
+
+
+def legal_statuses(
+    *, start: Sequence[str], transitions: Mapping[str, Sequence[str]]
+) -> list[pgtrigger.Trigger]:
+    """Rows begin in one of `start` and move only along `transitions` (status -> next ones)."""
+    return [
+        pgtrigger.Protect(
+            name="begins_at_the_beginning",
+            operation=pgtrigger.Insert,
+            condition=~pgtrigger.Q(new__status__in=list(start)),
+        ),
+        pgtrigger.FSM(
+            name="legal_transitions",
+            field="status",
+            transitions=[(old, new) for old, news in transitions.items() for new in news],
+        ),
+    ]
+
+
+def append_only() -> list[pgtrigger.Trigger]:
+    """Rows are written once: no UPDATE, no DELETE, no TRUNCATE."""
+    return [
+        pgtrigger.Protect(name="never_changed", operation=pgtrigger.Update | pgtrigger.Delete),
+        pgtrigger.Trigger(
+            name="never_truncated",
+            level=pgtrigger.Statement,
+            when=pgtrigger.Before,
+            operation=pgtrigger.Truncate,
+            func="RAISE EXCEPTION '% is append-only', TG_TABLE_NAME;",
+        ),
+    ]

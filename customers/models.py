@@ -1,0 +1,96 @@
+"""Who buys, and who works here: one account table for customers and staff."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
+from django.contrib.auth.models import PermissionsMixin
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Now
+
+from config.kernel.models import touches_updated_at
+
+
+class CustomerManager(BaseUserManager["Customer"]):
+    """Makes accounts; e-mail addresses are kept in lower case."""
+
+    def get_by_natural_key(self, username: str | None) -> Customer:
+        return self.get(email=(username or "").lower())
+
+    def create_user(self, email: str, password: str | None = None, **fields: Any) -> Customer:
+        """An account that can log in; without a password, one that cannot."""
+        customer = self.model(email=self.normalize_email(email).lower(), **fields)
+        customer.set_password(password)
+        customer.save(using=self._db)
+        return customer
+
+    def create_superuser(self, email: str, password: str | None = None, **fields: Any) -> Customer:
+        """An account that may do everything in the admin."""
+        return self.create_user(
+            email, password, is_staff=True, is_superuser=True, email_verified=True, **fields
+        )
+
+
+class Customer(AbstractBaseUser, PermissionsMixin):
+    """A person with an account. `version` guards edits of the profile (optimistic locking)."""
+
+    class Status(models.TextChoices):
+        ACTIVE = "active"
+        INACTIVE = "inactive"
+        SUSPENDED = "suspended"
+
+    email = models.EmailField(max_length=255, unique=True)
+    email_verified = models.BooleanField(default=False, db_default=False)
+    password = models.CharField(max_length=255, db_column="password_hash")
+    first_name = models.CharField(max_length=100)
+    last_name = models.CharField(max_length=100)
+    phone = models.CharField(max_length=20, null=True, blank=True)
+    date_of_birth = models.DateField(null=True, blank=True)
+    marketing_consent = models.BooleanField(default=False, db_default=False)
+    stripe_customer_id = models.CharField(max_length=100, null=True, blank=True)
+    status = models.CharField(
+        max_length=20, choices=Status, default=Status.ACTIVE, db_default=Status.ACTIVE
+    )
+    is_active = models.GeneratedField(  # type: ignore[assignment]  # Django's base has a plain bool
+        expression=Q(status="active"), output_field=models.BooleanField(), db_persist=True
+    )
+    is_staff = models.BooleanField(default=False, db_default=False)
+    is_superuser = models.BooleanField(default=False, db_default=False)
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+    updated_at = models.DateTimeField(db_default=Now(), editable=False)
+    last_login = models.DateTimeField(null=True, blank=True)
+    version = models.IntegerField(default=1, db_default=1)
+
+    objects: ClassVar[CustomerManager] = CustomerManager()
+
+    USERNAME_FIELD = "email"
+    EMAIL_FIELD = "email"
+    REQUIRED_FIELDS: ClassVar[list[str]] = ["first_name", "last_name"]
+
+    class Meta:
+        db_table = "customers"
+        constraints = [
+            models.CheckConstraint(
+                name="customer_status_known",
+                condition=Q(status__in=["active", "inactive", "suspended"]),
+            ),
+            models.CheckConstraint(name="customer_version_counts_up", condition=Q(version__gte=1)),
+        ]
+        indexes = [
+            models.Index(fields=["email"], name="idx_customers_email"),
+            models.Index(fields=["status"], name="idx_customers_status"),
+        ]
+        triggers = [touches_updated_at()]
+
+    def __str__(self) -> str:
+        return self.email
+
+    def get_full_name(self) -> str:
+        """The name as people write it."""
+        return f"{self.first_name} {self.last_name}".strip()
+
+    def get_short_name(self) -> str:
+        """How to greet."""
+        return self.first_name

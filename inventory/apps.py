@@ -1,0 +1,9 @@
+"""Django's handle on this app."""
+
+from django.apps import AppConfig
+
+
+class InventoryConfig(AppConfig):
+    """See the package's modules for what it does."""
+
+    name = "inventory"

@@ -1,0 +1,229 @@
+"""What is sold and where it lies.
+
+`on_hand` is what lies in the building, `allocated` what is promised to orders not yet shipped;
+`available` is their difference and never stored. Only `inventory.services` writes stock.
+"""
+
+from __future__ import annotations
+
+from django.conf import settings
+from django.db import models
+from django.db.models import F, Q
+from django.db.models.functions import Now
+
+from config.kernel.models import append_only, legal_statuses, touches_updated_at
+
+
+class Category(models.Model):
+    """A shelf of the shop."""
+
+    slug = models.SlugField(max_length=100, unique=True)
+    name = models.CharField(max_length=200)
+
+    class Meta:
+        db_table = "categories"
+        verbose_name_plural = "categories"
+
+    def __str__(self) -> str:
+        return self.slug
+
+
+class Product(models.Model):
+    """A sellable unit. Its `sku` is upper-case text and never changes."""
+
+    sku = models.CharField(max_length=100, unique=True)
+    name = models.CharField(max_length=255)
+    description = models.TextField(default="", db_default="", blank=True)
+    category = models.ForeignKey(Category, models.PROTECT, related_name="products")
+    image_url = models.URLField(max_length=500, default="", db_default="", blank=True)
+    attributes = models.JSONField(default=dict, blank=True)
+    tax_class = models.CharField(max_length=30, default="standard", db_default="standard")
+    weight_grams = models.PositiveIntegerField(null=True, blank=True)
+    is_active = models.BooleanField(default=True, db_default=True)
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+    updated_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    class Meta:
+        db_table = "products"
+        constraints = [
+            models.CheckConstraint(
+                name="product_sku_is_upper_case", condition=Q(sku__regex=r"^[A-Z0-9][A-Z0-9._-]*$")
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["name", "id"], name="idx_products_name"),
+            models.Index(fields=["-created_at", "-id"], name="idx_products_created_at"),
+        ]
+        triggers = [touches_updated_at()]
+
+    def __str__(self) -> str:
+        return self.sku
+
+
+class Price(models.Model):
+    """What one unit costs in one currency (ISO 4217), in major units, before tax."""
+
+    product = models.ForeignKey(Product, models.CASCADE, related_name="prices")
+    currency = models.CharField(max_length=3)
+    amount = models.DecimalField(max_digits=12, decimal_places=2)
+    updated_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    class Meta:
+        db_table = "prices"
+        constraints = [
+            models.UniqueConstraint(
+                name="price_one_per_product_and_currency", fields=["product", "currency"]
+            ),
+            models.CheckConstraint(name="price_not_negative", condition=Q(amount__gte=0)),
+            models.CheckConstraint(
+                name="price_currency_is_iso4217", condition=Q(currency__regex=r"^[A-Z]{3}$")
+            ),
+        ]
+        indexes = [models.Index(fields=["currency", "amount", "id"], name="idx_prices_amount")]
+        triggers = [touches_updated_at()]
+
+    def __str__(self) -> str:
+        return f"{self.product_id} {self.amount} {self.currency}"
+
+
+class Warehouse(models.Model):
+    """A building. Orders placed after `cutoff_time` (its own time zone) leave a business day later.
+
+    `priority`: the lowest number is asked for stock first.
+    """
+
+    code = models.CharField(max_length=20, unique=True)
+    name = models.CharField(max_length=100)
+    country = models.CharField(max_length=2)
+    time_zone = models.CharField(max_length=50)
+    cutoff_time = models.TimeField(default="14:00", db_default="14:00")
+    holidays = models.JSONField(default=list, blank=True, help_text='["2026-12-25", …]')
+    priority = models.PositiveSmallIntegerField(default=100, db_default=100)
+    is_active = models.BooleanField(default=True, db_default=True)
+
+    class Meta:
+        db_table = "warehouses"
+
+    def __str__(self) -> str:
+        return self.code
+
+
+class StockLevel(models.Model):
+    """One product in one building; written by `inventory.services` alone, in id order."""
+
+    product = models.ForeignKey(Product, models.PROTECT, related_name="stock_levels")
+    warehouse = models.ForeignKey(Warehouse, models.PROTECT, related_name="stock_levels")
+    on_hand = models.IntegerField(default=0, db_default=0)
+    allocated = models.IntegerField(default=0, db_default=0)
+    low_stock_threshold = models.PositiveIntegerField(null=True, blank=True)
+    updated_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    class Meta:
+        db_table = "stock_levels"
+        constraints = [
+            models.UniqueConstraint(
+                name="stock_level_one_per_product_and_warehouse", fields=["product", "warehouse"]
+            ),
+            models.CheckConstraint(
+                name="stock_level_promised_within_on_hand",
+                condition=Q(allocated__gte=0) & Q(allocated__lte=F("on_hand")),
+            ),
+        ]
+        triggers = [touches_updated_at()]
+
+    def __str__(self) -> str:
+        return f"{self.product_id}@{self.warehouse_id}"
+
+
+class StockMovement(models.Model):
+    """Why `on_hand` changed, and by how much; `on_hand` is the sum of these. Append-only."""
+
+    class Kind(models.TextChoices):
+        RECEIVE = "receive"
+        ADJUST = "adjust"
+        COUNT = "count"
+        SHIP = "ship"
+        RETURN = "return"
+
+    stock_level = models.ForeignKey(StockLevel, models.PROTECT, related_name="movements")
+    kind = models.CharField(max_length=20, choices=Kind)
+    quantity = models.IntegerField()
+    reason = models.CharField(max_length=200, default="", db_default="", blank=True)
+    order = models.ForeignKey(
+        "orders.Order", models.PROTECT, null=True, blank=True, related_name="stock_movements"
+    )
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.PROTECT, null=True, blank=True, related_name="+"
+    )
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    class Meta:
+        db_table = "stock_movements"
+        constraints = [
+            models.CheckConstraint(
+                name="stock_movement_kind_known",
+                condition=Q(kind__in=["receive", "adjust", "count", "ship", "return"]),
+            ),
+            models.CheckConstraint(name="stock_movement_moves_something", condition=~Q(quantity=0)),
+        ]
+        triggers = append_only()
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.quantity:+d} {self.stock_level_id}"
+
+
+class Reservation(models.Model):
+    """Units of a stock level promised to one order.
+
+    Held while the order waits for its payment (until the order's `hold_expires_at`), committed
+    once paid, then shipped or released. The order is referenced by name: the database keeps the
+    reference, the code of this app never looks up to it.
+    """
+
+    class Status(models.TextChoices):
+        HELD = "held"
+        COMMITTED = "committed"
+        SHIPPED = "shipped"
+        RELEASED = "released"
+
+    order = models.ForeignKey("orders.Order", models.PROTECT, related_name="reservations")
+    stock_level = models.ForeignKey(StockLevel, models.PROTECT, related_name="reservations")
+    quantity = models.PositiveIntegerField()
+    status = models.CharField(
+        max_length=20, choices=Status, default=Status.HELD, db_default=Status.HELD
+    )
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+    updated_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    class Meta:
+        db_table = "reservations"
+        constraints = [
+            models.UniqueConstraint(
+                name="reservation_one_per_order_and_stock_level", fields=["order", "stock_level"]
+            ),
+            models.CheckConstraint(
+                name="reservation_status_known",
+                condition=Q(status__in=["held", "committed", "shipped", "released"]),
+            ),
+            models.CheckConstraint(name="reservation_of_something", condition=Q(quantity__gt=0)),
+        ]
+        indexes = [
+            models.Index(
+                fields=["stock_level"],
+                name="idx_reservations_open",
+                condition=Q(status__in=["held", "committed"]),
+            ),
+        ]
+        triggers = [
+            touches_updated_at(),
+            *legal_statuses(
+                start=["held"],
+                transitions={
+                    "held": ["committed", "released"],
+                    "committed": ["shipped", "released"],
+                },
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.status} {self.quantity} of {self.stock_level_id} for {self.order_id}"

@@ -1,0 +1,507 @@
+"""What was ordered, under which terms, and how far it has come."""
+
+from __future__ import annotations
+
+import pgtrigger
+from django.conf import settings
+from django.contrib.postgres.fields import ArrayField
+from django.db import models
+from django.db.models import F, Func, Q
+from django.db.models.functions import Now
+
+from config.kernel.models import append_only, legal_statuses, new_uuid, touches_updated_at
+from inventory.models import Product
+
+
+class IdempotencyKey(models.Model):
+    """A client's promise that a repeated request means the same order.
+
+    Open while `response_status` is empty; then whoever holds the lease (`owner`, `lease_until`)
+    works on it, and anyone may take over once the lease is over. The first answer written stays.
+    `scope` is `customer:<id>` or `guest:<e-mail>`.
+    """
+
+    scope = models.CharField(max_length=300)
+    key = models.CharField(max_length=255)
+    fingerprint = models.CharField(max_length=64)
+    owner = models.UUIDField()
+    lease_until = models.DateTimeField()
+    response_status = models.PositiveSmallIntegerField(null=True, blank=True)
+    response_body = models.TextField(default="", db_default="", blank=True)
+    answered_at = models.DateTimeField(null=True, blank=True)
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    class Meta:
+        db_table = "idempotency_keys"
+        constraints = [
+            models.UniqueConstraint(name="idempotency_key_once_per_scope", fields=["scope", "key"]),
+            models.CheckConstraint(
+                name="idempotency_key_answer_is_whole",
+                condition=Q(
+                    response_status__isnull=True, response_body="", answered_at__isnull=True
+                )
+                | (
+                    Q(response_status__in=[201, 402, 502])
+                    & ~Q(response_body="")
+                    & Q(answered_at__isnull=False)
+                ),
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["created_at"], name="idx_idempotency_keys_created"),
+        ]
+        triggers = [
+            pgtrigger.Protect(
+                name="the_first_answer_stays",
+                operation=pgtrigger.Update,
+                condition=pgtrigger.Q(old__response_status__isnull=False),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.scope} {self.key}"
+
+
+class Coupon(models.Model):
+    """A discount that customers ask for by its code.
+
+    `percent`: `value` per cent of the goods; `fixed`: `value` in major units of `currency`;
+    `free_shipping`: the shipping costs nothing.
+    """
+
+    class Kind(models.TextChoices):
+        PERCENT = "percent"
+        FIXED = "fixed"
+        FREE_SHIPPING = "free_shipping"
+
+    code = models.CharField(max_length=50, unique=True)
+    kind = models.CharField(max_length=20, choices=Kind)
+    value = models.DecimalField(max_digits=12, decimal_places=2, default=0, db_default=0)
+    currency = models.CharField(max_length=3, null=True, blank=True)
+    minimum_subtotal = models.DecimalField(max_digits=12, decimal_places=2, default=0, db_default=0)
+    starts_at = models.DateTimeField(null=True, blank=True)
+    ends_at = models.DateTimeField(null=True, blank=True)
+    max_uses = models.PositiveIntegerField(null=True, blank=True)
+    max_uses_per_customer = models.PositiveIntegerField(null=True, blank=True)
+    times_used = models.PositiveIntegerField(default=0, db_default=0, editable=False)
+    is_active = models.BooleanField(default=True, db_default=True)
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    class Meta:
+        db_table = "coupons"
+        constraints = [
+            models.CheckConstraint(
+                name="coupon_code_is_upper_case", condition=Q(code__regex=r"^[A-Z0-9_-]+$")
+            ),
+            models.CheckConstraint(
+                name="coupon_kind_known",
+                condition=Q(kind__in=["percent", "fixed", "free_shipping"]),
+            ),
+            models.CheckConstraint(
+                name="coupon_value_fits_kind",
+                condition=Q(kind="percent", value__gt=0, value__lte=100)
+                | Q(kind="fixed", value__gt=0, currency__isnull=False)
+                | Q(kind="free_shipping"),
+            ),
+            models.CheckConstraint(
+                name="coupon_used_within_limit",
+                condition=Q(max_uses__isnull=True) | Q(times_used__lte=F("max_uses")),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.code
+
+
+class TaxRate(models.Model):
+    """Tax on one class of goods at a destination, as a fraction: 0.0825 is 8.25 %.
+
+    `region` is the state or province where rates differ within a country, empty for the rest.
+    """
+
+    country = models.CharField(max_length=2)
+    region = models.CharField(max_length=50, default="", db_default="", blank=True)
+    tax_class = models.CharField(max_length=30, default="standard", db_default="standard")
+    rate = models.DecimalField(max_digits=6, decimal_places=5)
+
+    class Meta:
+        db_table = "tax_rates"
+        constraints = [
+            models.UniqueConstraint(
+                name="tax_rate_one_per_destination", fields=["country", "region", "tax_class"]
+            ),
+            models.CheckConstraint(
+                name="tax_rate_is_a_fraction", condition=Q(rate__gte=0) & Q(rate__lt=1)
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.country}{self.region and '-' + self.region} {self.tax_class}"
+
+
+class ShippingMethod(models.Model):
+    """A way to the customer. Delivery takes business days, counted from the warehouse's dispatch.
+
+    `countries` empty: everywhere. `free_from`: no charge for goods of this value or more.
+    """
+
+    code = models.CharField(max_length=30)
+    name = models.CharField(max_length=100)
+    currency = models.CharField(max_length=3)
+    amount = models.DecimalField(max_digits=12, decimal_places=2)
+    free_from = models.DecimalField(max_digits=12, decimal_places=2, null=True, blank=True)
+    countries = ArrayField(models.CharField(max_length=2), default=list, blank=True)
+    tax_class = models.CharField(max_length=30, default="shipping", db_default="shipping")
+    min_business_days = models.PositiveSmallIntegerField()
+    max_business_days = models.PositiveSmallIntegerField()
+    is_active = models.BooleanField(default=True, db_default=True)
+
+    class Meta:
+        db_table = "shipping_methods"
+        constraints = [
+            models.UniqueConstraint(
+                name="shipping_method_one_per_currency", fields=["code", "currency"]
+            ),
+            models.CheckConstraint(
+                name="shipping_method_amount_not_negative", condition=Q(amount__gte=0)
+            ),
+            models.CheckConstraint(
+                name="shipping_method_days_in_order",
+                condition=Q(min_business_days__lte=F("max_business_days")),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.code} {self.currency}"
+
+
+class Order(models.Model):
+    """One order. All amounts are in major units of `currency`, frozen when it is placed.
+
+    `status` moves only along the contract's edges, `version` counts its moves and
+    `order_transitions` keeps them: triggers see to all three. Either a customer or a guest
+    (`guest_email`) stands behind it.
+    """
+
+    class Status(models.TextChoices):
+        PENDING = "pending"
+        CONFIRMED = "confirmed"
+        PROCESSING = "processing"
+        SHIPPED = "shipped"
+        DELIVERED = "delivered"
+        CANCELLED = "cancelled"
+        REFUNDED = "refunded"
+
+    class PaymentStatus(models.TextChoices):
+        PENDING = "pending"
+        REQUIRES_ACTION = "requires_action"
+        PROCESSING = "processing"
+        SUCCEEDED = "succeeded"
+        FAILED = "failed"
+        CANCELLED = "cancelled"
+        PARTIALLY_REFUNDED = "partially_refunded"
+        REFUNDED = "refunded"
+        DISPUTED = "disputed"
+
+    public_id = models.UUIDField(
+        unique=True, default=new_uuid, db_default=Func(function="gen_random_uuid"), editable=False
+    )
+    order_number = models.CharField(max_length=50, unique=True)
+    idempotency_key = models.OneToOneField(
+        IdempotencyKey, models.SET_NULL, null=True, blank=True, related_name="order"
+    )
+    customer = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="orders",
+        db_index=False,
+    )
+    guest_email = models.EmailField(max_length=255, null=True, blank=True)
+    guest_first_name = models.CharField(max_length=100, default="", db_default="", blank=True)
+    guest_last_name = models.CharField(max_length=100, default="", db_default="", blank=True)
+    status = models.CharField(
+        max_length=30, choices=Status, default=Status.PENDING, db_default=Status.PENDING
+    )
+    version = models.PositiveIntegerField(default=0, db_default=0, editable=False)
+    subtotal = models.DecimalField(max_digits=12, decimal_places=2)
+    tax_amount = models.DecimalField(max_digits=12, decimal_places=2)
+    shipping_amount = models.DecimalField(max_digits=12, decimal_places=2)
+    discount_amount = models.DecimalField(max_digits=12, decimal_places=2, default=0, db_default=0)
+    total_amount = models.DecimalField(max_digits=12, decimal_places=2)
+    currency = models.CharField(max_length=3, default="USD", db_default="USD")
+    payment_intent_id = models.CharField(max_length=100, null=True, blank=True)
+    payment_status = models.CharField(
+        max_length=20,
+        choices=PaymentStatus,
+        default=PaymentStatus.PENDING,
+        db_default=PaymentStatus.PENDING,
+    )
+    shipping_address = models.JSONField()
+    billing_address = models.JSONField()
+    shipping_method = models.CharField(max_length=30, default="", db_default="", blank=True)
+    estimated_delivery = models.DateField(null=True, blank=True)
+    coupon_code = models.CharField(max_length=50, default="", db_default="", blank=True)
+    notes = models.TextField(null=True, blank=True)
+    hold_expires_at = models.DateTimeField(db_default=Now())
+    cancellation_reason = models.CharField(max_length=200, default="", db_default="", blank=True)
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+    updated_at = models.DateTimeField(db_default=Now(), editable=False)
+    shipped_at = models.DateTimeField(null=True, blank=True)
+    delivered_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        db_table = "orders"
+        constraints = [
+            models.CheckConstraint(
+                name="order_status_known",
+                condition=Q(
+                    status__in=[
+                        "pending",
+                        "confirmed",
+                        "processing",
+                        "shipped",
+                        "delivered",
+                        "cancelled",
+                        "refunded",
+                    ]
+                ),
+            ),
+            models.CheckConstraint(
+                name="order_payment_status_known",
+                condition=Q(
+                    payment_status__in=[
+                        "pending",
+                        "requires_action",
+                        "processing",
+                        "succeeded",
+                        "failed",
+                        "cancelled",
+                        "partially_refunded",
+                        "refunded",
+                        "disputed",
+                    ]
+                ),
+            ),
+            models.CheckConstraint(
+                name="order_total_adds_up",
+                condition=Q(
+                    total_amount=F("subtotal")
+                    - F("discount_amount")
+                    + F("shipping_amount")
+                    + F("tax_amount")
+                ),
+            ),
+            models.CheckConstraint(
+                name="order_amounts_not_negative",
+                condition=Q(
+                    subtotal__gte=0,
+                    tax_amount__gte=0,
+                    shipping_amount__gte=0,
+                    discount_amount__gte=0,
+                    discount_amount__lte=F("subtotal"),
+                ),
+            ),
+            models.CheckConstraint(
+                name="order_has_a_buyer",
+                condition=Q(customer__isnull=False) | Q(guest_email__isnull=False),
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["customer", "-created_at", "-id"], name="idx_orders_customer_id"),
+            models.Index(fields=["status"], name="idx_orders_status"),
+            models.Index(fields=["-created_at", "-id"], name="idx_orders_created_at"),
+            models.Index(
+                fields=["hold_expires_at", "id"],
+                name="idx_orders_pending",
+                condition=Q(status="pending"),
+            ),
+            models.Index(
+                fields=["guest_email"],
+                name="idx_orders_guest_email",
+                condition=Q(guest_email__isnull=False),
+            ),
+        ]
+        triggers = [
+            touches_updated_at(),
+            pgtrigger.ReadOnly(
+                name="amounts_are_frozen",
+                fields=[
+                    "public_id",
+                    "order_number",
+                    "subtotal",
+                    "tax_amount",
+                    "shipping_amount",
+                    "discount_amount",
+                    "total_amount",
+                    "currency",
+                ],
+            ),
+            *legal_statuses(
+                start=["pending"],
+                transitions={
+                    "pending": ["confirmed", "cancelled"],
+                    "confirmed": ["processing", "shipped", "cancelled"],
+                    "processing": ["shipped", "cancelled"],
+                    "shipped": ["delivered", "refunded"],
+                    "delivered": ["refunded"],
+                },
+            ),
+            pgtrigger.Trigger(
+                name="move_counted",
+                when=pgtrigger.Before,
+                operation=pgtrigger.Update,
+                func="""
+                    NEW.version = OLD.version
+                        + (CASE WHEN NEW.status <> OLD.status THEN 1 ELSE 0 END);
+                    RETURN NEW;
+                """,
+            ),
+            pgtrigger.Trigger(
+                name="move_recorded",
+                when=pgtrigger.After,
+                operation=pgtrigger.Insert | pgtrigger.UpdateOf("status"),
+                func="""
+                    IF TG_OP = 'INSERT' THEN
+                        INSERT INTO order_transitions (order_id, version, to_status)
+                            VALUES (NEW.id, NEW.version, NEW.status);
+                    ELSIF NEW.status <> OLD.status THEN
+                        INSERT INTO order_transitions (order_id, version, from_status, to_status)
+                            VALUES (NEW.id, NEW.version, OLD.status, NEW.status);
+                    END IF;
+                    RETURN NULL;
+                """,
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.order_number
+
+
+class OrderItem(models.Model):
+    """A line as it was sold: name and prices are copies, they do not follow the catalogue.
+
+    `total_price` is `quantity × unit_price`, before discount and tax. Append-only.
+    """
+
+    order = models.ForeignKey(Order, models.CASCADE, related_name="items", db_index=False)
+    product = models.ForeignKey(Product, models.PROTECT, related_name="+")
+    product_sku = models.CharField(max_length=100)
+    product_name = models.CharField(max_length=255)
+    quantity = models.PositiveIntegerField()
+    unit_price = models.DecimalField(max_digits=12, decimal_places=2)
+    discount_amount = models.DecimalField(max_digits=12, decimal_places=2, default=0, db_default=0)
+    tax_amount = models.DecimalField(max_digits=12, decimal_places=2, default=0, db_default=0)
+    total_price = models.DecimalField(max_digits=12, decimal_places=2)
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    class Meta:
+        db_table = "order_items"
+        constraints = [
+            models.CheckConstraint(
+                name="order_item_quantity_positive", condition=Q(quantity__gt=0)
+            ),
+            models.CheckConstraint(
+                name="order_item_total_adds_up",
+                condition=Q(total_price=F("unit_price") * F("quantity")),
+            ),
+            models.CheckConstraint(
+                name="order_item_amounts_not_negative",
+                condition=Q(
+                    unit_price__gte=0,
+                    tax_amount__gte=0,
+                    discount_amount__gte=0,
+                    discount_amount__lte=F("total_price"),
+                ),
+            ),
+            models.UniqueConstraint(name="order_item_one_per_product", fields=["order", "product"]),
+        ]
+        indexes = [models.Index(fields=["order"], name="idx_order_items_order_id")]
+        triggers = append_only()
+
+    def __str__(self) -> str:
+        return f"{self.quantity} × {self.product_sku}"
+
+
+class OrderTransition(models.Model):
+    """Every move of an order's status, written by the trigger on `orders`. Append-only."""
+
+    order = models.ForeignKey(Order, models.PROTECT, related_name="transitions")
+    version = models.PositiveIntegerField()
+    from_status = models.CharField(max_length=30, null=True, blank=True)
+    to_status = models.CharField(max_length=30)
+    at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        db_table = "order_transitions"
+        constraints = [
+            models.UniqueConstraint(
+                name="order_transition_versions_gap_free", fields=["order", "version"]
+            ),
+        ]
+        triggers = append_only()
+
+    def __str__(self) -> str:
+        return f"{self.order_id} v{self.version} {self.to_status}"
+
+
+class CouponRedemption(models.Model):
+    """One use of a coupon by one order; released when the order dies unpaid or is cancelled."""
+
+    coupon = models.ForeignKey(Coupon, models.PROTECT, related_name="redemptions")
+    order = models.OneToOneField(Order, models.PROTECT, related_name="coupon_redemption")
+    redeemed_by = models.CharField(
+        max_length=300, help_text="customer:<id> or guest:<e-mail>, as on idempotency keys"
+    )
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+    released_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        db_table = "coupon_redemptions"
+        indexes = [
+            models.Index(
+                fields=["coupon", "redeemed_by"],
+                name="idx_coupon_redemptions_active",
+                condition=Q(released_at__isnull=True),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.coupon_id} by {self.redeemed_by}"
+
+
+class Shipment(models.Model):
+    """A parcel on its way, with the items in it."""
+
+    order = models.ForeignKey(Order, models.PROTECT, related_name="shipments")
+    carrier = models.CharField(max_length=50)
+    tracking_number = models.CharField(max_length=100, default="", db_default="", blank=True)
+    tracking_url = models.URLField(max_length=500, default="", db_default="", blank=True)
+    shipped_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        db_table = "shipments"
+
+    def __str__(self) -> str:
+        return f"{self.carrier} {self.tracking_number}"
+
+
+class ShipmentItem(models.Model):
+    """How many units of an order's line lie in a shipment."""
+
+    shipment = models.ForeignKey(Shipment, models.CASCADE, related_name="items")
+    order_item = models.ForeignKey(OrderItem, models.PROTECT, related_name="shipment_items")
+    quantity = models.PositiveIntegerField()
+
+    class Meta:
+        db_table = "shipment_items"
+        constraints = [
+            models.UniqueConstraint(
+                name="shipment_item_once_per_shipment", fields=["shipment", "order_item"]
+            ),
+            models.CheckConstraint(name="shipment_item_of_something", condition=Q(quantity__gt=0)),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.quantity} of {self.order_item_id}"

@@ -1,0 +1,334 @@
+"""Money in and out: one payment an order, its refunds, and the books they are kept in."""
+
+from __future__ import annotations
+
+import pgtrigger
+from django.conf import settings
+from django.db import models
+from django.db.models import F, Q
+from django.db.models.functions import Now
+
+from config.kernel.models import append_only, legal_statuses, new_uuid, touches_updated_at
+
+
+class Payment(models.Model):
+    """What one order owes and what has come in, in major units of `currency`.
+
+    `create_params` and `confirm_params` are sent to the provider verbatim at every repetition,
+    so that a deploy between two tries cannot change them under the same idempotency key.
+    `next_attempt_at`, `attempts` and `last_error` are the sweeper's; `in_doubt_since` is set when
+    the customer was told 202: the order may then be finished without another request of theirs.
+    """
+
+    class Status(models.TextChoices):
+        CREATED = "created"
+        REQUIRES_ACTION = "requires_action"
+        PROCESSING = "processing"
+        SUCCEEDED = "succeeded"
+        FAILED = "failed"
+        CANCELLED = "cancelled"
+        QUARANTINED = "quarantined"
+
+    LIVE = ("created", "requires_action", "processing", "succeeded", "quarantined")
+    OPEN = ("created", "requires_action", "processing")
+
+    uuid = models.UUIDField(unique=True, default=new_uuid, editable=False)
+    order = models.ForeignKey("orders.Order", models.PROTECT, related_name="payments")
+    status = models.CharField(
+        max_length=20, choices=Status, default=Status.CREATED, db_default=Status.CREATED
+    )
+    currency = models.CharField(max_length=3)
+    amount = models.DecimalField(max_digits=12, decimal_places=2)
+    amount_received = models.DecimalField(max_digits=12, decimal_places=2, default=0, db_default=0)
+    amount_refunded = models.DecimalField(max_digits=12, decimal_places=2, default=0, db_default=0)
+    payment_method_id = models.CharField(max_length=255)
+    payment_intent_id = models.CharField(max_length=255, unique=True, null=True, blank=True)
+    create_params = models.JSONField()
+    confirm_params = models.JSONField()
+    confirm_attempt = models.PositiveSmallIntegerField(default=1, db_default=1)
+    failure_code = models.CharField(max_length=60, default="", db_default="", blank=True)
+    decline_code = models.CharField(max_length=60, default="", db_default="", blank=True)
+    in_doubt_since = models.DateTimeField(null=True, blank=True)
+    attempts = models.PositiveIntegerField(default=0, db_default=0)
+    next_attempt_at = models.DateTimeField(db_default=Now())
+    last_error = models.CharField(max_length=500, default="", db_default="", blank=True)
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+    updated_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    class Meta:
+        db_table = "payments"
+        constraints = [
+            models.CheckConstraint(
+                name="payment_status_known",
+                condition=Q(
+                    status__in=[
+                        "created",
+                        "requires_action",
+                        "processing",
+                        "succeeded",
+                        "failed",
+                        "cancelled",
+                        "quarantined",
+                    ]
+                ),
+            ),
+            models.UniqueConstraint(
+                name="payment_one_live_per_order",
+                fields=["order"],
+                condition=Q(
+                    status__in=[
+                        "created",
+                        "requires_action",
+                        "processing",
+                        "succeeded",
+                        "quarantined",
+                    ]
+                ),
+            ),
+            models.CheckConstraint(name="payment_amount_not_negative", condition=Q(amount__gte=0)),
+            models.CheckConstraint(
+                name="payment_received_in_full_or_not_at_all",
+                condition=Q(status="succeeded", amount_received=F("amount"))
+                | (~Q(status="succeeded") & Q(amount_received=0)),
+            ),
+            models.CheckConstraint(
+                name="payment_refunded_within_received",
+                condition=Q(amount_refunded__gte=0) & Q(amount_refunded__lte=F("amount_received")),
+            ),
+            models.CheckConstraint(
+                name="payment_money_needs_an_intent",
+                condition=~Q(status="succeeded") | Q(payment_intent_id__isnull=False),
+            ),
+        ]
+        indexes = [
+            models.Index(
+                fields=["next_attempt_at", "id"],
+                name="idx_payments_open",
+                condition=Q(status__in=["created", "requires_action", "processing"]),
+            ),
+        ]
+        triggers = [
+            touches_updated_at(),
+            pgtrigger.ReadOnly(
+                name="amount_is_frozen",
+                fields=["uuid", "order", "currency", "amount", "create_params"],
+            ),
+            *legal_statuses(
+                start=["created"],
+                transitions={
+                    "created": [
+                        "requires_action",
+                        "processing",
+                        "succeeded",
+                        "failed",
+                        "cancelled",
+                        "quarantined",
+                    ],
+                    "requires_action": [
+                        "processing",
+                        "succeeded",
+                        "failed",
+                        "cancelled",
+                        "quarantined",
+                    ],
+                    "processing": [
+                        "requires_action",
+                        "succeeded",
+                        "failed",
+                        "cancelled",
+                        "quarantined",
+                    ],
+                    # The provider contradicts its own "canceled": the money is taken note of,
+                    # and refunded.
+                    "failed": ["succeeded", "quarantined"],
+                    "cancelled": ["succeeded", "quarantined"],
+                    "quarantined": ["succeeded", "failed", "cancelled"],
+                },
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.uuid} {self.status}"
+
+
+class Refund(models.Model):
+    """Money on its way back. Written in the transaction that decides it, sent afterwards.
+
+    `attempt` is the n of the provider's idempotency key `rf-<uuid>-<n>`; it goes up only after
+    the provider replayed a stored 5xx of that very n and its list shows no such refund.
+    """
+
+    class Status(models.TextChoices):
+        DUE = "due"
+        PENDING = "pending"
+        SUCCEEDED = "succeeded"
+        FAILED = "failed"
+
+    uuid = models.UUIDField(unique=True, default=new_uuid, editable=False)
+    payment = models.ForeignKey(Payment, models.PROTECT, related_name="refunds")
+    status = models.CharField(
+        max_length=20, choices=Status, default=Status.DUE, db_default=Status.DUE
+    )
+    currency = models.CharField(max_length=3)
+    amount = models.DecimalField(max_digits=12, decimal_places=2)
+    reason = models.CharField(max_length=200, default="", db_default="", blank=True)
+    requested_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.PROTECT, null=True, blank=True, related_name="+"
+    )
+    stripe_refund_id = models.CharField(max_length=255, unique=True, null=True, blank=True)
+    attempt = models.PositiveSmallIntegerField(default=1, db_default=1)
+    first_sent_at = models.DateTimeField(null=True, blank=True)
+    attempts = models.PositiveIntegerField(default=0, db_default=0)
+    next_attempt_at = models.DateTimeField(db_default=Now())
+    last_error = models.CharField(max_length=500, default="", db_default="", blank=True)
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+    updated_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    class Meta:
+        db_table = "refunds"
+        constraints = [
+            models.CheckConstraint(
+                name="refund_status_known",
+                condition=Q(status__in=["due", "pending", "succeeded", "failed"]),
+            ),
+            models.CheckConstraint(name="refund_of_something", condition=Q(amount__gt=0)),
+            models.CheckConstraint(
+                name="refund_done_has_provider_id",
+                condition=~Q(status="succeeded") | Q(stripe_refund_id__isnull=False),
+            ),
+        ]
+        indexes = [
+            models.Index(
+                fields=["next_attempt_at", "id"],
+                name="idx_refunds_open",
+                condition=Q(status__in=["due", "pending"]),
+            ),
+        ]
+        triggers = [
+            touches_updated_at(),
+            pgtrigger.ReadOnly(
+                name="amount_is_frozen", fields=["uuid", "payment", "currency", "amount"]
+            ),
+            *legal_statuses(
+                start=["due"],
+                transitions={
+                    "due": ["pending", "succeeded", "failed"],
+                    "pending": ["succeeded", "failed"],
+                },
+            ),
+            pgtrigger.Trigger(
+                name="never_above_received",
+                when=pgtrigger.Before,
+                operation=pgtrigger.Insert,
+                declare=[("received", "payments"), ("given", "numeric")],
+                func="""
+                    SELECT * INTO received FROM payments WHERE id = NEW.payment_id FOR UPDATE;
+                    SELECT coalesce(sum(amount), 0) INTO given FROM refunds
+                        WHERE payment_id = NEW.payment_id AND status <> 'failed';
+                    IF given + NEW.amount > received.amount_received
+                            OR NEW.currency <> received.currency THEN
+                        RAISE EXCEPTION 'refunds may not exceed what was received';
+                    END IF;
+                    RETURN NEW;
+                """,
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.uuid} {self.status}"
+
+
+class ProviderEvent(models.Model):
+    """A webhook as it came in; unique by the provider's id, so a repetition changes nothing."""
+
+    stripe_event_id = models.CharField(max_length=255, unique=True)
+    event_type = models.CharField(max_length=100)
+    payload = models.JSONField()
+    received_at = models.DateTimeField(db_default=Now(), editable=False)
+    processed_at = models.DateTimeField(null=True, blank=True)
+    attempts = models.PositiveIntegerField(default=0, db_default=0)
+    last_error = models.CharField(max_length=500, default="", db_default="", blank=True)
+
+    class Meta:
+        db_table = "provider_events"
+        indexes = [
+            models.Index(
+                fields=["received_at", "id"],
+                name="idx_provider_events_open",
+                condition=Q(processed_at__isnull=True),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.stripe_event_id
+
+
+class LedgerEntry(models.Model):
+    """One leg of a double-entry transaction; the legs of a transaction add up to zero.
+
+    Positive amounts are debits, negative ones credits, in major units of `currency`. A deferred
+    trigger checks the sum at COMMIT. Append-only.
+    """
+
+    class Account(models.TextChoices):
+        STRIPE_BALANCE = "stripe_balance"
+        CUSTOMER_RECEIPTS = "customer_receipts"
+
+    class Kind(models.TextChoices):
+        CAPTURE = "capture"
+        REFUND = "refund"
+
+    transaction = models.UUIDField(default=new_uuid)
+    kind = models.CharField(max_length=20, choices=Kind)
+    account = models.CharField(max_length=30, choices=Account)
+    currency = models.CharField(max_length=3)
+    amount = models.DecimalField(max_digits=12, decimal_places=2)
+    payment = models.ForeignKey(Payment, models.PROTECT, related_name="ledger_entries")
+    refund = models.ForeignKey(
+        Refund, models.PROTECT, null=True, blank=True, related_name="ledger_entries"
+    )
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    class Meta:
+        db_table = "ledger_entries"
+        verbose_name_plural = "ledger entries"
+        constraints = [
+            models.CheckConstraint(
+                name="ledger_account_known",
+                condition=Q(account__in=["stripe_balance", "customer_receipts"]),
+            ),
+            models.CheckConstraint(
+                name="ledger_kind_known", condition=Q(kind__in=["capture", "refund"])
+            ),
+            models.UniqueConstraint(
+                name="ledger_account_once_per_transaction", fields=["transaction", "account"]
+            ),
+            models.UniqueConstraint(
+                name="ledger_one_capture_per_payment",
+                fields=["payment", "account"],
+                condition=Q(kind="capture"),
+            ),
+            models.UniqueConstraint(
+                name="ledger_one_entry_per_refund", fields=["refund", "account"]
+            ),
+        ]
+        triggers = [
+            *append_only(),
+            pgtrigger.Trigger(
+                name="adds_up_to_zero",
+                when=pgtrigger.After,
+                operation=pgtrigger.Insert,
+                timing=pgtrigger.Deferred,
+                func="""
+                    IF (SELECT sum(amount) FROM ledger_entries
+                            WHERE transaction = NEW.transaction
+                            AND currency = NEW.currency) <> 0 THEN
+                        RAISE EXCEPTION 'ledger transaction % does not add up', NEW.transaction;
+                    END IF;
+                    RETURN NULL;
+                """,
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.account} {self.amount} {self.currency}"
