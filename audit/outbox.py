@@ -1,0 +1,306 @@
+"""Carries the facts in the outbox to everyone who subscribed to them: at least once, never lost.
+
+Every fact becomes one Delivery a subscriber. A delivery is leased in a short transaction, handed
+over outside any, and marked in another; whoever dies in between leaves a lease that ends.
+"""
+
+from __future__ import annotations
+
+import random
+import traceback
+from collections import defaultdict
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
+
+import structlog
+from django.db import transaction
+from django.db.models import F, Q
+from django.db.models.functions import Now
+
+from audit.models import AuditLog, Delivery, OutboxMessage
+from audit.nudger import Nudger
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from config.kernel.clock import Deadline
+
+    Handler = Callable[[OutboxMessage], str | None]
+
+LEASE = timedelta(seconds=60)
+"""How long one hand-over may take before another relay tries, too; e-mail gives up after 10 s."""
+MAX_ATTEMPTS: Final = 12
+FIRST_WAIT_SECONDS: Final = 30.0
+LONGEST_WAIT_SECONDS: Final = 20 * 60.0
+FAN_OUT_BATCH: Final = 500
+LAST_ERROR_LENGTH: Final = 500
+
+log = structlog.get_logger(__name__)
+
+
+class DeliveryFailedError(Exception):
+    """A subscriber could not be told; the text goes into `last_error`: no personal data in it."""
+
+
+class DuplicateSubscriptionError(Exception):
+    """Two handlers want to be the same subscriber of the same fact."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RelayReport:
+    """What one run of the relay did. `failed` includes those that are `dead` now."""
+
+    fanned_out: int = 0
+    delivered: int = 0
+    failed: int = 0
+    dead: int = 0
+
+    def __add__(self, other: RelayReport) -> RelayReport:
+        return RelayReport(
+            fanned_out=self.fanned_out + other.fanned_out,
+            delivered=self.delivered + other.delivered,
+            failed=self.failed + other.failed,
+            dead=self.dead + other.dead,
+        )
+
+    @property
+    def attempted(self) -> int:
+        """How many deliveries were tried."""
+        return self.delivered + self.failed
+
+
+# --- subscribing ------------------------------------------------------------------------------
+_handlers: dict[str, dict[str, Handler]] = defaultdict(dict)
+
+
+def subscribe(fact: str, subscriber: str, handler: Handler) -> None:
+    """Have `handler` called with every message that states `fact`; called in an app's `ready()`.
+
+    The handler runs outside any transaction, possibly more than once for one message: the
+    receiver deduplicates by `message.uuid`. It returns nothing, or a note that says why it did
+    not need to do anything. It raises what it likes; `DeliveryFailedError` keeps its text.
+
+    Args:
+        fact: dotted, past tense: `order.confirmed`.
+        subscriber: stable name, kept with each delivery: `email`.
+        handler: the same one again is fine.
+
+    Raises:
+        DuplicateSubscriptionError: another handler already has that name for that fact.
+    """
+    if _handlers[fact].setdefault(subscriber, handler) is not handler:
+        raise DuplicateSubscriptionError(f"{subscriber} has already subscribed to {fact}")
+
+
+# --- nudging ----------------------------------------------------------------------------------
+_nudger: Nudger | None = None
+
+
+def set_nudge(send: Callable[[], None] | None) -> None:
+    """Say how the relay is woken in this process; None: it is not, and comes by by itself."""
+    global _nudger  # noqa: PLW0603 - one bell a process
+    _nudger = Nudger(send) if send is not None else None
+
+
+def nudge_on_commit() -> None:
+    """Wake the relay once the caller's transaction has committed; the committer does not wait."""
+    if _nudger is not None:
+        # robust: a bell that cannot ring must not turn a committed order into an error.
+        transaction.on_commit(_nudger.ring, robust=True)
+
+
+# --- delivering -------------------------------------------------------------------------------
+def relay(
+    *,
+    limit: int | None = None,
+    deadline: Deadline | None = None,
+    jitter: Callable[[], float] = random.random,
+) -> RelayReport:
+    """Fan out new facts, then deliver what is due, one by one, by the database's clock.
+
+    Opens its own transactions; never call it inside one. Any number may run at once: they share
+    the work. One subscriber's failure never stops another's delivery.
+
+    Args:
+        limit: no more hand-overs than this; None: everything due.
+        deadline: no hand-over begins after it; None: none.
+        jitter: a number from 0 to 1, for the waiting time after a failure.
+    """
+    report = RelayReport(fanned_out=_fan_out())
+    while limit is None or report.attempted < limit:
+        if deadline is not None and deadline.remaining() <= 0:
+            break
+        delivery = _lease_one()
+        if delivery is None:
+            break
+        report += _deliver(delivery, jitter=jitter)
+    return report
+
+
+def retry(*, delivery_ids: Sequence[int] | None = None, include_dead: bool = False) -> int:
+    """Make waiting deliveries due now; dead ones, if wanted, begin a new series of tries.
+
+    Those being handed over at this moment are left to their lease. Idempotent.
+
+    Args:
+        delivery_ids: only these; None: all.
+        include_dead: also those that were given up.
+
+    Returns:
+        How many are due now that were not before.
+    """
+    wanted = Q() if delivery_ids is None else Q(pk__in=delivery_ids)
+    waiting = Delivery.objects.filter(wanted, status=Delivery.Status.PENDING)
+    # A leased one has no last_error: the lease erases it.
+    retried = waiting.exclude(last_error="").update(next_attempt_at=Now())
+    if include_dead:
+        retried += Delivery.objects.filter(wanted, status=Delivery.Status.DEAD).update(
+            status=Delivery.Status.PENDING, attempts=0, next_attempt_at=Now()
+        )
+    return retried
+
+
+def _fan_out() -> int:
+    fanned_out = 0
+    while batch := _fan_out_batch():
+        fanned_out += batch
+    return fanned_out
+
+
+def _fan_out_batch() -> int:
+    with transaction.atomic(durable=True):
+        messages = list(
+            OutboxMessage.objects.select_for_update(skip_locked=True, no_key=True)
+            .filter(fanned_out_at__isnull=True)
+            .order_by("pk")[:FAN_OUT_BATCH]
+        )
+        if messages:
+            Delivery.objects.bulk_create(
+                [
+                    Delivery(message=message, subscriber=subscriber)
+                    for message in messages
+                    for subscriber in _handlers.get(message.fact, ())
+                ],
+                ignore_conflicts=True,
+            )
+            OutboxMessage.objects.filter(pk__in=[message.pk for message in messages]).update(
+                fanned_out_at=Now()
+            )
+    return len(messages)
+
+
+def _lease_one() -> Delivery | None:
+    """Take the delivery that has been due for longest, for the length of a lease.
+
+    One at a time: a slow receiver then never outlives the leases of others behind it, and a
+    message that kills its worker uses up its own tries only.
+    """
+    with transaction.atomic(durable=True):
+        delivery = (
+            Delivery.objects.select_for_update(skip_locked=True, no_key=True, of=("self",))
+            .select_related("message")
+            .filter(status=Delivery.Status.PENDING, next_attempt_at__lte=Now())
+            .order_by("next_attempt_at", "pk")
+            .first()
+        )
+        if delivery is not None:
+            Delivery.objects.filter(pk=delivery.pk).update(
+                attempts=F("attempts") + 1, next_attempt_at=Now() + LEASE, last_error=""
+            )
+            delivery.attempts += 1
+    return delivery
+
+
+def _deliver(delivery: Delivery, *, jitter: Callable[[], float]) -> RelayReport:
+    if delivery.attempts > MAX_ATTEMPTS:
+        return _mark_failed(delivery, error="every try ended without a word", jitter=jitter)
+    try:
+        note = _hand_over(delivery)
+    except Exception as exc:  # noqa: BLE001 - a subscriber may fail in any way; others go on
+        return _mark_failed(delivery, error=describe(exc), jitter=jitter)
+    _mark_delivered(delivery, note=note or "")
+    return RelayReport(delivered=1)
+
+
+def _hand_over(delivery: Delivery) -> str | None:
+    handler = _handlers.get(delivery.message.fact, {}).get(delivery.subscriber)
+    if handler is None:
+        raise DeliveryFailedError("nobody has subscribed by this name")
+    return handler(delivery.message)
+
+
+def _mark_delivered(delivery: Delivery, *, note: str) -> None:
+    # Whoever holds the lease by now: told is told.
+    Delivery.objects.filter(pk=delivery.pk).exclude(status=Delivery.Status.DELIVERED).update(
+        status=Delivery.Status.DELIVERED, delivered_at=Now(), last_error=_clip(note)
+    )
+
+
+def _mark_failed(delivery: Delivery, *, error: str, jitter: Callable[[], float]) -> RelayReport:
+    is_dead = delivery.attempts >= MAX_ATTEMPTS
+    wait = timedelta(seconds=wait_seconds(attempts=delivery.attempts, jitter=jitter()))
+    with transaction.atomic(durable=True):
+        # `attempts` is the fence: after the lease another relay may have tried, even succeeded.
+        marked = Delivery.objects.filter(
+            pk=delivery.pk, status=Delivery.Status.PENDING, attempts=delivery.attempts
+        ).update(
+            status=Delivery.Status.DEAD if is_dead else Delivery.Status.PENDING,
+            next_attempt_at=Now() + wait,
+            last_error=_clip(error),
+        )
+        if marked and (is_dead or delivery.attempts == 1):
+            _record_failure(delivery, error=error, is_dead=is_dead)
+    log.warning(
+        "delivery_failed",
+        delivery_id=delivery.pk,
+        subscriber=delivery.subscriber,
+        fact=delivery.message.fact,
+        attempts=delivery.attempts,
+        error=error,
+        dead=is_dead,
+    )
+    return RelayReport(failed=1, dead=int(is_dead))
+
+
+def _record_failure(delivery: Delivery, *, error: str, is_dead: bool) -> None:
+    # Not by services.record: services stand above the outbox, and no request is behind this.
+    AuditLog.objects.create(
+        event_type="POST_ORDER_ERROR",
+        entity_type=delivery.message.aggregate_type,
+        entity_id=delivery.message.aggregate_id,
+        data={
+            "delivery_id": delivery.pk,
+            "message": str(delivery.message.uuid),
+            "fact": delivery.message.fact,
+            "subscriber": delivery.subscriber,
+            "attempts": delivery.attempts,
+            "error": _clip(error),
+            "dead": is_dead,
+        },
+    )
+
+
+def wait_seconds(*, attempts: int, jitter: float) -> float:
+    """How long to wait after so many failed tries: doubled each time, half of it by chance.
+
+    The fixed halves of all eleven waits add up to 65 minutes, so a receiver that is away for
+    an hour never costs a delivery its last try.
+    """
+    longest = min(LONGEST_WAIT_SECONDS, FIRST_WAIT_SECONDS * 2 ** (attempts - 1))
+    return longest * (1 + jitter) / 2
+
+
+def describe(exc: Exception) -> str:
+    """Name an error and its place; its text may quote personal data, so only ours is kept."""
+    last_frame = traceback.extract_tb(exc.__traceback__)[-1:]
+    where = "".join(f" at {frame.name}:{frame.lineno}" for frame in last_frame)
+    if isinstance(exc, DeliveryFailedError):
+        return str(exc)
+    if isinstance(exc, OSError) and exc.strerror:
+        return f"{type(exc).__name__}{where}: {exc.strerror}"
+    return f"{type(exc).__name__}{where}"
+
+
+def _clip(text: str) -> str:
+    return text[:LAST_ERROR_LENGTH]
