@@ -1,0 +1,1 @@
+"""The real parts, embedded: what bin/ runs around the shop. The shop itself never imports it."""

@@ -1,0 +1,423 @@
+"""Starts, watches and ends child processes, and tells our own from everybody else's.
+
+Every child leads a session of its own, so that a Ctrl-C at the terminal reaches only us and the
+whole of a child's family can be ended together. What was started is written down with its start
+time: after a kill -9 the next start finds what was left over and ends that, and nothing else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import fcntl
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psutil  # type: ignore[import-untyped]  # ships no types
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+LOG_BYTES_KEPT = 10 * 1024 * 1024
+POLL_SECONDS = 0.05
+PR_SET_PDEATHSIG = 1
+SAME_START_SECONDS = 0.5  # psutil derives start times from the boot time, good to a clock tick
+
+
+class StartError(Exception):
+    """Something cannot be started; the message says why in one line."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """What to run and how to end it."""
+
+    name: str
+    argv: Sequence[str]
+    cwd: Path
+    log: Path
+    env: Mapping[str, str] | None = None
+    stop_signal: signal.Signals = signal.SIGTERM
+    user: tuple[int, int] | None = None  # uid and gid to drop to, when root starts a server
+    stop_seconds: float = 3.0
+
+
+@dataclass(kw_only=True)
+class Child:
+    """A running command."""
+
+    command: Command
+    process: subprocess.Popen[bytes]
+    log_offset: int
+    started_at: float = field(default_factory=time.monotonic)
+
+    @property
+    def name(self) -> str:
+        """The command's name, for messages."""
+        return self.command.name
+
+    def exit_code(self) -> int | None:
+        """None while it runs; negative is the signal that ended it."""
+        return self.process.poll()
+
+    def last_words(self) -> str:
+        """The last line it logged since it was started; empty if it said nothing."""
+        return last_line(self.command.log, offset=self.log_offset)
+
+    def ask_to_stop(self) -> None:
+        """Send the signal that means an orderly stop."""
+        if self.exit_code() is None:
+            self.process.send_signal(self.command.stop_signal)
+
+    def finish(self, *, deadline: float) -> None:
+        """Wait for it until `deadline` (monotonic seconds), then kill it and all of its family."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(timeout=max(0.0, deadline - time.monotonic()))
+        kill_session(self.process.pid)
+        self.process.wait()
+
+    def stop(self) -> None:
+        """Ask, wait as long as the command may take, then kill."""
+        self.ask_to_stop()
+        self.finish(deadline=time.monotonic() + self.command.stop_seconds)
+
+
+def spawn(command: Command) -> Child:
+    """Start a command in a session of its own, its output appended to its log.
+
+    Raises:
+        StartError: the program cannot be run at all.
+    """
+    command.log.parent.mkdir(parents=True, exist_ok=True)
+    roll(command.log)
+    uid, gid = command.user or (None, None)
+    with command.log.open("ab") as log:
+        offset = log.tell()
+        try:
+            process = subprocess.Popen(
+                list(command.argv),
+                cwd=command.cwd,
+                env=None if command.env is None else dict(command.env),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                user=uid,
+                group=gid,
+                extra_groups=None if command.user is None else [],
+                preexec_fn=die_with_parent(command.stop_signal),  # noqa: PLW1509  # we have no threads
+            )
+        except OSError as error:
+            raise StartError(f"{command.name}: cannot run {command.argv[0]}: {error}") from error
+    return Child(command=command, process=process, log_offset=offset)
+
+
+def die_with_parent(stop_signal: signal.Signals) -> Callable[[], None] | None:
+    """On Linux the kernel stops the child when we are killed; elsewhere the next start does."""
+    if sys.platform != "linux":
+        return None
+    prctl = ctypes.CDLL(None).prctl
+
+    def arm() -> None:
+        prctl(PR_SET_PDEATHSIG, int(stop_signal))
+
+    return arm
+
+
+def roll(log: Path) -> None:
+    """Put a log that has grown large aside, so that at most two pieces are kept."""
+    with contextlib.suppress(FileNotFoundError):
+        if log.stat().st_size > LOG_BYTES_KEPT:
+            log.replace(log.with_suffix(".log.1"))
+
+
+def last_line(log: Path, *, offset: int = 0) -> str:
+    """The last line of a log that says something."""
+    try:
+        with log.open("rb") as file:
+            file.seek(offset)
+            lines = file.read().decode(errors="replace").splitlines()
+    except FileNotFoundError:
+        return ""
+    spoken = [line for line in lines if line.strip()]
+    # Indented lines continue the one before: a traceback's frames, a driver's hint.
+    unindented = [line for line in spoken if not line[0].isspace()]
+    return (unindented or spoken or [""])[-1].strip()
+
+
+# --- families of processes --------------------------------------------------------------------
+
+
+def session_members(leader: int) -> list[psutil.Process]:
+    """The processes of a session, zombies left out."""
+    members = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, ProcessLookupError, PermissionError):
+            if os.getsid(process.pid) == leader and process.status() != psutil.STATUS_ZOMBIE:
+                members.append(process)
+    return members
+
+
+def kill_session(leader: int) -> None:
+    """Kill what is left of a session that we started; the kernel keeps its number until then."""
+    for process in session_members(leader):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+
+
+def is_running(pid: int, started_at: float) -> bool:
+    """Whether this very process still runs: the same number and the same start time."""
+    try:
+        process = psutil.Process(pid)
+        same = abs(process.create_time() - started_at) < SAME_START_SECONDS
+        return bool(same and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.Error:
+        return False
+
+
+def find_working_in(directory: Path, *, program: str) -> list[psutil.Process]:
+    """The processes of this program whose working directory is exactly this one."""
+    found = []
+    for process in psutil.process_iter(["name"]):
+        with contextlib.suppress(psutil.Error, OSError):
+            if process.info["name"] == program and Path(process.cwd()) == directory:
+                found.append(process)
+    return found
+
+
+def works_under(process: psutil.Process, directories: Sequence[Path]) -> bool:
+    """Whether its working directory is one of ours."""
+    try:
+        cwd = Path(process.cwd())
+    except (psutil.Error, OSError):
+        return False
+    return any(cwd.is_relative_to(directory) for directory in directories)
+
+
+class Register:
+    """The file that remembers which processes were started, for the start after a crash."""
+
+    def __init__(self, path: Path) -> None:
+        """Keep the register in `path`."""
+        self.path = path
+        self._entries: dict[str, dict[str, float]] = {}
+
+    def add(self, child: Child) -> None:
+        """Write a child down."""
+        with contextlib.suppress(psutil.NoSuchProcess):
+            started_at = psutil.Process(child.process.pid).create_time()
+            self._entries[child.name] = {"pid": child.process.pid, "started_at": started_at}
+            self._write()
+
+    def clear(self) -> None:
+        """Forget everything: all of it was stopped."""
+        self._entries = {}
+        self.path.unlink(missing_ok=True)
+
+    def end_leftovers(self, *, directories: Sequence[Path]) -> list[str]:
+        """End what an earlier run left behind; returns the names of what was found.
+
+        A leader counts as ours by its number and start time. Of a dead leader's session only
+        processes that work in one of our directories do: its number may be somebody else's now.
+        """
+        found = []
+        for name, entry in self._read().items():
+            pid, started_at = int(entry["pid"]), entry["started_at"]
+            leader_is_ours = is_running(pid, started_at)
+            if not leader_is_ours and psutil.pid_exists(pid) and not is_zombie(pid):
+                continue  # the number was given out again, so the session is long gone
+            family = [
+                process
+                for process in session_members(pid)
+                if (leader_is_ours and process.pid == pid) or works_under(process, directories)
+            ]
+            if family:
+                found.append(name)
+                end_all(family)
+        self.clear()
+        return found
+
+    def _read(self) -> dict[str, dict[str, float]]:
+        try:
+            entries: dict[str, dict[str, float]] = json.loads(self.path.read_text())
+        except (FileNotFoundError, ValueError):  # ValueError: a crash of the machine while writing
+            return {}
+        return entries
+
+    def _write(self) -> None:
+        write_private(self.path, json.dumps(self._entries))
+
+
+def is_zombie(pid: int) -> bool:
+    """Whether a process is dead and only waits to be reaped."""
+    try:
+        return bool(psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
+    except psutil.Error:
+        return False
+
+
+def end_all(processes: Sequence[psutil.Process], *, seconds: float = 3.0) -> None:
+    """Ask processes to stop, then kill those that have not."""
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.terminate()
+    _, stubborn = psutil.wait_procs(processes, timeout=seconds)
+    for process in stubborn:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(stubborn, timeout=seconds)
+
+
+# --- locks, ports, files ------------------------------------------------------------------------
+
+
+class FileLock:
+    """A kernel lock on a file: gone with its holder, however that ends."""
+
+    def __init__(self, path: Path) -> None:
+        """Lock `path`, which is made if needed and stays."""
+        self.path = path
+        self._descriptor: int | None = None
+
+    def acquire(self, *, shared: bool = False, wait: bool = True) -> bool:
+        """Take the lock; False if it is held by another and we were not to wait."""
+        self.release()
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        mode = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+        try:
+            fcntl.flock(descriptor, mode if wait else mode | fcntl.LOCK_NB)
+        except BaseException as error:
+            os.close(descriptor)
+            if isinstance(error, BlockingIOError):
+                return False
+            raise
+        self._descriptor = descriptor
+        return True
+
+    def release(self) -> None:
+        """Give the lock back; harmless if it is not held."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def write_holder(self, holder: str) -> None:
+        """Say in the file who holds it."""
+        if self._descriptor is not None:
+            os.ftruncate(self._descriptor, 0)
+            os.pwrite(self._descriptor, holder.encode(), 0)
+
+    def read_holder(self) -> str:
+        """What the present or last holder wrote."""
+        try:
+            return self.path.read_text()
+        except FileNotFoundError:
+            return ""
+
+    def keep_over_exec(self) -> None:
+        """Let the program that replaces us go on holding the lock."""
+        if self._descriptor is not None:
+            os.set_inheritable(self._descriptor, True)
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody listens on right now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def port_is_free(port: int, *, host: str = "127.0.0.1") -> bool:
+    """Whether a server could listen there."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
+    return True
+
+
+def accepts_connections(port: int, *, host: str = "127.0.0.1") -> bool:
+    """Whether somebody listens there."""
+    try:
+        with socket.create_connection((host, port), timeout=1):
+            return True
+    except OSError:
+        return False
+
+
+def remembered_port(path: Path) -> int:
+    """The port used last time if it is still free, else a new one; remembered in `path`."""
+    try:
+        port = int(path.read_text())
+    except (FileNotFoundError, ValueError):
+        port = 0
+    if not port or not port_is_free(port):
+        port = free_port()
+        write_private(path, str(port))
+    return port
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a file that only its owner can read, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    with os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    unfinished.replace(path)
+
+
+# --- being asked to stop ------------------------------------------------------------------------
+
+
+class StopRequestedError(Exception):
+    """A signal asked us to stop while we were waiting for something else."""
+
+
+_stop_signals: list[int] = []
+
+
+def catch_stop_signals() -> None:
+    """From here on SIGINT, SIGTERM and SIGHUP are noted, in place of ending us half-way."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda received, _frame: _stop_signals.append(received))
+
+
+def ignore_stop_signals() -> None:
+    """From here on nothing interrupts us: we are stopping already, within bounded time."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+
+
+def stop_was_requested() -> bool:
+    """Whether a stop signal came."""
+    return bool(_stop_signals)
+
+
+def wait_until(condition: Callable[[], bool], *, seconds: float) -> bool:
+    """Poll until the condition holds; False if it never did.
+
+    Raises:
+        StopRequestedError: a stop signal came meanwhile.
+    """
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if stop_was_requested():
+            raise StopRequestedError
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(POLL_SECONDS)
+    return True
