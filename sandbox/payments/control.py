@@ -1,0 +1,239 @@
+"""`/_test/...`: what no API of a provider offers, and every test needs.
+
+The shopper's and the bank's part (3-D Secure, redirects, debits), faults, the journal, a reset.
+No key is asked for: this server listens on loopback and holds nothing real.
+"""
+
+import html
+import time
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+from typing import Any, TypeAlias
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+import orjson
+from aiohttp import web
+
+from sandbox.payments import intents
+from sandbox.payments.calls import Call
+from sandbox.payments.documents import Document, new_id
+from sandbox.payments.errors import ApiError
+from sandbox.payments.faults import FaultDefinitionError, Faults
+from sandbox.payments.journal import MAX_PAGE, Journal
+from sandbox.payments.store import Store
+
+Route: TypeAlias = Callable[[web.BaseRequest], Awaitable[web.Response]]
+
+OUTCOMES = ("succeed", "fail")
+
+
+class ControlError(Exception):
+    """A request to `/_test/` that cannot be done; told to the client as it is."""
+
+    def __init__(self, message: str, *, status: HTTPStatus = HTTPStatus.BAD_REQUEST) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class Control:
+    """Answers everything below `/_test/`."""
+
+    def __init__(self, *, store: Store, faults: Faults, journal: Journal) -> None:
+        self._store = store
+        self._faults = faults
+        self._journal = journal
+        self._routes: dict[tuple[str, str], Route] = {
+            ("GET", "health"): self._health,
+            ("GET", "faults"): self._list_faults,
+            ("POST", "faults"): self._add_fault,
+            ("DELETE", "faults"): self._clear_faults,
+            ("GET", "journal"): self._read_journal,
+            ("DELETE", "journal"): self._clear_journal,
+            ("POST", "reset"): self._reset,
+            ("DELETE", "faults/*"): self._remove_fault,
+            ("POST", "payment_intents/*/action"): self._act,
+            ("GET", "payment_intents/*/page"): self._show_page,
+        }
+
+    async def handle(self, request: web.BaseRequest) -> web.Response:
+        try:
+            return await self._route(request)(request)
+        except ControlError as exc:
+            return _json({"error": {"message": str(exc)}}, status=exc.status)
+
+    def _route(self, request: web.BaseRequest) -> Route:
+        address = _pattern_of(request.path)
+        route = self._routes.get((request.method, address))
+        if route is not None:
+            return route
+        methods = sorted(method for method, path in self._routes if path == address)
+        if methods:
+            raise ControlError(
+                f"{request.path} takes {' and '.join(methods)}",
+                status=HTTPStatus.METHOD_NOT_ALLOWED,
+            )
+        raise ControlError(f"no such address: {request.path}", status=HTTPStatus.NOT_FOUND)
+
+    # --- faults -------------------------------------------------------------------------------
+
+    async def _list_faults(self, _request: web.BaseRequest) -> web.Response:
+        return _json({"faults": self._faults.described()})
+
+    async def _add_fault(self, request: web.BaseRequest) -> web.Response:
+        try:
+            fault = self._faults.add(await _body(request))
+        except FaultDefinitionError as exc:
+            raise ControlError(str(exc)) from exc
+        return _json(fault.described(), status=HTTPStatus.CREATED)
+
+    async def _clear_faults(self, _request: web.BaseRequest) -> web.Response:
+        self._faults.clear()
+        return _json({"faults": []})
+
+    async def _remove_fault(self, request: web.BaseRequest) -> web.Response:
+        wanted = _id_in(request.path)
+        if not (wanted.isascii() and wanted.isdecimal() and self._faults.remove(int(wanted))):
+            raise ControlError(f"no such fault: {wanted}", status=HTTPStatus.NOT_FOUND)
+        return _json({"faults": self._faults.described()})
+
+    # --- journal, reset, health ---------------------------------------------------------------
+
+    async def _read_journal(self, request: web.BaseRequest) -> web.Response:
+        query = dict(request.rel_url.query)
+        unknown = query.keys() - {"path", "payment_intent", "order_id", "after", "limit"}
+        if unknown:
+            raise ControlError(f"unknown filter: {', '.join(sorted(unknown))}")
+        entries = self._journal.read(
+            path=query.get("path"),
+            payment_intent=query.get("payment_intent"),
+            order_id=query.get("order_id"),
+            after=_whole_number(query, "after", default=0),
+            limit=min(_whole_number(query, "limit", default=MAX_PAGE), MAX_PAGE),
+        )
+        return _json({"entries": entries})
+
+    async def _clear_journal(self, _request: web.BaseRequest) -> web.Response:
+        with self._store.transaction():
+            self._journal.clear()
+        return _json({"entries": []})
+
+    async def _reset(self, _request: web.BaseRequest) -> web.Response:
+        self._faults.clear()
+        with self._store.transaction():
+            self._store.clear()
+        return _json({"reset": True})
+
+    async def _health(self, _request: web.BaseRequest) -> web.Response:
+        return _json({"status": "ok"})
+
+    # --- the shopper and the bank -------------------------------------------------------------
+
+    async def _act(self, request: web.BaseRequest) -> web.Response:
+        """Let the shopper or the bank decide; from the page by form, from a test by JSON."""
+        by_form = request.content_type == "application/x-www-form-urlencoded"
+        wish = dict(parse_qsl((await request.read()).decode())) if by_form else await _body(request)
+        if not isinstance(wish, dict) or wish.get("outcome") not in OUTCOMES or len(wish) != 1:
+            raise ControlError('the body must be {"outcome": "succeed"} or {"outcome": "fail"}')
+        call = self._call(request)
+        intent = self._intent(call)
+        if not intents.is_waiting(intent):
+            raise ControlError(
+                f"{intent['id']} is {intent['status']}: it waits for nobody's decision",
+                status=HTTPStatus.CONFLICT,
+            )
+        back = _return_address(intent)
+        succeed = wish["outcome"] == "succeed"
+        with self._store.transaction():
+            intent = intents.decide(call, intent=intent, succeed=succeed)
+        if by_form and back is not None:
+            status = "succeeded" if succeed else "failed"
+            return web.Response(status=303, headers={"Location": _back(back, intent, status)})
+        return _json(intent)
+
+    async def _show_page(self, request: web.BaseRequest) -> web.Response:
+        """The page a shopper is sent to: the bank's question with two answers."""
+        intent = self._intent(self._call(request))
+        page = _PAGE.format(
+            intent=html.escape(intent["id"]),
+            amount=intent["amount"],
+            currency=html.escape(intent["currency"].upper()),
+            status=html.escape(intent["status"]),
+            disabled="" if intents.is_waiting(intent) else "disabled",
+        )
+        return web.Response(text=page, content_type="text/html")
+
+    def _call(self, request: web.BaseRequest) -> Call:
+        return Call(
+            store=self._store,
+            request_id=new_id("req"),
+            method=request.method,
+            path=request.path,
+            now=int(time.time()),
+            base_url=f"http://{request.host}",
+            object_id=_id_in(request.path),
+        )
+
+    def _intent(self, call: Call) -> Document:
+        try:
+            return intents.get(call, intent_id=call.object_id, param="intent", in_path=True)
+        except ApiError as exc:
+            raise ControlError(str(exc), status=HTTPStatus.NOT_FOUND) from exc
+
+
+_PAGE = """<!doctype html>
+<html lang="en"><meta charset="utf-8"><title>Local payment server</title>
+<h1>Local payment server</h1>
+<p>The shopper's bank asks about {intent}: {amount} {currency} in minor units ({status}).</p>
+<form method="post" action="action">
+<button name="outcome" value="succeed" {disabled}>Complete the payment</button>
+<button name="outcome" value="fail" {disabled}>Fail the payment</button>
+</form></html>
+"""
+
+
+def _pattern_of(path: str) -> str:
+    parts = path.removeprefix("/_test/").split("/")
+    if len(parts) > 1:
+        parts[1] = "*"
+    return "/".join(parts)
+
+
+def _id_in(path: str) -> str:
+    return path.removeprefix("/_test/").split("/")[1]
+
+
+def _return_address(intent: Document) -> str | None:
+    action = intent["next_action"] or {}
+    url: str | None = action.get("redirect_to_url", {}).get("return_url")
+    return url
+
+
+def _back(return_url: str, intent: Document, status: str) -> str:
+    parts = urlsplit(return_url)
+    told = urlencode(
+        {
+            "payment_intent": intent["id"],
+            "payment_intent_client_secret": intent["client_secret"],
+            "redirect_status": status,
+        }
+    )
+    query = f"{parts.query}&{told}" if parts.query else told
+    return urlunsplit(parts._replace(query=query))
+
+
+async def _body(request: web.BaseRequest) -> Any:
+    try:
+        return orjson.loads(await request.read())
+    except orjson.JSONDecodeError as exc:
+        raise ControlError(f"the body is not JSON: {exc}") from exc
+
+
+def _whole_number(query: dict[str, str], name: str, *, default: int) -> int:
+    value = query.get(name, str(default))
+    if not (value.isascii() and value.isdecimal() and len(value) < 19):  # noqa: PLR2004 - 64 bits
+        raise ControlError(f"{name}: must be a whole number")
+    return int(value)
+
+
+def _json(document: Document, *, status: int = HTTPStatus.OK) -> web.Response:
+    return web.Response(status=status, body=orjson.dumps(document), content_type="application/json")

@@ -1,0 +1,48 @@
+"""`expand[]`: puts whole objects where an answer would only carry their ids."""
+
+from typing import Any
+
+from sandbox.payments.calls import Call
+from sandbox.payments.documents import Document
+from sandbox.payments.errors import invalid_request
+
+# Field of an answer -> kind of the object behind its id.
+EXPANDABLE = {
+    "customer": "customer",
+    "payment_method": "payment_method",
+    "payment_intent": "payment_intent",
+    "latest_charge": "charge",
+    "charge": "charge",
+    "balance_transaction": "balance_transaction",
+}
+
+
+def check_expansions(call: Call) -> None:
+    """Refuse what can never be expanded, before anything is executed."""
+    for path in call.get("expand", []):
+        for name in path.removeprefix("data.").split("."):
+            if name not in EXPANDABLE:
+                raise invalid_request(f"This property cannot be expanded ({path}).", param="expand")
+
+
+def expand(call: Call, document: Document) -> Document:
+    """Return the answer with the asked-for objects inside; the kept objects are not changed."""
+    for path in call.get("expand", []):
+        names = path.split(".")
+        if names[0] == "data":
+            items = [_expanded(call, item, names[1:]) for item in document.get("data", [])]
+            document = {**document, "data": items}
+        else:
+            document = _expanded(call, document, names)
+    return document
+
+
+def _expanded(call: Call, document: Document, names: list[str]) -> Document:
+    name, *deeper = names
+    value: Any = document.get(name)
+    if isinstance(value, str):
+        record = call.store.find(kind=EXPANDABLE[name], object_id=value)
+        value = value if record is None else record.body
+    if deeper and isinstance(value, dict):
+        value = _expanded(call, value, deeper)
+    return {**document, name: value} if name in document else document

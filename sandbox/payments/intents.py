@@ -1,0 +1,551 @@
+"""PaymentIntents: the life of one payment, from its amount to money or to nothing.
+
+requires_payment_method -> requires_confirmation -> requires_action | processing
+                                                 -> succeeded | requires_capture
+A failed attempt leads back to requires_payment_method; anything not under way may be canceled.
+"""
+
+from sandbox.payments import charges, customers, methods
+from sandbox.payments.calls import Call
+from sandbox.payments.documents import Document, new_id, random_token
+from sandbox.payments.errors import (
+    ApiError,
+    card_error,
+    invalid_request,
+    no_such_resource,
+    unexpected_state,
+)
+from sandbox.payments.listing import list_objects
+from sandbox.payments.metadata import merged
+from sandbox.payments.methods import AUTHENTICATION_REQUIRED, Decline, Step, TestMethod
+from sandbox.payments.store import Record
+
+KIND = "payment_intent"
+
+CONFIRMABLE = ("requires_payment_method", "requires_confirmation", "requires_action")
+CHANGEABLE = CONFIRMABLE
+CANCELABLE = (*CONFIRMABLE, "requires_capture")
+# Parameters copied as they are; each is a field of the intent.
+_PLAIN = (
+    "description",
+    "receipt_email",
+    "setup_future_usage",
+    "shipping",
+    "statement_descriptor",
+    "statement_descriptor_suffix",
+    "transfer_group",
+)
+# What may still be changed when the money has moved.
+_ALWAYS_CHANGEABLE = frozenset(
+    {"metadata", "description", "receipt_email", "shipping", "transfer_group", "expand"}
+)
+_TYPE_PARAMETERS = frozenset(
+    {"payment_method_types", "allowed_payment_method_types", "excluded_payment_method_types"}
+)
+_AUTHENTICATION_FAILED = (
+    "The provided PaymentMethod has failed authentication. You can provide payment_method_data "
+    "or a new PaymentMethod to attempt to fulfill this PaymentIntent again."
+)
+_MISSING_METHOD = (
+    "You cannot confirm this PaymentIntent because it's missing a payment method. You can either "
+    "update the PaymentIntent with a payment method and then confirm it again, or confirm it "
+    "again directly with a payment method or ConfirmationToken."
+)
+_MISSING_RETURN_URL = (
+    "This PaymentIntent is configured to accept payment methods enabled in your Dashboard. "
+    "Because some of these payment methods might redirect your customer off of your page, you "
+    "must provide a `return_url`. If you don't want to accept redirect-based payment methods, set "
+    "`automatic_payment_methods[enabled]` to `true` and "
+    "`automatic_payment_methods[allow_redirects]` to `never` when creating Setup Intents and "
+    "Payment Intents."
+)
+
+# --- endpoints ----------------------------------------------------------------------------------
+
+
+def create(call: Call) -> Document:
+    intent = _new_intent(call)
+    method = _method_of(call, intent=intent)
+    if not call.get("confirm", False):
+        _refuse_confirmation_parameters(call)
+        if method is not None:
+            _attach(call, intent, method)
+        call.store.add(intent)
+        return intent
+    if method is None:
+        raise invalid_request(_MISSING_METHOD, code="payment_intent_unexpected_state")
+    _require_return_url(call, intent=intent, method=method)
+    _attach(call, intent, method)
+    call.store.add(intent)
+    return _attempt(call, intent=intent, method=method)
+
+
+def retrieve(call: Call) -> Document:
+    intent = get(call, intent_id=call.object_id, param="intent", in_path=True)
+    if call.get("client_secret", intent["client_secret"]) != intent["client_secret"]:
+        raise invalid_request(
+            "The client_secret provided does not match the client_secret associated with this "
+            "PaymentIntent.",
+            param="client_secret",
+            code="payment_intent_invalid_parameter",
+        )
+    return intent
+
+
+def list_all(call: Call) -> Document:
+    return list_objects(call, kind=KIND, filters=("customer",))
+
+
+def update(call: Call) -> Document:
+    intent = get(call, intent_id=call.object_id, param="intent", in_path=True)
+    late = [name for name in call.params if name not in _ALWAYS_CHANGEABLE]
+    if late and intent["status"] not in CHANGEABLE:
+        raise unexpected_state(
+            f"This PaymentIntent's {late[0]} could not be updated because it has a status of "
+            f"{intent['status']}. You may only update the {late[0]} of a PaymentIntent with one "
+            f"of the following statuses: {', '.join(CHANGEABLE)}.",
+            intent=intent,
+        )
+    if {"amount", "currency"} & call.params.keys() and intent["status"] == "requires_action":
+        _ask_again(intent)  # what the shopper was asked to approve is no longer the amount
+    for name in ("amount", "currency", "capture_method"):
+        if name in call.params:
+            intent[name] = call.params[name]
+    _describe(call, intent)
+    if _TYPE_PARAMETERS & call.params.keys():
+        _choose_types(call, intent)
+    method = _method_of(call, intent=intent)
+    if method is not None:
+        _attach(call, intent, method)
+    call.store.save(intent)
+    return intent
+
+
+def confirm(call: Call) -> Document:
+    intent = get(call, intent_id=call.object_id, param="intent", in_path=True)
+    if intent["status"] not in CONFIRMABLE:
+        raise unexpected_state(_why_not_confirmable(intent["status"]), intent=intent)
+    if _TYPE_PARAMETERS & call.params.keys():
+        _choose_types(call, intent)
+    method = _method_of(call, intent=intent) or _kept_method(call, intent)
+    if method is None:
+        raise unexpected_state(_MISSING_METHOD, intent=intent)
+    _require_return_url(call, intent=intent, method=method)
+    _describe(call, intent)
+    if "capture_method" in call.params:
+        intent["capture_method"] = call.params["capture_method"]
+    _attach(call, intent, method)
+    return _attempt(call, intent=intent, method=method)
+
+
+def cancel(call: Call) -> Document:
+    intent = get(call, intent_id=call.object_id, param="intent", in_path=True)
+    if intent["status"] not in CANCELABLE:
+        raise unexpected_state(
+            "You cannot cancel this PaymentIntent because it has a status of "
+            f"{intent['status']}. Only a PaymentIntent with one of the following statuses may be "
+            f"canceled: {', '.join(CANCELABLE)}.",
+            intent=intent,
+        )
+    if intent["status"] == "requires_capture":
+        charges.release_held(call, charge_id=intent["latest_charge"])
+    intent |= {
+        "status": "canceled",
+        "canceled_at": call.now,
+        "cancellation_reason": call.get("cancellation_reason"),
+        "next_action": None,
+        "amount_capturable": 0,
+    }
+    call.store.save(intent)
+    return intent
+
+
+def capture(call: Call) -> Document:
+    intent = get(call, intent_id=call.object_id, param="intent", in_path=True)
+    if intent["status"] != "requires_capture":
+        raise unexpected_state(
+            "This PaymentIntent could not be captured because it has a status of "
+            f"{intent['status']}. Only a PaymentIntent with one of the following statuses may be "
+            "captured: requires_capture.",
+            intent=intent,
+        )
+    amount = call.get("amount_to_capture", intent["amount_capturable"])
+    if amount > intent["amount_capturable"]:
+        raise invalid_request(
+            "The requested capture amount is greater than the authorized amount.",
+            param="amount_to_capture",
+            code="amount_too_large",
+        )
+    charges.capture_held(call, charge_id=intent["latest_charge"], amount=amount)
+    _describe(call, intent)
+    intent |= {"status": "succeeded", "amount_capturable": 0, "amount_received": amount}
+    call.store.save(intent)
+    return intent
+
+
+def get(call: Call, *, intent_id: str, param: str, in_path: bool = False) -> Document:
+    """Find an intent.
+
+    Raises:
+        ApiError: `resource_missing` naming `param`.
+    """
+    record = call.store.find(kind=KIND, object_id=intent_id)
+    if record is None:
+        raise no_such_resource(kind=KIND, object_id=intent_id, param=param, in_path=in_path)
+    return record.body
+
+
+# --- the shopper's or the bank's decision (`/_test/.../action`) ---------------------------------
+
+
+def is_waiting(intent: Document) -> bool:
+    """Whether somebody outside, shopper or bank, has to decide about the payment now."""
+    return intent["status"] in ("requires_action", "processing")
+
+
+def decide(call: Call, *, intent: Document, succeed: bool) -> Document:
+    """Complete or fail the 3-D Secure, redirect or bank debit that `intent` is waiting for.
+
+    Requires `is_waiting(intent)`. The answer is the intent's new state, also after a failure.
+    """
+    method = _kept_method(call, intent)
+    if method is None:
+        raise RuntimeError(f"{intent['id']} waits for a decision without a payment method")
+    fate = methods.fate_of(method)
+    intent["next_action"] = None
+    if fate.step is Step.DEBIT:
+        _settle_debit(call, intent, method, decline=fate.decline, succeed=succeed)
+    elif not succeed:
+        _fail(intent, method, error=_authentication_error(fate))
+    elif fate.decline is not None:
+        _fail_at_bank(call, intent, method, fate.decline)
+    else:
+        _take_money(call, intent, method)
+    call.store.save(intent)
+    return intent
+
+
+def _settle_debit(
+    call: Call, intent: Document, method: Record, *, decline: Decline | None, succeed: bool
+) -> None:
+    if succeed:
+        charges.settle_pending(call, charge_id=intent["latest_charge"], decline=None)
+        intent |= {"status": "succeeded", "amount_received": intent["amount"], "processing": None}
+        return
+    reason = decline or methods.DEBIT_FAILED
+    charges.settle_pending(call, charge_id=intent["latest_charge"], decline=reason)
+    intent["processing"] = None
+    _fail(intent, method, error=_payment_error(reason, charge=intent["latest_charge"]))
+
+
+def _authentication_error(fate: TestMethod) -> Document:
+    if fate.step is Step.REDIRECT:
+        return _payment_error(
+            Decline(
+                "payment_intent_payment_attempt_failed",
+                None,
+                "The customer did not complete the payment at the payment provider.",
+            )
+        )
+    return _payment_error(
+        Decline("payment_intent_authentication_failure", None, _AUTHENTICATION_FAILED)
+    )
+
+
+# --- making an intent ---------------------------------------------------------------------------
+
+
+def _new_intent(call: Call) -> Document:
+    intent_id = new_id("pi")
+    currency = call.params["currency"]
+    intent: Document = {
+        "id": intent_id,
+        "object": KIND,
+        "amount": call.params["amount"],
+        "amount_capturable": 0,
+        "amount_received": 0,
+        "automatic_payment_methods": None,
+        "canceled_at": None,
+        "cancellation_reason": None,
+        "capture_method": call.get("capture_method", "automatic"),
+        "client_secret": f"{intent_id}_secret_{random_token()}",
+        "confirmation_method": call.get("confirmation_method", "automatic"),
+        "created": call.now,
+        "currency": currency,
+        "customer": None,
+        "description": None,
+        "last_payment_error": None,
+        "latest_charge": None,
+        "livemode": False,
+        "metadata": {},
+        "next_action": None,
+        "payment_method": None,
+        "payment_method_types": [],
+        "processing": None,
+        "receipt_email": None,
+        "setup_future_usage": None,
+        "shipping": None,
+        "statement_descriptor": None,
+        "statement_descriptor_suffix": None,
+        "status": "requires_payment_method",
+        "transfer_group": None,
+    }
+    _choose_types(call, intent)
+    _describe(call, intent)
+    return intent
+
+
+def _choose_types(call: Call, intent: Document) -> None:
+    """Which kinds of payment method the intent takes, and whether Stripe or the caller chose."""
+    currency = intent["currency"]
+    intent["automatic_payment_methods"] = None
+    if "payment_method_types" in call.params:
+        _refuse_together(call, "payment_method_types", "allowed_payment_method_types")
+        intent["payment_method_types"] = _listed_types(call, currency=currency)
+        return
+    available = methods.available_types(currency=currency)
+    if "allowed_payment_method_types" in call.params:
+        for other in ("excluded_payment_method_types", "automatic_payment_methods"):
+            _refuse_together(call, "allowed_payment_method_types", other)
+        wanted = call.params["allowed_payment_method_types"]
+        intent["allowed_payment_method_types"] = wanted
+        intent["payment_method_types"] = [name for name in available if name in wanted]
+    else:
+        automatic = call.get("automatic_payment_methods", {"enabled": True})
+        redirects = automatic.get("allow_redirects", "always")
+        excluded = set(call.get("excluded_payment_method_types", []))
+        if redirects == "never":
+            excluded |= methods.REDIRECT_TYPES
+        if automatic["enabled"]:
+            intent["automatic_payment_methods"] = {"allow_redirects": redirects, "enabled": True}
+        else:
+            excluded |= set(available) - {"card"}
+        intent["payment_method_types"] = [name for name in available if name not in excluded]
+    if not intent["payment_method_types"]:
+        raise invalid_request("No valid payment method types for this Payment Intent.")
+
+
+def _listed_types(call: Call, *, currency: str) -> list[str]:
+    listed: list[str] = call.params["payment_method_types"]
+    available = methods.available_types(currency=currency)
+    for name in listed:
+        if name not in available:
+            raise invalid_request(
+                f'The payment method type "{name}" is invalid for {currency}. The local payment '
+                f"server knows: {', '.join(available)}.",
+                param="payment_method_types",
+                code="payment_intent_invalid_parameter",
+            )
+    return listed
+
+
+def _refuse_together(call: Call, first: str, second: str) -> None:
+    if first in call.params and second in call.params:
+        raise invalid_request(f"You may only specify one of these parameters: {first}, {second}.")
+
+
+def _refuse_confirmation_parameters(call: Call) -> None:
+    for name in ("off_session", "return_url", "error_on_requires_action"):
+        if name in call.params:
+            raise invalid_request(
+                f"The parameter `{name}` cannot be passed when creating a PaymentIntent unless "
+                "`confirm` is set to true.",
+                param=name,
+            )
+
+
+def _describe(call: Call, intent: Document) -> None:
+    """Take over the parameters that only describe the payment."""
+    intent |= {name: call.params[name] for name in _PLAIN if name in call.params}
+    if "metadata" in call.params:
+        intent["metadata"] = merged(intent["metadata"], call.params["metadata"])
+    if "customer" in call.params:
+        customers.get(call, customer_id=call.params["customer"], param="customer")
+        intent["customer"] = call.params["customer"]
+
+
+# --- payment methods ----------------------------------------------------------------------------
+
+
+def _method_of(call: Call, *, intent: Document) -> Record | None:
+    """The payment method this request brings, if any; refused where the intent cannot take it."""
+    if "payment_method_data" in call.params:
+        _refuse_together(call, "payment_method", "payment_method_data")
+        method = methods.make(call, test_id=f"pm_{call.params['payment_method_data']['type']}")
+    elif "payment_method" in call.params:
+        method = methods.find_or_make(
+            call, method_id=call.params["payment_method"], param="payment_method"
+        )
+    else:
+        return None
+    kind = method.body["type"]
+    if kind not in intent["payment_method_types"]:
+        raise invalid_request(
+            f"The PaymentMethod provided ({kind}) is not allowed for this PaymentIntent. Please "
+            "attach a payment method that is allowed for this PaymentIntent: "
+            f"{', '.join(intent['payment_method_types'])}.",
+            param="payment_method",
+            code="payment_intent_incompatible_payment_method",
+        )
+    return method
+
+
+def _kept_method(call: Call, intent: Document) -> Record | None:
+    if intent["payment_method"] is None:
+        return None
+    return call.store.find(kind=methods.KIND, object_id=intent["payment_method"])
+
+
+def _attach(call: Call, intent: Document, method: Record) -> None:
+    methods.keep(call, method)
+    intent["payment_method"] = method.body["id"]
+    _ask_again(intent)
+
+
+def _ask_again(intent: Document) -> None:
+    intent |= {"status": "requires_confirmation", "next_action": None}
+
+
+def _require_return_url(call: Call, *, intent: Document, method: Record) -> None:
+    """Refuse to confirm where the shopper might be sent away with no way back.
+
+    Stripe asks for it even for cards when the account's own choice of methods could redirect.
+    """
+    if "return_url" in call.params:
+        return
+    might_redirect = intent["automatic_payment_methods"] is not None and (
+        not methods.REDIRECT_TYPES.isdisjoint(intent["payment_method_types"])
+    )
+    if might_redirect or method.body["type"] in methods.REDIRECT_TYPES:
+        raise invalid_request(_MISSING_RETURN_URL, param="return_url")
+
+
+# --- attempts -----------------------------------------------------------------------------------
+
+
+def _attempt(call: Call, *, intent: Document, method: Record) -> Document:
+    """Try to pay. Saves the intent in whatever state the attempt leads to.
+
+    Raises:
+        ApiError: 402 with the intent inside, which is kept, when the attempt failed at once.
+    """
+    intent["last_payment_error"] = None
+    error = _first_step(call, intent, method)
+    call.store.save(intent)
+    if error is not None:
+        raise error
+    return intent
+
+
+def _first_step(call: Call, intent: Document, method: Record) -> ApiError | None:
+    fate = methods.fate_of(method)
+    step = fate.step
+    if step is Step.AUTHENTICATE and call.get("off_session", False):
+        if not fate.exempt_off_session:
+            return _decline(call, intent, method, AUTHENTICATION_REQUIRED)
+        step = Step.CHARGE
+    if step is Step.AUTHENTICATE or step is Step.REDIRECT:
+        if call.get("error_on_requires_action", False):
+            return _decline(call, intent, method, AUTHENTICATION_REQUIRED)
+        intent |= {"status": "requires_action", "next_action": _next_action(call, intent, step)}
+    elif step is Step.DEBIT:
+        _start_debit(call, intent, method)
+    elif fate.decline is not None:
+        return _decline(call, intent, method, fate.decline)
+    else:
+        _take_money(call, intent, method)
+    return None
+
+
+def _next_action(call: Call, intent: Document, step: Step) -> Document:
+    page = f"{call.base_url}/_test/payment_intents/{intent['id']}/page"
+    return_url = call.get("return_url")
+    if return_url is not None and (step is Step.REDIRECT or not call.get("use_stripe_sdk", False)):
+        return {
+            "type": "redirect_to_url",
+            "redirect_to_url": {"return_url": return_url, "url": page},
+        }
+    return {
+        "type": "use_stripe_sdk",
+        "use_stripe_sdk": {"type": "three_d_secure_redirect", "stripe_js": page},
+    }
+
+
+def _start_debit(call: Call, intent: Document, method: Record) -> None:
+    charge = charges.record_charge(
+        call, intent=intent, method=method, status="pending", captured=True
+    )
+    intent |= {
+        "status": "processing",
+        "latest_charge": charge["id"],
+        "processing": {"type": method.body["type"]},
+    }
+
+
+def _take_money(call: Call, intent: Document, method: Record) -> None:
+    """The bank said yes: take the money, or hold it when the capture is to come later."""
+    captured = intent["capture_method"] != "manual"
+    charge = charges.record_charge(
+        call, intent=intent, method=method, status="succeeded", captured=captured
+    )
+    intent["latest_charge"] = charge["id"]
+    if captured:
+        intent |= {"status": "succeeded", "amount_received": intent["amount"]}
+    else:
+        intent |= {"status": "requires_capture", "amount_capturable": intent["amount"]}
+
+
+def _decline(call: Call, intent: Document, method: Record, decline: Decline) -> ApiError:
+    charge_id = _fail_at_bank(call, intent, method, decline)
+    return card_error(
+        message=decline.message,
+        code=decline.code,
+        decline_code=decline.decline_code,
+        intent=intent,
+        charge=charge_id,
+        payment_method=method.body,
+    )
+
+
+def _fail_at_bank(call: Call, intent: Document, method: Record, decline: Decline) -> str:
+    charge = charges.record_charge(
+        call, intent=intent, method=method, status="failed", captured=False, decline=decline
+    )
+    charge_id: str = charge["id"]
+    intent["latest_charge"] = charge_id
+    _fail(intent, method, error=_payment_error(decline, charge=charge_id, kind="card_error"))
+    return charge_id
+
+
+def _fail(intent: Document, method: Record, *, error: Document) -> None:
+    """The attempt is over and the method used up; the intent may be tried with another one."""
+    intent |= {
+        "status": "requires_payment_method",
+        "payment_method": None,
+        "next_action": None,
+        "last_payment_error": {**error, "payment_method": method.body},
+    }
+
+
+def _payment_error(
+    decline: Decline, *, charge: str | None = None, kind: str = "invalid_request_error"
+) -> Document:
+    error: Document = {"type": kind, "code": decline.code, "message": decline.message}
+    if decline.decline_code is not None:
+        error["decline_code"] = decline.decline_code
+    if charge is not None:
+        error["charge"] = charge
+    return error
+
+
+def _why_not_confirmable(status: str) -> str:
+    if status == "succeeded":
+        return (
+            "You cannot confirm this PaymentIntent because it has already succeeded after being "
+            "previously confirmed."
+        )
+    return (
+        f"You cannot confirm this PaymentIntent because it has a status of {status}. Only a "
+        "PaymentIntent with one of the following statuses may be confirmed: "
+        f"{', '.join(CONFIRMABLE)}."
+    )

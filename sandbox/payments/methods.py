@@ -1,0 +1,246 @@
+"""The documented test payment methods, and what happens to whoever pays with one.
+
+`pm_card_visa` and its like are recipes: using one makes a fresh PaymentMethod object, as at Stripe.
+"""
+
+from dataclasses import dataclass, replace
+from enum import Enum
+
+from sandbox.payments.calls import Call
+from sandbox.payments.documents import Document, new_id
+from sandbox.payments.errors import no_such_resource
+from sandbox.payments.store import Record
+
+KIND = "payment_method"
+
+
+class Step(Enum):
+    """What confirming leads to, before any money is asked for."""
+
+    CHARGE = "charge"  # straight to the bank
+    AUTHENTICATE = "authenticate"  # 3-D Secure: the shopper has to act first
+    REDIRECT = "redirect"  # the shopper pays at the provider's own site
+    DEBIT = "debit"  # the bank answers days later
+
+
+@dataclass(frozen=True)
+class Decline:
+    """A bank's no: Stripe's error code, its decline code, and the sentence for the shopper."""
+
+    code: str
+    decline_code: str | None
+    message: str
+
+
+@dataclass(frozen=True)
+class TestMethod:
+    """One documented test id and its fate."""
+
+    __test__ = False  # not a pytest class
+
+    type: str
+    details: tuple[tuple[str, str], ...]
+    step: Step = Step.CHARGE
+    decline: Decline | None = None  # the answer once the bank is asked; a debit's when it fails
+    exempt_off_session: bool = False  # already set up: no 3-D Secure while the shopper is away
+
+
+# --- declines: https://docs.stripe.com/testing#declined-payments --------------------------------
+
+GENERIC = Decline("card_declined", "generic_decline", "Your card was declined.")
+FRAUDULENT = Decline("card_declined", "fraudulent", "Your card was declined.")
+INSUFFICIENT_FUNDS = Decline(
+    "card_declined", "insufficient_funds", "Your card has insufficient funds."
+)
+PROCESSING_ERROR = Decline(
+    "processing_error",
+    "processing_error",
+    "An error occurred while processing your card. Try again in a little bit.",
+)
+AUTHENTICATION_REQUIRED = Decline(
+    "authentication_required",
+    "authentication_required",
+    "Your card was declined. This transaction requires authentication.",
+)
+_DECLINES = {
+    "": GENERIC,
+    "InsufficientFunds": INSUFFICIENT_FUNDS,
+    "LostCard": Decline("card_declined", "lost_card", "Your card was declined."),
+    "StolenCard": Decline("card_declined", "stolen_card", "Your card was declined."),
+    "ExpiredCard": Decline("expired_card", "expired_card", "Your card has expired."),
+    "IncorrectCvc": Decline(
+        "incorrect_cvc", "incorrect_cvc", "Your card's security code is incorrect."
+    ),
+    "ProcessingError": PROCESSING_ERROR,
+    "VelocityLimitExceeded": Decline(
+        "card_declined",
+        "card_velocity_exceeded",
+        "Your card was declined for making repeated attempts too frequently or exceeding its "
+        "amount limit.",
+    ),
+    "Fraudulent": FRAUDULENT,
+    "FraudulentDeclined": FRAUDULENT,
+}
+# Returns of a bank debit: https://docs.stripe.com/payments/ach-direct-debit
+_DEBIT_FAILURES = {
+    "success": None,
+    "processing": None,
+    "dispute": None,
+    "accountClosed": Decline(
+        "account_closed", None, "The customer's bank account has been closed."
+    ),
+    "noAccount": Decline("no_account", None, "The customer's bank account could not be located."),
+    "insufficientFunds": Decline(
+        "insufficient_funds", None, "The customer's account has insufficient funds."
+    ),
+    "debitNotAuthorized": Decline(
+        "debit_not_authorized", None, "The customer has notified their bank of an unknown debit."
+    ),
+    "invalidCurrency": Decline(
+        "invalid_currency", None, "The bank account cannot be debited in this currency."
+    ),
+}
+DEBIT_FAILED = Decline(
+    "payment_intent_payment_attempt_failed", None, "The payment attempt failed at the bank."
+)
+
+# --- the catalogue ------------------------------------------------------------------------------
+
+_BRANDS = {
+    "visa": ("visa", "4242", "credit"),
+    "visa_debit": ("visa", "5556", "debit"),
+    "mastercard": ("mastercard", "4444", "credit"),
+    "mastercard_debit": ("mastercard", "8210", "debit"),
+    "mastercard_prepaid": ("mastercard", "5100", "prepaid"),
+    "amex": ("amex", "8431", "credit"),
+    "discover": ("discover", "1117", "credit"),
+    "diners": ("diners", "0004", "credit"),
+    "jcb": ("jcb", "0505", "credit"),
+    "unionpay": ("unionpay", "0005", "credit"),
+}
+_COUNTRIES = (  # pm_card_us, pm_card_de, ...
+    "us ar br ca cl co cr ec mx pa py pe uy ae at be bg by hr cy cz dk ee fi fr de gi gr hu ie it "
+    "lv li lt lu mt nl no pl pt ro sa si sk es se ch gb au cn hk in jp my nz sg tw th"
+)
+
+
+def _card(brand: str, last4: str, funding: str, country: str = "US") -> TestMethod:
+    return TestMethod(
+        type="card",
+        details=(
+            ("brand", brand),
+            ("last4", last4),
+            ("funding", funding),
+            ("country", country),
+        ),
+    )
+
+
+_VISA = _card("visa", "4242", "credit")
+_ASKS = replace(_VISA, step=Step.AUTHENTICATE)
+
+
+def _catalogue() -> dict[str, TestMethod]:
+    cards = {name: _card(*brand) for name, brand in _BRANDS.items()}
+    cards |= {code: _card("visa", "4242", "credit", code.upper()) for code in _COUNTRIES.split()}
+    for suffix, decline in _DECLINES.items():
+        cards[f"visa_chargeDeclined{suffix}"] = replace(_VISA, decline=decline)
+        cards[f"chargeDeclined{suffix}"] = replace(_VISA, decline=decline)
+    cards |= {
+        "chargeCustomerFail": replace(_VISA, decline=GENERIC),
+        "radarBlock": replace(_VISA, decline=FRAUDULENT),
+        "riskLevelElevated": _VISA,
+        "bypassPending": _VISA,
+        "cvcCheckFail": _VISA,
+        "avsFail": _VISA,
+        # The charge succeeds; the dispute it leads to is not built yet.
+        "createDispute": _VISA,
+        # https://docs.stripe.com/testing#regulatory-cards
+        "threeDSecure2Required": _ASKS,
+        "threeDSecureRequired": _ASKS,
+        "threeDSecureOptional": _VISA,
+        "amex_threeDSecureNotSupported": cards["amex"],
+        "threeDSecureRequiredChargeDeclined": replace(_ASKS, decline=GENERIC),
+        "threeDSecureRequiredProcessingError": replace(_ASKS, decline=PROCESSING_ERROR),
+        "authenticationRequired": _ASKS,
+        "authenticationRequiredOnSetup": _ASKS,
+        "authenticationRequiredSetupForOffSession": replace(_ASKS, exempt_off_session=True),
+        "authenticationRequiredChargeDeclinedInsufficientFunds": replace(
+            _ASKS, decline=INSUFFICIENT_FUNDS
+        ),
+    }
+    methods = {f"pm_card_{name}": card for name, card in cards.items()}
+    for name, failure in _DEBIT_FAILURES.items():
+        methods[f"pm_usBankAccount_{name}"] = TestMethod(
+            type="us_bank_account",
+            details=(("bank_name", "STRIPE TEST BANK"), ("last4", "6789")),
+            step=Step.DEBIT,
+            decline=failure,
+        )
+    methods["pm_paypal"] = TestMethod(type="paypal", details=(), step=Step.REDIRECT)
+    return methods
+
+
+CATALOGUE = _catalogue()
+REDIRECT_TYPES = frozenset(
+    method.type for method in CATALOGUE.values() if method.step is Step.REDIRECT
+)
+# Which kinds of method a payment in a currency may use at all; None: every currency.
+AVAILABLE_TYPES: dict[str, str | None] = {"card": None, "us_bank_account": "usd", "paypal": None}
+
+
+def available_types(*, currency: str) -> list[str]:
+    """The kinds this account takes for a currency, as the dashboard of a real one would say."""
+    return [name for name, only in AVAILABLE_TYPES.items() if only in (None, currency)]
+
+
+def fate_of(method: Record) -> TestMethod:
+    """What a kept PaymentMethod was made from."""
+    return CATALOGUE[method.hidden["test_id"]]
+
+
+def find_or_make(call: Call, *, method_id: str, param: str, in_path: bool = False) -> Record:
+    """The PaymentMethod of an id; a test id makes a new one (not yet kept, see `keep`).
+
+    Raises:
+        ApiError: `resource_missing` naming `param`.
+    """
+    if method_id in CATALOGUE:
+        return make(call, test_id=method_id)
+    record = call.store.find(kind=KIND, object_id=method_id)
+    if record is None:
+        raise no_such_resource(
+            kind="PaymentMethod", object_id=method_id, param=param, in_path=in_path
+        )
+    return record
+
+
+def make(call: Call, *, test_id: str) -> Record:
+    method = CATALOGUE[test_id]
+    details: Document = dict(method.details)
+    if method.type == "card":
+        details |= {"exp_month": 12, "exp_year": 2034, "checks": {"cvc_check": "pass"}}
+    body = {
+        "id": new_id("pm"),
+        "object": KIND,
+        "allow_redisplay": "unspecified",
+        "billing_details": {"address": None, "email": None, "name": None, "phone": None},
+        "created": call.now,
+        "customer": None,
+        "livemode": False,
+        "metadata": {},
+        "type": method.type,
+        method.type: details,
+    }
+    return Record(body=body, hidden={"test_id": test_id})
+
+
+def keep(call: Call, method: Record) -> None:
+    """Keep a PaymentMethod made by `find_or_make`; harmless for one that is kept already."""
+    if call.store.position(kind=KIND, object_id=method.body["id"]) is None:
+        call.store.add(method.body, hidden=method.hidden)
+
+
+def retrieve(call: Call) -> Document:
+    method = find_or_make(call, method_id=call.object_id, param="payment_method", in_path=True)
+    return method.body

@@ -1,0 +1,218 @@
+"""Keeps every object in one SQLite file that survives kill -9.
+
+A single connection on the event loop's thread: statements take microseconds, and one writer at a
+time is what makes refund bounds and idempotency keys hold without any locking of our own.
+"""
+
+import sqlite3
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from sandbox.payments.documents import Document
+
+SCHEMA_VERSION = 1
+SCHEMA = """
+CREATE TABLE objects (
+    seq            INTEGER PRIMARY KEY AUTOINCREMENT,   -- order of creation; lists page by it
+    id             TEXT NOT NULL UNIQUE,
+    kind           TEXT NOT NULL,                       -- Stripe's "object" field
+    created        INTEGER NOT NULL,
+    customer       TEXT,
+    payment_intent TEXT,
+    charge         TEXT,
+    email          TEXT,
+    body           BLOB NOT NULL,                       -- the object as answered, JSON
+    hidden         BLOB NOT NULL                        -- what only this server knows of it, JSON
+) STRICT;
+CREATE INDEX objects_of_kind ON objects (kind, seq);
+CREATE INDEX objects_of_customer ON objects (customer, kind, seq) WHERE customer IS NOT NULL;
+CREATE INDEX objects_of_intent ON objects (payment_intent, kind, seq)
+    WHERE payment_intent IS NOT NULL;
+CREATE INDEX objects_of_charge ON objects (charge, kind, seq) WHERE charge IS NOT NULL;
+
+CREATE TABLE idempotency_keys (
+    key         TEXT PRIMARY KEY,
+    path        TEXT NOT NULL,
+    fingerprint BLOB NOT NULL,
+    status      INTEGER NOT NULL,
+    body        BLOB NOT NULL,
+    request_id  TEXT NOT NULL,
+    created     REAL NOT NULL
+) STRICT;
+CREATE INDEX idempotency_keys_by_age ON idempotency_keys (created);
+
+CREATE TABLE journal (
+    id              INTEGER PRIMARY KEY,
+    time            REAL NOT NULL,
+    request_id      TEXT NOT NULL,
+    method          TEXT NOT NULL,
+    path            TEXT NOT NULL,
+    idempotency_key TEXT,
+    params          BLOB NOT NULL,
+    status          INTEGER,
+    replayed        INTEGER NOT NULL,
+    applied         INTEGER NOT NULL,
+    fault           TEXT,
+    payment_intent  TEXT,
+    order_id        TEXT
+) STRICT;
+"""
+# The columns lists may be filtered by; each mirrors a top-level field of the object.
+FILTERS = ("customer", "payment_intent", "charge", "email")
+TABLES = ("objects", "idempotency_keys", "journal")
+
+
+class StateFileError(Exception):
+    """The state file cannot be used: locked by another server, damaged or from another version."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """One kept object: what is answered, and what only this server knows."""
+
+    body: Document
+    hidden: Document = field(default_factory=dict)
+
+
+class Store:
+    """All state of the server. Writes belong into `with store.transaction():`."""
+
+    def __init__(self, *, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._connection = sqlite3.connect(path, isolation_level=None, cached_statements=256)
+        self._connection.row_factory = sqlite3.Row
+        try:
+            self._open()
+        except sqlite3.Error as exc:
+            self._connection.close()
+            raise StateFileError(f"{path}: {exc}") from exc
+
+    def _open(self) -> None:
+        # EXCLUSIVE: a second server on the same file would not see this one's running keys; it
+        # must fail at start. The lock dies with the process, so a restart after kill -9 gets it.
+        self._connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+        self._connection.execute("PRAGMA journal_mode = WAL")
+        # NORMAL: a commit is in the kernel's hands when it returns, which a killed process cannot
+        # lose. Only a crash of the whole machine could, and this server does not claim to.
+        self._connection.execute("PRAGMA synchronous = NORMAL")
+        version = self._connection.execute("PRAGMA user_version").fetchone()[0]
+        if version == 0:
+            self._connection.executescript(
+                f"BEGIN IMMEDIATE; {SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
+            )
+        elif version != SCHEMA_VERSION:
+            raise sqlite3.DatabaseError(
+                f"state of version {version}, this server writes version {SCHEMA_VERSION}; "
+                "delete the file or use another"
+            )
+
+    def close(self) -> None:
+        self._connection.close()
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Open a transaction; everything in it is committed, or nothing if an exception leaves."""
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._connection.execute("ROLLBACK")
+            raise
+        self._connection.execute("COMMIT")
+
+    def execute(self, sql: str, parameters: Mapping[str, Any] | tuple[Any, ...] = ()) -> Any:
+        """Run one statement for a module that owns a table (`idempotency`, `journal`)."""
+        return self._connection.execute(sql, parameters)
+
+    def add(self, body: Document, *, hidden: Document | None = None) -> None:
+        """Keep a new object."""
+        self._connection.execute(
+            "INSERT INTO objects (id, kind, created, customer, payment_intent, charge, email,"
+            " body, hidden) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                body["id"],
+                body["object"],
+                body["created"],
+                *(body.get(name) for name in FILTERS),
+                orjson.dumps(body),
+                orjson.dumps(hidden or {}),
+            ),
+        )
+
+    def save(self, body: Document) -> None:
+        """Keep the changed state of an object that exists."""
+        self._connection.execute(
+            "UPDATE objects SET customer = ?, payment_intent = ?, charge = ?, email = ?, body = ?"
+            " WHERE id = ?",
+            (*(body.get(name) for name in FILTERS), orjson.dumps(body), body["id"]),
+        )
+
+    def find(self, *, kind: str, object_id: str) -> Record | None:
+        row = self._connection.execute(
+            "SELECT body, hidden FROM objects WHERE id = ? AND kind = ?", (object_id, kind)
+        ).fetchone()
+        if row is None:
+            return None
+        return Record(body=orjson.loads(row["body"]), hidden=orjson.loads(row["hidden"]))
+
+    def position(self, *, kind: str, object_id: str) -> int | None:
+        """Where an object stands in the order of creation, for paging."""
+        row = self._connection.execute(
+            "SELECT seq FROM objects WHERE id = ? AND kind = ?", (object_id, kind)
+        ).fetchone()
+        return None if row is None else int(row["seq"])
+
+    def newest(
+        self,
+        *,
+        kind: str,
+        limit: int,
+        equal: Mapping[str, str],
+        created: Mapping[str, int],
+        older_than: int | None = None,
+        newer_than: int | None = None,
+    ) -> list[Document]:
+        """Objects of a kind, newest first.
+
+        Args:
+            kind: Stripe's "object" value.
+            limit: at most this many.
+            equal: wanted values by column, out of `FILTERS`.
+            created: bounds in Unix seconds by SQL operator (`>=`, ...).
+            older_than: only objects created before this position.
+            newer_than: only objects created after this position; those nearest to it.
+        """
+        conditions = ["kind = ?"]
+        values: list[object] = [kind]
+        for column in FILTERS:
+            if column in equal:
+                conditions.append(f"{column} = ?")
+                values.append(equal[column])
+        for operator in ("=", "<", "<=", ">", ">="):
+            if operator in created:
+                conditions.append(f"created {operator} ?")
+                values.append(created[operator])
+        if older_than is not None:
+            conditions.append("seq < ?")
+            values.append(older_than)
+        if newer_than is not None:
+            conditions.append("seq > ?")
+            values.append(newer_than)
+        direction = "DESC" if newer_than is None else "ASC"
+        rows = self._connection.execute(
+            f"SELECT body FROM objects WHERE {' AND '.join(conditions)}"  # noqa: S608 - only names from the constants above are put into the text
+            f" ORDER BY seq {direction} LIMIT ?",
+            (*values, limit),
+        ).fetchall()
+        found = [orjson.loads(row["body"]) for row in rows]
+        return found if newer_than is None else found[::-1]
+
+    def clear(self) -> None:
+        """Forget everything."""
+        for table in TABLES:
+            self._connection.execute(f"DELETE FROM {table}")  # noqa: S608 - a constant above
