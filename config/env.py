@@ -11,6 +11,7 @@ from typing import NoReturn
 from urllib.parse import unquote, urlsplit
 
 ENVIRONMENTS = ("local", "test", "production")
+SUBMISSION_PORT = 587
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
@@ -113,6 +114,24 @@ def database(name: str) -> dict[str, object]:
         "PASSWORD": unquote(parts.password or ""),
         "HOST": parts.hostname,
         "PORT": str(parts.port or 5432),
+    }
+
+
+def mail_server(name: str) -> dict[str, object]:
+    """Django's e-mail settings from `smtp://user:password@host:port`; `smtps` is TLS throughout.
+
+    `smtp` on port 587 turns to TLS before it says anything (STARTTLS).
+    """
+    parts = urlsplit(url(name, schemes=("smtp", "smtps")))
+    implicit_tls = parts.scheme == "smtps"
+    port = parts.port or (465 if implicit_tls else 25)
+    return {
+        "EMAIL_HOST": parts.hostname,
+        "EMAIL_PORT": port,
+        "EMAIL_HOST_USER": unquote(parts.username or ""),
+        "EMAIL_HOST_PASSWORD": unquote(parts.password or ""),
+        "EMAIL_USE_SSL": implicit_tls,
+        "EMAIL_USE_TLS": port == SUBMISSION_PORT and not implicit_tls,
     }
 
 

@@ -1,0 +1,131 @@
+"""Tells load balancers and Prometheus how this process is; answered before any middleware."""
+
+from __future__ import annotations
+
+import functools
+import os
+from hmac import compare_digest
+from typing import TYPE_CHECKING
+
+import redis
+import structlog
+from celery import current_app
+from django.conf import settings
+from django.db import Error as DatabaseFailure
+from django.db import connection
+from django.db.migrations.loader import MigrationLoader
+from django.db.migrations.recorder import MigrationRecorder
+from django.http import HttpResponse, HttpResponseNotAllowed, JsonResponse
+from kombu.exceptions import OperationalError as BrokerFailure
+from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
+
+from config.kernel import request_context
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from django.http import HttpRequest
+
+log = structlog.get_logger(__name__)
+
+PART_TIMEOUT_SECONDS = 1.0
+_LOOPBACK = frozenset({"127.0.0.1", "::1"})
+
+
+def healthz(_request: HttpRequest) -> HttpResponse:
+    """The process is up; touches nothing."""
+    return JsonResponse({"status": "ok"})
+
+
+def readyz(_request: HttpRequest) -> HttpResponse:
+    """Everything this process needs answers; else 503 with the failing parts named."""
+    checks = {**_database_checks(), "cache": _cache_check(), "broker": _broker_check()}
+    failing = [part for part, state in checks.items() if state != "ok"]
+    if failing:
+        log.warning("not_ready", **checks)
+        body = {"status": "unavailable", "failing": failing, "checks": checks}
+        return JsonResponse(body, status=503, headers={"Retry-After": "2"})
+    return JsonResponse({"status": "ready", "checks": checks})
+
+
+def metrics(request: HttpRequest) -> HttpResponse:
+    """Prometheus text; for 127.0.0.1 alone, or for whoever brings METRICS_TOKEN."""
+    if not _may_see_metrics(request):
+        return JsonResponse({"status": "forbidden"}, status=403)
+    registry = REGISTRY
+    if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):  # several processes count together
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    return HttpResponse(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
+
+
+def _only_reading(
+    view: Callable[[HttpRequest], HttpResponse],
+) -> Callable[[HttpRequest], HttpResponse]:
+    @functools.wraps(view)
+    def checked(request: HttpRequest) -> HttpResponse:
+        if request.method not in {"GET", "HEAD"}:
+            return HttpResponseNotAllowed(["GET", "HEAD"])
+        return view(request)
+
+    return checked
+
+
+PROBES = {
+    "/healthz": _only_reading(healthz),
+    "/readyz": _only_reading(readyz),
+    "/metrics": _only_reading(metrics),
+}
+
+
+def _database_checks() -> dict[str, str]:
+    """A connection of its own: the thread's may hang in a server that has stopped answering."""
+    probe = connection.copy()
+    try:
+        applied = set(MigrationRecorder(probe).applied_migrations())
+    except DatabaseFailure:
+        return {"database": "unreachable", "migrations": "unknown"}
+    finally:
+        probe.close()
+    return {
+        "database": "ok",
+        "migrations": "ok" if _expected_migrations() <= applied else "missing",
+    }
+
+
+@functools.cache
+def _expected_migrations() -> frozenset[tuple[str, str]]:
+    return frozenset(MigrationLoader(None).graph.leaf_nodes())
+
+
+def _cache_check() -> str:
+    """Asked directly: the cache itself forgives, and would say that all is well."""
+    try:
+        with redis.Redis.from_url(
+            settings.REDIS_URL,
+            socket_timeout=PART_TIMEOUT_SECONDS,
+            socket_connect_timeout=PART_TIMEOUT_SECONDS,
+        ) as client:
+            client.ping()
+    except (redis.RedisError, OSError):
+        return "unreachable"
+    return "ok"
+
+
+def _broker_check() -> str:
+    try:
+        with current_app.connection_for_write() as broker:
+            broker.ensure_connection(max_retries=1, interval_start=0, timeout=PART_TIMEOUT_SECONDS)
+    except (BrokerFailure, OSError):
+        return "unreachable"
+    return "ok"
+
+
+def _may_see_metrics(request: HttpRequest) -> bool:
+    if settings.METRICS_TOKEN:
+        sent = request.headers.get("Authorization", "")
+        return compare_digest(sent.encode(), f"Bearer {settings.METRICS_TOKEN}".encode())
+    # A request that came through a proxy on this machine is not from this machine.
+    came_directly = "X-Forwarded-For" not in request.headers or settings.TRUSTED_PROXIES > 0
+    return came_directly and request_context.current().ip_address in _LOOPBACK

@@ -1,0 +1,1 @@
+"""What every app's HTTP interface is made of: strict input, pages, throttles, OpenAPI helpers."""

@@ -1,0 +1,219 @@
+"""Input fields that take exactly one JSON type and never repeat a value in an error."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from babel import Locale
+from django.core.validators import validate_email
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
+
+from config.kernel.api.parsers import shown_name
+from config.kernel.api.text import normalized, problem_with
+from config.kernel.money import SUPPORTED_CURRENCIES
+
+if TYPE_CHECKING:
+    from rest_framework.request import Request
+
+_PLAIN_DECIMAL = re.compile(r"(?:0|[1-9][0-9]{0,6})(?:\.[0-9]{1,2})?")
+_PHONE = re.compile(r"\+?[0-9][0-9 ()./-]{3,18}")
+_NOT_COUNTRIES = frozenset({"EU", "EZ", "QO", "UN", "XA", "XB", "ZZ"})
+
+
+class StrictSerializer(serializers.Serializer[Any]):
+    """An object whose unknown fields are refused by name."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        known = {field.field_name for field in self._writable_fields}
+        unknown = {
+            shown_name(str(name)): ["This field is not known."]
+            for name in (data if isinstance(data, Mapping) else ())
+            if name not in known
+        }
+        try:
+            value = super().to_internal_value(data)
+        except serializers.ValidationError as exc:
+            raise serializers.ValidationError({**unknown, **exc.detail}) from None  # type: ignore[dict-item]  # a serializer's detail is a dict
+        if unknown:
+            raise serializers.ValidationError(unknown)
+        return value
+
+
+class QuerySerializer(serializers.Serializer[Any]):
+    """The query parameters of a list: unknown ones are ignored, bad values refused."""
+
+    @classmethod
+    def read(cls, request: Request) -> dict[str, Any]:
+        """The known parameters that were sent, checked; of a repeated one the last.
+
+        Raises:
+            ValidationError: a value that its field refuses.
+        """
+        sent = request.query_params
+        query = cls(data={name: sent[name] for name in cls().fields if name in sent})
+        query.is_valid(raise_exception=True)
+        return dict(query.validated_data)
+
+
+class StrictIntegerField(serializers.IntegerField):
+    """A JSON integer: not `1.0`, `"1"` or `true`."""
+
+    default_error_messages = {"invalid": "A whole number is required."}
+
+    def to_internal_value(self, data: Any) -> int:
+        if type(data) is not int:
+            self.fail("invalid")
+        return data
+
+
+class StrictBooleanField(serializers.BooleanField):
+    """`true` or `false`, nothing that resembles them."""
+
+    default_error_messages = {"invalid": "Must be true or false."}
+
+    def to_internal_value(self, data: Any) -> bool:
+        if type(data) is not bool:
+            self.fail("invalid")
+        return data
+
+
+class StrictCharField(serializers.CharField):
+    """A JSON string, trimmed and in Unicode's NFC; `multiline` lets newline and tab in."""
+
+    default_error_messages = {"invalid": "A text is required."}
+
+    def __init__(self, *, multiline: bool = False, **kwargs: Any) -> None:
+        self.multiline = multiline
+        super().__init__(**kwargs)
+
+    def run_validation(self, data: Any = serializers.empty) -> Any:
+        if data is not serializers.empty and data is not None and not isinstance(data, str):
+            self.fail("invalid")
+        return super().run_validation(data)
+
+    def to_internal_value(self, data: Any) -> str:
+        if problem := problem_with(data, multiline=self.multiline):
+            raise serializers.ValidationError(problem)
+        return normalized(super().to_internal_value(data))
+
+
+class StrictRegexField(StrictCharField):
+    """A string of one form; the form is told in the error, the value is not."""
+
+    def __init__(self, pattern: str, *, form: str, **kwargs: Any) -> None:
+        self.pattern = re.compile(pattern)
+        self.form = form
+        super().__init__(**kwargs)
+
+    def to_internal_value(self, data: Any) -> str:
+        text = super().to_internal_value(data)
+        if not self.pattern.fullmatch(text):
+            raise serializers.ValidationError(f"Must be {self.form}.")
+        return text
+
+
+class StrictChoiceField(serializers.ChoiceField):
+    """One of a few words."""
+
+    default_error_messages = {"invalid_choice": "This is not one of the allowed values."}
+
+    def to_internal_value(self, data: Any) -> Any:
+        if not isinstance(data, str):
+            self.fail("invalid_choice", input="")
+        return super().to_internal_value(data)
+
+
+@extend_schema_field(OpenApiTypes.EMAIL)
+class StrictEmailField(StrictCharField):
+    """An e-mail address, in lower case: so accounts and guests are found whatever was typed."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        kwargs.setdefault("max_length", 254)  # RFC 5321, 4.5.3.1.3: a path has 256 with its <>
+        super().__init__(**kwargs)
+        self.validators.append(validate_email)
+
+    def to_internal_value(self, data: Any) -> str:
+        return super().to_internal_value(data).lower()
+
+
+@extend_schema_field(
+    {"type": "string", "pattern": f"^{_PLAIN_DECIMAL.pattern}$", "example": "19.99"}
+)
+class MoneyField(serializers.Field[Decimal, str, str, Any]):
+    """An amount as a plain decimal string, at most two digits after the point.
+
+    Whether the digits suit a currency is for whoever knows the currency (`money.parse_amount`).
+    """
+
+    default_error_messages = {
+        "invalid": 'Must be a plain decimal string like "19.99", at most 9999999.99.'
+    }
+
+    def to_internal_value(self, data: Any) -> Decimal:
+        if not isinstance(data, str) or not _PLAIN_DECIMAL.fullmatch(data):
+            self.fail("invalid")
+        return Decimal(data)
+
+    def to_representation(self, value: Decimal) -> str:
+        return f"{value:f}"
+
+
+@extend_schema_field({"type": "string", "pattern": "^[A-Z]{3}$", "example": "USD"})
+class CurrencyField(StrictCharField):
+    """An upper-case ISO 4217 code that the shop can charge in."""
+
+    def to_internal_value(self, data: Any) -> str:
+        code = super().to_internal_value(data)
+        if code not in SUPPORTED_CURRENCIES:
+            raise serializers.ValidationError("Must be a supported ISO 4217 code like USD.")
+        return code
+
+
+@extend_schema_field({"type": "string", "pattern": "^[A-Z]{2}$", "example": "US"})
+class CountryField(StrictCharField):
+    """An upper-case ISO 3166-1 alpha-2 code."""
+
+    def to_internal_value(self, data: Any) -> str:
+        code = super().to_internal_value(data)
+        if code not in country_codes():
+            raise serializers.ValidationError("Must be an ISO 3166 country code like US.")
+        return code
+
+
+class PhoneField(StrictCharField):
+    """A telephone number as people write it: digits and the signs that group them."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        kwargs.setdefault("max_length", 20)
+        super().__init__(**kwargs)
+
+    def to_internal_value(self, data: Any) -> str:
+        number = super().to_internal_value(data)
+        if not _PHONE.fullmatch(number):
+            raise serializers.ValidationError("Must be a telephone number like +1 212 555 0100.")
+        return number
+
+
+class StrictDateField(serializers.DateField):
+    """A JSON string `YYYY-MM-DD`."""
+
+    default_error_messages = {"invalid": "Must be a date like 1990-12-31."}
+
+    def to_internal_value(self, value: Any) -> Any:
+        if not isinstance(value, str) or not re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", value):
+            self.fail("invalid", format="YYYY-MM-DD")
+        return super().to_internal_value(value)
+
+
+@functools.cache
+def country_codes() -> frozenset[str]:
+    """Every ISO 3166-1 alpha-2 code (from the CLDR's list of territories)."""
+    territories = Locale("en").territories
+    alpha2 = re.compile("[A-Z]{2}")
+    return frozenset(code for code in territories if alpha2.fullmatch(code)) - _NOT_COUNTRIES

@@ -1,0 +1,72 @@
+"""Says what is wrong with a piece of text that somebody sent, without ever repeating it."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+# C0, DEL and C1 (Unicode category Cc); line and paragraph separators, which break lines in logs
+# and mail headers just like a newline; explicit bidirectional controls, which show one text and
+# store another (https://unicode.org/reports/tr36/#Bidirectional_Text_Spoofing).
+_FORBIDDEN = "\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069"
+_CONTROL = re.compile(f"[{_FORBIDDEN}]")
+_CONTROL_BUT_LINES = re.compile(f"[{_FORBIDDEN}]".replace("\x00-\x1f", "\x00-\x08\x0b-\x1f"))
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+# Digits of any script; between them spaces, dashes and invisible joiners.
+_SEPARATOR = r"[\s\-\u00ad\u200b-\u200d\u2010-\u2015\u2060\u2212\ufeff]"
+_DIGIT_RUN = re.compile(rf"\d(?:{_SEPARATOR}*\d){{12,}}")
+_DIGIT_GROUP = re.compile(r"\d+")
+CARD_DIGITS = range(13, 20)
+"""ISO/IEC 7812: as many digits has a payment card number."""
+
+
+def problem_with(text: str, *, multiline: bool = False) -> str | None:
+    """A sentence about what makes this text unacceptable, or None.
+
+    Args:
+        text: anything that a client sent.
+        multiline: newline and tab are welcome.
+    """
+    if _SURROGATE.search(text):
+        return "This text is not valid Unicode."
+    if (_CONTROL_BUT_LINES if multiline else _CONTROL).search(text):
+        return "Control characters are not allowed."
+    if looks_like_card_number(text):
+        return "This looks like a card number: never send one here."
+    return None
+
+
+def normalized(text: str) -> str:
+    """The one spelling (NFC) under which equal looking text is stored and compared."""
+    return unicodedata.normalize("NFC", text)
+
+
+def looks_like_card_number(text: str) -> bool:
+    """Whether some 13 to 19 digits in it pass the Luhn check, spaces and dashes ignored.
+
+    Within a longer run of digits ("4242 4242 4242 4242 12 28") every sequence of whole groups
+    is tried: a card number does not begin or end inside a group.
+    """
+    for run in _DIGIT_RUN.finditer(text):
+        groups = _DIGIT_GROUP.findall(run.group())
+        for start in range(len(groups)):
+            digits = ""
+            for group in groups[start:]:
+                digits += group
+                if len(digits) >= CARD_DIGITS.stop:
+                    break
+                if len(digits) in CARD_DIGITS and passes_luhn(digits):
+                    return True
+    return False
+
+
+def passes_luhn(digits: str) -> bool:
+    """The check digit of ISO/IEC 7812-1, annex B."""
+    total = 0
+    for position, digit in enumerate(reversed(digits)):
+        value = int(digit)
+        if position % 2:
+            value = value * 2 - 9 if value > 4 else value * 2  # noqa: PLR2004 - 2 x 5 has two digits
+        total += value
+    return total % 10 == 0

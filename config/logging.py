@@ -1,0 +1,131 @@
+"""One JSON record an event on stderr, with the request's id and without personal data."""
+
+from __future__ import annotations
+
+import re
+import traceback
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from django.db import Error as DatabaseFailure
+
+from config.kernel import request_context
+from config.kernel.api.text import looks_like_card_number
+
+if TYPE_CHECKING:
+    from collections.abc import MutableMapping
+    from types import TracebackType
+
+_EMAIL = re.compile(r"[^\s@<>\"'(),;:=\[\]]+@[^\s@<>\"'(),;:=\[\]]+")
+_SECRET = re.compile(r"\b(?:sk|rk|whsec|pi_\w+_secret)_\w+|eyJ[\w-]+\.[\w-]+\.[\w-]+")
+_LONGEST_TEXT = 2_000
+_MOST_FRAMES = 40
+
+
+def redacted(text: str) -> str:
+    """The text without e-mail addresses, card numbers, tokens and keys."""
+    if "@" in text:
+        text = _EMAIL.sub("[e-mail]", text)
+    text = _SECRET.sub("[secret]", text)
+    if looks_like_card_number(text):
+        return "[withheld: looks like a card number]"
+    return text[:_LONGEST_TEXT]
+
+
+def error_text(exc: BaseException) -> str:
+    """What an exception says; of a database error the first line, the others quote the row."""
+    text = str(exc)
+    return redacted(text.partition("\n")[0] if isinstance(exc, DatabaseFailure) else text)
+
+
+def add_request_id(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> Any:
+    """The request behind it, also where the record comes from a library."""
+    if request_id := request_context.current().request_id:
+        event.setdefault("request_id", request_id)
+    return event
+
+
+def redact(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> Any:
+    """Every text of the record without personal data."""
+    for key, value in event.items():
+        if isinstance(value, str):
+            event[key] = redacted(value)
+    return event
+
+
+def describe_exception(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> Any:
+    """Types, texts and places of an exception and its causes, instead of a rendered traceback."""
+    info = event.pop("exc_info", None)
+    exc = info[1] if isinstance(info, tuple) else info
+    if isinstance(exc, BaseException):
+        event["exception"] = list(_chain(exc))
+    return event
+
+
+def _chain(exc: BaseException) -> Any:
+    seen: set[int] = set()
+    current: BaseException | None = exc
+    while current is not None and id(current) not in seen:
+        seen.add(id(current))
+        yield {
+            "type": type(current).__qualname__,
+            "text": error_text(current),
+            "frames": _frames(current.__traceback__),
+        }
+        hidden = current.__suppress_context__
+        current = current.__cause__ or (None if hidden else current.__context__)
+
+
+def _frames(tb: TracebackType | None) -> list[str]:
+    frames = traceback.extract_tb(tb)[-_MOST_FRAMES:]
+    return [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames]
+
+
+_SHARED: list[Any] = [
+    structlog.contextvars.merge_contextvars,
+    structlog.stdlib.add_log_level,
+    structlog.stdlib.add_logger_name,
+    structlog.stdlib.ExtraAdder(allow={"status_code"}),
+    structlog.processors.TimeStamper(fmt="iso", utc=True),
+    add_request_id,
+]
+
+
+def settings_for_logging(*, level: str) -> dict[str, Any]:
+    """Django's LOGGING; also sets structlog up, so that both end in the same records."""
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *_SHARED,
+            structlog.stdlib.PositionalArgumentsFormatter(),
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {
+            "json": {
+                "()": structlog.stdlib.ProcessorFormatter,
+                "foreign_pre_chain": _SHARED,
+                "processors": [
+                    structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                    describe_exception,
+                    redact,
+                    structlog.processors.JSONRenderer(default=str),
+                ],
+            },
+        },
+        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "json"}},
+        "root": {"handlers": ["stderr"], "level": level},
+        "loggers": {
+            "django": {"handlers": [], "propagate": True, "level": level},
+            # The edge writes one line a request; these would repeat it, with the raw path.
+            "django.request": {"level": "ERROR"},
+            "django.server": {"handlers": [], "level": "ERROR"},
+            "django.security.DisallowedHost": {"level": "CRITICAL"},
+        },
+    }

@@ -1,0 +1,83 @@
+"""Fits django-allauth to this shop: rate limits, mail that may fail, writes of one field."""
+
+from __future__ import annotations
+
+from smtplib import SMTPException
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from allauth.account.adapter import DefaultAccountAdapter
+from allauth.core.exceptions import ImmediateHttpResponse
+from allauth.core.internal import ratelimit
+from allauth.headless.base.response import RateLimitResponse
+from allauth.headless.internal.restkit.response import ErrorResponse
+from django.core.exceptions import ValidationError
+from django.db import IntegrityError, transaction
+
+from audit import services as audit
+from config.kernel import request_context
+from config.kernel.db import violated_constraint
+
+if TYPE_CHECKING:
+    from django.forms import BaseForm
+    from django.http import HttpRequest
+
+    from customers.models import Customer
+
+log = structlog.get_logger(__name__)
+
+
+class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]  # allauth has no types
+    """See `ACCOUNT_ADAPTER`."""
+
+    def save_user(
+        self,
+        request: HttpRequest,
+        user: Customer,
+        form: BaseForm,
+        commit: bool = True,  # noqa: FBT001, FBT002 - allauth's signature
+    ) -> Customer:
+        """Make the account and its audit row in one transaction; of two at once one is told so."""
+        try:
+            with transaction.atomic():
+                saved: Customer = super().save_user(request, user, form, commit)
+                audit.record("CUSTOMER_CREATED", entity_type="customer", entity_id=saved.pk)
+        except IntegrityError as exc:
+            if not (violated_constraint(exc) or "").startswith("customers_email"):
+                raise
+            taken = ValidationError([self.validation_error("email_taken")])
+            raise ImmediateHttpResponse(ErrorResponse(request, exception=taken)) from exc
+        return saved
+
+    def set_password(self, user: Customer, password: str) -> None:
+        """Write that one column: a whole row might carry an old status back."""
+        user.set_password(password)
+        user.save(update_fields=["password"])
+
+    def send_mail(self, template_prefix: str, email: str, context: dict[str, Any]) -> None:
+        """A mail server that is away must not make a sign-up fail; mail can be asked for again."""
+        try:
+            super().send_mail(template_prefix, email, context)
+        except (OSError, SMTPException) as exc:
+            log.warning("account_mail_not_sent", template=template_prefix, error=type(exc).__name__)
+
+    def pre_authenticate(self, request: HttpRequest, **credentials: Any) -> None:
+        """Refuse with 429 whoever has failed too often."""
+        usage = ratelimit.consume(
+            request,
+            app="allauth.account",
+            action="login_failed",
+            key=self._get_login_attempts_cache_key(request, **credentials),
+        )
+        if not usage:
+            raise ImmediateHttpResponse(RateLimitResponse(request))
+        self._login_failed_rl_usage = usage
+
+    def get_client_ip(self, request: HttpRequest) -> str:  # noqa: ARG002 - allauth's signature
+        """The address that the edge has found."""
+        return request_context.current().ip_address or "unknown"
+
+    def _get_login_attempts_cache_key(self, request: HttpRequest, **credentials: Any) -> str:
+        """Account and address together: nobody can lock an account for its owner elsewhere."""
+        login = credentials.get("email") or credentials.get("username") or ""
+        return f"{login.lower()}|{self.get_client_ip(request)}"

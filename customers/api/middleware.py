@@ -1,0 +1,74 @@
+"""Holds what is sent to the account routes to the API's rules of JSON, in allauth's error shape."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django.http import JsonResponse
+
+from config.kernel.api.parsers import is_utf8_json, parse_object
+from config.kernel.errors import ValidationFailedError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from django.http import HttpRequest
+    from django.http.response import HttpResponseBase
+
+ACCOUNT_ROUTES = "/_allauth/"
+PASSWORDS = frozenset({"password", "new_password", "current_password"})
+TEXTS = PASSWORDS | {
+    "code", "email", "first_name", "key", "last_name", "name", "phone", "refresh_token", "username",
+}  # fmt: skip
+LONGEST_PASSWORD_BYTES = 1_024
+
+
+class StrictAccountInput:
+    """Refuses bodies that allauth would stumble over or read leniently.
+
+    It reads them with plain `json.loads`, which deep nesting or a number of 5,000 digits breaks,
+    and turns values of any type into text.
+    """
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        if request.path.startswith(ACCOUNT_ROUTES) and request.method != "GET" and request.body:
+            if not is_utf8_json(request.headers.get("Content-Type", "")):
+                return JsonResponse({"status": 415}, status=415)
+            if problems := _problems_of(request.body):
+                return JsonResponse({"status": 400, "errors": problems}, status=400)
+        return self.get_response(request)
+
+
+def _problems_of(raw: bytes) -> list[dict[str, str]]:
+    try:
+        body = parse_object(raw, free_text_fields=PASSWORDS)
+    except ValidationFailedError as exc:
+        return [_problem("The input is not valid.", param=name) for name in exc.details]
+    return [_problem(message, param=name) for name, message in _field_problems(body)]
+
+
+def _field_problems(body: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    for name in sorted(TEXTS & body.keys()):
+        value = body[name]
+        if not isinstance(value, str):
+            yield name, "A text is required."
+        elif name in PASSWORDS and (problem := _password_problem(value)):
+            yield name, problem
+
+
+def _password_problem(password: str) -> str | None:
+    try:
+        size = len(password.encode())
+    except UnicodeEncodeError:
+        return "This text is not valid Unicode."
+    if "\x00" in password:
+        return "Control characters are not allowed."
+    # Refused before it is hashed: the cost of a hash grows with what is fed to it.
+    return "This password is too long." if size > LONGEST_PASSWORD_BYTES else None
+
+
+def _problem(message: str, *, param: str) -> dict[str, str]:
+    return {"code": "invalid", "message": message, "param": param}

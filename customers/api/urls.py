@@ -1,0 +1,9 @@
+"""Routes of this app under /api/v1."""
+
+from django.urls import path
+
+from customers.api import views
+
+urlpatterns = [
+    path("me", views.MeView.as_view()),
+]

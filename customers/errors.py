@@ -1,0 +1,21 @@
+"""What can be impossible about an account."""
+
+from __future__ import annotations
+
+from config.kernel.errors import DomainError
+
+
+class InactiveCustomerError(DomainError):
+    """The customer is inactive or suspended: reading stays possible, nothing else."""
+
+    code = "INACTIVE_CUSTOMER"
+    status = 403
+    message = "This account is not active."
+
+
+class EditConflictError(DomainError):
+    """The row has changed since the caller read it; `details` carry its present version."""
+
+    code = "EDIT_CONFLICT"
+    status = 409
+    message = "This was changed in the meantime; read it again."

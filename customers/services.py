@@ -1,0 +1,61 @@
+"""Changes accounts; the only writer of a customer's profile."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django.db.models import F
+
+from audit import services as audit
+from config.kernel.db import short_transaction
+from customers.errors import EditConflictError, InactiveCustomerError
+from customers.models import Customer
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+def update_profile(*, customer_id: int, version: int, changes: Mapping[str, Any]) -> Customer:
+    """Change personal data, unless somebody else has done so since it was read.
+
+    Opens its own transaction.
+
+    Args:
+        customer_id: whose.
+        version: the one the caller has read.
+        changes: personal fields of `Customer` and their new values.
+
+    Raises:
+        EditConflictError: the profile has another version by now.
+        InactiveCustomerError: suspended or inactive.
+    """
+    with short_transaction():
+        moved = Customer.objects.filter(
+            pk=customer_id, version=version, status=Customer.Status.ACTIVE
+        ).update(**changes, version=F("version") + 1)
+        customer = Customer.objects.get(pk=customer_id)
+        if moved != 1:
+            if customer.status != Customer.Status.ACTIVE:
+                raise InactiveCustomerError
+            raise EditConflictError(details={"version": customer.version})
+        audit.record(
+            "CUSTOMER_UPDATED",
+            entity_type="customer",
+            entity_id=customer_id,
+            data={"fields": sorted(changes), "version": customer.version},
+        )
+    return customer
+
+
+def note_verified_email(*, customer_id: int, email: str) -> None:
+    """The customer has shown that mail to their present address reaches them; idempotent."""
+    Customer.objects.filter(pk=customer_id, email=email.lower()).update(email_verified=True)
+
+
+def note_changed_email(*, customer_id: int, email: str, verified: bool) -> None:
+    """Another address has become the primary one."""
+    with short_transaction():
+        Customer.objects.filter(pk=customer_id).update(
+            email=email.lower(), email_verified=verified, version=F("version") + 1
+        )
+        audit.record("CUSTOMER_EMAIL_CHANGED", entity_type="customer", entity_id=customer_id)
