@@ -288,7 +288,7 @@ def wait_seconds(*, attempts: int, jitter: float) -> float:
     an hour never costs a delivery its last try.
     """
     longest = min(LONGEST_WAIT_SECONDS, FIRST_WAIT_SECONDS * 2 ** (attempts - 1))
-    return longest * (1 + jitter) / 2
+    return float(longest * (1 + jitter) / 2)
 
 
 def describe(exc: Exception) -> str:

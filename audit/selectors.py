@@ -1,0 +1,33 @@
+"""Reads the outbox: what is waiting, and for how many."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from django.db.models import Count, Q
+from django.db.models.functions import Now
+
+from audit.models import Delivery, OutboxMessage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backlog:
+    """What has not been delivered. `due` ones are part of the `waiting` ones."""
+
+    unannounced: int
+    due: int
+    waiting: int
+    dead: int
+
+
+def get_backlog() -> Backlog:
+    """Count what is left to deliver, by the database's clock."""
+    waiting = Delivery.objects.filter(status=Delivery.Status.PENDING).aggregate(
+        all=Count("pk"), due=Count("pk", filter=Q(next_attempt_at__lte=Now()))
+    )
+    return Backlog(
+        unannounced=OutboxMessage.objects.filter(fanned_out_at__isnull=True).count(),
+        due=waiting["due"],
+        waiting=waiting["all"],
+        dead=Delivery.objects.filter(status=Delivery.Status.DEAD).count(),
+    )
