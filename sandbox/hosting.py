@@ -64,7 +64,7 @@ class PaymentServer:
             cwd=self.directory,
             log=self.log,
             env=environment.complete({}),
-            stop_seconds=2.0,
+            stop_seconds=1.5,
         )
 
     def is_ready(self) -> bool:
@@ -116,6 +116,11 @@ class LocalServers:
             self.running.append(servers.start(server, register=self.register))
             endpoints[variable] = server.url
         return endpoints
+
+    def hand_over(self) -> list[Child]:
+        """Leave what runs to somebody else, who stops it from now on."""
+        handed, self.running = self.running, []
+        return handed
 
     def stop(self) -> None:
         """Stop everything in reverse order."""

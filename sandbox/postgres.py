@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 import psycopg2  # type: ignore[import-untyped]  # ships no types
 from psycopg2 import sql
 
-from sandbox.processes import Command, StartError, end_all, find_working_in, remembered_port
+from sandbox.processes import Command, StartError, find_working_in, kill_all, remembered_port
 from sandbox.servers import secret
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ class Postgres:
         """Make the cluster if there is none; end what a killed run left over; choose the port."""
         self.directory.mkdir(parents=True, exist_ok=True)
         # The server works in its data directory, so that a killed run's is known by it.
-        end_all(find_working_in(self.data, program="postgres"))
+        self._clear_away()
         if self._identity is None:
             self._identity = choose_identity(find_binaries(), directory=self.directory)
         if not self.data.exists():
@@ -138,6 +138,9 @@ class Postgres:
 
     # --- private ---
 
+    def _clear_away(self) -> None:
+        kill_all(find_working_in(self.data, program="postgres"))
+
     def _connect(self) -> psycopg2.extensions.connection:
         connection = psycopg2.connect(
             host="127.0.0.1",
@@ -161,6 +164,7 @@ class Postgres:
             stop_signal=signal.SIGINT,  # "fast": roll back what is open, then shut down
             user=self._identity.user,
             stop_seconds=5.0,
+            clear_away=self._clear_away,
         )
 
     def _make_cluster(self, identity: Identity) -> None:

@@ -48,6 +48,8 @@ class Command:
     stop_signal: signal.Signals = signal.SIGTERM
     user: tuple[int, int] | None = None  # uid and gid to drop to, when root starts a server
     stop_seconds: float = 3.0
+    # Ends what a killed one left behind, called before it is started again.
+    clear_away: Callable[[], None] | None = None
 
 
 @dataclass(kw_only=True)
@@ -79,9 +81,12 @@ class Child:
 
     def finish(self, *, deadline: float) -> None:
         """Wait for it until `deadline` (monotonic seconds), then kill it and all of its family."""
-        with contextlib.suppress(subprocess.TimeoutExpired):
+        family: list[psutil.Process] = []
+        try:
             self.process.wait(timeout=max(0.0, deadline - time.monotonic()))
-        kill_session(self.process.pid)
+        except subprocess.TimeoutExpired:
+            family = descendants(self.process.pid)  # some lead sessions of their own
+        kill_all([*family, *session_members(self.process.pid)])
         self.process.wait()
 
     def stop(self) -> None:
@@ -166,9 +171,18 @@ def session_members(leader: int) -> list[psutil.Process]:
     return members
 
 
-def kill_session(leader: int) -> None:
-    """Kill what is left of a session that we started; the kernel keeps its number until then."""
-    for process in session_members(leader):
+def descendants(pid: int) -> list[psutil.Process]:
+    """A process's children and theirs."""
+    try:
+        found: list[psutil.Process] = psutil.Process(pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+    return found
+
+
+def kill_all(processes: Sequence[psutil.Process]) -> None:
+    """Kill processes that we started; psutil makes sure that each is still the same one."""
+    for process in processes:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
 
@@ -214,7 +228,11 @@ class Register:
         """Write a child down."""
         with contextlib.suppress(psutil.NoSuchProcess):
             started_at = psutil.Process(child.process.pid).create_time()
-            self._entries[child.name] = {"pid": child.process.pid, "started_at": started_at}
+            self._entries[child.name] = {
+                "pid": child.process.pid,
+                "started_at": started_at,
+                "stop_signal": int(child.command.stop_signal),
+            }
             self._write()
 
     def clear(self) -> None:
@@ -229,6 +247,7 @@ class Register:
         processes that work in one of our directories do: its number may be somebody else's now.
         """
         found = []
+        everybody = []
         for name, entry in self._read().items():
             pid, started_at = int(entry["pid"]), entry["started_at"]
             leader_is_ours = is_running(pid, started_at)
@@ -241,7 +260,11 @@ class Register:
             ]
             if family:
                 found.append(name)
-                end_all(family)
+                everybody += family
+                for process in family:
+                    with contextlib.suppress(psutil.NoSuchProcess):
+                        process.send_signal(int(entry["stop_signal"]))
+        end_all(everybody)
         self.clear()
         return found
 
@@ -265,14 +288,9 @@ def is_zombie(pid: int) -> bool:
 
 
 def end_all(processes: Sequence[psutil.Process], *, seconds: float = 3.0) -> None:
-    """Ask processes to stop, then kill those that have not."""
-    for process in processes:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.terminate()
+    """Wait for processes that were asked to stop, then kill those that have not."""
     _, stubborn = psutil.wait_procs(processes, timeout=seconds)
-    for process in stubborn:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.kill()
+    kill_all(stubborn)
     psutil.wait_procs(stubborn, timeout=seconds)
 
 

@@ -13,8 +13,8 @@ import redis
 from sandbox.processes import (
     Command,
     StartError,
-    end_all,
     find_working_in,
+    kill_all,
     remembered_port,
     write_private,
 )
@@ -44,7 +44,7 @@ class Valkey:
         """Choose the port and write the configuration."""
         self.directory.mkdir(parents=True, exist_ok=True)
         # Two servers on one append-only file would ruin it.
-        end_all(find_working_in(self.directory, program="valkey-server"))
+        self._clear_away()
         self.port = remembered_port(self.directory / "port")
         settings = {
             "bind": "127.0.0.1",
@@ -68,6 +68,8 @@ class Valkey:
             argv=[str(find_binary()), str(self._configuration())],
             cwd=self.directory,
             log=self.log,
+            stop_seconds=1.5,
+            clear_away=self._clear_away,
         )
 
     def is_ready(self) -> bool:
@@ -80,6 +82,9 @@ class Valkey:
 
     def after_start(self) -> None:
         """Nothing to complete."""
+
+    def _clear_away(self) -> None:
+        kill_all(find_working_in(self.directory, program="valkey-server"))
 
     def _password(self) -> str:
         return secret(self.directory / "password")

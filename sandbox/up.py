@@ -1,0 +1,378 @@
+"""bin/up and bin/demo: the whole shop on this machine, in the foreground, until it is stopped."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import http.client
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from urllib.parse import urlsplit
+
+import psycopg2  # type: ignore[import-untyped]  # ships no types
+import redis
+
+from config import env
+from sandbox import environment
+from sandbox.hosting import Host, LocalServers
+from sandbox.manage import NOWHERE
+from sandbox.processes import (
+    Command,
+    StartError,
+    StopRequestedError,
+    catch_stop_signals,
+    spawn,
+    stop_was_requested,
+    wait_until,
+)
+from sandbox.supervisor import Supervisor, describe
+
+ROUND_SECONDS = 0.1
+HOST_LEAVES_SECONDS = 30.0
+READY_SECONDS = 90.0
+DEATHS_BEFORE_GIVING_UP = 3
+# Longer than any request may take would break the promise to be down within 10 s.
+APPLICATION_STOP_SECONDS = 5.5
+STEP_SECONDS = 600.0
+CONNECT_SECONDS = 5
+
+
+def main() -> int:
+    """Run everything until a signal comes; see the usage for the demo's options."""
+    options = parse_arguments()
+    catch_stop_signals()
+    shop = Shop(command="bin/demo" if options.demo else "bin/up")
+    try:
+        print(shop.start(), flush=True)
+        return shop.play(options) if options.demo else shop.serve()
+    except StartError as error:
+        print(f"{shop.command}: {error}", file=sys.stderr)
+        return 1
+    except env.ConfigurationError as error:
+        print(f"{shop.command}: {str(error).removeprefix('orderkeep: ')}", file=sys.stderr)
+        return 1
+    except StopRequestedError:
+        return 0
+    finally:
+        shop.stop()
+
+
+def parse_arguments() -> argparse.Namespace:
+    """Read the command line; bin/demo adds `--demo` to it."""
+    parser = argparse.ArgumentParser(prog=os.environ.get("COMMAND", "bin/up"))
+    parser.add_argument("--demo", action="store_true", help=argparse.SUPPRESS)
+    if "--demo" in sys.argv:
+        parser.add_argument(
+            "--baskets", type=int, default=200, metavar="N", help="real baskets to play"
+        )
+        parser.add_argument(
+            "--exit", action="store_true", help="stop when done; 0 only if all held"
+        )
+    return parser.parse_args()
+
+
+class Shop:
+    """Servers, web, worker and beat of this checkout."""
+
+    def __init__(self, *, command: str) -> None:
+        """Speak to the person as `command`."""
+        self.command = command
+        self.home = environment.home()
+        self.logs = self.home / "log"
+        self.host = Host(self.home, command=command)
+        self.supervisor = Supervisor(register=self.host.register, say=self.say)
+        self.servers: LocalServers | None = None
+        self.variables: dict[str, str] = {}
+
+    def say(self, message: str) -> None:
+        """Tell the person at the terminal."""
+        print(f"{self.command}: {message}", file=sys.stderr, flush=True)
+
+    # --- start ---
+
+    def start(self) -> str:
+        """Bring everything up; returns what to tell once /readyz says 200.
+
+        Raises:
+            StartError: something is wrong; the message says what in one line.
+            StopRequestedError: a stop signal came meanwhile.
+        """
+        self.become_host()
+        self.check_configuration()
+        self.servers = LocalServers(self.home, register=self.host.register)
+        endpoints = self.servers.start()
+        for child in self.servers.hand_over():
+            self.supervisor.adopt(child)
+        self.variables = environment.complete(endpoints)
+        self.host.announce(self.variables)
+        self.run_step("migrate", "--no-input")
+        if self.variables["ENVIRONMENT"] != "production":
+            self.run_step("load_demo_data")
+        self.supervisor.start(self.application())
+        self.wait_until_ready()
+        return self.welcome(endpoints)
+
+    def become_host(self) -> None:
+        """Make sure that nobody else runs the servers of this checkout.
+
+        Raises:
+            StartError: somebody does.
+        """
+        if self.host.become():
+            return
+        if "bin/up" in self.host.present() or "bin/demo" in self.host.present():
+            raise StartError(f"already running: {self.host.present()}")
+        self.say(f"waiting for {self.host.present()}, which uses the servers")
+        if not wait_until(self.host.become, seconds=HOST_LEAVES_SECONDS):
+            raise StartError(f"the servers are in use by {self.host.present()}")
+
+    def check_configuration(self) -> None:
+        """Find a start-up mistake before anything is started.
+
+        Raises:
+            StartError: a bad value, a port in use, a server that does not answer.
+        """
+        variables = environment.complete(NOWHERE)
+        environment.check_settings(variables, log=self.logs / "settings.log")
+        web_processes()
+        web_threads()
+        check_port(variables["BIND"], int(variables["PORT"]))
+        if environment.is_set("DATABASE_URL"):
+            check_database(env.text("DATABASE_URL"))
+        if environment.is_set("REDIS_URL"):
+            check_redis(env.text("REDIS_URL"))
+
+    def run_step(self, step: str, *arguments: str) -> None:
+        """Run a Django command to its end.
+
+        Raises:
+            StartError: it failed; the message carries what it said last.
+        """
+        log = self.logs / f"{step}.log"
+        child = spawn(
+            Command(
+                name=step,
+                argv=[sys.executable, str(environment.ROOT / "manage.py"), step, *arguments],
+                cwd=self.home,
+                log=log,
+                env=self.variables,
+            )
+        )
+        self.host.register.add(child)
+        try:
+            ended = wait_until(lambda: child.exit_code() is not None, seconds=STEP_SECONDS)
+        finally:
+            child.stop()
+        if not ended or child.exit_code():
+            said = child.last_words() or describe(child.exit_code() or 0)
+            raise StartError(f"{step} failed: {said} (log: {log})")
+
+    def application(self) -> list[Command]:
+        """Web, worker and beat."""
+        run = self.host.run
+        # Counters of all processes of this run together; those of the last run are over.
+        metrics = run / "metrics"
+        shutil.rmtree(metrics, ignore_errors=True)
+        metrics.mkdir(parents=True)
+        variables = {**self.variables, "PROMETHEUS_MULTIPROC_DIR": str(metrics)}
+        celery = [sys.executable, "-m", "celery", "--app", "config"]
+        concurrency = env.integer("WORKER_CONCURRENCY", max(2, cores()), minimum=1, maximum=256)
+        worker = [*celery, "worker", "--loglevel", "INFO", "--concurrency", str(concurrency)]
+        beat = [*celery, "beat", "--loglevel", "INFO", "--schedule", str(run / "beat-schedule")]
+        commands = {"web": gunicorn(variables), "worker": worker, "beat": beat}
+        return [
+            Command(
+                name=name,
+                argv=argv,
+                cwd=self.home,
+                log=self.logs / f"{name}.log",
+                env=variables,
+                stop_seconds=APPLICATION_STOP_SECONDS,
+            )
+            for name, argv in commands.items()
+        ]
+
+    def wait_until_ready(self) -> None:
+        """Wait for /readyz to answer 200, looking after the children meanwhile.
+
+        Raises:
+            StartError: a child keeps dying, or it takes too long.
+        """
+
+        def settled() -> bool:
+            self.supervisor.look_after()
+            self.give_up_on_the_dying()
+            return is_ready(self.variables["BIND"], int(self.variables["PORT"]))
+
+        if not wait_until(settled, seconds=READY_SECONDS):
+            raise StartError(f"/readyz does not answer 200 (logs: {self.logs})")
+
+    def give_up_on_the_dying(self) -> None:
+        """Stop the start when a child cannot live.
+
+        Raises:
+            StartError: one died several times in a row.
+        """
+        for name in ("web", "worker", "beat"):
+            if self.supervisor.deaths(name) >= DEATHS_BEFORE_GIVING_UP:
+                raise StartError(f"{name} does not start (log: {self.logs / name}.log)")
+
+    def welcome(self, endpoints: dict[str, str]) -> str:
+        """Where everything is."""
+        address = self.variables["PUBLIC_URL"].rstrip("/")
+        places = {
+            "shop API": f"{address}/api/v1",
+            "API docs": f"{address}/api/docs",
+            "admin": f"{address}/admin/",
+            "payment server": endpoints.get("STRIPE_API_BASE", ""),
+            "mail": "" if environment.is_set("EMAIL_URL") else str(self.home / "mail"),
+            "logs": str(self.logs),
+        }
+        lines = [f"  {name:<15} {place}" for name, place in places.items() if place]
+        return "\n".join(["Orderkeep is ready. Ctrl-C stops it.", *lines])
+
+    # --- run and stop ---
+
+    def serve(self) -> int:
+        """Look after everything until a stop signal comes."""
+        while not stop_was_requested():
+            self.supervisor.look_after()
+            time.sleep(ROUND_SECONDS)
+        return 0
+
+    def play(self, options: argparse.Namespace) -> int:
+        """Play the demo, then go on serving or, with `--exit`, return its result."""
+        argv = [sys.executable, "-m", "sandbox.demo", "--base-url", self.variables["PUBLIC_URL"]]
+        argv += ["--baskets", str(options.baskets)]
+        # In our process group and on our terminal: it prints, and a Ctrl-C ends it with us.
+        with subprocess.Popen(argv, env=self.variables) as demo:
+            try:
+                while demo.poll() is None and not stop_was_requested():
+                    self.supervisor.look_after()
+                    time.sleep(ROUND_SECONDS)
+            finally:
+                demo.terminate()
+        if options.exit or stop_was_requested():
+            return demo.returncode
+        print("Still serving. Ctrl-C stops it.", flush=True)
+        self.serve()
+        return demo.returncode
+
+    def stop(self) -> None:
+        """Stop all that was started and make way for the next start."""
+        if self.host.is_us:
+            self.supervisor.stop()
+            if self.servers is not None:
+                self.servers.stop()
+            self.host.resign()
+
+
+# --- the web server -----------------------------------------------------------------------------
+
+
+def gunicorn(variables: dict[str, str]) -> list[str]:
+    """Gunicorn's command line."""
+    bind, port = variables["BIND"], variables["PORT"]
+    host = f"[{bind}]" if ":" in bind else bind
+    options = {
+        "--bind": f"{host}:{port}",
+        "--worker-class": "gthread",
+        "--workers": str(web_processes()),
+        "--threads": str(web_threads()),
+        "--timeout": "30",
+        "--graceful-timeout": "5",
+        "--keep-alive": "5",
+        "--limit-request-line": "8190",  # longer URLs get its own HTML in place of our envelope
+    }
+    arguments = [part for option in options.items() for part in option]
+    # Its control socket would lie in the home directory.
+    return [
+        *(sys.executable, "-m", "gunicorn", "config.wsgi:application"),
+        *(*arguments, "--no-control-socket"),
+    ]
+
+
+def web_processes() -> int:
+    """How many web processes: one a core, since each runs Python on one at a time."""
+    return env.integer("WEB_PROCESSES", max(2, cores()), minimum=1, maximum=64)
+
+
+def web_threads() -> int:
+    """How many requests a process works on at once; most of them wait for the provider."""
+    return env.integer("WEB_THREADS", 8, minimum=1, maximum=256)
+
+
+def cores() -> int:
+    """How many cores are ours."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def is_ready(bind: str, port: int) -> bool:
+    """Whether the shop says that it can take orders."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(bind, bind)  # noqa: S104
+    connection = http.client.HTTPConnection(host, port, timeout=5)
+    try:
+        connection.request("GET", "/readyz")
+        return connection.getresponse().status == http.HTTPStatus.OK
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+# --- start-up mistakes --------------------------------------------------------------------------
+
+
+def check_port(bind: str, port: int) -> None:
+    """Make sure that the web server can listen.
+
+    Raises:
+        StartError: the port is taken, or BIND is no address of this machine.
+    """
+    family = socket.AF_INET6 if ":" in bind else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((bind, port))
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                raise StartError(f"PORT: {port} is in use by another program") from error
+            raise StartError(f"BIND: cannot listen on {bind}:{port}: {error.strerror}") from error
+
+
+def check_database(url: str) -> None:
+    """Make sure that the configured database answers.
+
+    Raises:
+        StartError: it does not.
+    """
+    try:
+        psycopg2.connect(url, connect_timeout=CONNECT_SECONDS).close()
+    except psycopg2.Error as error:
+        reason = str(error).strip().splitlines()[0]
+        raise StartError(f"DATABASE_URL: {reason}") from error
+
+
+def check_redis(url: str) -> None:
+    """Make sure that the configured cache and broker answers.
+
+    Raises:
+        StartError: it does not.
+    """
+    parts = urlsplit(url)
+    try:
+        with redis.Redis.from_url(url, socket_connect_timeout=CONNECT_SECONDS) as client:
+            client.ping()
+    except (redis.RedisError, ValueError) as error:
+        where = f"{parts.hostname}:{parts.port or 6379}"
+        raise StartError(f"REDIS_URL: {where} does not answer: {error}") from error
+
+
+if __name__ == "__main__":
+    sys.exit(main())
