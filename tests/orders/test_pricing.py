@@ -495,8 +495,8 @@ class TestEstimatedDelivery:
 
 # Properties
 
-# A slow or busy machine is no counterexample.
-unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# A slow or busy machine is no counterexample. Half the usual examples: all baskets draw alike.
+unhurried = settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 rates = st.decimals(0, 1, places=4).map(lambda rate: TaxRate(rate=rate))
 instants = st.datetimes(
