@@ -21,7 +21,15 @@ from typing import TYPE_CHECKING
 import psycopg2  # type: ignore[import-untyped]  # ships no types
 from psycopg2 import sql
 
-from sandbox.processes import Command, StartError, find_working_in, kill_all, remembered_port
+from sandbox.processes import (
+    Command,
+    StartError,
+    await_end,
+    find_working_in,
+    is_zombie,
+    kill_all,
+    remembered_port,
+)
 from sandbox.servers import secret
 
 if TYPE_CHECKING:
@@ -36,6 +44,7 @@ ROLE_TIMEOUTS = {
     "lock_timeout": "2s",
     "idle_in_transaction_session_timeout": "10s",
 }
+CLEAR_SECONDS = 3.0
 BUILTIN_LOCALES_SINCE = 17
 # Root becomes "nobody" inside a namespace of its own; outside, files and signals stay root's.
 NAMESPACE = ("unshare", "--user", "--map-user=65534", "--map-group=65534")
@@ -84,7 +93,6 @@ class Postgres:
     def prepare(self) -> None:
         """Make the cluster if there is none; end what a killed run left over; choose the port."""
         self.directory.mkdir(parents=True, exist_ok=True)
-        # The server works in its data directory, so that a killed run's is known by it.
         self._clear_away()
         if self._identity is None:
             self._identity = choose_identity(find_binaries(), directory=self.directory)
@@ -139,7 +147,15 @@ class Postgres:
     # --- private ---
 
     def _clear_away(self) -> None:
-        kill_all(find_working_in(self.data, program="postgres"))
+        """End servers of a killed run on this cluster; they work in its directory."""
+        orphans = find_working_in(self.data, program="postgres")
+        kill_all(orphans)
+        await_end(orphans, seconds=CLEAR_SECONDS)
+        # PostgreSQL takes a dead postmaster that nobody has reaped yet for a living one.
+        pid_file = self.data / "postmaster.pid"
+        with contextlib.suppress(FileNotFoundError):
+            if is_zombie(int(pid_file.read_text().split()[0])):
+                pid_file.unlink()
 
     def _connect(self) -> psycopg2.extensions.connection:
         connection = psycopg2.connect(

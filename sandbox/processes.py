@@ -192,9 +192,9 @@ def is_running(pid: int, started_at: float) -> bool:
     try:
         process = psutil.Process(pid)
         same = abs(process.create_time() - started_at) < SAME_START_SECONDS
-        return bool(same and process.status() != psutil.STATUS_ZOMBIE)
     except psutil.Error:
         return False
+    return same and lives(process)
 
 
 def find_working_in(directory: Path, *, program: str) -> list[psutil.Process]:
@@ -289,9 +289,24 @@ def is_zombie(pid: int) -> bool:
 
 def end_all(processes: Sequence[psutil.Process], *, seconds: float = 3.0) -> None:
     """Wait for processes that were asked to stop, then kill those that have not."""
-    _, stubborn = psutil.wait_procs(processes, timeout=seconds)
-    kill_all(stubborn)
-    psutil.wait_procs(stubborn, timeout=seconds)
+    await_end(processes, seconds=seconds)
+    kill_all(processes)
+    await_end(processes, seconds=seconds)
+
+
+def await_end(processes: Sequence[psutil.Process], *, seconds: float) -> None:
+    """Wait until none of them runs any more; whether somebody reaped them is no matter."""
+    deadline = time.monotonic() + seconds
+    while any(lives(process) for process in processes) and time.monotonic() < deadline:
+        time.sleep(POLL_SECONDS)
+
+
+def lives(process: psutil.Process) -> bool:
+    """Whether it runs: neither gone nor a zombie."""
+    try:
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 # --- locks, ports, files ------------------------------------------------------------------------

@@ -17,7 +17,7 @@ import psycopg2  # type: ignore[import-untyped]  # ships no types
 import redis
 
 from config import env
-from sandbox import environment
+from sandbox import environment, valkey
 from sandbox.hosting import Host, LocalServers
 from sandbox.manage import NOWHERE
 from sandbox.processes import (
@@ -367,7 +367,7 @@ def check_redis(url: str) -> None:
     """
     parts = urlsplit(url)
     try:
-        with redis.Redis.from_url(url, socket_connect_timeout=CONNECT_SECONDS) as client:
+        with valkey.connect(url, seconds=CONNECT_SECONDS) as client:
             client.ping()
     except (redis.RedisError, ValueError) as error:
         where = f"{parts.hostname}:{parts.port or 6379}"

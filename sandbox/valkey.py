@@ -9,10 +9,13 @@ import shutil
 from pathlib import Path
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from sandbox.processes import (
     Command,
     StartError,
+    await_end,
     find_working_in,
     kill_all,
     remembered_port,
@@ -20,6 +23,7 @@ from sandbox.processes import (
 )
 from sandbox.servers import secret
 
+CLEAR_SECONDS = 3.0
 # What the wheel calls this machine's processor, by system.
 ARM = {"Linux": "aarch64", "Darwin": "arm64"}
 
@@ -43,7 +47,6 @@ class Valkey:
     def prepare(self) -> None:
         """Choose the port and write the configuration."""
         self.directory.mkdir(parents=True, exist_ok=True)
-        # Two servers on one append-only file would ruin it.
         self._clear_away()
         self.port = remembered_port(self.directory / "port")
         settings = {
@@ -75,7 +78,7 @@ class Valkey:
     def is_ready(self) -> bool:
         """Whether it answers with its data loaded."""
         try:
-            with redis.Redis.from_url(self.url, socket_timeout=1) as client:
+            with connect(self.url, seconds=1) as client:
                 return bool(client.ping())
         except redis.RedisError:
             return False
@@ -84,13 +87,24 @@ class Valkey:
         """Nothing to complete."""
 
     def _clear_away(self) -> None:
-        kill_all(find_working_in(self.directory, program="valkey-server"))
+        """End servers of a killed run; two on one append-only file would ruin it."""
+        orphans = find_working_in(self.directory, program="valkey-server")
+        kill_all(orphans)
+        await_end(orphans, seconds=CLEAR_SECONDS)
 
     def _password(self) -> str:
         return secret(self.directory / "password")
 
     def _configuration(self) -> Path:
         return self.directory / "valkey.conf"
+
+
+def connect(url: str, *, seconds: float) -> redis.Redis:
+    """A client that tries once: its own default is three times with seconds in between."""
+    once = Retry(NoBackoff(), 0)
+    return redis.Redis.from_url(
+        url, socket_timeout=seconds, socket_connect_timeout=seconds, retry=once
+    )
 
 
 def quoted(path: Path) -> str:
