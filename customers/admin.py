@@ -1,0 +1,129 @@
+"""Accounts for staff: particulars can be corrected, an account suspended; log-in is the owner's."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import allauth.account.admin
+import allauth.mfa.admin  # noqa: F401 - both register pages that are replaced below
+from allauth.account.models import EmailAddress
+from allauth.mfa.models import Authenticator
+from django.contrib import admin
+from django.contrib.auth.models import Group, Permission
+from django.db.models import F
+
+from audit.admin import AuditedAdmin
+from config.kernel.admin import ReadOnlyAdmin
+from customers.models import Customer
+
+if TYPE_CHECKING:
+    from django.http import HttpRequest
+
+RIGHTS = ("is_staff", "is_superuser", "groups")
+
+
+@admin.register(Customer)
+class CustomerAdmin(AuditedAdmin):
+    list_display = ("email", "first_name", "last_name", "status", "is_staff", "created_at")
+    list_filter = ("status", "is_staff")
+    search_fields = ("email__iexact", "last_name__iexact")
+    search_help_text = "An e-mail address or a last name, in full"
+    ordering = ("-created_at", "-pk")
+    fields = (
+        "email",
+        "email_verified",
+        "first_name",
+        "last_name",
+        "phone",
+        "date_of_birth",
+        "marketing_consent",
+        "status",
+        *RIGHTS,
+        "stripe_customer_id",
+        "version",
+        "last_login",
+        "created_at",
+        "updated_at",
+    )
+    # Whoever could set the address could take over the account; its owner changes it, verified.
+    readonly_fields = (
+        "email",
+        "email_verified",
+        "stripe_customer_id",
+        "version",
+        "last_login",
+        "created_at",
+        "updated_at",
+    )
+    filter_horizontal = ("groups",)
+    audited_values = ("status", "is_staff", "is_superuser")
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        rights = () if request.user.is_superuser else RIGHTS
+        return (*super().get_readonly_fields(request, obj), *rights)
+
+    def has_add_permission(self, request: HttpRequest) -> bool:  # noqa: ARG002 - Django's hook
+        """Customers sign up by themselves; `createsuperuser` makes the first staff."""
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Accounts of staff are changed by superusers only."""
+        may_change = super().has_change_permission(request, obj)
+        return may_change and (obj is None or not obj.is_staff or request.user.is_superuser)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002 - Django's hook
+        """Orders refer to accounts; erasing a person is `erase_customer`."""
+        return False
+
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: Any) -> None:
+        super().save_model(request, obj, form, change)
+        if form.changed_data:
+            # Whoever has read the profile before must not overwrite this.
+            Customer.objects.filter(pk=obj.pk).update(version=F("version") + 1)
+
+
+admin.site.unregister([EmailAddress, Authenticator, Group])
+
+
+@admin.register(EmailAddress)
+class EmailAddressAdmin(ReadOnlyAdmin):
+    list_display = ("email", "user", "primary", "verified")
+    list_filter = ("verified",)
+    list_select_related = ("user",)
+    search_fields = ("email__iexact",)
+    ordering = ("-pk",)
+
+
+@admin.register(Authenticator)
+class AuthenticatorAdmin(ReadOnlyAdmin):
+    list_display = ("user", "type", "created_at", "last_used_at")
+    list_filter = ("type",)
+    list_select_related = ("user",)
+    search_fields = ("user__email__iexact",)
+    ordering = ("-pk",)
+    exclude = ("data",)  # the second factor's secret
+
+
+@admin.register(Group)
+class GroupAdmin(AuditedAdmin):
+    list_display = ("name",)
+    search_fields = ("name",)
+    ordering = ("name",)
+    filter_horizontal = ("permissions",)
+    audited_values = ("name",)
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """Whoever writes groups gives rights: superusers only."""
+        return request.user.is_superuser
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002 - Django's hook
+        return request.user.is_superuser
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002 - Django's hook
+        return request.user.is_superuser
+
+    def formfield_for_manytomany(self, db_field: Any, request: Any, **kwargs: Any) -> Any:
+        # A permission's name shows its content type: one query instead of one for each.
+        if db_field.name == "permissions":
+            kwargs["queryset"] = Permission.objects.select_related("content_type")
+        return super().formfield_for_manytomany(db_field, request, **kwargs)

@@ -1,0 +1,71 @@
+"""Staff sees the money; only the settlement, with the provider's word, moves it."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+
+from config.kernel.admin import ReadOnlyAdmin, ReadOnlyInline
+from payments.models import LedgerEntry, Payment, ProviderEvent, Refund
+
+
+class RefundInline(ReadOnlyInline):
+    model = Refund
+    fields = ("created_at", "status", "amount", "currency", "reason", "stripe_refund_id")
+
+
+class LedgerEntryInline(ReadOnlyInline):
+    model = LedgerEntry
+    fields = ("created_at", "kind", "account", "amount", "currency")
+
+
+@admin.register(Payment)
+class PaymentAdmin(ReadOnlyAdmin):
+    list_display = (
+        "created_at",
+        "order",
+        "status",
+        "amount",
+        "currency",
+        "amount_refunded",
+        "payment_intent_id",
+    )
+    list_filter = ("status",)
+    list_select_related = ("order",)
+    search_fields = ("payment_intent_id__exact", "order__order_number__exact")
+    ordering = ("-pk",)
+    # What is sent to the provider holds the customer's particulars; support needs none of it.
+    exclude = ("create_params", "confirm_params")
+    inlines = (RefundInline, LedgerEntryInline)
+
+
+@admin.register(Refund)
+class RefundAdmin(ReadOnlyAdmin):
+    list_display = ("created_at", "order_number", "status", "amount", "currency", "reason")
+    list_filter = ("status",)
+    list_select_related = ("payment__order",)
+    search_fields = ("stripe_refund_id__exact", "payment__order__order_number__exact")
+    ordering = ("-pk",)
+
+    @admin.display(description="order")
+    def order_number(self, refund: Refund) -> str:
+        """Which order the money was for."""
+        return refund.payment.order.order_number
+
+
+@admin.register(ProviderEvent)
+class ProviderEventAdmin(ReadOnlyAdmin):
+    list_display = ("received_at", "event_type", "stripe_event_id", "processed_at", "attempts")
+    list_filter = (("processed_at", admin.EmptyFieldListFilter),)
+    search_fields = ("stripe_event_id__exact", "event_type__exact")
+    ordering = ("-pk",)
+    # A payment intent in it carries the secret with which a browser confirms it.
+    exclude = ("payload",)
+
+
+@admin.register(LedgerEntry)
+class LedgerEntryAdmin(ReadOnlyAdmin):
+    list_display = ("created_at", "kind", "account", "amount", "currency", "payment", "refund")
+    list_filter = ("kind", "account")
+    list_select_related = ("payment", "refund")
+    search_fields = ("payment__payment_intent_id__exact", "payment__order__order_number__exact")
+    ordering = ("-pk",)
