@@ -31,6 +31,7 @@ class Payment(models.Model):
 
     LIVE = ("created", "requires_action", "processing", "succeeded", "quarantined")
     OPEN = ("created", "requires_action", "processing")
+    PROVIDER_REFUSED = "provider_refused"  # a failure code of ours: our own request was refused
 
     uuid = models.UUIDField(unique=True, default=new_uuid, editable=False)
     order = models.ForeignKey("orders.Order", models.PROTECT, related_name="payments")

@@ -33,11 +33,11 @@ class CommitOutcomeUnknownError(Exception):
 
 
 @contextlib.contextmanager
-def short_transaction(*, lock_timeout_ms: int = 2_000) -> Iterator[None]:
+def short_transaction() -> Iterator[None]:
     """One outermost transaction, milliseconds long; never opened inside another.
 
-    Args:
-        lock_timeout_ms: longest wait for any single lock; then `OperationalError` (55P03).
+    No lock is waited for longer than the role's `lock_timeout` (a migration sets it: PgBouncer
+    passes no start-up options, and a SET in every transaction would cost a round trip each).
 
     Raises:
         CommitOutcomeUnknownError: the connection broke during COMMIT.
@@ -47,8 +47,6 @@ def short_transaction(*, lock_timeout_ms: int = 2_000) -> Iterator[None]:
     at_commit = False
     try:
         with transaction.atomic(durable=True):
-            with connection.cursor() as cursor:
-                cursor.execute("SET LOCAL lock_timeout = %s", [f"{lock_timeout_ms}ms"])
             with refusals_translated():
                 yield
             at_commit = True

@@ -1,10 +1,11 @@
-"""Routes of this app under /api/v1."""
+"""Routes of the catalogue, under /api/v1/."""
 
-from __future__ import annotations
+from django.urls import path
 
-from typing import TYPE_CHECKING
+from inventory.api import views
 
-if TYPE_CHECKING:
-    from django.urls import URLPattern
-
-urlpatterns: list[URLPattern] = []
+urlpatterns = [
+    path("categories", views.CategoryListView.as_view(), name="categories"),
+    path("products", views.ProductListView.as_view(), name="products"),
+    path("products/<str:sku>", views.ProductView.as_view(), name="product"),
+]

@@ -1,10 +1,15 @@
-"""Routes of this app under /api/v1."""
+"""Routes of quotes and orders, under /api/v1/."""
 
-from __future__ import annotations
+from django.urls import path
 
-from typing import TYPE_CHECKING
+from orders.api import views
 
-if TYPE_CHECKING:
-    from django.urls import URLPattern
-
-urlpatterns: list[URLPattern] = []
+urlpatterns = [
+    path("quotes", views.QuoteView.as_view(), name="quotes"),
+    path("orders", views.OrderListView.as_view(), name="orders"),
+    path("orders/<str:order_number>", views.OrderView.as_view(), name="order"),
+    path(
+        "orders/<str:order_number>/confirm", views.OrderConfirmView.as_view(), name="order-confirm"
+    ),
+    path("orders/<str:order_number>/cancel", views.OrderCancelView.as_view(), name="order-cancel"),
+]

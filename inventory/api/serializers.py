@@ -1,0 +1,70 @@
+"""The catalogue's shapes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.conf import settings
+from rest_framework import serializers
+
+from config.kernel import money
+from config.kernel.api.serializers import (
+    CurrencyField,
+    MoneyField,
+    QuerySerializer,
+    StrictCharField,
+    StrictChoiceField,
+)
+from inventory.selectors import ORDERINGS
+
+
+class ProductQuerySerializer(QuerySerializer):
+    """Filters and order of the product list."""
+
+    search = StrictCharField(max_length=100, required=False)
+    category = StrictCharField(max_length=100, required=False)
+    min_price = MoneyField(required=False)
+    max_price = MoneyField(required=False)
+    in_stock = serializers.BooleanField(required=False, allow_null=True, default=None)
+    currency = CurrencyField(required=False)
+    ordering = StrictChoiceField(choices=list(ORDERINGS), required=False, default="name")
+
+
+class ProductDetailQuerySerializer(QuerySerializer):
+    """In which currency to show the price."""
+
+    currency = CurrencyField(required=False)
+
+
+class ProductSerializer(serializers.Serializer[Any]):
+    """A product with its price and what is available of it."""
+
+    sku = serializers.CharField()
+    name = serializers.CharField()
+    description = serializers.CharField()
+    category = serializers.CharField(source="category.slug")
+    price = serializers.SerializerMethodField()
+    currency = serializers.SerializerMethodField()
+    image_url = serializers.CharField()
+    in_stock = serializers.SerializerMethodField()
+    available_quantity = serializers.IntegerField()
+    attributes = serializers.DictField()
+
+    def get_price(self, product: Any) -> str:
+        """Plain decimal string in major units."""
+        return money.format_amount(product.price, self.get_currency(product))
+
+    def get_currency(self, _product: Any) -> str:
+        """ISO 4217."""
+        return str(self.context.get("currency", settings.SHOP_CURRENCY))
+
+    def get_in_stock(self, product: Any) -> bool:
+        """Whether at least one can be ordered now."""
+        return bool(product.available_quantity > 0)
+
+
+class CategorySerializer(serializers.Serializer[Any]):
+    """A shelf of the shop."""
+
+    slug = serializers.CharField()
+    name = serializers.CharField()

@@ -1,0 +1,98 @@
+"""The public catalogue."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django.conf import settings
+from django.utils.decorators import method_decorator
+from django.views.decorators.cache import cache_control
+from django.views.decorators.http import conditional_page
+from rest_framework.permissions import AllowAny
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from config.kernel.api.pagination import SignedCursorPagination
+from config.kernel.api.schema import operation
+from inventory import selectors
+from inventory.api.serializers import (
+    CategorySerializer,
+    ProductDetailQuerySerializer,
+    ProductQuerySerializer,
+    ProductSerializer,
+)
+
+if TYPE_CHECKING:
+    from rest_framework.request import Request
+
+# Short: a change of price or stock has to show within two seconds.
+cacheable = method_decorator([conditional_page, cache_control(public=True, max_age=2)], "dispatch")
+
+
+@cacheable
+class ProductListView(APIView):
+    """Browse what is sold."""
+
+    permission_classes = [AllowAny]
+    pagination_class = SignedCursorPagination
+
+    @operation(
+        summary="List products",
+        query=ProductQuerySerializer,
+        responses={200: ProductSerializer(many=True)},
+        tags=["catalogue"],
+        operation_id="list_products",
+        public=True,
+    )
+    def get(self, request: Request) -> Response:
+        wanted = ProductQuerySerializer.read(request)
+        currency = wanted.pop("currency", settings.SHOP_CURRENCY)
+        paginator = SignedCursorPagination()
+        paginator.ordering = selectors.ORDERINGS[wanted.pop("ordering")]
+        products = selectors.list_products(currency=currency, **wanted)
+        page = paginator.paginate_queryset(products, request, view=self)
+        shown = ProductSerializer(page, many=True, context={"currency": currency})
+        return paginator.get_paginated_response(shown.data)
+
+
+@cacheable
+class ProductView(APIView):
+    """One product."""
+
+    permission_classes = [AllowAny]
+
+    @operation(
+        summary="Read a product",
+        query=ProductDetailQuerySerializer,
+        responses={200: ProductSerializer},
+        errors=["NOT_FOUND"],
+        tags=["catalogue"],
+        operation_id="get_product",
+        public=True,
+    )
+    def get(self, request: Request, sku: str) -> Response:
+        wanted: dict[str, Any] = ProductDetailQuerySerializer.read(request)
+        currency = wanted.get("currency", settings.SHOP_CURRENCY)
+        product = selectors.get_product(sku=sku, currency=currency)
+        return Response(ProductSerializer(product, context={"currency": currency}).data)
+
+
+@cacheable
+class CategoryListView(APIView):
+    """The shelves of the shop."""
+
+    permission_classes = [AllowAny]
+    pagination_class = SignedCursorPagination
+
+    @operation(
+        summary="List categories",
+        responses={200: CategorySerializer(many=True)},
+        tags=["catalogue"],
+        operation_id="list_categories",
+        public=True,
+    )
+    def get(self, request: Request) -> Response:
+        paginator = SignedCursorPagination()
+        paginator.ordering = ("name", "id")
+        page = paginator.paginate_queryset(selectors.list_categories(), request, view=self)
+        return paginator.get_paginated_response(CategorySerializer(page, many=True).data)

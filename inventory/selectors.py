@@ -1,0 +1,101 @@
+"""Reads the catalogue and what is available of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django.db.models import F, OuterRef, Q, QuerySet, Subquery, Sum
+from django.db.models.functions import Coalesce, Greatest
+
+from config.kernel.errors import NotFoundError
+from inventory.models import Category, Product, StockLevel
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from decimal import Decimal
+
+ORDERINGS = {
+    "name": ("name", "id"),
+    "-name": ("-name", "-id"),
+    "price": ("price", "id"),
+    "-price": ("-price", "-id"),
+    "-created_at": ("-created_at", "-id"),
+}
+
+
+def list_products(
+    *,
+    currency: str,
+    search: str | None = None,
+    category: str | None = None,
+    min_price: Decimal | None = None,
+    max_price: Decimal | None = None,
+    in_stock: bool | None = None,
+) -> QuerySet[Product, Product]:
+    """Active products with a price in `currency`, as `price`, and their `available_quantity`.
+
+    Unordered; the caller adds one of `ORDERINGS`.
+
+    Args:
+        category: a slug.
+        min_price: inclusive, like `max_price`; major units.
+        search: part of the name, or a whole SKU, in any case.
+    """
+    products = (
+        Product.objects.filter(is_active=True, prices__currency=currency)
+        .annotate(price=F("prices__amount"), available_quantity=_available())
+        .select_related("category")
+    )
+    if search:
+        products = products.filter(Q(name__icontains=search) | Q(sku=search.upper()))
+    if category:
+        products = products.filter(category__slug=category)
+    if min_price is not None:
+        products = products.filter(price__gte=min_price)
+    if max_price is not None:
+        products = products.filter(price__lte=max_price)
+    if in_stock is not None:
+        products = (
+            products.filter(available_quantity__gt=0)
+            if in_stock
+            else products.filter(available_quantity__lte=0)
+        )
+    return products
+
+
+def get_product(*, sku: str, currency: str) -> Product:
+    """One active product, annotated as in `list_products`.
+
+    Raises:
+        NotFoundError: no such product, or no price in that currency.
+    """
+    product = list_products(currency=currency).filter(sku=sku).first()
+    if product is None:
+        raise NotFoundError
+    return product
+
+
+def list_categories() -> QuerySet[Category]:
+    """All categories by name."""
+    return Category.objects.order_by("name", "id")
+
+
+def get_available_by_sku(*, skus: Iterable[str]) -> dict[str, int]:
+    """What could be promised right now, over all open buildings."""
+    rows: Any = (
+        StockLevel.objects.filter(product__sku__in=list(skus), warehouse__is_active=True)
+        .values_list("product__sku")
+        .annotate(available=Sum(F("on_hand") - F("allocated")))
+    )
+    return dict(rows)
+
+
+def _available() -> Greatest:
+    levels = (
+        StockLevel.objects.filter(product=OuterRef("pk"), warehouse__is_active=True)
+        .order_by()
+        .values("product")
+        .annotate(available=Sum(F("on_hand") - F("allocated")))
+        .values("available")
+    )
+    return Greatest(Coalesce(Subquery(levels), 0), 0)

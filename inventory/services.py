@@ -1,0 +1,176 @@
+"""Moves stock between on hand, allocated and gone; the only writer of StockLevel.
+
+Every function requires an open transaction and locks the stock levels it touches in id order,
+so that no two of them can wait for each other.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from django.db import connection
+
+from inventory import sourcing
+from inventory.errors import InsufficientStockError
+from inventory.models import Reservation, StockLevel, StockMovement
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from inventory.sourcing import Wanted
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt:
+    """Units that came in at a building."""
+
+    product_id: int
+    warehouse_id: int
+    quantity: int
+
+
+def reserve(*, order_id: int, wanted: Sequence[Wanted], country: str) -> None:
+    """Hold units for an order that waits for its payment: available → allocated.
+
+    Call it last in its transaction: the row locks live until COMMIT, and on a best-seller
+    everybody else waits for them.
+
+    Args:
+        order_id: the order the units are promised to; it has no reservations yet.
+        wanted: every product once.
+        country: ISO 3166 alpha-2 of the destination; buildings there are asked first.
+
+    Raises:
+        InsufficientStockError: nothing was reserved; roll the transaction back.
+        OperationalError: a row lock was not to be had within `lock_timeout`.
+    """
+    levels = (
+        StockLevel.objects.select_for_update(of=("self",))
+        .select_related("warehouse")
+        .filter(product_id__in=[line.product_id for line in wanted], warehouse__is_active=True)
+        .order_by("id")
+    )
+    stock = [
+        sourcing.Available(
+            stock_level_id=level.pk,
+            product_id=level.product_id,
+            warehouse_id=level.warehouse_id,
+            warehouse_country=level.warehouse.country,
+            warehouse_priority=level.warehouse.priority,
+            quantity=level.on_hand - level.allocated,
+        )
+        for level in levels
+    ]
+    if shortages := sourcing.find_shortages(wanted=wanted, stock=stock):
+        raise InsufficientStockError(shortages)
+    allocations = sourcing.plan(wanted=wanted, stock=stock, country=country)
+    if _promise(order_id, allocations) != len(allocations):
+        # The rows are locked, so the guard can only refuse what the plan got wrong.
+        raise InsufficientStockError(
+            [sourcing.Shortage(sku=w.sku, requested=w.quantity, available=0) for w in wanted]
+        )
+
+
+def commit_reservation(*, order_id: int) -> None:
+    """The order is paid: held → committed. The stock rows are not touched again."""
+    Reservation.objects.filter(order_id=order_id, status=Reservation.Status.HELD).update(
+        status=Reservation.Status.COMMITTED
+    )
+
+
+def release(*, order_id: int) -> None:
+    """The order is dead: its units become available again. Released once, however often called."""
+    open_reservations = Reservation.objects.filter(
+        order_id=order_id, status__in=[Reservation.Status.HELD, Reservation.Status.COMMITTED]
+    )
+    _lock_levels(open_reservations.values_list("stock_level_id", flat=True))
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            WITH released AS (
+                UPDATE reservations SET status = 'released'
+                WHERE order_id = %s AND status IN ('held', 'committed')
+                RETURNING stock_level_id, quantity
+            )
+            UPDATE stock_levels AS level SET allocated = level.allocated - released.quantity
+            FROM released WHERE level.id = released.stock_level_id
+            """,
+            [order_id],
+        )
+
+
+def receive(*, receipts: Sequence[Receipt], reason: str, user_id: int | None = None) -> None:
+    """Units come in: on_hand goes up, a movement says why. Makes missing stock levels.
+
+    Args:
+        receipts: each product and building once, quantities above zero.
+        reason: for people: where they came from.
+        user_id: the member of staff, if a person did it.
+    """
+    StockLevel.objects.bulk_create(
+        [StockLevel(product_id=r.product_id, warehouse_id=r.warehouse_id) for r in receipts],
+        ignore_conflicts=True,
+    )
+    by_place = {(r.product_id, r.warehouse_id): r.quantity for r in receipts}
+    levels = [
+        level
+        for level in StockLevel.objects.select_for_update()
+        .filter(
+            product_id__in={r.product_id for r in receipts},
+            warehouse_id__in={r.warehouse_id for r in receipts},
+        )
+        .order_by("id")
+        if (level.product_id, level.warehouse_id) in by_place
+    ]
+    quantities = [by_place[level.product_id, level.warehouse_id] for level in levels]
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            UPDATE stock_levels AS level SET on_hand = level.on_hand + came.quantity
+            FROM unnest(%s::bigint[], %s::int[]) AS came (id, quantity) WHERE level.id = came.id
+            """,
+            [[level.pk for level in levels], quantities],
+        )
+    StockMovement.objects.bulk_create(
+        StockMovement(
+            stock_level=level,
+            kind=StockMovement.Kind.RECEIVE,
+            quantity=quantity,
+            reason=reason,
+            user_id=user_id,
+        )
+        for level, quantity in zip(levels, quantities, strict=True)
+    )
+
+
+def _promise(order_id: int, allocations: Sequence[sourcing.Allocation]) -> int:
+    """One statement: a row is allocated exactly if its reservation is written. Returns how many."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            WITH promised AS (
+                UPDATE stock_levels AS level SET allocated = level.allocated + wanted.quantity
+                FROM unnest(%s::bigint[], %s::int[]) AS wanted (id, quantity)
+                WHERE level.id = wanted.id AND level.on_hand - level.allocated >= wanted.quantity
+                RETURNING level.id, wanted.quantity
+            )
+            INSERT INTO reservations (order_id, stock_level_id, quantity)
+            SELECT %s, id, quantity FROM promised
+            """,
+            [
+                [allocation.stock_level_id for allocation in allocations],
+                [allocation.quantity for allocation in allocations],
+                order_id,
+            ],
+        )
+        return cursor.rowcount
+
+
+def _lock_levels(stock_level_ids: Sequence[int]) -> None:
+    list(
+        StockLevel.objects.select_for_update()
+        .filter(pk__in=stock_level_ids)
+        .order_by("pk")
+        .values_list("pk", flat=True)
+    )

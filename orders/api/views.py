@@ -1,0 +1,283 @@
+"""Quotes and orders over HTTP: each view checks the shape, makes one call and translates."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from django.http import HttpResponse
+from django.utils import timezone
+from rest_framework.exceptions import NotAuthenticated
+from rest_framework.permissions import AllowAny
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from config.kernel.api.pagination import SignedCursorPagination
+from config.kernel.api.parsers import canonical_fingerprint
+from config.kernel.api.schema import header, operation
+from config.kernel.clock import Deadline
+from config.kernel.errors import DomainError, NotFoundError, ValidationFailedError
+from orders import answers, selectors
+from orders.api.serializers import (
+    CancelRequestSerializer,
+    ConfirmRequestSerializer,
+    OrderQuerySerializer,
+    OrderRequestSerializer,
+    OrderSerializer,
+    QuoteRequestSerializer,
+    QuoteSerializer,
+)
+from orders.services.cancellation import cancel_order
+from orders.services.confirmation import confirm_order
+from orders.services.placement import place_order
+from orders.services.quoting import find_unavailable, price_basket, quote_json
+
+if TYPE_CHECKING:
+    from rest_framework.request import Request
+
+    from orders.models import Order
+
+REQUEST_SECONDS = 12.0  # the whole request, provider calls included
+IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}")
+IDEMPOTENCY_HEADER = header(
+    "Idempotency-Key",
+    "1–255 visible ASCII characters; the same key and body again is the same order.",
+    required=True,
+    example="0192f0c1-7a51-7c3e-9d5e-3f0a5b9c1d2e",
+)
+
+
+class IdempotencyKeyMissingError(DomainError):
+    """An order without a key could be placed twice by a retry."""
+
+    code = "IDEMPOTENCY_KEY_MISSING"
+    status = 400
+    message = "Send an Idempotency-Key header of 1 to 255 visible ASCII characters."
+
+
+class QuoteView(APIView):
+    """What a basket would cost."""
+
+    permission_classes: ClassVar[list[Any]] = [AllowAny]
+
+    @operation(
+        summary="Price a basket",
+        description="Holds nothing. Without an address: the shop's country; without a method:"
+        " the cheapest.",
+        request=QuoteRequestSerializer,
+        responses={200: QuoteSerializer},
+        errors=["COUPON_INVALID"],
+        tags=["orders"],
+        operation_id="quote",
+        public=True,
+    )
+    def post(self, request: Request) -> Response:
+        wanted = QuoteRequestSerializer(data=request.data)
+        wanted.is_valid(raise_exception=True)
+        customer_id = _customer_id(request)
+        basket = wanted.to_basket(redeemed_by=f"customer:{customer_id}" if customer_id else "")
+        priced = price_basket(basket=basket, now=timezone.now())
+        unavailable = find_unavailable(lines=basket.lines)
+        return Response(quote_json(priced.quote, unavailable_items=unavailable))
+
+
+class OrderListView(APIView):
+    """Place an order; list one's own."""
+
+    permission_classes: ClassVar[list[Any]] = [AllowAny]
+    pagination_class = SignedCursorPagination
+
+    @property
+    def throttle_scope(self) -> str | None:
+        """Placing costs more than looking."""
+        return "orders" if self.request.method == "POST" else None
+
+    @operation(
+        summary="List my orders",
+        query=OrderQuerySerializer,
+        responses={200: OrderSerializer(many=True)},
+        tags=["orders"],
+        operation_id="list_orders",
+    )
+    def get(self, request: Request) -> Response:
+        customer_id = _customer_id(request)
+        if customer_id is None:
+            raise NotAuthenticated
+        wanted = OrderQuerySerializer.read(request)
+        orders = selectors.list_orders(customer_id=customer_id, **wanted)
+        paginator = SignedCursorPagination()
+        paginator.ordering = ("-created_at", "-id")
+        page = paginator.paginate_queryset(orders, request, view=self) or []
+        return paginator.get_paginated_response([_shown(order) for order in page])
+
+    @operation(
+        summary="Place an order",
+        description="Reserves stock, charges the payment method and confirms the order. 202: the"
+        " outcome of the charge is not known yet; it settles by itself, ask again with the same"
+        " key. The same key and body again gives the first answer with"
+        " `Idempotent-Replayed: true`.",
+        request=OrderRequestSerializer,
+        responses={201: OrderSerializer, 202: OrderSerializer},
+        errors=[
+            "IDEMPOTENCY_KEY_MISSING",
+            "NOT_AUTHENTICATED",
+            "CARD_DECLINED",
+            "PAYMENT_REQUIRES_ACTION",
+            "PAYMENT_FAILED",
+            "INACTIVE_CUSTOMER",
+            "INSUFFICIENT_INVENTORY",
+            "PRICE_CHANGED",
+            "COUPON_INVALID",
+            "ORDER_IN_PROGRESS",
+            "IDEMPOTENCY_KEY_REUSED",
+            "PAYMENT_ERROR",
+        ],
+        headers=[IDEMPOTENCY_HEADER],
+        tags=["orders"],
+        operation_id="place_order",
+    )
+    def post(self, request: Request) -> HttpResponse:
+        deadline = Deadline(REQUEST_SECONDS)
+        customer_id = _customer_id(request)
+        body = request.data
+        if customer_id is None and "customer" not in body:
+            raise NotAuthenticated
+        if customer_id is not None and "customer" in body:
+            raise ValidationFailedError(
+                details={"customer": ["Send either an access token or a customer, not both."]}
+            )
+        key = _idempotency_key(request)
+        wanted = OrderRequestSerializer(data=body)
+        wanted.is_valid(raise_exception=True)
+        command = wanted.to_command(
+            customer_id=customer_id,
+            idempotency_key=key,
+            fingerprint=canonical_fingerprint(body),
+        )
+        return _http(place_order(command=command, deadline=deadline))
+
+
+class OrderView(APIView):
+    """One order."""
+
+    permission_classes: ClassVar[list[Any]] = [AllowAny]
+
+    @operation(
+        summary="Read an order",
+        description="With an access token, or a guest's `?token=`.",
+        responses={200: OrderSerializer},
+        errors=["NOT_AUTHENTICATED", "NOT_FOUND"],
+        tags=["orders"],
+        operation_id="get_order",
+    )
+    def get(self, request: Request, order_number: str) -> Response:
+        return Response(_shown(_own_order(request, order_number)))
+
+
+class OrderConfirmView(APIView):
+    """The customer has done what the payment asked for."""
+
+    permission_classes: ClassVar[list[Any]] = [AllowAny]
+
+    @operation(
+        summary="Confirm an order after 3-D Secure",
+        description="Asks the provider how the payment stands. Repeating is harmless.",
+        request=ConfirmRequestSerializer,
+        responses={200: OrderSerializer, 202: OrderSerializer},
+        errors=[
+            "NOT_AUTHENTICATED",
+            "NOT_FOUND",
+            "PAYMENT_REQUIRES_ACTION",
+            "CARD_DECLINED",
+            "PAYMENT_FAILED",
+            "INACTIVE_CUSTOMER",
+            "INVALID_TRANSITION",
+            "PAYMENT_ERROR",
+        ],
+        tags=["orders"],
+        operation_id="confirm_order",
+    )
+    def post(self, request: Request, order_number: str) -> Response:
+        deadline = Deadline(REQUEST_SECONDS)
+        ConfirmRequestSerializer(data=request.data).is_valid(raise_exception=True)
+        order = _own_order(request, order_number)
+        is_paid = confirm_order(order=order, payment=order.payments.all()[0], deadline=deadline)
+        fresh = selectors.get_order(order_number=order.order_number)
+        return Response(_shown(fresh), status=200 if is_paid else 202)
+
+
+class OrderCancelView(APIView):
+    """The customer does not want it any more."""
+
+    permission_classes: ClassVar[list[Any]] = [AllowAny]
+
+    @operation(
+        summary="Cancel an order",
+        description="What was paid is refunded; 202 while the refund is on its way. Repeating"
+        " answers 200.",
+        request=CancelRequestSerializer,
+        responses={200: OrderSerializer, 202: OrderSerializer},
+        errors=["NOT_AUTHENTICATED", "NOT_FOUND", "INACTIVE_CUSTOMER", "INVALID_TRANSITION"],
+        tags=["orders"],
+        operation_id="cancel_order",
+    )
+    def post(self, request: Request, order_number: str) -> Response:
+        deadline = Deadline(REQUEST_SECONDS)
+        wanted = CancelRequestSerializer(data=request.data)
+        wanted.is_valid(raise_exception=True)
+        order = _own_order(request, order_number)
+        is_done = cancel_order(
+            order_id=order.pk,
+            reason=wanted.validated_data.get("reason") or "cancelled by the customer",
+            deadline=deadline,
+            requested_by_id=_customer_id(request),
+        )
+        fresh = selectors.get_order(order_number=order.order_number)
+        return Response(_shown(fresh), status=200 if is_done else 202)
+
+
+def _customer_id(request: Request) -> int | None:
+    return request.user.pk if request.user.is_authenticated else None
+
+
+def _idempotency_key(request: Request) -> str:
+    key = request.headers.get("Idempotency-Key", "")
+    if not IDEMPOTENCY_KEY.fullmatch(key):
+        raise IdempotencyKeyMissingError
+    return key
+
+
+def _own_order(request: Request, order_number: str) -> Order:
+    """The order, if it is this customer's, or the token in the query is its guest's.
+
+    Raises:
+        NotAuthenticated: neither a customer nor a token.
+        NotFoundError: there is none, or it is somebody else's: the two look alike.
+    """
+    customer_id = _customer_id(request)
+    token = request.query_params.get("token")
+    if customer_id is None and token is None:
+        raise NotAuthenticated
+    order = selectors.get_order(order_number=order_number)
+    if customer_id is not None and order.customer_id == customer_id:
+        return order
+    if token is not None and answers.is_guest_token(order, token):
+        return order
+    raise NotFoundError
+
+
+def _shown(order: Order) -> dict[str, Any]:
+    payment = next(iter(order.payments.all()), None)
+    return answers.order_json(order, payment=payment, items=list(order.items.all()))
+
+
+def _http(answer: answers.Answer) -> HttpResponse:
+    response = HttpResponse(
+        answer.body, status=answer.status, content_type="application/json", charset="utf-8"
+    )
+    if answer.order_number:
+        response["Location"] = f"/api/v1/orders/{answer.order_number}"
+        response["Retry-After"] = "2"
+    if answer.replayed:
+        response["Idempotent-Replayed"] = "true"
+    return response

@@ -1,0 +1,70 @@
+"""What can go wrong with an order."""
+
+from __future__ import annotations
+
+from config.kernel.errors import DomainError
+
+
+class PriceChangedError(DomainError):
+    """`expected_total` is not what the order would cost now; details carry the fresh quote."""
+
+    code = "PRICE_CHANGED"
+    status = 409
+    message = "The total has changed, please check the new quote."
+
+
+class CouponInvalidError(DomainError):
+    """The coupon does not apply; `details.reason` says why."""
+
+    code = "COUPON_INVALID"
+    status = 409
+    message = "This coupon cannot be used."
+
+
+class IdempotencyKeyReusedError(DomainError):
+    """The same key came with another body."""
+
+    code = "IDEMPOTENCY_KEY_REUSED"
+    status = 422
+    message = "This Idempotency-Key was used with another request; choose a new one."
+
+
+class OrderInProgressError(DomainError):
+    """The same key is still being worked on, or its outcome is not known to this process yet."""
+
+    code = "ORDER_IN_PROGRESS"
+    status = 409
+    message = "This order is still being worked on; repeat the request in a moment."
+    retry_after_seconds = 2
+
+
+class PaymentRequiresActionError(DomainError):
+    """The customer has to do something: 3-D Secure, a redirect."""
+
+    code = "PAYMENT_REQUIRES_ACTION"
+    status = 402
+    message = "The payment needs one more step by the customer."
+
+
+class CardDeclinedError(DomainError):
+    """The card was declined; `details.decline_code` says why."""
+
+    code = "CARD_DECLINED"
+    status = 402
+    message = "The card was declined."
+
+
+class PaymentFailedError(DomainError):
+    """Any other definite failure of the payment."""
+
+    code = "PAYMENT_FAILED"
+    status = 402
+    message = "The payment failed."
+
+
+class PaymentProviderRefusedError(DomainError):
+    """The provider refused our request: certainly not charged, the stock is released."""
+
+    code = "PAYMENT_ERROR"
+    status = 502
+    message = "The payment could not be made; you were not charged."

@@ -1,0 +1,106 @@
+"""Claims, takes over and answers one idempotency key.
+
+The first answer written stays (rule 5); the lease only saves work: row locks, T1b's condition and
+the intent's own terminal states carry correctness. Time is the database's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Final
+
+from django.db import OperationalError, connection
+from django.db.models.functions import Now
+
+from config.kernel.db import is_lock_timeout
+from orders.answers import Answer
+from orders.errors import IdempotencyKeyReusedError, OrderInProgressError
+from orders.models import IdempotencyKey
+
+if TYPE_CHECKING:
+    import uuid
+
+LEASE: Final = timedelta(seconds=20)  # a request's 12 seconds and a margin
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """This request may work on the key. `is_new`: no order exists for it yet.
+
+    `at` is the database's time at the start of the transaction.
+    """
+
+    key_id: int
+    is_new: bool
+    at: datetime
+
+
+def claim(*, scope: str, key: str, fingerprint: str, owner: uuid.UUID) -> Claim | Answer:
+    """Claim a key for this request, or hear what was answered under it before.
+
+    Requires an open transaction; the claim holds until that ends in COMMIT or is undone with it.
+    A second request with the same key waits here for the first one's T1.
+
+    Raises:
+        IdempotencyKeyReusedError: the key was used with another body.
+        OrderInProgressError: another request holds the lease, or is inside its T1.
+    """
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute(
+                """
+                INSERT INTO idempotency_keys (scope, key, fingerprint, owner, lease_until)
+                VALUES (%s, %s, %s, %s, now() + %s)
+                ON CONFLICT (scope, key) DO NOTHING RETURNING id, now()
+                """,
+                [scope, key, fingerprint, str(owner), LEASE],
+            )
+            inserted = cursor.fetchone()
+    except OperationalError as exc:
+        if is_lock_timeout(exc):
+            raise OrderInProgressError from exc
+        raise
+    if inserted:
+        return Claim(key_id=inserted[0], is_new=True, at=inserted[1])
+    return _take_over(scope=scope, key=key, fingerprint=fingerprint, owner=owner)
+
+
+def _take_over(*, scope: str, key: str, fingerprint: str, owner: uuid.UUID) -> Claim | Answer:
+    row = IdempotencyKey.objects.select_for_update().annotate(at=Now()).get(scope=scope, key=key)
+    if row.fingerprint != fingerprint:
+        raise IdempotencyKeyReusedError
+    if row.response_status is not None:
+        return remembered(row)
+    # A request whose COMMIT was lost finds its own lease: it goes on from where it stood.
+    if row.lease_until > row.at and row.owner != owner:
+        raise OrderInProgressError
+    IdempotencyKey.objects.filter(pk=row.pk).update(owner=owner, lease_until=Now() + LEASE)
+    return Claim(key_id=row.pk, is_new=False, at=row.at)
+
+
+def remember(key: IdempotencyKey | None, answer: Answer) -> None:
+    """Write the last answer, if none is written yet. Requires the key's row lock."""
+    if key is None or key.response_status is not None:
+        return
+    key.response_status = answer.status
+    key.response_body = answer.body
+    IdempotencyKey.objects.filter(pk=key.pk, response_status=None).update(
+        response_status=answer.status, response_body=answer.body, answered_at=Now()
+    )
+
+
+def remembered(key: IdempotencyKey, *, replayed: bool = True) -> Answer:
+    """The answer that stands on the key.
+
+    Raises:
+        OrderInProgressError: there is none yet.
+    """
+    if key.response_status is None:
+        raise OrderInProgressError
+    return Answer(status=key.response_status, body=key.response_body, replayed=replayed)
+
+
+def end_lease(key: IdempotencyKey) -> None:
+    """A 202 is not a last answer: whoever asks again may go on. Requires the key's row lock."""
+    IdempotencyKey.objects.filter(pk=key.pk, response_status=None).update(lease_until=Now())

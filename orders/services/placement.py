@@ -1,0 +1,418 @@
+"""Places an order: reserve stock, charge the customer, confirm. The heart of Orderkeep.
+
+Three short transactions and none open across a call to the payment provider (docs/placement.md):
+
+    T1   claim the key, price, write order and payment, reserve stock
+    C1   create the intent          T1b  store its id          C2  confirm it
+    C3   cancel it, if the attempt failed
+    T2   settle: order, stock, ledger, outbox, audit, and the answer on the key
+"""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+import structlog
+from django.conf import settings
+from django.db import DatabaseError, InterfaceError, OperationalError, connection, transaction
+from django.db.models import F, Q
+
+from audit import services as audit
+from config.kernel import money
+from config.kernel.db import CommitOutcomeUnknownError, short_transaction
+from config.kernel.errors import (
+    DomainError,
+    RateLimitExceededError,
+    ServiceUnavailableError,
+    ValidationFailedError,
+)
+from config.kernel.models import new_uuid
+from customers.errors import InactiveCustomerError
+from inventory import services as stock
+from inventory.sourcing import Wanted
+from orders import answers, idempotency, selectors
+from orders.answers import Answer
+from orders.errors import (
+    CouponInvalidError,
+    IdempotencyKeyReusedError,
+    OrderInProgressError,
+    PriceChangedError,
+)
+from orders.models import Coupon, CouponRedemption, Order, OrderItem
+from orders.services import settlement
+from orders.services.quoting import Basket, BasketLine, price_basket, quote_json
+from payments import gateway
+from payments import services as payments
+from payments.errors import ProviderUnavailableError
+from payments.models import Payment
+from payments.services import NotCreated, Superseded, Told
+
+if TYPE_CHECKING:
+    import uuid
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+    from decimal import Decimal
+
+    from config.kernel.clock import Deadline
+    from customers.models import Customer
+    from orders.services.quoting import PricedBasket
+    from payments.gateway import Unknown
+
+TRIES: Final = 3  # a lost COMMIT, a superseded T1b: each is followed by reading the key again
+NUMBER_ALPHABET: Final = "23456789ABCDEFGHJKMNPQRSTVWXYZ"  # no letter or digit heard as another
+NUMBER_GROUPS: Final = (4, 4, 2)
+
+ABOUT_THE_KEY: Final = (OrderInProgressError, IdempotencyKeyReusedError)  # no order failed
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Guest:
+    """Who buys without an account; `email` in lower case."""
+
+    email: str
+    first_name: str
+    last_name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlaceOrder:
+    """A checked request. Prices are not in it: they are read from the catalogue.
+
+    Exactly one of `customer_id` and `guest` is set. `fingerprint` is the digest of the request's
+    parsed body; `expected_total` is in major units of `currency`.
+    """
+
+    customer_id: int | None
+    guest: Guest | None
+    idempotency_key: str
+    fingerprint: str
+    lines: Sequence[BasketLine]
+    payment_method_id: str
+    shipping_address: Mapping[str, Any]
+    billing_address: Mapping[str, Any]
+    shipping_method: str | None
+    coupon_code: str | None
+    currency: str
+    expected_total: Decimal | None
+    notes: str | None
+    return_url: str | None
+
+    @property
+    def scope(self) -> str:
+        """Whose idempotency keys and coupon uses these are."""
+        if self.guest:
+            return f"guest:{self.guest.email}"
+        return f"customer:{self.customer_id}"
+
+    @property
+    def basket(self) -> Basket:
+        """What the price depends on."""
+        return Basket(
+            lines=self.lines,
+            currency=self.currency,
+            country=self.shipping_address["country"],
+            region=self.shipping_address.get("state") or "",
+            shipping_method=self.shipping_method,
+            coupon_code=self.coupon_code,
+            redeemed_by=self.scope,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placement:
+    """An order that exists and waits for its payment. `items`: its lines, if it was just made."""
+
+    order_id: int
+    payment: Payment
+    hold_is_over: bool
+    items: Sequence[OrderItem] | None
+
+
+def place_order(*, command: PlaceOrder, deadline: Deadline) -> Answer:
+    """Reserve stock, charge the customer, confirm the order; or hear what was answered before.
+
+    Opens its own transactions; never call it inside one. Repeating it with the same key replays
+    a finished run and takes over an interrupted one.
+
+    Args:
+        deadline: nothing new is asked of the provider after it.
+
+    Returns:
+        201, 402 or 502, remembered on the key; or 202: it will settle by itself, ask again.
+
+    Raises:
+        DomainError: refused before the order existed: nothing reserved, nothing charged, nothing
+            remembered (stock, price, coupon, customer, key, provider or database away).
+        OrderInProgressError: the same key is being worked on, or how far it came is not known.
+    """
+    owner = new_uuid()
+    may_exist = False
+    provider_is_away = gateway.breaker().is_open()
+    for _ in range(TRIES):
+        try:
+            placement = _open_order(command, owner, provider_is_away=provider_is_away)  # T1
+            if isinstance(placement, Answer):
+                return placement
+            may_exist = True
+            outcome = payments.charge(  # C1, T1b, C2, C3
+                payment=placement.payment, hold_is_over=placement.hold_is_over, deadline=deadline
+            )
+            if not isinstance(outcome, Superseded):
+                return _settle(placement, outcome, owner)  # T2
+        except CommitOutcomeUnknownError:
+            may_exist = True
+        except (OperationalError, InterfaceError) as exc:
+            connection.close()
+            if not may_exist:
+                raise ServiceUnavailableError from exc
+        except DomainError as refusal:
+            if not may_exist and not isinstance(refusal, ABOUT_THE_KEY):
+                _record_refusal(command, refusal)
+            raise
+        except Exception:
+            _record_error(command)
+            raise
+    raise OrderInProgressError
+
+
+def _open_order(
+    command: PlaceOrder, owner: uuid.UUID, *, provider_is_away: bool
+) -> Placement | Answer:
+    """T1: claim the key and make the order, or go on from where an earlier request stood."""
+    with short_transaction():
+        claim = idempotency.claim(
+            scope=command.scope,
+            key=command.idempotency_key,
+            fingerprint=command.fingerprint,
+            owner=owner,
+        )
+        if isinstance(claim, Answer):
+            return claim
+        if not claim.is_new:
+            return _resume(claim.key_id)
+        if provider_is_away:
+            raise ProviderUnavailableError
+        return _create_order(command, claim.key_id, claim.at)
+
+
+def _create_order(command: PlaceOrder, key_id: int, at: datetime) -> Placement:
+    buyer = _admit_buyer(command)
+    priced = price_basket(basket=command.basket, now=at)
+    _check_total(command, priced)
+    order = _write_order(command, priced, key_id, at)
+    items = OrderItem.objects.bulk_create(
+        OrderItem(
+            order=order,
+            product_id=item.product_id,
+            product_sku=item.sku,
+            product_name=item.product_name,
+            quantity=item.quantity,
+            unit_price=item.unit_price,
+            discount_amount=item.discount_amount,
+            tax_amount=item.tax_amount,
+            total_price=item.total_price,
+        )
+        for item in priced.quote.items
+    )
+    payment = payments.open_payment(
+        order_id=order.pk,
+        order_public_id=order.public_id,
+        order_number=order.order_number,
+        amount=order.total_amount,
+        currency=order.currency,
+        payment_method_id=command.payment_method_id,
+        return_url=command.return_url or f"{settings.PUBLIC_URL}/orders/{order.order_number}",
+        stripe_customer_id=buyer.stripe_customer_id if buyer else None,
+    )
+    audit.record(
+        "ORDER_CREATED",
+        entity_type="order",
+        entity_id=order.pk,
+        data={
+            "order_number": order.order_number,
+            "to": order.status,
+            "version": order.version,
+            "total_amount": money.format_amount(order.total_amount, order.currency),
+            "currency": order.currency,
+            "items": len(items),
+        },
+    )
+    if priced.coupon:
+        _redeem(priced.coupon, order, command.scope)
+    stock.reserve(
+        order_id=order.pk,
+        wanted=[
+            Wanted(product_id=item.product_id, sku=item.product_sku, quantity=item.quantity)
+            for item in items
+        ],
+        country=command.shipping_address["country"],
+    )
+    return Placement(order_id=order.pk, payment=payment, hold_is_over=False, items=items)
+
+
+def _resume(key_id: int) -> Placement | Answer:
+    """Take over the order of an earlier request with this key."""
+    order_id = Order.objects.values_list("pk", flat=True).get(idempotency_key_id=key_id)
+    locked = selectors.lock_order(order_id=order_id)
+    if locked.payment.payment_intent_id is None and locked.hold_is_over:
+        if locked.order.status == Order.Status.PENDING:
+            settlement.close_without_intent(locked, reason="the hold ended before the payment")
+    else:
+        settlement.answer_if_final(locked)
+    if locked.order.status != Order.Status.PENDING:
+        return idempotency.remembered(_key_of(locked))
+    if locked.payment.status == Payment.Status.QUARANTINED:
+        idempotency.end_lease(_key_of(locked))
+        return _open_still(locked)
+    return Placement(
+        order_id=order_id, payment=locked.payment, hold_is_over=locked.hold_is_over, items=None
+    )
+
+
+def _settle(placement: Placement, outcome: Told | NotCreated | Unknown, owner: uuid.UUID) -> Answer:
+    """T2: settle, remember the answer if none is, and answer what is remembered (rule 5)."""
+    with short_transaction():
+        locked = selectors.lock_order(order_id=placement.order_id)
+        key = _key_of(locked)
+        if isinstance(outcome, Told):
+            settlement.settle_locked(locked, outcome, items=placement.items)
+        elif isinstance(outcome, NotCreated):
+            _close_refused(locked, outcome)
+        else:
+            payments.record_doubt(locked.payment, reason=outcome.reason)
+        answer: Answer | None = None
+        if key.response_status is None and key.owner == owner:
+            if isinstance(outcome, Told) and outcome.intent.status == "requires_action":
+                error = answers.action_required(locked.order, outcome.intent)
+                idempotency.remember(key, answers.refused(error))
+            else:
+                idempotency.end_lease(key)
+                answer = _open_still(locked, items=placement.items)
+    return answer or idempotency.remembered(key, replayed=False)
+
+
+def _close_refused(locked: selectors.LockedOrder, outcome: NotCreated) -> None:
+    """The provider would not make the intent. Unless somebody stored one after all, that is it."""
+    if locked.order.status != Order.Status.PENDING or locked.payment.payment_intent_id:
+        return
+    settlement.close_without_intent(locked, reason=outcome.failure.code, failure=outcome.failure)
+
+
+def _admit_buyer(command: PlaceOrder) -> Customer | None:
+    """The account as it is inside this transaction; too many unpaid orders are refused.
+
+    Raises:
+        InactiveCustomerError: suspended since the request began.
+        RateLimitExceededError: others could not buy what one buyer holds without paying.
+    """
+    buyer: Customer | None = None
+    if command.guest:
+        pending = selectors.count_pending_orders_of_guest(guest_email=command.guest.email)
+    else:
+        buyer = selectors.get_buyer(customer_id=command.customer_id)
+        pending = buyer.pending_orders  # type: ignore[attr-defined]  # annotated
+        if not buyer.is_active:
+            raise InactiveCustomerError
+    if settings.THROTTLE and pending >= settings.MAX_PENDING_ORDERS:
+        raise RateLimitExceededError(
+            "Too many orders are waiting for their payment; finish or cancel one first."
+        )
+    return buyer
+
+
+def _check_total(command: PlaceOrder, priced: PricedBasket) -> None:
+    quote = priced.quote
+    if command.expected_total is not None and command.expected_total != quote.total_amount:
+        raise PriceChangedError(details=quote_json(quote, unavailable_items=[]))
+    if quote.total_amount <= 0:
+        raise ValidationFailedError(details={"items": ["There is nothing to charge."]})
+
+
+def _write_order(command: PlaceOrder, priced: PricedBasket, key_id: int, at: datetime) -> Order:
+    quote, guest = priced.quote, command.guest
+    return Order.objects.create(
+        order_number=_new_order_number(),
+        idempotency_key_id=key_id,
+        customer_id=command.customer_id,
+        guest_email=guest.email if guest else None,
+        guest_first_name=guest.first_name if guest else "",
+        guest_last_name=guest.last_name if guest else "",
+        subtotal=quote.subtotal,
+        discount_amount=quote.discount_amount,
+        shipping_amount=quote.shipping_amount,
+        tax_amount=quote.tax_amount,
+        total_amount=quote.total_amount,
+        currency=quote.currency,
+        shipping_address=dict(command.shipping_address),
+        billing_address=dict(command.billing_address),
+        shipping_method=quote.shipping_method,
+        estimated_delivery=quote.estimated_delivery,
+        coupon_code=quote.coupon_code or "",
+        notes=command.notes,
+        hold_expires_at=at + timedelta(minutes=settings.HOLD_MINUTES),
+        created_at=at,
+        updated_at=at,
+    )
+
+
+def _redeem(coupon: Coupon, order: Order, redeemed_by: str) -> None:
+    """Use the coupon once; the row's lock makes the limits hold under parallel uses."""
+    used = (
+        Coupon.objects.filter(pk=coupon.pk)
+        .filter(Q(max_uses=None) | Q(times_used__lt=F("max_uses")))
+        .update(times_used=F("times_used") + 1)
+    )
+    own_uses = CouponRedemption.objects.filter(
+        coupon=coupon, redeemed_by=redeemed_by, released_at=None
+    )
+    limit = coupon.max_uses_per_customer
+    if not used or (limit is not None and own_uses.count() >= limit):
+        raise CouponInvalidError(details={"reason": "used_up"})
+    CouponRedemption.objects.create(coupon=coupon, order=order, redeemed_by=redeemed_by)
+
+
+def _open_still(
+    locked: selectors.LockedOrder, *, items: Sequence[OrderItem] | None = None
+) -> Answer:
+    lines = locked.order.items.order_by("id") if items is None else items
+    return answers.open_still(locked.order, payment=locked.payment, items=list(lines))
+
+
+def _key_of(locked: selectors.LockedOrder) -> Any:
+    if locked.key is None:
+        raise OrderInProgressError  # pruned under our hands: thirty days after it was made
+    return locked.key
+
+
+def _new_order_number() -> str:
+    """Short, readable aloud, not guessable: 30¹⁰ of them."""
+    return "-".join(
+        "".join(secrets.choice(NUMBER_ALPHABET) for _ in range(length)) for length in NUMBER_GROUPS
+    )
+
+
+def _record_refusal(command: PlaceOrder, refusal: DomainError) -> None:
+    """The order came to nothing before it existed: its transaction is gone, the log keeps it."""
+    try:
+        with transaction.atomic():
+            audit.record("ORDER_FAILED", data={"reason": refusal.code, "scope": _who(command)})
+    except DatabaseError:
+        log.exception("order_refusal_not_recorded", code=refusal.code)
+
+
+def _record_error(command: PlaceOrder) -> None:
+    try:
+        with transaction.atomic():
+            audit.record("ORDER_ERROR", data={"scope": _who(command)})
+    except DatabaseError:
+        log.exception("order_error_not_recorded")
+
+
+def _who(command: PlaceOrder) -> str:
+    """Who asked, without a guest's address."""
+    return "guest" if command.guest else command.scope

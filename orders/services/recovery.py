@@ -1,0 +1,192 @@
+"""The sweeper: finishes what requests left behind. Any number of them may run at once.
+
+It claims rows in one short transaction (SKIP LOCKED), COMMITs, and only then asks the provider;
+what it hears goes through the same settlement as everybody's. It never POSTs for an order whose
+hold is over, except cancel and refund (rule 9).
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
+
+import structlog
+from django.db import InterfaceError, OperationalError, connection
+from django.db.models.functions import Now
+
+from config.kernel.clock import Deadline
+from config.kernel.db import CommitOutcomeUnknownError, short_transaction
+from orders import selectors
+from orders.models import Order
+from orders.services import refunds, settlement
+from payments import services as payments
+from payments.gateway import Intent
+from payments.models import Payment
+from payments.services import NotCreated, Superseded, Told
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from orders.selectors import LockedOrder
+    from payments.gateway import Unknown
+
+BATCH: Final = 100
+CLAIM: Final = timedelta(seconds=60)  # a worker that died gives the row back after this
+ABANDONED_AFTER: Final = timedelta(minutes=2)  # of a request that died without an answer
+CALL_SECONDS: Final = 20.0
+LONGEST_PAUSE_SECONDS: Final = 60  # nothing stays in doubt longer than two minutes
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True, kw_only=True)
+class SweepReport:
+    """How many orders and refunds were looked at, and how many of them are settled now."""
+
+    orders_seen: int = 0
+    orders_settled: int = 0
+    refunds_seen: int = 0
+    refunds_done: int = 0
+    keys_answered: int = 0
+    problems: int = 0
+
+    def add(self, other: SweepReport) -> None:
+        """Sum up several sweeps."""
+        for name in self.__slots__:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+
+
+def sweep(*, limit: int = BATCH, ignore_backoff: bool = False) -> SweepReport:
+    """Work off orders in doubt, expired holds, refunds due and keys left open.
+
+    Opens its own transactions; never call it inside one. One order's trouble does not keep the
+    others waiting: it is logged, noted on its payment, and tried again later.
+
+    Args:
+        limit: the most orders, and the most refunds, to take on.
+        ignore_backoff: take also those whose next try is not due yet.
+    """
+    report = SweepReport()
+    with short_transaction():
+        claimed = selectors.claim_orders_in_doubt(
+            limit=limit, ignore_backoff=ignore_backoff, lease=CLAIM
+        )
+        refund_ids = selectors.claim_refunds_due(
+            limit=limit, ignore_backoff=ignore_backoff, lease=CLAIM
+        )
+    for row in claimed:
+        report.orders_seen += 1
+        report.orders_settled += _guarded(report, _recover_order, row["order_id"])
+        _schedule_next(row["id"], row["attempts"])
+    for refund_id in refund_ids:
+        report.refunds_seen += 1
+        report.refunds_done += _guarded(report, _finish_refund, refund_id)
+    for order_id in selectors.find_unanswered_keys_of_final_orders(limit=limit):
+        report.keys_answered += _guarded(report, _answer_key, order_id)
+    return report
+
+
+def recover_order(*, order_id: int, deadline: Deadline) -> bool:
+    """Bring one pending order on, as far as the provider's word and its hold allow.
+
+    Returns:
+        Whether the order is decided now.
+
+    Raises:
+        CommitOutcomeUnknownError, OperationalError: the database went away; repeating is safe.
+    """
+    with short_transaction():
+        locked = selectors.lock_order(order_id=order_id)
+        if locked.order.status != Order.Status.PENDING:
+            return True
+        abandoned = _is_abandoned(locked)
+        if locked.payment.payment_intent_id is None and (locked.hold_is_over or abandoned):
+            settlement.close_without_intent(locked, reason="no payment was made in time")
+            return True
+    outcome = _ask(locked, give_up=locked.hold_is_over or abandoned, deadline=deadline)
+    if isinstance(outcome, Told):
+        locked = settlement.settle(order_id=order_id, told=outcome)
+    elif isinstance(outcome, NotCreated):
+        with short_transaction():
+            locked = selectors.lock_order(order_id=order_id)
+            if (
+                locked.order.status == Order.Status.PENDING
+                and locked.payment.payment_intent_id is None
+            ):
+                settlement.close_without_intent(
+                    locked, reason=outcome.failure.code, failure=outcome.failure
+                )
+    elif outcome is not None and not isinstance(outcome, Superseded):
+        Payment.objects.filter(pk=locked.payment.pk).update(last_error=outcome.reason[:500])
+    return locked.order.status != Order.Status.PENDING
+
+
+def _ask(
+    locked: LockedOrder, *, give_up: bool, deadline: Deadline
+) -> Told | NotCreated | Superseded | Unknown | None:
+    """Outside any transaction: find out where the payment stands, and push or end it.
+
+    Only an order whose customer was told 202 is pushed on; what a dead request left behind is
+    first left alone, for a retry to take over, and then ended. None: nothing to do yet.
+    """
+    payment = locked.payment
+    was_promised = payment.in_doubt_since is not None
+    if payment.payment_intent_id is None:
+        if not was_promised:
+            return None
+        return payments.charge(payment=payment, hold_is_over=False, deadline=deadline)
+    answer = payments.retrieve(payment=payment, deadline=deadline)
+    if isinstance(answer, Intent):
+        may_still_be_paid = answer.status in {"requires_confirmation", "requires_action"}
+        if may_still_be_paid and give_up:
+            answer = payments.cancel(payment=payment, deadline=deadline)
+        elif answer.status == "requires_confirmation" and was_promised:
+            return payments.charge(payment=payment, hold_is_over=False, deadline=deadline)
+    return payments.close_failed_attempt(payment=payment, answer=answer, deadline=deadline)
+
+
+def _is_abandoned(locked: LockedOrder) -> bool:
+    """A request died on it without an answer, and nobody came back."""
+    key = locked.key
+    if key is None or key.response_status is not None or locked.payment.in_doubt_since:
+        return False
+    return key.lease_until + ABANDONED_AFTER <= locked.at
+
+
+def _recover_order(target_id: int) -> bool:
+    return recover_order(order_id=target_id, deadline=Deadline(CALL_SECONDS))
+
+
+def _finish_refund(target_id: int) -> bool:
+    return refunds.finish_refund(refund_id=target_id, deadline=Deadline(CALL_SECONDS))
+
+
+def _answer_key(target_id: int) -> bool:
+    with short_transaction():
+        settlement.answer_if_final(selectors.lock_order(order_id=target_id))
+    return True
+
+
+def _guarded(report: SweepReport, work: Callable[[int], bool], target_id: int) -> bool:
+    """Run one piece; trouble with it is told and left for the next sweep."""
+    try:
+        return work(target_id)
+    except (CommitOutcomeUnknownError, OperationalError, InterfaceError):
+        connection.close()
+        report.problems += 1
+        log.warning("sweep_database_trouble", work=work.__name__, target_id=target_id)
+    except Exception:
+        report.problems += 1
+        log.exception("sweep_failed", work=work.__name__, target_id=target_id)
+    return False
+
+
+def _schedule_next(payment_id: int, attempts: int) -> None:
+    """Exponential backoff with jitter; only matters while the payment stays open."""
+    longest = min(LONGEST_PAUSE_SECONDS, 5 * 2 ** min(attempts, 6))
+    pause = random.uniform(longest / 2, longest)  # noqa: S311 - spreads load, no secret
+    Payment.objects.filter(pk=payment_id, status__in=Payment.OPEN).update(
+        next_attempt_at=Now() + timedelta(seconds=pause)
+    )

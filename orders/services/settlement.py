@@ -1,0 +1,247 @@
+"""The only code that moves an order because of money.
+
+Whoever has a fresh account of the intent (the request, `/confirm`, the sweeper; later the
+webhook) brings it here. Settling is idempotent and monotone: it locks, then reads, then moves only
+pending orders and unsucceeded payments, so that any repetition, any order and any stale reader is
+harmless. Whoever makes an order final writes its key's answer in the same transaction.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from django.db.models import F
+from django.db.models.functions import Now
+
+from audit import services as audit
+from config.kernel import money
+from config.kernel.db import refusals_translated, short_transaction
+from config.kernel.errors import InvalidTransitionError
+from inventory import services as stock
+from orders import answers, idempotency, selectors
+from orders.models import Coupon, CouponRedemption, Order
+from payments import services as payments
+from payments.models import Payment
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from orders.models import OrderItem
+    from orders.selectors import LockedOrder
+    from payments.gateway import Failure
+    from payments.services import Told
+
+LATE_SUCCESS = "the payment came in after the order was cancelled"
+
+
+def settle(*, order_id: int, told: Told) -> LockedOrder:
+    """Bring order, stock, books and key in line with what the provider just said.
+
+    Opens its own transaction; never call it inside one.
+
+    Returns:
+        The order and payment as they stand now.
+
+    Raises:
+        CommitOutcomeUnknownError: the COMMIT was lost; repeating is harmless.
+    """
+    with short_transaction():
+        locked = selectors.lock_order(order_id=order_id)
+        settle_locked(locked, told)
+    return locked
+
+
+def settle_locked(
+    locked: LockedOrder, told: Told, *, items: Sequence[OrderItem] | None = None
+) -> None:
+    """`settle` within the caller's transaction and locks.
+
+    Args:
+        items: the order's lines, if the caller has them: they never change.
+    """
+    order, payment, intent = locked.order, locked.payment, told.intent
+    if payment.status == Payment.Status.SUCCEEDED:
+        return
+    if not payments.is_about(payment, intent):
+        _quarantine(locked, problem="the provider's intent is not the one we asked for")
+    elif intent.status == "succeeded":
+        payments.record_success(payment)
+        if order.status == Order.Status.PENDING:
+            _confirm(locked)
+        else:
+            _refund_late_success(locked)
+    elif order.status != Order.Status.PENDING:
+        return
+    elif intent.status == "canceled":
+        payments.record_end_unpaid(payment, failure=told.failure)
+        _end_unpaid(locked, reason=locked.payment.failure_code or "payment cancelled")
+    else:
+        payments.record_progress(payment, intent)
+        _show_progress(locked)
+    answer_if_final(locked, items=items)
+
+
+def close_without_intent(
+    locked: LockedOrder, *, reason: str, failure: Failure | None = None
+) -> None:
+    """End a pending order whose payment has no intent: never confirmed, so nothing was charged.
+
+    Needs no provider: T1b's condition stops whoever is still on the way (rule 3).
+
+    Raises:
+        InvalidTransitionError: the payment has an intent, or the order is no longer pending.
+    """
+    if locked.payment.payment_intent_id or locked.order.status != Order.Status.PENDING:
+        raise InvalidTransitionError
+    payments.record_end_unpaid(locked.payment, failure=failure)
+    _end_unpaid(locked, reason=reason)
+    answer_if_final(locked)
+
+
+def answer_if_final(locked: LockedOrder, *, items: Sequence[OrderItem] | None = None) -> None:
+    """Write the last answer on the key of an order that is decided, if none stands there yet."""
+    key = locked.key
+    if locked.order.status == Order.Status.PENDING or key is None or key.response_status:
+        return
+    lines = locked.order.items.order_by("id") if items is None else items
+    idempotency.remember(
+        key, answers.settled(locked.order, payment=locked.payment, items=list(lines))
+    )
+
+
+def move(
+    locked: LockedOrder,
+    *,
+    to: Order.Status,
+    payment_status: Order.PaymentStatus,
+    event_type: str,
+    reason: str = "",
+) -> None:
+    """Move an order's status, with its audit row. Requires the order's lock.
+
+    Raises:
+        InvalidTransitionError: the contract has no such edge (a trigger says so).
+    """
+    order, came_from = locked.order, locked.order.status
+    with refusals_translated():
+        moved = Order.objects.filter(pk=order.pk, status=came_from).update(
+            status=to,
+            payment_status=payment_status,
+            payment_intent_id=locked.payment.payment_intent_id,
+            cancellation_reason=reason if to == Order.Status.CANCELLED else "",
+        )
+    if not moved:
+        raise InvalidTransitionError
+    order.status, order.payment_status = to, payment_status
+    order.version, order.updated_at = order.version + 1, locked.at  # as the triggers set them
+    audit.record(
+        event_type,
+        entity_type="order",
+        entity_id=order.pk,
+        data={
+            "order_number": order.order_number,
+            "from": came_from,
+            "to": to,
+            "version": order.version,
+            "total_amount": money.format_amount(order.total_amount, order.currency),
+            "currency": order.currency,
+            "reason": reason,
+        },
+    )
+
+
+def announce(order: Order) -> None:
+    """State the order's new status as a fact for the world outside."""
+    audit.publish(
+        f"order.{order.status}",
+        aggregate_type="order",
+        aggregate_id=order.pk,
+        dedupe_key=f"order.{order.pk}.{order.status}.{order.version}",
+        payload={
+            "order_id": order.pk,
+            "order_number": order.order_number,
+            "total_amount": money.format_amount(order.total_amount, order.currency),
+            "currency": order.currency,
+        },
+    )
+
+
+def release_coupon(order: Order) -> None:
+    """Give back the use of a coupon by an order that died; once."""
+    if not order.coupon_code:
+        return
+    released = CouponRedemption.objects.filter(order=order, released_at=None)
+    coupon_ids = list(released.values_list("coupon_id", flat=True))
+    if released.update(released_at=Now()):
+        Coupon.objects.filter(pk__in=coupon_ids).update(times_used=F("times_used") - 1)
+
+
+def _confirm(locked: LockedOrder) -> None:
+    move(
+        locked,
+        to=Order.Status.CONFIRMED,
+        payment_status=Order.PaymentStatus.SUCCEEDED,
+        event_type="ORDER_CONFIRMED",
+    )
+    stock.commit_reservation(order_id=locked.order.pk)
+    announce(locked.order)
+
+
+def _end_unpaid(locked: LockedOrder, *, reason: str) -> None:
+    payment_failed = locked.payment.status == Payment.Status.FAILED
+    move(
+        locked,
+        to=Order.Status.CANCELLED,
+        payment_status=Order.PaymentStatus.FAILED
+        if payment_failed
+        else Order.PaymentStatus.CANCELLED,
+        event_type="ORDER_FAILED" if payment_failed else "ORDER_CANCELLED",
+        reason=reason,
+    )
+    release_coupon(locked.order)
+    stock.release(order_id=locked.order.pk)
+    announce(locked.order)
+
+
+def _refund_late_success(locked: LockedOrder) -> None:
+    """A dead order keeps no money: the refund is decided where the money is noted."""
+    payments.request_refund(locked.payment, amount=locked.payment.amount, reason=LATE_SUCCESS)
+    Order.objects.filter(pk=locked.order.pk).update(payment_status=Order.PaymentStatus.SUCCEEDED)
+    locked.order.payment_status = Order.PaymentStatus.SUCCEEDED
+    audit.record(
+        "PAYMENT_CAME_LATE",
+        entity_type="order",
+        entity_id=locked.order.pk,
+        data={"order_number": locked.order.order_number, "payment": str(locked.payment.uuid)},
+    )
+
+
+def _quarantine(locked: LockedOrder, *, problem: str) -> None:
+    payments.record_quarantine(locked.payment, problem=problem)
+    _show_progress(locked)
+    audit.record(
+        "PAYMENT_QUARANTINED",
+        entity_type="order",
+        entity_id=locked.order.pk,
+        data={
+            "order_number": locked.order.order_number,
+            "payment": str(locked.payment.uuid),
+            "problem": problem,
+        },
+    )
+
+
+def _show_progress(locked: LockedOrder) -> None:
+    """What the client reads as `payment_status` while the order waits."""
+    shown = {
+        Payment.Status.REQUIRES_ACTION: Order.PaymentStatus.REQUIRES_ACTION,
+        Payment.Status.PROCESSING: Order.PaymentStatus.PROCESSING,
+        Payment.Status.QUARANTINED: Order.PaymentStatus.PROCESSING,
+    }.get(Payment.Status(locked.payment.status))
+    if shown is None or locked.order.payment_status == shown:
+        return
+    Order.objects.filter(pk=locked.order.pk).update(
+        payment_status=shown, payment_intent_id=locked.payment.payment_intent_id
+    )
+    locked.order.payment_status = shown
+    locked.order.updated_at = locked.at

@@ -1,0 +1,20 @@
+"""What can go wrong with money."""
+
+from __future__ import annotations
+
+from config.kernel.errors import DomainError, ServiceUnavailableError
+
+
+class ProviderUnavailableError(ServiceUnavailableError):
+    """The payment provider does not answer; no order was begun."""
+
+    message = "Payments are temporarily unavailable, please try again."
+    retry_after_seconds = 5
+
+
+class RefundExceedsPaymentError(DomainError):
+    """More would be given back than came in."""
+
+    code = "INVALID_TRANSITION"
+    status = 409
+    message = "The refund is higher than what is left of the payment."

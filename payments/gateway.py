@@ -1,0 +1,424 @@
+"""Speaks to the payment provider; the only importer of `stripe`.
+
+Every answer comes back as one of three things: the provider's object, `Refused` (it said no and
+did nothing new) or `Unknown` (it may have done it: never to be taken as a refusal). Calls go out
+with our own idempotency key, one at a time, without the SDK's retries and within a deadline.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+import requests
+import stripe
+import structlog
+from django.conf import settings
+
+from config.kernel.clock import Deadline
+from payments.breaker import Breaker
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+CONNECT_SECONDS: Final = 2.0
+READ_SECONDS: Final = 8.0
+LEAST_SECONDS: Final = 2.0  # no call begins with less time left than this
+MAX_ANSWER_BYTES: Final = 1024 * 1024
+RATE_LIMIT_TRIES: Final = 4
+INTENT_STATUSES: Final = frozenset(
+    {
+        "requires_payment_method",
+        "requires_confirmation",
+        "requires_action",
+        "processing",
+        "requires_capture",
+        "succeeded",
+        "canceled",
+    }
+)
+
+log = structlog.get_logger(__name__)
+_deadline: ContextVar[Deadline] = ContextVar("provider_deadline")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """Why an attempt to pay failed; `decline_code` only where a card was declined."""
+
+    code: str
+    decline_code: str = ""
+    is_decline: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Intent:
+    """A PaymentIntent as the provider just told it, in the provider's words and minor units."""
+
+    id: str
+    status: str
+    amount_minor: int
+    amount_received_minor: int
+    currency: str
+    metadata: Mapping[str, str]
+    client_secret: str = field(repr=False)
+    next_action: Mapping[str, Any] | None = None
+    failure: Failure | None = None
+    replayed: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProviderRefund:
+    """A refund as the provider just told it; `amount_minor` in minor units of `currency`."""
+
+    id: str
+    status: str
+    amount_minor: int
+    currency: str
+    payment_intent_id: str
+    metadata: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused:
+    """A 4xx: this call did nothing. `intent` is what the error told about it, if anything."""
+
+    code: str
+    param: str = ""
+    replayed: bool = False
+    intent: Intent | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unknown:
+    """No answer, a 5xx or nonsense: it may have been done. `replayed`: a stored 5xx, for ever."""
+
+    reason: str
+    replayed: bool = False
+
+
+IntentAnswer: TypeAlias = Intent | Refused | Unknown
+RefundAnswer: TypeAlias = ProviderRefund | Refused | Unknown
+
+
+class MalformedAnswerError(ValueError):
+    """The provider's answer is not what its documentation promises."""
+
+
+def create_intent(
+    *, params: Mapping[str, Any], idempotency_key: str, deadline: Deadline
+) -> IntentAnswer:
+    """Make an unconfirmed PaymentIntent: no money moves."""
+    answer: IntentAnswer = _ask(
+        lambda client, options: _intent(
+            client.v1.payment_intents.create(params, options)  # type: ignore[arg-type]
+        ),
+        idempotency_key=idempotency_key,
+        deadline=deadline,
+    )
+    return answer
+
+
+def confirm_intent(
+    *, intent_id: str, params: Mapping[str, Any], idempotency_key: str, deadline: Deadline
+) -> IntentAnswer:
+    """Try to take the money. A declined card comes back as the intent, with its `failure`."""
+    answer: IntentAnswer = _ask(
+        lambda client, options: _intent(
+            client.v1.payment_intents.confirm(intent_id, params, options),  # type: ignore[arg-type]
+            expected_id=intent_id,
+        ),
+        idempotency_key=idempotency_key,
+        deadline=deadline,
+    )
+    return answer
+
+
+def retrieve_intent(*, intent_id: str, deadline: Deadline) -> IntentAnswer:
+    """Ask how the intent stands now."""
+    answer: IntentAnswer = _ask(
+        lambda client, options: _intent(
+            client.v1.payment_intents.retrieve(intent_id, None, options), expected_id=intent_id
+        ),
+        idempotency_key=None,
+        deadline=deadline,
+    )
+    return answer
+
+
+def cancel_intent(*, intent_id: str, idempotency_key: str, deadline: Deadline) -> IntentAnswer:
+    """Cancel it, under a key that was never used before: a stored refusal would last for ever.
+
+    A refusal's own account of the intent is handed back as the intent: it is the fresh truth.
+    """
+    answer: IntentAnswer = _ask(
+        lambda client, options: _intent(
+            client.v1.payment_intents.cancel(intent_id, None, options), expected_id=intent_id
+        ),
+        idempotency_key=idempotency_key,
+        deadline=deadline,
+    )
+    return answer.intent if isinstance(answer, Refused) and answer.intent else answer
+
+
+def list_intents(*, created_since: int) -> Iterator[Intent]:
+    """Every intent made since then (Unix seconds), newest first; for the books, not for orders.
+
+    Raises:
+        stripe.StripeError: the list could not be read to its end.
+    """
+    _deadline.set(Deadline(seconds=300))
+    pages = _client().v1.payment_intents.list({"created": {"gte": created_since}, "limit": 100})
+    for found in pages.auto_paging_iter():
+        yield _intent(found)
+
+
+def create_refund(
+    *, params: Mapping[str, Any], idempotency_key: str, deadline: Deadline
+) -> RefundAnswer:
+    """Give money back."""
+    answer: RefundAnswer = _ask(
+        lambda client, options: _refund(
+            client.v1.refunds.create(params, options)  # type: ignore[arg-type]
+        ),
+        idempotency_key=idempotency_key,
+        deadline=deadline,
+    )
+    return answer
+
+
+def list_refunds(*, intent_id: str, deadline: Deadline) -> list[ProviderRefund] | Refused | Unknown:
+    """All refunds of one intent."""
+    answer: list[ProviderRefund] | Refused | Unknown = _ask(
+        lambda client, options: [
+            _refund(found)
+            for found in client.v1.refunds.list(
+                {"payment_intent": intent_id, "limit": 100}, options
+            ).auto_paging_iter()
+        ],
+        idempotency_key=None,
+        deadline=deadline,
+    )
+    return answer
+
+
+def list_all_refunds(*, created_since: int) -> Iterator[ProviderRefund]:
+    """Every refund made since then (Unix seconds); for the books.
+
+    Raises:
+        stripe.StripeError: the list could not be read to its end.
+    """
+    _deadline.set(Deadline(seconds=300))
+    pages = _client().v1.refunds.list({"created": {"gte": created_since}, "limit": 100})
+    for found in pages.auto_paging_iter():
+        yield _refund(found)
+
+
+@lru_cache(maxsize=1)
+def breaker() -> Breaker:
+    """This process's memory of whether the provider answers."""
+    return Breaker(address=settings.STRIPE_API_BASE)
+
+
+def _ask(
+    call: Callable[[stripe.StripeClient, Any], Any],
+    *,
+    idempotency_key: str | None,
+    deadline: Deadline,
+) -> Any:
+    """One call, its errors told apart; only a 429 is repeated, while the deadline lasts."""
+    options: dict[str, Any] = {"max_network_retries": 0}
+    if idempotency_key:
+        options["idempotency_key"] = idempotency_key
+    for tried in range(RATE_LIMIT_TRIES):
+        if deadline.remaining() < LEAST_SECONDS:
+            return Unknown(reason="no time left to ask")
+        _deadline.set(deadline)
+        try:
+            answer = call(_client(), options)
+        except stripe.RateLimitError:
+            breaker().note_answer()
+            pause = random.uniform(0, 0.5 * 2**tried)  # noqa: S311  # full jitter, no secret
+            if tried == RATE_LIMIT_TRIES - 1 or deadline.remaining() - pause < LEAST_SECONDS:
+                break
+            time.sleep(pause)
+        except (stripe.StripeError, MalformedAnswerError) as exc:
+            return _told(exc)
+        else:
+            breaker().note_answer()
+            return answer
+    return Unknown(reason="rate limited")
+
+
+def _told(exc: stripe.StripeError | MalformedAnswerError) -> Intent | Refused | Unknown:
+    """What an error says about the world."""
+    if isinstance(exc, MalformedAnswerError):
+        log.error("provider_answer_malformed", problem=str(exc))
+        return Unknown(reason="malformed answer")
+    status = exc.http_status
+    replayed = _was_replayed(exc.headers)
+    if status is None or status >= 500 or not 400 <= status < 500 or status == 409:  # noqa: PLR2004
+        if not replayed and status != 409:  # noqa: PLR2004 - "in flight" is an answer
+            breaker().note_failure()
+        log.warning("provider_outcome_unknown", status=status, error=type(exc).__name__)
+        return Unknown(reason=f"{type(exc).__name__} {status or 'no answer'}", replayed=replayed)
+    breaker().note_answer()
+    intent = _intent_of_error(exc, replayed=replayed)
+    if isinstance(exc, stripe.CardError) and intent is not None:
+        return intent
+    code = exc.code or type(exc).__name__
+    log.warning("provider_refused", code=code, param=getattr(exc, "param", None))
+    return Refused(
+        code=code, param=getattr(exc, "param", None) or "", replayed=replayed, intent=intent
+    )
+
+
+def _intent_of_error(exc: stripe.StripeError, *, replayed: bool) -> Intent | None:
+    told = getattr(exc.error, "payment_intent", None) if exc.error else None
+    if told is None:
+        return None
+    try:
+        return _intent(told, replayed=replayed)
+    except MalformedAnswerError:
+        return None
+
+
+def _intent(answer: Any, *, expected_id: str | None = None, replayed: bool | None = None) -> Intent:
+    """Check and copy what we use of a PaymentIntent.
+
+    Raises:
+        MalformedAnswerError: a field is missing or of another kind, or it is another intent.
+    """
+    try:
+        found = _plain(answer)
+        intent = Intent(
+            id=found["id"],
+            status=found["status"],
+            amount_minor=found["amount"],
+            amount_received_minor=found.get("amount_received") or 0,
+            currency=found["currency"].upper(),
+            metadata=dict(found.get("metadata") or {}),
+            client_secret=found.get("client_secret") or "",
+            next_action=found.get("next_action"),
+            failure=_failure(found.get("last_payment_error")),
+            replayed=_response_was_replayed(answer) if replayed is None else replayed,
+        )
+    except (KeyError, TypeError, AttributeError, ValueError) as exc:
+        raise MalformedAnswerError("not a payment intent") from exc
+    # The provider is not trusted with types: nonsense must not pass for an amount.
+    told: tuple[Any, Any, Any] = (intent.id, intent.amount_minor, intent.amount_received_minor)
+    if (
+        not str(told[0]).startswith("pi_")
+        or intent.status not in INTENT_STATUSES
+        or not all(type(amount_minor) is int for amount_minor in told[1:])
+        or (expected_id is not None and intent.id != expected_id)
+    ):
+        raise MalformedAnswerError("not the payment intent asked for")
+    return intent
+
+
+def _failure(error: Any) -> Failure | None:
+    if not error:
+        return None
+    return Failure(
+        code=str(error.get("code") or "payment_failed")[:60],
+        decline_code=str(error.get("decline_code") or "")[:60],
+        is_decline=error.get("type") == "card_error"
+        and error.get("code") != "payment_intent_authentication_failure",
+    )
+
+
+def _refund(answer: Any) -> ProviderRefund:
+    try:
+        found = _plain(answer)
+        refund = ProviderRefund(
+            id=found["id"],
+            status=found["status"],
+            amount_minor=found["amount"],
+            currency=found["currency"].upper(),
+            payment_intent_id=found.get("payment_intent") or "",
+            metadata=dict(found.get("metadata") or {}),
+        )
+    except (KeyError, TypeError, AttributeError, ValueError) as exc:
+        raise MalformedAnswerError("not a refund") from exc
+    if not str(refund.id).startswith(("re_", "pyr_")) or type(refund.amount_minor) is not int:
+        raise MalformedAnswerError("not a refund")
+    return refund
+
+
+def _plain(told: Any) -> Any:
+    """The SDK's object as plain dicts and lists."""
+    return told.to_dict() if isinstance(told, stripe.StripeObject) else told
+
+
+def _was_replayed(headers: Mapping[str, str] | None) -> bool:
+    return (headers or {}).get("idempotent-replayed", "").lower() == "true"
+
+
+def _response_was_replayed(found: Any) -> bool:
+    response = getattr(found, "last_response", None)
+    return _was_replayed(response.headers if response else None)
+
+
+class _DeadlineClient(stripe.RequestsClient):
+    """The SDK's HTTP client with a time limit over the whole call and no redirects.
+
+    The SDK's own time-outs (80 s) hold for each read: one byte a second would never end.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._sessions = threading.local()
+
+    def request(  # type: ignore[override]  # as in the SDK's own requests client
+        self, method: str, url: str, headers: Mapping[str, str] | None, post_data: Any = None
+    ) -> tuple[bytes, int, Mapping[str, str]]:
+        deadline = _deadline.get()
+        left = max(deadline.remaining(), 0.1)
+        try:
+            with self._session_of_thread().request(
+                method,
+                url,
+                headers=dict(headers or {}),
+                data=post_data,
+                timeout=(min(CONNECT_SECONDS, left), min(READ_SECONDS, left)),
+                allow_redirects=False,
+                stream=True,
+            ) as response:
+                return _read(response, deadline), response.status_code, response.headers
+        except Exception as exc:  # noqa: BLE001 - the SDK sorts what requests and urllib3 raise
+            self._handle_request_error(exc)
+
+    def _session_of_thread(self) -> requests.Session:
+        session: requests.Session | None = getattr(self._sessions, "session", None)
+        if session is None:
+            session = self._sessions.session = requests.Session()
+            session.trust_env = False  # no ~/.netrc or proxy look-ups on the way to the till
+        return session
+
+
+def _read(response: requests.Response, deadline: Deadline) -> bytes:
+    body = bytearray()
+    give_up_at = min(deadline.remaining(), READ_SECONDS) + time.monotonic()
+    while chunk := response.raw.read1(64 * 1024, decode_content=True):
+        body += chunk
+        if len(body) > MAX_ANSWER_BYTES:
+            raise requests.exceptions.ContentDecodingError("the answer is too large")
+        if time.monotonic() > give_up_at:
+            raise requests.exceptions.ReadTimeout("the answer did not end in time")
+    return bytes(body)
+
+
+@lru_cache(maxsize=1)
+def _client() -> stripe.StripeClient:
+    return stripe.StripeClient(
+        settings.STRIPE_SECRET_KEY,
+        http_client=_DeadlineClient(),
+        base_addresses={"api": settings.STRIPE_API_BASE},
+        max_network_retries=0,
+    )

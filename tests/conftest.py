@@ -1,0 +1,39 @@
+"""What all tests share: real PostgreSQL, real Valkey, the real local payment server."""
+
+from __future__ import annotations
+
+import pgtrigger
+import pytest
+from django.conf import settings
+from django.core.cache import cache
+from django.test import TransactionTestCase
+
+from payments import gateway
+from tests.provider import PaymentServer
+
+_flush = TransactionTestCase._fixture_teardown
+
+
+def _flush_append_only_tables_too(self: TransactionTestCase) -> None:
+    """Tests with real commits clean up by TRUNCATE, which our triggers refuse to everybody else."""
+    with pgtrigger.ignore():
+        _flush(self)
+
+
+TransactionTestCase._fixture_teardown = _flush_append_only_tables_too
+
+
+@pytest.fixture(autouse=True)
+def _fresh_process_memory():
+    """The cache and what a process remembers of the provider do not outlive a test."""
+    cache.clear()
+    gateway.breaker.cache_clear()
+
+
+@pytest.fixture
+def provider():
+    """The local payment server: its faults, its shopper's actions, its journal."""
+    server = PaymentServer(settings.STRIPE_API_BASE)
+    server.clear_faults()
+    yield server
+    server.clear_faults()

@@ -1,0 +1,51 @@
+"""Drives the local payment server from tests: faults, the shopper's actions, the journal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import requests
+
+
+class PaymentServer:
+    """The test endpoints of `sandbox.payments` at this address."""
+
+    def __init__(self, base_url: str) -> None:
+        self.base_url = base_url
+
+    def fail(self, kind: str, *, path: str = "*", times: int | None = 1, **more: Any) -> None:
+        """The next `times` matching requests go wrong in this way."""
+        self._post("/_test/faults", {"kind": kind, "path": path, "times": times, **more})
+
+    def clear_faults(self) -> None:
+        requests.delete(f"{self.base_url}/_test/faults", timeout=5).raise_for_status()
+
+    def act(self, intent_id: str, outcome: str) -> None:
+        """The shopper completes or fails 3-D Secure, a redirect or a bank debit."""
+        self._post(f"/_test/payment_intents/{intent_id}/action", {"outcome": outcome})
+
+    def intent(self, intent_id: str) -> dict[str, Any]:
+        return self._get(f"/v1/payment_intents/{intent_id}")
+
+    def intents_of(self, order_id: str) -> list[dict[str, Any]]:
+        """Every intent with this order's id in its metadata."""
+        found = self._get("/v1/payment_intents", {"limit": "100"})["data"]
+        return [intent for intent in found if intent["metadata"].get("order_id") == order_id]
+
+    def refunds_of(self, intent_id: str) -> list[dict[str, Any]]:
+        return self._get("/v1/refunds", {"payment_intent": intent_id, "limit": "100"})["data"]
+
+    def journal(self, **filters: str) -> list[dict[str, Any]]:
+        """What was asked of the server, in order."""
+        return self._get("/_test/journal", filters)["requests"]
+
+    def _get(self, path: str, params: dict[str, str] | None = None) -> Any:
+        answer = requests.get(
+            f"{self.base_url}{path}", params=params, auth=("sk_test_reader", ""), timeout=5
+        )
+        answer.raise_for_status()
+        return answer.json()
+
+    def _post(self, path: str, body: dict[str, Any]) -> None:
+        answer = requests.post(f"{self.base_url}{path}", json=body, timeout=5)
+        assert answer.ok, answer.text
