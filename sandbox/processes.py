@@ -235,6 +235,11 @@ class Register:
             }
             self._write()
 
+    def remove(self, child: Child) -> None:
+        """Forget a child that has ended."""
+        if self._entries.pop(child.name, None):
+            self._write()
+
     def clear(self) -> None:
         """Forget everything: all of it was stopped."""
         self._entries = {}

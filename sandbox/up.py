@@ -34,6 +34,7 @@ from sandbox.supervisor import Supervisor, describe
 ROUND_SECONDS = 0.1
 HOST_LEAVES_SECONDS = 30.0
 READY_SECONDS = 90.0
+READY = "ready"
 DEATHS_BEFORE_GIVING_UP = 3
 # Longer than any request may take would break the promise to be down within 10 s.
 APPLICATION_STOP_SECONDS = 5.5
@@ -167,6 +168,7 @@ class Shop:
             ended = wait_until(lambda: child.exit_code() is not None, seconds=STEP_SECONDS)
         finally:
             child.stop()
+            self.host.register.remove(child)
         if not ended or child.exit_code():
             said = child.last_words() or describe(child.exit_code() or 0)
             raise StartError(f"{step} failed: {said} (log: {log})")
@@ -203,13 +205,17 @@ class Shop:
             StartError: a child keeps dying, or it takes too long.
         """
 
+        answer = ""
+
         def settled() -> bool:
+            nonlocal answer
             self.supervisor.look_after()
             self.give_up_on_the_dying()
-            return is_ready(self.variables["BIND"], int(self.variables["PORT"]))
+            answer = ask_readyz(self.variables["BIND"], int(self.variables["PORT"]))
+            return answer == READY
 
         if not wait_until(settled, seconds=READY_SECONDS):
-            raise StartError(f"/readyz does not answer 200 (logs: {self.logs})")
+            raise StartError(f"not ready, /readyz says: {answer} (logs: {self.logs})")
 
     def give_up_on_the_dying(self) -> None:
         """Stop the start when a child cannot live.
@@ -313,15 +319,18 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
-def is_ready(bind: str, port: int) -> bool:
-    """Whether the shop says that it can take orders."""
+def ask_readyz(bind: str, port: int) -> str:
+    """READY if the shop says that it can take orders, else what it says."""
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(bind, bind)  # noqa: S104
     connection = http.client.HTTPConnection(host, port, timeout=5)
     try:
         connection.request("GET", "/readyz")
-        return connection.getresponse().status == http.HTTPStatus.OK
-    except (OSError, http.client.HTTPException):
-        return False
+        response = connection.getresponse()
+        if response.status == http.HTTPStatus.OK:
+            return READY
+        return response.read(500).decode(errors="replace")
+    except (OSError, http.client.HTTPException) as error:
+        return str(error)
     finally:
         connection.close()
 
