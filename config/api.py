@@ -164,4 +164,13 @@ def _retry_after(error: DomainError) -> dict[str, str]:
 
 
 def _as_object(detail: Any) -> Any:
-    return {"non_field_errors": detail} if isinstance(detail, list) else detail
+    """DRF's details in the shape of the contract: an object, and lists where the input had them."""
+    return {"non_field_errors": detail} if isinstance(detail, list) else _with_lists(detail)
+
+
+def _with_lists(detail: Any) -> Any:
+    if not isinstance(detail, dict):
+        return detail
+    if detail and all(isinstance(key, int) for key in detail):
+        return [_with_lists(detail.get(index, {})) for index in range(max(detail) + 1)]
+    return {key: _with_lists(value) for key, value in detail.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 import traceback
 from typing import TYPE_CHECKING, Any
 
@@ -56,6 +57,8 @@ def redact(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> Any:
 def describe_exception(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> Any:
     """Types, texts and places of an exception and its causes, instead of a rendered traceback."""
     info = event.pop("exc_info", None)
+    if info is True:
+        info = sys.exc_info()
     exc = info[1] if isinstance(info, tuple) else info
     if isinstance(exc, BaseException):
         event["exception"] = list(_chain(exc))

@@ -132,7 +132,7 @@ def _has_room_for_body(request: HttpRequest) -> bool:
         return True
     body = request.META["wsgi.input"].read(settings.MAX_BODY_BYTES + 1)
     request.META["CONTENT_LENGTH"] = str(len(body))
-    request._stream = io.BytesIO(body)  # type: ignore[attr-defined]  # noqa: SLF001 - where WSGIRequest keeps it
+    request._stream = io.BytesIO(body)  # noqa: SLF001 - where WSGIRequest keeps it
     return len(body) <= settings.MAX_BODY_BYTES
 
 

@@ -26,9 +26,21 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
+LONGEST_EMAIL = 254
+
 
 class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]  # allauth has no types
     """See `ACCOUNT_ADAPTER`."""
+
+    def clean_email(self, email: str) -> str:
+        """Refuse what no mailbox can be called (RFC 5321, 4.5.3.1.3), and the tables do not hold.
+
+        Raises:
+            ValidationError: longer than that.
+        """
+        if len(email) > LONGEST_EMAIL:
+            raise ValidationError("This e-mail address is too long.", code="max_length")
+        return email
 
     def save_user(
         self,

@@ -103,8 +103,7 @@ TEMPLATES = [
     },
 ]
 STATIC_URL = "static/"
-STATIC_ROOT = ORDERKEEP_HOME / "static"
-WHITENOISE_USE_FINDERS = True
+WHITENOISE_USE_FINDERS = True  # straight from the packages: nothing to collect first
 
 # --- PostgreSQL, the one truth ----------------------------------------------------------------
 DATABASES = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -41,6 +41,8 @@ class MeView(APIView):
         wanted.is_valid(raise_exception=True)
         changes = dict(wanted.validated_data)
         customer = services.update_profile(
-            customer_id=request.user.pk, version=changes.pop("version"), changes=changes
+            customer_id=cast("int", request.user.pk),
+            version=changes.pop("version"),
+            changes=changes,
         )
         return Response(ProfileSerializer(customer).data)

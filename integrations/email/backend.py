@@ -32,7 +32,7 @@ class EmlFileBackend(BaseEmailBackend):
         """
         self.directory.mkdir(parents=True, exist_ok=True)
         for message in email_messages:
-            self._write(message.message().as_bytes(linesep="\r\n"))
+            self._write(message.message().as_bytes())
         return len(email_messages)
 
     def _write(self, content: bytes) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from rest_framework.negotiation import DefaultContentNegotiation
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable
 
     from rest_framework.renderers import BaseRenderer
     from rest_framework.request import Request
@@ -19,7 +19,8 @@ class JsonAlways(DefaultContentNegotiation):
     def select_renderer(
         self,
         request: Request,  # noqa: ARG002 - DRF's signature
-        renderers: Sequence[BaseRenderer],
+        renderers: Iterable[BaseRenderer],
         format_suffix: str | None = None,  # noqa: ARG002 - DRF's signature
     ) -> tuple[BaseRenderer, Any]:
-        return renderers[0], renderers[0].media_type
+        first = next(iter(renderers))
+        return first, first.media_type

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from django.core import signing
 from rest_framework.pagination import Cursor, CursorPagination
@@ -50,7 +50,7 @@ class SignedCursorPagination(CursorPagination):
 
     def encode_cursor(self, cursor: Cursor) -> str:
         signed = signing.dumps([*cursor], salt=self._salt())
-        return replace_query_param(self.base_url, self.cursor_query_param, signed)
+        return replace_query_param(cast("str", self.base_url), self.cursor_query_param, signed)
 
     def _salt(self) -> str:
         return f"cursor:{','.join(self.ordering)}"

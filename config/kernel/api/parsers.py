@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from email.message import Message
 from typing import IO, TYPE_CHECKING, Any, NoReturn
 
@@ -114,10 +115,9 @@ def _read_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) == len(pairs):
         return found
-    names = [name for name, _ in pairs]
     marked = _ObjectWithRepeatedKeys(found)
-    seen: set[str] = set()
-    marked.repeated = frozenset(name for name in names if name in seen or seen.add(name))
+    times = Counter(name for name, _ in pairs)
+    marked.repeated = frozenset(name for name, count in times.items() if count > 1)
     return marked
 
 
@@ -146,7 +146,7 @@ class _Problems:
         if depth > MAX_DEPTH:
             return {BODY: [self._told(f"Nested deeper than {MAX_DEPTH} levels.")]}
         details: dict[str, Any] = {}
-        repeated = getattr(found, "repeated", frozenset())
+        repeated = found.repeated if isinstance(found, _ObjectWithRepeatedKeys) else ()
         for name, value in found.items():
             if self.left <= 0:
                 break

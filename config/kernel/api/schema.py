@@ -126,7 +126,7 @@ def operation(
         examples=list(examples) if examples else None,
         tags=list(tags) or None,
         operation_id=operation_id,
-        auth=[{}] if public else None,
+        auth=[{}] if public else None,  # type: ignore[list-item]  # the empty requirement: no token,
     )
 
 
@@ -217,8 +217,8 @@ def _add_errors(responses: dict[str, Any], common: Iterable[str]) -> None:
         of_status = codes_by_status.setdefault(ERRORS[code][0], [])
         if code not in of_status:
             of_status.append(code)
-    for status, codes in sorted(codes_by_status.items()):
-        responses[str(status)] = _error_response(codes)
+    for number, codes in sorted(codes_by_status.items()):
+        responses[str(number)] = _error_response(codes)
 
 
 def _error_response(codes: Sequence[str]) -> dict[str, Any]:
