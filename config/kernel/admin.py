@@ -7,13 +7,13 @@ from urllib.parse import urlencode
 
 from django.contrib import admin
 from django.core.paginator import Paginator
+from django.db import models
 from django.http import HttpResponseRedirect
 from django.urls import reverse
 from django.utils.functional import cached_property
 from django.utils.text import camel_case_to_spaces
 
 if TYPE_CHECKING:
-    from django.db.models import Model
     from django.http import HttpRequest, HttpResponse
 
     ModelAdmin = admin.ModelAdmin[Any]
@@ -45,6 +45,7 @@ class PlainAdmin(ModelAdmin):
     show_full_result_count = False
     list_per_page = 50
     actions: Any = ()
+    formfield_overrides: Any = {models.URLField: {"assume_scheme": "https"}}
 
     def history_view(
         self,
@@ -58,7 +59,7 @@ class PlainAdmin(ModelAdmin):
         return HttpResponseRedirect(f"{reverse('admin:audit_auditlog_changelist')}?{entity}")
 
 
-def entity_type(model: type[Model]) -> str:
+def entity_type(model: type[models.Model]) -> str:
     """What the audit log calls such a row: `shipping_method`."""
     return camel_case_to_spaces(model.__name__).replace(" ", "_")
 
@@ -82,6 +83,9 @@ class ReadOnlyInline(TabularInline):
     extra = 0
     can_delete = False
     show_change_link = True
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:  # noqa: ARG002 - Django's hook
+        return self.fields
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002 - Django's hook
         return False

@@ -1,0 +1,221 @@
+"""Rows of every kind for pages that show them, and a confirmed order for those who tell of one."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from typing import Any
+
+from allauth.account.models import EmailAddress
+from allauth.mfa.models import Authenticator
+from django.contrib.auth.models import Group
+
+from audit import services as audit
+from audit.models import Delivery, OutboxMessage
+from customers.models import Customer
+from inventory.models import (
+    Category,
+    Price,
+    Product,
+    Reservation,
+    StockLevel,
+    StockMovement,
+    Warehouse,
+)
+from orders.models import (
+    Coupon,
+    CouponRedemption,
+    IdempotencyKey,
+    Order,
+    OrderItem,
+    Shipment,
+    ShipmentItem,
+    ShippingMethod,
+    TaxRate,
+)
+from payments.models import LedgerEntry, Payment, ProviderEvent, Refund
+
+SECRET = "sesame-do-not-show"
+NOW = datetime(2026, 5, 4, 3, 0, tzinfo=UTC)
+ADDRESS = {
+    "name": "Ann Lee",
+    "line1": "1 Main St",
+    "city": "Springfield",
+    "state": "IL",
+    "postal_code": "62701",
+    "country": "US",
+}
+
+
+def make_customer(n: int, **fields: Any) -> Customer:
+    return Customer.objects.create(
+        **{
+            "email": f"ann{n}@example.com",
+            "password": f"md5${SECRET}${SECRET}",
+            "first_name": "Ann",
+            "last_name": f"Lee {n}",
+        }
+        | fields
+    )
+
+
+def make_order(n: int = 1, **fields: Any) -> Order:
+    """An order over two items: 2 × 10.00 − 1.00 + 5.00 + 1.66 = 25.66."""
+    if not {"customer", "guest_email"} & fields.keys():
+        fields["customer"] = make_customer(n)
+    order = Order.objects.create(
+        **{
+            "order_number": f"ABCD-{n:04}",
+            "subtotal": Decimal("20.00"),
+            "discount_amount": Decimal("1.00"),
+            "shipping_amount": Decimal("5.00"),
+            "tax_amount": Decimal("1.66"),
+            "total_amount": Decimal("25.66"),
+            "currency": "USD",
+            "shipping_address": ADDRESS,
+            "billing_address": ADDRESS,
+            "shipping_method": "standard",
+            "estimated_delivery": date(2026, 5, 8),
+            "created_at": NOW,
+        }
+        | fields
+    )
+    Order.objects.filter(pk=order.pk).update(status=Order.Status.CONFIRMED)
+    order.refresh_from_db()
+    return order
+
+
+def add_item(order: Order, *, n: int = 1, **fields: Any) -> OrderItem:
+    product = fields.pop("product", None) or make_product(n)
+    return OrderItem.objects.create(
+        **{
+            "order": order,
+            "product": product,
+            "product_sku": product.sku,
+            "product_name": product.name,
+            "quantity": 2,
+            "unit_price": Decimal("10.00"),
+            "total_price": Decimal("20.00"),
+        }
+        | fields
+    )
+
+
+def make_product(n: int) -> Product:
+    category, _ = Category.objects.get_or_create(slug=f"shelf-{n}", name="Shelf")
+    return Product.objects.create(sku=f"APPLE-{n}", name=f"Apple {n}", category=category)
+
+
+@dataclass(frozen=True)
+class Everything:
+    """The one row of each kind that a test may want by name."""
+
+    customer: Customer
+    product: Product
+    price: Price
+    order: Order
+    coupon: Coupon
+    delivery: Delivery
+
+
+def make_everything(n: int) -> Everything:
+    """One row in every table of the admin."""
+    order = make_order(
+        n,
+        idempotency_key=IdempotencyKey.objects.create(
+            scope=f"customer:{n}",
+            key=f"key-{n}",
+            fingerprint="0" * 64,
+            owner=uuid.uuid4(),
+            lease_until=NOW,
+            response_status=201,
+            response_body=f'{{"client_secret": "{SECRET}"}}',
+            answered_at=NOW,
+        ),
+    )
+    customer = order.customer
+    assert customer is not None
+    EmailAddress.objects.create(user=customer, email=customer.email, primary=True)
+    Authenticator.objects.create(
+        user=customer, type=Authenticator.Type.TOTP, data={"secret": SECRET}
+    )
+    Group.objects.create(name=f"Group {n}")
+
+    item = add_item(order, n=n)
+    product = item.product
+    price = Price.objects.create(product=product, currency="USD", amount=Decimal("10.00"))
+    warehouse = Warehouse.objects.create(
+        code=f"WH{n}", name="Main", country="US", time_zone="America/New_York"
+    )
+    level = StockLevel.objects.create(product=product, warehouse=warehouse, on_hand=9, allocated=2)
+    StockMovement.objects.create(
+        stock_level=level, kind="receive", quantity=9, order=order, user=customer
+    )
+    Reservation.objects.create(order=order, stock_level=level, quantity=2)
+
+    payment = Payment.objects.create(
+        order=order,
+        currency="USD",
+        amount=order.total_amount,
+        payment_method_id="pm_card_visa",
+        payment_intent_id=f"pi_{n}",
+        create_params={"metadata": SECRET},
+        confirm_params={"metadata": SECRET},
+    )
+    Payment.objects.filter(pk=payment.pk).update(
+        status="succeeded", amount_received=order.total_amount
+    )
+    refund = Refund.objects.create(payment=payment, currency="USD", amount=Decimal("1.00"))
+    transaction = uuid.uuid4()
+    LedgerEntry.objects.bulk_create(
+        LedgerEntry(
+            transaction=transaction,
+            kind="refund",
+            account=account,
+            currency="USD",
+            amount=amount,
+            payment=payment,
+            refund=refund,
+        )
+        for account, amount in (
+            ("customer_receipts", Decimal("1.00")),
+            ("stripe_balance", Decimal("-1.00")),
+        )
+    )
+    ProviderEvent.objects.create(
+        stripe_event_id=f"evt_{n}", event_type="x", payload={"client_secret": SECRET}
+    )
+
+    coupon = Coupon.objects.create(code=f"SAVE{n}", kind="percent", value=5, times_used=3)
+    CouponRedemption.objects.create(coupon=coupon, order=order, redeemed_by=f"customer:{n}")
+    TaxRate.objects.create(country="US", region=f"R{n}", rate=Decimal("0.0825"))
+    ShippingMethod.objects.create(
+        code=f"standard-{n}",
+        name="Standard",
+        currency="USD",
+        amount=Decimal("5.00"),
+        min_business_days=1,
+        max_business_days=3,
+    )
+    shipment = Shipment.objects.create(order=order, carrier="UPS", tracking_number=f"1Z{n}")
+    ShipmentItem.objects.create(shipment=shipment, order_item=item, quantity=1)
+
+    audit.record("ORDER_CREATED", entity_type="order", entity_id=order.pk)
+    message = OutboxMessage.objects.create(
+        fact="order.confirmed",
+        aggregate_type="order",
+        aggregate_id=order.pk,
+        dedupe_key=f"order.{order.pk}.confirmed.1",
+        payload={"order_id": order.pk},
+    )
+    delivery = Delivery.objects.create(message=message, subscriber="email")
+    return Everything(
+        customer=customer,
+        product=product,
+        price=price,
+        order=order,
+        coupon=coupon,
+        delivery=delivery,
+    )

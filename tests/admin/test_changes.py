@@ -1,0 +1,236 @@
+"""What staff changes leaves a trace, writes nothing else, and gives nobody more rights."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from types import SimpleNamespace
+
+import pytest
+from django.contrib import admin
+from django.contrib.auth.models import Permission
+from django.urls import reverse
+
+from audit import outbox
+from audit import services as audit
+from audit.models import AuditLog, Delivery
+from customers.models import Customer
+from inventory.models import Category, Price
+from orders.models import Coupon
+from tests.admin import rows
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def shop():
+    everything = rows.make_everything(1)
+    Delivery.objects.all().delete()
+    return everything
+
+
+@pytest.fixture
+def clerk(client):
+    """Browser of staff with every permission but no superuser."""
+    user = rows.make_customer(99, email="clerk@example.com", is_staff=True)
+    user.user_permissions.set(Permission.objects.all())
+    client.force_login(user)
+    return client
+
+
+def change_page(row):
+    meta = row._meta
+    return reverse(f"admin:{meta.app_label}_{meta.model_name}_change", args=[row.pk])
+
+
+def form_of(browser, row):
+    """What a browser would send back unchanged."""
+    context = browser.get(change_page(row)).context
+    sent = {}
+    forms = [context["adminform"].form]
+    for inline in context["inline_admin_formsets"]:
+        forms += [inline.formset.management_form, *inline.formset.forms]
+    for form in forms:
+        for bound in form:
+            value = bound.value()
+            if value is True:
+                sent[bound.html_name] = "on"
+            elif value not in (None, False, []):
+                sent[bound.html_name] = value
+    return sent
+
+
+def staff_rows():
+    found = AuditLog.objects.filter(event_type__startswith="STAFF_").order_by("pk")
+    return [(row.event_type, row.entity_type, row.entity_id, row.data) for row in found]
+
+
+def save(browser, row, **changes):
+    response = browser.post(change_page(row), form_of(browser, row) | changes)
+    assert response.status_code == 302, response.context["errors"]
+
+
+class TestChanges:
+    def test_of_a_customer_are_recorded_without_personal_data(self, browser, shop, superuser):
+        save(browser, shop.customer, last_name="Secretname", status="suspended")
+
+        shop.customer.refresh_from_db()
+        assert (shop.customer.last_name, shop.customer.is_active) == ("Secretname", False)
+        assert staff_rows() == [
+            (
+                "STAFF_CHANGED",
+                "customer",
+                shop.customer.pk,
+                {"changed": ["last_name", "status"], "values": {"status": "suspended"}},
+            )
+        ]
+        assert AuditLog.objects.get(event_type="STAFF_CHANGED").user_id == superuser.pk
+
+    def test_of_a_customer_count_the_version_up(self, browser, shop):
+        save(browser, shop.customer, last_name="Chan")
+
+        shop.customer.refresh_from_db()
+        assert shop.customer.version == 2
+
+    def test_that_change_nothing_touch_nothing(self, browser, shop):
+        save(browser, shop.customer)
+
+        shop.customer.refresh_from_db()
+        assert shop.customer.version == 1
+
+    def test_of_a_price_on_the_products_page_are_recorded(self, browser, shop):
+        save(browser, shop.product, **{"prices-0-amount": "12.50"})
+
+        assert Price.objects.get().amount == Decimal("12.50")
+        assert (
+            "STAFF_CHANGED",
+            "price",
+            shop.price.pk,
+            {"changed": ["amount"], "values": {"amount": "12.50"}},
+        ) in staff_rows()
+
+    def test_additions_and_deletions_are_recorded(self, browser, db):
+        browser.post(reverse("admin:inventory_category_add"), {"slug": "fruit", "name": "Fruit"})
+        category = Category.objects.get()
+        browser.post(
+            reverse("admin:inventory_category_delete", args=[category.pk]), {"post": "yes"}
+        )
+
+        values = {"values": {"slug": "fruit", "name": "Fruit"}}
+        assert not Category.objects.exists()
+        assert staff_rows() == [
+            ("STAFF_ADDED", "category", category.pk, values),
+            ("STAFF_DELETED", "category", category.pk, values),
+        ]
+
+    def test_vanish_when_they_cannot_be_recorded(self, browser, shop, monkeypatch):
+        def refuse(*_args, **_kwargs):
+            raise RuntimeError("no audit, no change")
+
+        monkeypatch.setattr(audit, "record", refuse)
+
+        with pytest.raises(RuntimeError):
+            save(browser, shop.customer, last_name="Chan")
+
+        shop.customer.refresh_from_db()
+        assert shop.customer.last_name == "Lee 1"
+
+    def test_leave_nothing_in_djangos_own_log(self, browser, shop):
+        save(browser, shop.customer, last_name="Chan")
+
+        assert not admin.models.LogEntry.objects.exists()
+
+    def test_do_not_write_back_what_the_page_did_not_change(self, rf, superuser, shop):
+        page = admin.site.get_model_admin(Coupon)
+        as_opened = Coupon.objects.get()
+        Coupon.objects.update(times_used=4)
+        as_opened.is_active = False
+
+        page.save_model(
+            rf.post("/"), as_opened, SimpleNamespace(changed_data=["is_active"]), change=True
+        )
+
+        assert Coupon.objects.values_list("times_used", "is_active").get() == (4, False)
+
+    def test_a_coupons_limit_does_not_fall_below_its_uses(self, browser, shop):
+        response = browser.post(
+            change_page(shop.coupon), form_of(browser, shop.coupon) | {"max_uses": "2"}
+        )
+
+        assert response.status_code == 200
+        assert "It has been used 3 times." in response.content.decode()
+
+    def test_an_illegal_coupon_is_refused_by_the_form(self, browser, shop):
+        response = browser.post(
+            change_page(shop.coupon), form_of(browser, shop.coupon) | {"value": "101"}
+        )
+
+        assert response.status_code == 200
+        assert Coupon.objects.get().value == 5
+
+
+class TestRights:
+    def test_a_clerk_corrects_a_customer_but_gives_no_rights(self, clerk, shop):
+        save(clerk, shop.customer, last_name="Chan", is_staff="on", is_superuser="on")
+
+        shop.customer.refresh_from_db()
+        assert shop.customer.last_name == "Chan"
+        assert (shop.customer.is_staff, shop.customer.is_superuser) == (False, False)
+
+    def test_a_clerk_does_not_change_staff(self, clerk, superuser):
+        response = clerk.post(change_page(superuser), {"last_name": "Pwned"})
+
+        assert response.status_code == 403
+
+    def test_a_clerk_does_not_change_groups(self, clerk):
+        assert clerk.get(reverse("admin:auth_group_add")).status_code == 403
+
+    def test_nobody_changes_an_address_for_its_owner(self, browser, shop):
+        save(browser, shop.customer, last_name="Chan", email="evil@example.com")
+
+        assert Customer.objects.get(pk=shop.customer.pk).email == "ann1@example.com"
+
+
+class TestRetryNow:
+    @pytest.fixture
+    def dead(self):
+        delivery = rows.make_everything(1).delivery
+        Delivery.objects.update(status="dead", attempts=12, last_error="RuntimeError")
+        return delivery
+
+    def post(self, browser, delivery):
+        return browser.post(
+            reverse("admin:audit_delivery_changelist"),
+            {"action": "retry_now", "_selected_action": [delivery.pk]},
+        )
+
+    def test_makes_a_dead_delivery_due_and_is_recorded(
+        self, browser, dead, superuser, django_capture_on_commit_callbacks
+    ):
+        nudges = []
+        outbox.set_nudge(lambda: nudges.append(1))
+        try:
+            with django_capture_on_commit_callbacks() as callbacks:
+                response = self.post(browser, dead)
+        finally:
+            outbox.set_nudge(None)
+
+        assert response.status_code == 302
+        dead.refresh_from_db()
+        assert (dead.status, dead.attempts) == ("pending", 0)
+        assert len(callbacks) == 1
+        row = AuditLog.objects.get(event_type="DELIVERIES_RETRIED")
+        assert row.user_id == superuser.pk
+        assert row.data == {"delivery_ids": [dead.pk], "retried": 1}
+
+    def test_needs_the_permission_to_change_deliveries(self, client, dead):
+        viewer = rows.make_customer(98, email="viewer@example.com", is_staff=True)
+        viewer.user_permissions.set(Permission.objects.filter(codename="view_delivery"))
+        client.force_login(viewer)
+
+        page = client.get(reverse("admin:audit_delivery_changelist"))
+        self.post(client, dead)
+
+        assert page.status_code == 200
+        assert "retry_now" not in page.content.decode()
+        dead.refresh_from_db()
+        assert dead.status == "dead"
