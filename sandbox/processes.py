@@ -12,6 +12,7 @@ import ctypes
 import fcntl
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 LOG_BYTES_KEPT = 10 * 1024 * 1024
 POLL_SECONDS = 0.05
+EXCEPTION_CLASS = re.compile(r"^(?:\w+\.)+\w+: ")
 PR_SET_PDEATHSIG = 1
 SAME_START_SECONDS = 0.5  # psutil derives start times from the boot time, good to a clock tick
 
@@ -155,7 +157,8 @@ def last_line(log: Path, *, offset: int = 0) -> str:
     spoken = [line for line in lines if line.strip()]
     # Indented lines continue the one before: a traceback's frames, a driver's hint.
     unindented = [line for line in spoken if not line[0].isspace()]
-    return (unindented or spoken or [""])[-1].strip()
+    # An exception's message is for the person, its class is in the log.
+    return EXCEPTION_CLASS.sub("", (unindented or spoken or [""])[-1]).strip()
 
 
 # --- families of processes --------------------------------------------------------------------

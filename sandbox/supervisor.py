@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from sandbox.processes import Child, Command, Register, StartError, kill_all, session_members, spawn
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
 
 FIRST_DELAY_SECONDS = 0.25
 LONGEST_DELAY_SECONDS = 10.0
@@ -38,20 +38,21 @@ class Supervisor:
         self._tiers: list[list[Watched]] = []
 
     def adopt(self, child: Child) -> None:
-        """Look after a child that was started elsewhere, a tier of its own."""
+        """Look after a child that was started elsewhere, in a tier of its own."""
         self._tiers.append([Watched(command=child.command, child=child)])
 
-    def start(self, commands: Sequence[Command]) -> None:
-        """Start commands as one tier.
+    def open_tier(self) -> None:
+        """What is started from now on stops together."""
+        self._tiers.append([])
+
+    def start(self, command: Command) -> None:
+        """Start a command in the open tier.
 
         Raises:
-            StartError: a program cannot be run; those before it are looked after.
+            StartError: the program cannot be run.
         """
-        tier: list[Watched] = []
-        self._tiers.append(tier)
-        for command in commands:
-            child = self._spawn(command)
-            tier.append(Watched(command=command, child=child))
+        child = self._spawn(command)
+        self._tiers[-1].append(Watched(command=command, child=child))
 
     def look_after(self) -> None:
         """One round: notice who died, start again whose time has come. Never waits."""

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import time
+from typing import TextIO
 from urllib.parse import urlsplit
 
 import psycopg2  # type: ignore[import-untyped]  # ships no types
@@ -38,7 +39,7 @@ READY = "ready"
 DEATHS_BEFORE_GIVING_UP = 3
 # Longer than any request may take would break the promise to be down within 10 s.
 APPLICATION_STOP_SECONDS = 5.5
-STEP_SECONDS = 600.0
+PREPARE_SECONDS = 600.0
 CONNECT_SECONDS = 5
 
 
@@ -48,7 +49,7 @@ def main() -> int:
     catch_stop_signals()
     shop = Shop(command="bin/demo" if options.demo else "bin/up")
     try:
-        print(shop.start(), flush=True)
+        tell(shop.start())
         return shop.play(options) if options.demo else shop.serve()
     except StartError as error:
         print(f"{shop.command}: {error}", file=sys.stderr)
@@ -60,6 +61,15 @@ def main() -> int:
         return 0
     finally:
         shop.stop()
+
+
+def tell(message: str, *, stream: TextIO | None = None) -> None:
+    """Print; a reader that is gone must not end the shop."""
+    stream = stream or sys.stdout
+    try:
+        print(message, file=stream, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -91,7 +101,7 @@ class Shop:
 
     def say(self, message: str) -> None:
         """Tell the person at the terminal."""
-        print(f"{self.command}: {message}", file=sys.stderr, flush=True)
+        tell(f"{self.command}: {message}", stream=sys.stderr)
 
     # --- start ---
 
@@ -110,11 +120,14 @@ class Shop:
             self.supervisor.adopt(child)
         self.variables = environment.complete(endpoints)
         self.host.announce(self.variables)
-        self.run_step("migrate", "--no-input")
-        if self.variables["ENVIRONMENT"] != "production":
-            self.run_step("load_demo_data")
-        self.supervisor.start(self.application())
+        self.prepare_database()
+        application = self.application()
+        self.supervisor.open_tier()
+        self.supervisor.start(application["web"])
         self.wait_until_ready()
+        # Only now, so that they do not take the cores from what the first request waits for.
+        self.supervisor.start(application["worker"])
+        self.supervisor.start(application["beat"])
         return self.welcome(endpoints)
 
     def become_host(self) -> None:
@@ -147,33 +160,28 @@ class Shop:
         if environment.is_set("REDIS_URL"):
             check_redis(env.text("REDIS_URL"))
 
-    def run_step(self, step: str, *arguments: str) -> None:
-        """Run a Django command to its end.
+    def prepare_database(self) -> None:
+        """Migrate and load the demo data.
 
         Raises:
             StartError: it failed; the message carries what it said last.
         """
-        log = self.logs / f"{step}.log"
+        log = self.logs / "prepare.log"
+        argv = [sys.executable, "-m", "sandbox.prepare"]
         child = spawn(
-            Command(
-                name=step,
-                argv=[sys.executable, str(environment.ROOT / "manage.py"), step, *arguments],
-                cwd=self.home,
-                log=log,
-                env=self.variables,
-            )
+            Command(name="prepare", argv=argv, cwd=self.home, log=log, env=self.variables)
         )
         self.host.register.add(child)
         try:
-            ended = wait_until(lambda: child.exit_code() is not None, seconds=STEP_SECONDS)
+            ended = wait_until(lambda: child.exit_code() is not None, seconds=PREPARE_SECONDS)
         finally:
             child.stop()
             self.host.register.remove(child)
         if not ended or child.exit_code():
             said = child.last_words() or describe(child.exit_code() or 0)
-            raise StartError(f"{step} failed: {said} (log: {log})")
+            raise StartError(f"preparing the database failed: {said} (log: {log})")
 
-    def application(self) -> list[Command]:
+    def application(self) -> dict[str, Command]:
         """Web, worker and beat."""
         run = self.host.run
         # Counters of all processes of this run together; those of the last run are over.
@@ -186,8 +194,8 @@ class Shop:
         worker = [*celery, "worker", "--loglevel", "INFO", "--concurrency", str(concurrency)]
         beat = [*celery, "beat", "--loglevel", "INFO", "--schedule", str(run / "beat-schedule")]
         commands = {"web": gunicorn(variables), "worker": worker, "beat": beat}
-        return [
-            Command(
+        return {
+            name: Command(
                 name=name,
                 argv=argv,
                 cwd=self.home,
@@ -196,36 +204,26 @@ class Shop:
                 stop_seconds=APPLICATION_STOP_SECONDS,
             )
             for name, argv in commands.items()
-        ]
+        }
 
     def wait_until_ready(self) -> None:
         """Wait for /readyz to answer 200, looking after the children meanwhile.
 
         Raises:
-            StartError: a child keeps dying, or it takes too long.
+            StartError: the web server keeps dying, or it takes too long.
         """
-
         answer = ""
 
         def settled() -> bool:
             nonlocal answer
             self.supervisor.look_after()
-            self.give_up_on_the_dying()
+            if self.supervisor.deaths("web") >= DEATHS_BEFORE_GIVING_UP:
+                raise StartError(f"web does not start (log: {self.logs / 'web.log'})")
             answer = ask_readyz(self.variables["BIND"], int(self.variables["PORT"]))
             return answer == READY
 
         if not wait_until(settled, seconds=READY_SECONDS):
             raise StartError(f"not ready, /readyz says: {answer} (logs: {self.logs})")
-
-    def give_up_on_the_dying(self) -> None:
-        """Stop the start when a child cannot live.
-
-        Raises:
-            StartError: one died several times in a row.
-        """
-        for name in ("web", "worker", "beat"):
-            if self.supervisor.deaths(name) >= DEATHS_BEFORE_GIVING_UP:
-                raise StartError(f"{name} does not start (log: {self.logs / name}.log)")
 
     def welcome(self, endpoints: dict[str, str]) -> str:
         """Where everything is."""
@@ -264,7 +262,7 @@ class Shop:
                 demo.terminate()
         if options.exit or stop_was_requested():
             return demo.returncode
-        print("Still serving. Ctrl-C stops it.", flush=True)
+        tell("Still serving. Ctrl-C stops it.")
         self.serve()
         return demo.returncode
 

@@ -45,7 +45,8 @@ children = Supervisor(register=Register(here / "processes.json"), say=print)
 for name in ("first", "second"):
     argv = ["/bin/sh", "-c", sys.argv[2]]
     command = Command(name=name, argv=argv, cwd=here, log=here / name, stop_seconds=0.5)
-    children.start([command])
+    children.open_tier()
+    children.start(command)
 print("ready", flush=True)
 while not stop_was_requested():
     children.look_after()
@@ -62,6 +63,7 @@ def said():
 @pytest.fixture
 def supervisor(tmp_path: Path, said):
     supervisor = Supervisor(register=Register(tmp_path / "processes.json"), say=said.append)
+    supervisor.open_tier()
     yield supervisor
     supervisor.stop()
 
@@ -105,7 +107,7 @@ class TestChildThatDies:
     def test_is_started_again_and_the_message_names_it_with_its_end(
         self, tmp_path: Path, supervisor, said
     ):
-        supervisor.start([command(tmp_path, "sleep 1000")])
+        supervisor.start(command(tmp_path, "sleep 1000"))
         pid = registered(tmp_path)["child"]
 
         os.kill(pid, signal.SIGKILL)
@@ -115,7 +117,7 @@ class TestChildThatDies:
         assert said == [f"child ended (killed by signal 9), starting it again; log: {log}"]
 
     def test_takes_its_own_children_with_it(self, tmp_path: Path, supervisor):
-        supervisor.start([command(tmp_path, STUBBORN)])
+        supervisor.start(command(tmp_path, STUBBORN))
         pid = registered(tmp_path)["child"]
         assert wait_until(lambda: len(session_members(pid)) == 2, seconds=SECONDS)
 
@@ -125,7 +127,7 @@ class TestChildThatDies:
         assert session_members(pid) == []
 
     def test_waits_longer_after_every_death_in_a_row(self, tmp_path: Path, supervisor, said):
-        supervisor.start([command(tmp_path, "exit 3")])
+        supervisor.start(command(tmp_path, "exit 3"))
 
         def died_three_times() -> bool:
             supervisor.look_after()
@@ -142,7 +144,7 @@ class TestChildThatDies:
     def test_has_its_leftovers_cleared_before_the_next_start(self, tmp_path: Path, supervisor):
         cleared = []
         supervisor.start(
-            [command(tmp_path, "sleep 1000", clear_away=lambda: cleared.append("cleared"))]
+            command(tmp_path, "sleep 1000", clear_away=lambda: cleared.append("cleared"))
         )
         pid = registered(tmp_path)["child"]
 
@@ -159,7 +161,8 @@ class TestStop:
             script = (
                 f"trap 'echo {name} >> {ends}; exit' TERM; echo up; while :; do sleep 0.05; done"
             )
-            supervisor.start([command(tmp_path, script, name=name)])
+            supervisor.open_tier()
+            supervisor.start(command(tmp_path, script, name=name))
             log = tmp_path / f"{name}.log"
             assert wait_until(lambda log=log: "up" in log.read_text(), seconds=SECONDS)
 
