@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.contrib import admin
 from django.db import transaction
+from django.forms import model_to_dict
 
 from audit import outbox
 from audit import services as audit
@@ -80,11 +81,8 @@ class AuditedAdmin(PlainAdmin):
         """Write down what was done to a row of this page or of a formset on it."""
         page = self.admin_site.get_model_admin(type(row))
         audited: Sequence[str] = getattr(page, "audited_values", ())
-        values = {
-            name: str(page.opts.get_field(name).value_from_object(row))
-            for name in audited
-            if changed is None or name in changed
-        }
+        told = [name for name in audited if changed is None or name in changed]
+        values = {name: str(value) for name, value in model_to_dict(row, fields=told).items()}
         request_context.set_user(user_id=request.user.pk)
         audit.record(
             event_type,
