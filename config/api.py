@@ -108,8 +108,11 @@ def handler404(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 def handler500(request: HttpRequest) -> HttpResponse:
     """Anything else; a database that is away is said to be away."""
-    if isinstance(sys.exc_info()[1], _AWAY):
+    exc = sys.exc_info()[1]
+    if isinstance(exc, _AWAY):
         return error_response(503, headers=_retry_after(ServiceUnavailableError()))
+    if isinstance(exc, UnreadablePostError):
+        return error_response(400)
     if _is_for_people(request):
         return defaults.server_error(request)
     return error_response(500)

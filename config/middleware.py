@@ -13,6 +13,7 @@ from urllib.parse import unquote_to_bytes
 
 import structlog
 from django.conf import settings
+from django.http import HttpResponse
 from prometheus_client import Counter, Histogram
 
 from config.api import BY_STATUS, PAGES_FOR_PEOPLE, error_response
@@ -104,7 +105,7 @@ def _refusal(request: HttpRequest) -> HttpResponseBase | None:
         return error_response(400, details={"query": ["This is not valid text in UTF-8."]})
     if request.headers.get("Content-Encoding", "identity").lower() not in {"", "identity"}:
         return error_response(415)
-    return None if _has_room_for_body(request) else error_response(413)
+    return _body_refusal(request)
 
 
 def _is_text(path: str) -> bool:
@@ -120,20 +121,26 @@ def _is_query_text(query: str) -> bool:
         return False
 
 
-def _has_room_for_body(request: HttpRequest) -> bool:
-    """Whether the body fits; of unannounced length, it is read here, to the limit and no further.
+def _body_refusal(request: HttpRequest) -> HttpResponseBase | None:
+    """Refuse a body over the cap; of unannounced length, it is read here, to the cap, no further.
 
     Django itself reads nothing of a body that comes in chunks.
     """
     length = request.META.get("CONTENT_LENGTH", "")
     if length:
-        return length.isdigit() and int(length[:20]) <= settings.MAX_BODY_BYTES
+        fits = length.isdigit() and int(length[:20]) <= settings.MAX_BODY_BYTES
+        return None if fits else error_response(413)
     if "chunked" not in request.headers.get("Transfer-Encoding", "").lower():
-        return True
-    body = request.META["wsgi.input"].read(settings.MAX_BODY_BYTES + 1)
+        return None
+    try:
+        body = request.META["wsgi.input"].read(settings.MAX_BODY_BYTES + 1)
+    except Exception:  # noqa: BLE001 - each server has its own for chunks that are none
+        return error_response(400)
+    if len(body) > settings.MAX_BODY_BYTES:
+        return error_response(413)
     request.META["CONTENT_LENGTH"] = str(len(body))
     request._stream = io.BytesIO(body)  # noqa: SLF001 - where WSGIRequest keeps it
-    return len(body) <= settings.MAX_BODY_BYTES
+    return None
 
 
 def _enveloped(request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
@@ -164,6 +171,8 @@ def _set_headers(request: HttpRequest, response: HttpResponseBase) -> None:
         headers["Referrer-Policy"] = "no-referrer"
     if not request.path.startswith(_KEEPS_ITS_CACHING):
         headers.setdefault("Cache-Control", "no-store")
+    if isinstance(response, HttpResponse):  # what is answered here has met no CommonMiddleware
+        headers.setdefault("Content-Length", str(len(response.content)))
 
 
 def _note(request: HttpRequest, response: HttpResponseBase, *, seconds: float) -> None:

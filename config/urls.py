@@ -2,6 +2,7 @@
 
 from django.contrib import admin
 from django.urls import include, path
+from django.views.generic import RedirectView
 
 from config import docs
 
@@ -18,5 +19,6 @@ urlpatterns = [
     path("api/docs", docs.docs_page, name="docs"),
     path("api/docs/start.js", docs.docs_script, name="docs-script"),
     path("_allauth/", include("allauth.headless.urls")),
+    path("admin", RedirectView.as_view(url="/admin/")),
     path("admin/", admin.site.urls),
 ]

@@ -22,8 +22,7 @@ MULTILINE_FIELDS = frozenset({"notes"})
 BODY = "non_field_errors"
 """The key in `details` under which problems of the body as a whole are told."""
 
-_LONGEST_INTEGER = 40  # digits; 2**128 has 39: nothing of ours is longer
-_MOST_PROBLEMS = 20  # a client that errs more often reads the first ones
+MOST_PROBLEMS = 20  # a client that errs more often reads the first ones
 _MOST_LIST_ITEMS = 1_000  # beyond this index a problem is told of the list as a whole
 _LONGEST_NAME = 64
 
@@ -72,7 +71,7 @@ def parse_object(body: bytes, *, free_text_fields: frozenset[str] = frozenset())
         ValidationFailedError: `details` name the fields, never their values.
     """
     try:
-        parsed = _DECODER.decode(body.decode("utf-8"))
+        parsed = _decode(body.decode("utf-8"))
     except UnicodeDecodeError:
         _refuse("The body is not valid UTF-8.")
     except RecursionError:
@@ -121,17 +120,24 @@ def _read_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return marked
 
 
-def _read_integer(digits: str) -> int | float:
-    # Python refuses to convert more than 4,300 digits; as a float it is simply no whole number.
-    return int(digits) if len(digits) <= _LONGEST_INTEGER else float(digits)
-
-
 def _refuse_constant(_name: str) -> NoReturn:
     raise ValueError
 
 
-_DECODER = json.JSONDecoder(
-    object_pairs_hook=_read_object, parse_int=_read_integer, parse_constant=_refuse_constant
+def _decode(text: str) -> Any:
+    try:
+        return _DECODER.decode(text)
+    except json.JSONDecodeError:
+        raise
+    except ValueError:
+        # Python converts no integer of more than 4,300 digits. As a float it is simply no whole
+        # number, and its field is named.
+        return _DECODER_WITHOUT_INTEGERS.decode(text)
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_read_object, parse_constant=_refuse_constant)
+_DECODER_WITHOUT_INTEGERS = json.JSONDecoder(
+    object_pairs_hook=_read_object, parse_constant=_refuse_constant, parse_int=float
 )
 
 
@@ -139,7 +145,7 @@ class _Problems:
     """Walks parsed JSON and builds `details` in its shape: `{field: [messages]}`, nested."""
 
     def __init__(self, *, free_text_fields: frozenset[str]) -> None:
-        self.left = _MOST_PROBLEMS
+        self.left = MOST_PROBLEMS
         self.free_text_fields = free_text_fields
 
     def of_object(self, found: dict[str, Any], *, depth: int) -> dict[str, Any]:
@@ -175,7 +181,9 @@ class _Problems:
             return [self._told(f"Nested deeper than {MAX_DEPTH} levels.")]
         details: list[Any] = []
         for index, value in enumerate(found):
-            problems = self._of(value, depth=depth) if self.left > 0 else None
+            if not isinstance(value, (str, dict, list)) or self.left <= 0:
+                continue
+            problems = self._of(value, depth=depth)
             if not problems:
                 continue
             if index > _MOST_LIST_ITEMS:

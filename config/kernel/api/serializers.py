@@ -6,6 +6,7 @@ import functools
 import re
 from collections.abc import Mapping
 from decimal import Decimal
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from babel import Locale
@@ -14,7 +15,7 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from config.kernel.api.parsers import shown_name
+from config.kernel.api.parsers import MOST_PROBLEMS, shown_name
 from config.kernel.api.text import normalized, problem_with
 from config.kernel.money import SUPPORTED_CURRENCIES
 
@@ -31,10 +32,10 @@ class StrictSerializer(serializers.Serializer[Any]):
 
     def to_internal_value(self, data: Any) -> Any:
         known = {field.field_name for field in self._writable_fields}
+        names = (name for name in (data if isinstance(data, Mapping) else ()) if name not in known)
         unknown = {
             shown_name(str(name)): ["This field is not known."]
-            for name in (data if isinstance(data, Mapping) else ())
-            if name not in known
+            for name in islice(names, MOST_PROBLEMS)
         }
         try:
             value = super().to_internal_value(data)

@@ -29,11 +29,12 @@ def problem_with(text: str, *, multiline: bool = False) -> str | None:
         text: anything that a client sent.
         multiline: newline and tab are welcome.
     """
-    if _SURROGATE.search(text):
-        return "This text is not valid Unicode."
-    if (_CONTROL_BUT_LINES if multiline else _CONTROL).search(text):
-        return "Control characters are not allowed."
-    if looks_like_card_number(text):
+    if not (text.isascii() and text.isprintable()):  # most text is, and needs no closer look
+        if _SURROGATE.search(text):
+            return "This text is not valid Unicode."
+        if (_CONTROL_BUT_LINES if multiline else _CONTROL).search(text):
+            return "Control characters are not allowed."
+    if len(text) >= CARD_DIGITS.start and looks_like_card_number(text):
         return "This looks like a card number: never send one here."
     return None
 
