@@ -6,6 +6,8 @@ import logging
 import sys
 from pathlib import Path
 
+from aiohttp.http import HttpProcessingError
+
 from sandbox.payments.server import serve
 from sandbox.payments.store import StateFileError
 
@@ -13,6 +15,7 @@ from sandbox.payments.store import StateFileError
 def main() -> int:
     options = _parser().parse_args()
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
+    logging.getLogger("aiohttp.server").addFilter(_is_our_fault)
     try:
         asyncio.run(serve(host=options.host, port=options.port, state=options.state))
     except (StateFileError, OSError) as exc:
@@ -21,9 +24,14 @@ def main() -> int:
     return 0
 
 
+def _is_our_fault(record: logging.LogRecord) -> bool:
+    """Keep bytes that are not HTTP out of the log: the client's fault, answered with 400."""
+    return record.exc_info is None or not isinstance(record.exc_info[1], HttpProcessingError)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="payment-server",
+        prog="bin/payment-server",
         description="The part of Stripe's API that Orderkeep calls, on this machine. Not Stripe: "
         "see docs/payment-server.md. Any sk_test_ key is accepted; events are not sent yet.",
     )

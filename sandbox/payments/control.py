@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 import orjson
 from aiohttp import web
 
-from sandbox.payments import intents
+from sandbox.payments import attempts, intents
 from sandbox.payments.calls import Call
 from sandbox.payments.documents import Document, new_id
 from sandbox.payments.errors import ApiError
@@ -110,12 +110,12 @@ class Control:
             after=_whole_number(query, "after", default=0),
             limit=min(_whole_number(query, "limit", default=MAX_PAGE), MAX_PAGE),
         )
-        return _json({"entries": entries})
+        return _json({"requests": entries})
 
     async def _clear_journal(self, _request: web.BaseRequest) -> web.Response:
         with self._store.transaction():
             self._journal.clear()
-        return _json({"entries": []})
+        return _json({"requests": []})
 
     async def _reset(self, _request: web.BaseRequest) -> web.Response:
         self._faults.clear()
@@ -131,12 +131,16 @@ class Control:
     async def _act(self, request: web.BaseRequest) -> web.Response:
         """Let the shopper or the bank decide; from the page by form, from a test by JSON."""
         by_form = request.content_type == "application/x-www-form-urlencoded"
-        wish = dict(parse_qsl((await request.read()).decode())) if by_form else await _body(request)
+        wish = (
+            dict(parse_qsl((await request.read()).decode(errors="replace")))
+            if by_form
+            else await _body(request)
+        )
         if not isinstance(wish, dict) or wish.get("outcome") not in OUTCOMES or len(wish) != 1:
             raise ControlError('the body must be {"outcome": "succeed"} or {"outcome": "fail"}')
         call = self._call(request)
         intent = self._intent(call)
-        if not intents.is_waiting(intent):
+        if not attempts.is_waiting(intent):
             raise ControlError(
                 f"{intent['id']} is {intent['status']}: it waits for nobody's decision",
                 status=HTTPStatus.CONFLICT,
@@ -144,7 +148,7 @@ class Control:
         back = _return_address(intent)
         succeed = wish["outcome"] == "succeed"
         with self._store.transaction():
-            intent = intents.decide(call, intent=intent, succeed=succeed)
+            intent = attempts.decide(call, intent=intent, succeed=succeed)
         if by_form and back is not None:
             status = "succeeded" if succeed else "failed"
             return web.Response(status=303, headers={"Location": _back(back, intent, status)})
@@ -158,7 +162,7 @@ class Control:
             amount=intent["amount"],
             currency=html.escape(intent["currency"].upper()),
             status=html.escape(intent["status"]),
-            disabled="" if intents.is_waiting(intent) else "disabled",
+            disabled="" if attempts.is_waiting(intent) else "disabled",
         )
         return web.Response(text=page, content_type="text/html")
 

@@ -1,15 +1,15 @@
 """The JSON objects this server keeps and answers, and the ids it gives them."""
 
-import secrets
+import base64
+import os
 from typing import Any, TypeAlias
 
 # An API object as Stripe prints it. Dictionaries rather than classes: the shape *is* the contract,
 # it is stored and answered verbatim, and its fields are Stripe's to name.
 Document: TypeAlias = dict[str, Any]
 
-_ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-_TOKEN_LENGTH = 24  # as Stripe's own ids
-_TOKEN_RANGE = 62**_TOKEN_LENGTH
+_TOKEN_BYTES = 18  # make 24 characters, as long as Stripe's own ids
+_NO_PUNCTUATION = b"xZ"  # stand for the + and / of base 64: two letters twice as likely, no more
 
 
 def new_id(prefix: str) -> str:
@@ -18,10 +18,5 @@ def new_id(prefix: str) -> str:
 
 
 def random_token() -> str:
-    """Return 24 random characters out of [0-9A-Za-z]."""
-    number = secrets.randbelow(_TOKEN_RANGE)
-    characters = []
-    for _ in range(_TOKEN_LENGTH):
-        number, digit = divmod(number, 62)
-        characters.append(_ALPHABET[digit])
-    return "".join(characters)
+    """Return 24 unguessable characters out of [0-9A-Za-z]."""
+    return base64.b64encode(os.urandom(_TOKEN_BYTES), _NO_PUNCTUATION).decode()

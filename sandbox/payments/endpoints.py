@@ -16,13 +16,17 @@ class Endpoint:
     run: Callable[[Call], Document]
     accepts: Schema
     requires: tuple[str, ...] = ()
+    check: Callable[[Call], None] | None = None  # which parameters go together
 
 
 _ONLY_EXPAND = parameters.EXPAND
 # `*` stands for the id inside the path.
 ENDPOINTS: dict[tuple[str, str], Endpoint] = {
     ("POST", "/v1/payment_intents"): Endpoint(
-        intents.create, parameters.INTENT_CREATE, requires=("amount", "currency")
+        intents.create,
+        parameters.INTENT_CREATE,
+        requires=("amount", "currency"),
+        check=intents.check_create,
     ),
     ("GET", "/v1/payment_intents"): Endpoint(intents.list_all, parameters.INTENT_LIST),
     ("GET", "/v1/payment_intents/*"): Endpoint(intents.retrieve, parameters.INTENT_RETRIEVE),

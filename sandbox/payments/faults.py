@@ -58,8 +58,8 @@ class Fault:
     stage: Stage
     settings: dict[str, Any]
     method: str = "POST"
-    path: str = "/v1/**"
-    idempotency_key: str = "**"
+    path: str = "*"
+    idempotency_key: str = "*"
     metadata: dict[str, str] = field(default_factory=dict)
     times: int | None = 1  # None: until deleted
     skip: int = 0
@@ -155,7 +155,8 @@ class Faults:
 
 
 def _pattern(glob: str) -> re.Pattern[str]:
-    """`*` stands for anything without a slash, `**` for anything at all."""
+    """`*` stands for anything without a slash; `**`, or `*` alone, for anything at all."""
+    glob = "**" if glob == "*" else glob
     parts = re.split(r"(\*\*|\*)", glob)
     wild = {"*": "[^/]*", "**": ".*"}
     return re.compile("".join(wild.get(part) or re.escape(part) for part in parts), re.DOTALL)
@@ -206,8 +207,8 @@ _BILLION = 1_000_000_000
 _COMMON: dict[str, tuple[Callable[[Any], bool], str]] = {
     "method": (lambda value: value in ("GET", "POST", "*"), "GET, POST or *"),
     "path": (
-        lambda value: isinstance(value, str) and value.startswith("/v1/"),
-        "a path under /v1/, where * stands for anything but a slash and ** for anything",
+        lambda value: value == "*" or (isinstance(value, str) and value.startswith("/v1/")),
+        "a path under /v1/, where * stands for anything but a slash and ** for anything, or *",
     ),
     "idempotency_key": (lambda value: isinstance(value, str) and bool(value), "a text, * allowed"),
     "metadata": (_is_text_hash, "an object of texts"),

@@ -24,13 +24,13 @@ class Remembered:
     request_id: str
 
 
-def fingerprint(call: Call) -> bytes:
+def fingerprint_of(call: Call) -> bytes:
     """What has to be the same when a key comes again: the parameters, in whatever order."""
     return orjson.dumps(call.params, option=orjson.OPT_SORT_KEYS)
 
 
 def check_key(key: str) -> None:
-    if not key or len(key) > MAX_KEY:
+    if not 1 <= len(key) <= MAX_KEY:
         raise invalid_request(f"Idempotency keys must be between 1 and {MAX_KEY} characters long.")
 
 
@@ -41,7 +41,7 @@ class Keys:
         self._store = store
         self._running: dict[str, tuple[str, bytes]] = {}
 
-    def claim(self, *, key: str, path: str, print_: bytes) -> None:
+    def claim(self, *, key: str, path: str, fingerprint: bytes) -> None:
         """Mark a key as being worked on.
 
         Raises:
@@ -49,14 +49,14 @@ class Keys:
         """
         running = self._running.get(key)
         if running is not None:
-            _refuse_difference(key, first=running, now=(path, print_))
+            _refuse_difference(key, first=running, now=(path, fingerprint))
             raise key_in_use(key)
-        self._running[key] = (path, print_)
+        self._running[key] = (path, fingerprint)
 
     def release(self, *, key: str) -> None:
         self._running.pop(key, None)
 
-    def recall(self, *, key: str, path: str, print_: bytes, now: float) -> Remembered | None:
+    def recall(self, *, key: str, path: str, fingerprint: bytes, now: float) -> Remembered | None:
         """The first answer under this key, if it is younger than 24 hours.
 
         Raises:
@@ -69,18 +69,18 @@ class Keys:
         ).fetchone()
         if row is None:
             return None
-        _refuse_difference(key, first=(row["path"], row["fingerprint"]), now=(path, print_))
+        _refuse_difference(key, first=(row["path"], row["fingerprint"]), now=(path, fingerprint))
         return Remembered(status=row["status"], body=row["body"], request_id=row["request_id"])
 
     def remember(
-        self, *, key: str, path: str, print_: bytes, answer: Remembered, now: float
+        self, *, key: str, path: str, fingerprint: bytes, answer: Remembered, now: float
     ) -> None:
         """Keep an answer; requires the transaction of the request's effect."""
         self._store.execute(
             "INSERT OR REPLACE INTO idempotency_keys"
             " (key, path, fingerprint, status, body, request_id, created)"
             " VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (key, path, print_, answer.status, answer.body, answer.request_id, now),
+            (key, path, fingerprint, answer.status, answer.body, answer.request_id, now),
         )
 
     def forget_expired(self, *, now: float) -> None:

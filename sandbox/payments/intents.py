@@ -6,18 +6,16 @@ A failed attempt leads back to requires_payment_method; anything not under way m
 """
 
 from sandbox.payments import charges, customers, methods
+from sandbox.payments.attempts import attempt
 from sandbox.payments.calls import Call
 from sandbox.payments.documents import Document, new_id, random_token
 from sandbox.payments.errors import (
-    ApiError,
-    card_error,
     invalid_request,
     no_such_resource,
     unexpected_state,
 )
 from sandbox.payments.listing import list_objects
 from sandbox.payments.metadata import merged
-from sandbox.payments.methods import AUTHENTICATION_REQUIRED, Decline, Step, TestMethod
 from sandbox.payments.store import Record
 
 KIND = "payment_intent"
@@ -42,10 +40,6 @@ _ALWAYS_CHANGEABLE = frozenset(
 _TYPE_PARAMETERS = frozenset(
     {"payment_method_types", "allowed_payment_method_types", "excluded_payment_method_types"}
 )
-_AUTHENTICATION_FAILED = (
-    "The provided PaymentMethod has failed authentication. You can provide payment_method_data "
-    "or a new PaymentMethod to attempt to fulfill this PaymentIntent again."
-)
 _MISSING_METHOD = (
     "You cannot confirm this PaymentIntent because it's missing a payment method. You can either "
     "update the PaymentIntent with a payment method and then confirm it again, or confirm it "
@@ -63,11 +57,23 @@ _MISSING_RETURN_URL = (
 # --- endpoints ----------------------------------------------------------------------------------
 
 
+def check_create(call: Call) -> None:
+    """Refuse what only makes sense together with a confirmation, before anything is executed."""
+    if call.get("confirm", False):
+        return
+    for name in ("off_session", "return_url", "error_on_requires_action"):
+        if name in call.params:
+            raise invalid_request(
+                f"The parameter `{name}` cannot be passed when creating a PaymentIntent unless "
+                "`confirm` is set to true.",
+                param=name,
+            )
+
+
 def create(call: Call) -> Document:
     intent = _new_intent(call)
     method = _method_of(call, intent=intent)
     if not call.get("confirm", False):
-        _refuse_confirmation_parameters(call)
         if method is not None:
             _attach(call, intent, method)
         call.store.add(intent)
@@ -77,7 +83,7 @@ def create(call: Call) -> Document:
     _require_return_url(call, intent=intent, method=method)
     _attach(call, intent, method)
     call.store.add(intent)
-    return _attempt(call, intent=intent, method=method)
+    return attempt(call, intent=intent, method=method)
 
 
 def retrieve(call: Call) -> Document:
@@ -127,7 +133,7 @@ def confirm(call: Call) -> Document:
         raise unexpected_state(_why_not_confirmable(intent["status"]), intent=intent)
     if _TYPE_PARAMETERS & call.params.keys():
         _choose_types(call, intent)
-    method = _method_of(call, intent=intent) or _kept_method(call, intent)
+    method = _method_of(call, intent=intent) or methods.kept_method(call, intent)
     if method is None:
         raise unexpected_state(_MISSING_METHOD, intent=intent)
     _require_return_url(call, intent=intent, method=method)
@@ -135,7 +141,7 @@ def confirm(call: Call) -> Document:
     if "capture_method" in call.params:
         intent["capture_method"] = call.params["capture_method"]
     _attach(call, intent, method)
-    return _attempt(call, intent=intent, method=method)
+    return attempt(call, intent=intent, method=method)
 
 
 def cancel(call: Call) -> Document:
@@ -193,63 +199,6 @@ def get(call: Call, *, intent_id: str, param: str, in_path: bool = False) -> Doc
     if record is None:
         raise no_such_resource(kind=KIND, object_id=intent_id, param=param, in_path=in_path)
     return record.body
-
-
-# --- the shopper's or the bank's decision (`/_test/.../action`) ---------------------------------
-
-
-def is_waiting(intent: Document) -> bool:
-    """Whether somebody outside, shopper or bank, has to decide about the payment now."""
-    return intent["status"] in ("requires_action", "processing")
-
-
-def decide(call: Call, *, intent: Document, succeed: bool) -> Document:
-    """Complete or fail the 3-D Secure, redirect or bank debit that `intent` is waiting for.
-
-    Requires `is_waiting(intent)`. The answer is the intent's new state, also after a failure.
-    """
-    method = _kept_method(call, intent)
-    if method is None:
-        raise RuntimeError(f"{intent['id']} waits for a decision without a payment method")
-    fate = methods.fate_of(method)
-    intent["next_action"] = None
-    if fate.step is Step.DEBIT:
-        _settle_debit(call, intent, method, decline=fate.decline, succeed=succeed)
-    elif not succeed:
-        _fail(intent, method, error=_authentication_error(fate))
-    elif fate.decline is not None:
-        _fail_at_bank(call, intent, method, fate.decline)
-    else:
-        _take_money(call, intent, method)
-    call.store.save(intent)
-    return intent
-
-
-def _settle_debit(
-    call: Call, intent: Document, method: Record, *, decline: Decline | None, succeed: bool
-) -> None:
-    if succeed:
-        charges.settle_pending(call, charge_id=intent["latest_charge"], decline=None)
-        intent |= {"status": "succeeded", "amount_received": intent["amount"], "processing": None}
-        return
-    reason = decline or methods.DEBIT_FAILED
-    charges.settle_pending(call, charge_id=intent["latest_charge"], decline=reason)
-    intent["processing"] = None
-    _fail(intent, method, error=_payment_error(reason, charge=intent["latest_charge"]))
-
-
-def _authentication_error(fate: TestMethod) -> Document:
-    if fate.step is Step.REDIRECT:
-        return _payment_error(
-            Decline(
-                "payment_intent_payment_attempt_failed",
-                None,
-                "The customer did not complete the payment at the payment provider.",
-            )
-        )
-    return _payment_error(
-        Decline("payment_intent_authentication_failure", None, _AUTHENTICATION_FAILED)
-    )
 
 
 # --- making an intent ---------------------------------------------------------------------------
@@ -344,16 +293,6 @@ def _refuse_together(call: Call, first: str, second: str) -> None:
         raise invalid_request(f"You may only specify one of these parameters: {first}, {second}.")
 
 
-def _refuse_confirmation_parameters(call: Call) -> None:
-    for name in ("off_session", "return_url", "error_on_requires_action"):
-        if name in call.params:
-            raise invalid_request(
-                f"The parameter `{name}` cannot be passed when creating a PaymentIntent unless "
-                "`confirm` is set to true.",
-                param=name,
-            )
-
-
 def _describe(call: Call, intent: Document) -> None:
     """Take over the parameters that only describe the payment."""
     intent |= {name: call.params[name] for name in _PLAIN if name in call.params}
@@ -390,12 +329,6 @@ def _method_of(call: Call, *, intent: Document) -> Record | None:
     return method
 
 
-def _kept_method(call: Call, intent: Document) -> Record | None:
-    if intent["payment_method"] is None:
-        return None
-    return call.store.find(kind=methods.KIND, object_id=intent["payment_method"])
-
-
 def _attach(call: Call, intent: Document, method: Record) -> None:
     methods.keep(call, method)
     intent["payment_method"] = method.body["id"]
@@ -418,124 +351,6 @@ def _require_return_url(call: Call, *, intent: Document, method: Record) -> None
     )
     if might_redirect or method.body["type"] in methods.REDIRECT_TYPES:
         raise invalid_request(_MISSING_RETURN_URL, param="return_url")
-
-
-# --- attempts -----------------------------------------------------------------------------------
-
-
-def _attempt(call: Call, *, intent: Document, method: Record) -> Document:
-    """Try to pay. Saves the intent in whatever state the attempt leads to.
-
-    Raises:
-        ApiError: 402 with the intent inside, which is kept, when the attempt failed at once.
-    """
-    intent["last_payment_error"] = None
-    error = _first_step(call, intent, method)
-    call.store.save(intent)
-    if error is not None:
-        raise error
-    return intent
-
-
-def _first_step(call: Call, intent: Document, method: Record) -> ApiError | None:
-    fate = methods.fate_of(method)
-    step = fate.step
-    if step is Step.AUTHENTICATE and call.get("off_session", False):
-        if not fate.exempt_off_session:
-            return _decline(call, intent, method, AUTHENTICATION_REQUIRED)
-        step = Step.CHARGE
-    if step is Step.AUTHENTICATE or step is Step.REDIRECT:
-        if call.get("error_on_requires_action", False):
-            return _decline(call, intent, method, AUTHENTICATION_REQUIRED)
-        intent |= {"status": "requires_action", "next_action": _next_action(call, intent, step)}
-    elif step is Step.DEBIT:
-        _start_debit(call, intent, method)
-    elif fate.decline is not None:
-        return _decline(call, intent, method, fate.decline)
-    else:
-        _take_money(call, intent, method)
-    return None
-
-
-def _next_action(call: Call, intent: Document, step: Step) -> Document:
-    page = f"{call.base_url}/_test/payment_intents/{intent['id']}/page"
-    return_url = call.get("return_url")
-    if return_url is not None and (step is Step.REDIRECT or not call.get("use_stripe_sdk", False)):
-        return {
-            "type": "redirect_to_url",
-            "redirect_to_url": {"return_url": return_url, "url": page},
-        }
-    return {
-        "type": "use_stripe_sdk",
-        "use_stripe_sdk": {"type": "three_d_secure_redirect", "stripe_js": page},
-    }
-
-
-def _start_debit(call: Call, intent: Document, method: Record) -> None:
-    charge = charges.record_charge(
-        call, intent=intent, method=method, status="pending", captured=True
-    )
-    intent |= {
-        "status": "processing",
-        "latest_charge": charge["id"],
-        "processing": {"type": method.body["type"]},
-    }
-
-
-def _take_money(call: Call, intent: Document, method: Record) -> None:
-    """The bank said yes: take the money, or hold it when the capture is to come later."""
-    captured = intent["capture_method"] != "manual"
-    charge = charges.record_charge(
-        call, intent=intent, method=method, status="succeeded", captured=captured
-    )
-    intent["latest_charge"] = charge["id"]
-    if captured:
-        intent |= {"status": "succeeded", "amount_received": intent["amount"]}
-    else:
-        intent |= {"status": "requires_capture", "amount_capturable": intent["amount"]}
-
-
-def _decline(call: Call, intent: Document, method: Record, decline: Decline) -> ApiError:
-    charge_id = _fail_at_bank(call, intent, method, decline)
-    return card_error(
-        message=decline.message,
-        code=decline.code,
-        decline_code=decline.decline_code,
-        intent=intent,
-        charge=charge_id,
-        payment_method=method.body,
-    )
-
-
-def _fail_at_bank(call: Call, intent: Document, method: Record, decline: Decline) -> str:
-    charge = charges.record_charge(
-        call, intent=intent, method=method, status="failed", captured=False, decline=decline
-    )
-    charge_id: str = charge["id"]
-    intent["latest_charge"] = charge_id
-    _fail(intent, method, error=_payment_error(decline, charge=charge_id, kind="card_error"))
-    return charge_id
-
-
-def _fail(intent: Document, method: Record, *, error: Document) -> None:
-    """The attempt is over and the method used up; the intent may be tried with another one."""
-    intent |= {
-        "status": "requires_payment_method",
-        "payment_method": None,
-        "next_action": None,
-        "last_payment_error": {**error, "payment_method": method.body},
-    }
-
-
-def _payment_error(
-    decline: Decline, *, charge: str | None = None, kind: str = "invalid_request_error"
-) -> Document:
-    error: Document = {"type": kind, "code": decline.code, "message": decline.message}
-    if decline.decline_code is not None:
-        error["decline_code"] = decline.decline_code
-    if charge is not None:
-        error["charge"] = charge
-    return error
 
 
 def _why_not_confirmable(status: str) -> str:

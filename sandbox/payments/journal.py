@@ -33,7 +33,7 @@ class Entry:
     params: Form = field(default_factory=dict)
     status: int | None = None
     replayed: bool = False
-    applied: bool = False  # this request was executed, to whatever end; not merely replayed
+    executed: bool = False  # its endpoint ran, to whatever end; not refused before, not replayed
     fault: str | None = None
     payment_intent: str | None = None
     order_id: str | None = None
@@ -58,7 +58,7 @@ class Journal:
         """Keep an entry, or the newer state of one; requires a transaction."""
         self._store.execute(
             "INSERT OR REPLACE INTO journal (id, time, request_id, method, path, idempotency_key,"
-            " params, status, replayed, applied, fault, payment_intent, order_id)"
+            " params, status, replayed, executed, fault, payment_intent, order_id)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 entry.id,
@@ -70,7 +70,7 @@ class Journal:
                 orjson.dumps(without_secrets(entry.params)),
                 entry.status,
                 entry.replayed,
-                entry.applied,
+                entry.executed,
                 entry.fault,
                 entry.payment_intent,
                 entry.order_id,
@@ -105,7 +105,7 @@ class Journal:
                 **dict(row),
                 "params": orjson.loads(row["params"]),
                 "replayed": bool(row["replayed"]),
-                "applied": bool(row["applied"]),
+                "executed": bool(row["executed"]),
             }
             for row in rows
         ]

@@ -232,13 +232,20 @@ def make(call: Call, *, test_id: str) -> Record:
         "type": method.type,
         method.type: details,
     }
-    return Record(body=body, hidden={"test_id": test_id})
+    return Record(body=body, hidden={"test_id": test_id}, kept=False)
 
 
 def keep(call: Call, method: Record) -> None:
     """Keep a PaymentMethod made by `find_or_make`; harmless for one that is kept already."""
-    if call.store.position(kind=KIND, object_id=method.body["id"]) is None:
+    if not method.kept:
         call.store.add(method.body, hidden=method.hidden)
+
+
+def kept_method(call: Call, intent: Document) -> Record | None:
+    """The PaymentMethod an intent holds at the moment."""
+    if intent["payment_method"] is None:
+        return None
+    return call.store.find(kind=KIND, object_id=intent["payment_method"])
 
 
 def retrieve(call: Call) -> Document:

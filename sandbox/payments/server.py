@@ -10,6 +10,7 @@ import signal
 import time
 from pathlib import Path
 
+import orjson
 from aiohttp import web
 
 from sandbox.payments import idempotency
@@ -57,9 +58,15 @@ class PaymentServer:
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one HTTP request, whatever it is."""
-        if request.path.startswith("/_test/"):
-            return await self.control.handle(request)
-        return await self._handle_api(request)
+        try:
+            if request.path.startswith("/_test/"):
+                return await self.control.handle(request)
+            return await self._handle_api(request)
+        except web.HTTPException:
+            raise  # aiohttp's own refusals, such as a body that is too large
+        except Exception:
+            logger.exception("%s %s failed", request.method, request.path)
+            return respond(answer_error(server_error()))
 
     async def _handle_api(self, request: web.BaseRequest) -> web.StreamResponse:
         now = time.time()
@@ -110,23 +117,23 @@ class PaymentServer:
 
         Returns the answer, committed, and the fault that will spoil its way to the client.
         """
-        key, print_ = call.idempotency_key, idempotency.fingerprint(call)
+        key, fingerprint = call.idempotency_key, idempotency.fingerprint_of(call)
         if key is None:
-            return await self._execute_after_delay(call, entry, print_)
+            return await self._execute_after_delay(call, entry, fingerprint)
         try:
-            self.keys.claim(key=key, path=call.path, print_=print_)
+            self.keys.claim(key=key, path=call.path, fingerprint=fingerprint)
         except ApiError as refusal:
             answer = answer_error(refusal)
             entry.status = answer.status
             self._write(entry)
             return answer, None
         try:
-            return await self._execute_after_delay(call, entry, print_)
+            return await self._execute_after_delay(call, entry, fingerprint)
         finally:
             self.keys.release(key=key)
 
     async def _execute_after_delay(
-        self, call: Call, entry: Entry, print_: bytes
+        self, call: Call, entry: Entry, fingerprint: bytes
     ) -> tuple[Answer, Fault | None]:
         delay = self.faults.take(Stage.DELAY, call)
         if delay is not None:
@@ -136,12 +143,12 @@ class PaymentServer:
             call.now = int(time.time())
         try:
             with self.store.transaction():
-                answer = self._execute(call, entry, print_)
+                answer = self._execute(call, entry, fingerprint)
                 spoiled = self._close(call, entry, answer)
         except Exception:
             logger.exception("%s %s failed (%s)", call.method, call.path, call.request_id)
             answer = answer_error(server_error())
-            entry.status, entry.applied = answer.status, False
+            entry.status, entry.executed = answer.status, False
             self._write(entry)
             return answer, None
         return answer, spoiled
@@ -157,15 +164,16 @@ class PaymentServer:
         self.journal.write(entry)
         return spoiled
 
-    def _execute(self, call: Call, entry: Entry, print_: bytes) -> Answer:
+    def _execute(self, call: Call, entry: Entry, fingerprint: bytes) -> Answer:
         """Replay what was answered under the key, or run the endpoint and remember its answer."""
         found = find_endpoint(method=call.method, path=call.path)
         try:
             if found is None:
                 raise unrecognized_url(method=call.method, path=call.path)
             endpoint, call.object_id = found
-            remembered = self._recall(call, entry, print_)
+            remembered = self._recall(call, entry, fingerprint)
             if remembered is not None:
+                _note_payment(entry, call, orjson.loads(remembered.body))
                 return _replay(remembered)
             call.params = read_parameters(
                 call.params,
@@ -174,6 +182,8 @@ class PaymentServer:
                 api_version=call.api_version,
             )
             check_expansions(call)
+            if endpoint.check is not None:
+                endpoint.check(call)
         except ApiError as refusal:  # nothing was executed, so nothing is remembered
             return answer_error(refusal)
         answer = self._run(endpoint, call, entry)
@@ -181,17 +191,17 @@ class PaymentServer:
             self.keys.remember(
                 key=call.idempotency_key,
                 path=call.path,
-                print_=print_,
+                fingerprint=fingerprint,
                 answer=Remembered(answer.status, answer.body, call.request_id),
                 now=entry.time,
             )
         return answer
 
-    def _recall(self, call: Call, entry: Entry, print_: bytes) -> Remembered | None:
+    def _recall(self, call: Call, entry: Entry, fingerprint: bytes) -> Remembered | None:
         if call.idempotency_key is None:
             return None
         return self.keys.recall(
-            key=call.idempotency_key, path=call.path, print_=print_, now=entry.time
+            key=call.idempotency_key, path=call.path, fingerprint=fingerprint, now=entry.time
         )
 
     def _run(self, endpoint: Endpoint, call: Call, entry: Entry) -> Answer:
@@ -200,12 +210,12 @@ class PaymentServer:
             entry.note_fault(fault.kind)
             if fault.kind == "error_before":
                 return answer_error(server_error(status=fault.settings["status"]))
-        entry.applied = True
+        entry.executed = True
         try:
             document = endpoint.run(call)
             answer = answer_with(expand(call, document))
         except ApiError as refusal:  # a decline, an illegal state: an answer like any other
-            document = refusal.error.get("payment_intent", {})
+            document = refusal.document
             answer = answer_error(refusal)
         _note_payment(entry, call, document)
         if fault is not None:  # error_after: it has happened, but nobody is told
@@ -221,19 +231,23 @@ class PaymentServer:
 
 
 def _call_of(request: web.BaseRequest, *, store: Store, now: float) -> Call:
+    # Keys have no effect on GET and DELETE, says the documentation.
+    key = request.headers.get("Idempotency-Key") if request.method == "POST" else None
     return Call(
         store=store,
         request_id=new_id("req"),
         method=request.method,
-        path=request.path,
+        path=_ascii(request.rel_url.raw_path),
         now=int(now),
-        base_url=f"http://{request.host}",
-        # Keys have no effect on GET and DELETE, says the documentation.
-        idempotency_key=(
-            request.headers.get("Idempotency-Key") if request.method == "POST" else None
-        ),
-        api_version=request.headers.get("Stripe-Version", DEFAULT_API_VERSION),
+        base_url=f"http://{_ascii(request.host)}",
+        idempotency_key=None if key is None else _ascii(key),
+        api_version=_ascii(request.headers.get("Stripe-Version", DEFAULT_API_VERSION)),
     )
+
+
+def _ascii(text: str) -> str:
+    """Escape what a header or request line should not have held; it may not even be UTF-8."""
+    return text if text.isascii() else text.encode("ascii", "backslashreplace").decode()
 
 
 async def _read_form(request: web.BaseRequest, call: Call) -> ApiError | None:
@@ -253,7 +267,7 @@ async def _read_form(request: web.BaseRequest, call: Call) -> ApiError | None:
 
 
 async def _encoded_form(request: web.BaseRequest) -> bytes:
-    query = request.rel_url.raw_query_string.encode()
+    query = request.rel_url.raw_query_string.encode(errors="surrogateescape")
     if request.method == "GET" or not request.body_exists:
         return query
     if request.content_type != FORM:
@@ -290,6 +304,7 @@ def _headers(call: Call) -> dict[str, str]:
 
 def _note_payment(entry: Entry, call: Call, document: Document) -> None:
     """Let the journal say which payment and which order a request was about."""
+    document = document.get("error", {}).get("payment_intent", document)
     if document.get("object") == "payment_intent":
         entry.payment_intent = document["id"]
     else:

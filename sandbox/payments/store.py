@@ -16,6 +16,7 @@ import orjson
 from sandbox.payments.documents import Document
 
 SCHEMA_VERSION = 1
+LOCK_SECONDS = 2.0  # a predecessor that is just stopping lets go of the file by then
 SCHEMA = """
 CREATE TABLE objects (
     seq            INTEGER PRIMARY KEY AUTOINCREMENT,   -- order of creation; lists page by it
@@ -56,7 +57,7 @@ CREATE TABLE journal (
     params          BLOB NOT NULL,
     status          INTEGER,
     replayed        INTEGER NOT NULL,
-    applied         INTEGER NOT NULL,
+    executed        INTEGER NOT NULL,
     fault           TEXT,
     payment_intent  TEXT,
     order_id        TEXT
@@ -77,6 +78,7 @@ class Record:
 
     body: Document
     hidden: Document = field(default_factory=dict)
+    kept: bool = True  # False: made by this request and not added yet
 
 
 class Store:
@@ -84,7 +86,9 @@ class Store:
 
     def __init__(self, *, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._connection = sqlite3.connect(path, isolation_level=None, cached_statements=256)
+        self._connection = sqlite3.connect(
+            path, isolation_level=None, cached_statements=256, timeout=LOCK_SECONDS
+        )
         self._connection.row_factory = sqlite3.Row
         try:
             self._open()

@@ -1,0 +1,291 @@
+"""Keys, addresses, encodings and parameters: whatever is sent, the answer has Stripe's shape."""
+
+import importlib
+import random
+import socket
+
+import pytest
+
+from sandbox.payments import parameters
+from sandbox.payments.forms import parse_form
+
+AS_CLIENT = (
+    b" HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer sk_test_x\r\nX: \r\nConnection: close\r\n\r\n"
+)
+SDK_TYPES = {
+    "_payment_intent_create_params.PaymentIntentCreateParams": parameters.INTENT_CREATE,
+    "_payment_intent_update_params.PaymentIntentUpdateParams": parameters.INTENT_UPDATE,
+    "_payment_intent_confirm_params.PaymentIntentConfirmParams": parameters.INTENT_CONFIRM,
+    "_payment_intent_cancel_params.PaymentIntentCancelParams": parameters.INTENT_CANCEL,
+    "_payment_intent_capture_params.PaymentIntentCaptureParams": parameters.INTENT_CAPTURE,
+    "_payment_intent_retrieve_params.PaymentIntentRetrieveParams": parameters.INTENT_RETRIEVE,
+    "_payment_intent_list_params.PaymentIntentListParams": parameters.INTENT_LIST,
+    "_charge_list_params.ChargeListParams": parameters.CHARGE_LIST,
+    "_refund_create_params.RefundCreateParams": parameters.REFUND_CREATE,
+    "_refund_list_params.RefundListParams": parameters.REFUND_LIST,
+    "_customer_create_params.CustomerCreateParams": parameters.CUSTOMER_CREATE,
+    "_customer_update_params.CustomerUpdateParams": parameters.CUSTOMER_UPDATE,
+    "_customer_list_params.CustomerListParams": parameters.CUSTOMER_LIST,
+}
+
+
+class TestNames:
+    @pytest.mark.parametrize(("where", "schema"), SDK_TYPES.items())
+    def test_are_those_of_the_generated_types_of_the_sdk(self, where, schema):
+        module, _, name = where.partition(".")
+        generated = getattr(importlib.import_module(f"stripe.params.{module}"), name)
+        options = importlib.import_module("stripe._request_options").RequestOptions
+
+        names = set(generated.__annotations__) - set(options.__annotations__)
+        assert set(schema) - set(parameters.REMOVED) == names
+
+
+class TestParameters:
+    @pytest.mark.parametrize(
+        ("form", "param", "code"),
+        [
+            ({"colour": "red"}, "colour", "parameter_unknown"),
+            ({"amount": None}, "amount", "parameter_missing"),
+            ({"currency": None}, "currency", "parameter_missing"),
+            ({"amount": ""}, "amount", "parameter_invalid_integer"),
+            ({"amount": "19.99"}, "amount", "parameter_invalid_integer"),
+            ({"amount": "0"}, "amount", "parameter_invalid_integer"),
+            ({"amount": "-5"}, "amount", "parameter_invalid_integer"),
+            ({"amount": "1" * 19}, "amount", "parameter_invalid_integer"),
+            ({"amount": "\u0661"}, "amount", "parameter_invalid_integer"),
+            ({"amount": "100000000"}, "amount", "amount_too_large"),
+            ({"amount": None, "amount[a]": "1"}, "amount", "parameter_invalid_integer"),
+            ({"currency": "zzz"}, "currency", None),
+            ({"currency": ""}, "currency", "parameter_invalid_empty"),
+            ({"confirm": "yes"}, "confirm", None),
+            ({"capture_method": "later"}, "capture_method", None),
+            ({"payment_method": ""}, "payment_method", "parameter_invalid_empty"),
+            ({"description": "x" * 1001}, "description", None),
+            ({"statement_descriptor_suffix": "x" * 23}, "statement_descriptor_suffix", None),
+            ({"receipt_email": "nobody"}, "receipt_email", "email_invalid"),
+            ({"metadata": "x"}, "metadata", None),
+            ({"metadata[" + "k" * 41 + "]": "x"}, "metadata", None),
+            ({"metadata[k]": "x" * 501}, "metadata[k]", None),
+            ({f"metadata[k{number}]": "x" for number in range(51)}, "metadata", None),
+            ({"metadata[k][deeper]": "x"}, "metadata", None),
+            ({"shipping[name]": "Ada"}, "shipping[address]", "parameter_missing"),
+            ({"shipping[town]": "x"}, "shipping[town]", "parameter_unknown"),
+            ({"return_url": "https://a.example/"}, "return_url", None),
+            ({"confirm": "true", "return_url": "nowhere"}, "return_url", "url_invalid"),
+            ({"transfer_data[destination]": "acct_1"}, "transfer_data", None),
+            ({"payment_method_data[type]": "card"}, "payment_method_data[type]", None),
+            ({"amount": "1", "amount[a]": "1"}, "amount", None),
+        ],
+    )
+    def test_that_are_wrong_are_named(self, api, form, param, code):
+        valid = {"amount": "1999", "currency": "usd"}
+        sent = {name: value for name, value in (valid | form).items() if value is not None}
+
+        answer = api.post("/v1/payment_intents", sent, key="k")
+
+        error = answer.json()["error"]
+        assert (answer.status_code, error["type"]) == (400, "invalid_request_error")
+        assert (error.get("param"), error.get("code")) == (param, code)
+        assert api.intents() == []
+        assert api.post("/v1/payment_intents", valid, key="k").status_code == 200
+
+    @pytest.mark.parametrize("amount", [1, 50, 99_999_999])
+    def test_of_every_size_are_taken(self, api, amount):
+        assert api.intent(amount=amount)["amount"] == amount
+
+    def test_at_their_limits_are_taken(self, api):
+        metadata = {f"metadata[{'k' * 38}{number:02}]": "x" * 500 for number in range(50)}
+
+        intent = api.intent(description="x" * 1000, **metadata)
+        assert len(intent["metadata"]) == 50
+
+    def test_keep_their_letters(self, api):
+        text = "Zoë & Łukasz <b>+100%</b> = ✓ 😀"
+
+        intent = api.intent(**{"description": text, "metadata[a&b=c]": text})
+        assert (intent["description"], intent["metadata"]) == (text, {"a&b=c": text})
+
+
+class TestForms:
+    def test_nest(self):
+        assert parse_form(b"a[b][c]=1&a[b][d]=2&e=3") == {
+            "a": {"b": {"c": "1", "d": "2"}},
+            "e": "3",
+        }
+
+    def test_make_lists_of_empty_and_counting_brackets(self):
+        assert parse_form(b"a[]=x&a[]=y&b[0]=z&b[1][c]=w") == {
+            "a": ["x", "y"],
+            "b": ["z", {"c": "w"}],
+        }
+
+    def test_undo_escapes(self):
+        assert parse_form(b"a=1+%2B+1&b%5Bc%5D=%E2%82%AC&d") == {
+            "a": "1 + 1",
+            "b": {"c": "€"},
+            "d": "",
+        }
+
+
+class TestKeys:
+    @pytest.mark.parametrize(
+        ("headers", "told"),
+        [
+            ({}, "You did not provide an API key"),
+            ({"Authorization": "Bearer"}, "You did not provide an API key"),
+            ({"Authorization": "Basic !!!"}, "You did not provide an API key"),
+            ({"Authorization": "Digest x"}, "You did not provide an API key"),
+            (
+                {"Authorization": "Bearer sk_live_123456789"},
+                "Invalid API Key provided: sk_live_****",
+            ),
+            ({"Authorization": "Bearer sk_test_"}, "Invalid API Key provided"),
+            ({"Authorization": "Bearer pk_test_x"}, "This API call cannot be made with a publish"),
+        ],
+    )
+    def test_that_are_wrong_are_401(self, stranger, headers, told):
+        answer = stranger.post("/v1/payment_intents", headers=headers)
+
+        error = answer.json()["error"]
+        assert (answer.status_code, error["type"]) == (401, "invalid_request_error")
+        assert error["message"].startswith(told)
+        assert "123456789" not in answer.text
+
+    def test_may_come_as_basic_user_name(self, stranger):
+        answer = stranger.get("/v1/payment_intents", auth=("sk_test_x", ""))
+        assert answer.status_code == 200
+
+
+class TestHeaders:
+    def test_name_request_and_version(self, api):
+        answer = api.http.get(
+            "/v1/payment_intents", headers={"Stripe-Version": "2026-10-28.endive"}
+        )
+
+        assert answer.headers["Request-Id"].startswith("req_")
+        assert answer.headers["Stripe-Version"] == "2026-10-28.endive"
+        assert answer.headers["Content-Type"] == "application/json"
+
+    def test_refuse_a_version_that_is_none(self, api):
+        answer = api.http.get("/v1/payment_intents", headers={"Stripe-Version": "latest"})
+
+        assert answer.status_code == 400
+
+
+class TestOddRequests:
+    @pytest.mark.parametrize(
+        ("method", "path"),
+        [
+            ("GET", "/"),
+            ("GET", "/v1"),
+            ("GET", "/v1/"),
+            ("GET", "/v1/payment_intents/"),
+            ("GET", "/v1/payment_intents//confirm"),
+            ("POST", "/v1/payment_intents/pi_x/refund"),
+            ("POST", "/v1/payment_intents/pi_x/confirm/now"),
+            ("DELETE", "/v1/payment_intents/pi_x"),
+            ("PATCH", "/v1/payment_intents"),
+            ("GET", "/v2/payment_intents"),
+            ("GET", "/v1/payment_intents/%2e%2e"),
+            ("GET", "/_testing"),
+        ],
+    )
+    def test_unknown_addresses_are_404(self, api, method, path):
+        answer = api.http.request(method, path)
+
+        assert answer.status_code == 404
+        assert answer.json()["error"]["type"] == "invalid_request_error"
+
+    @pytest.mark.parametrize(
+        "content",
+        [
+            b"amount=%ff&currency=usd",
+            b"amount=1&currency=usd&description=%00",
+            b"a[b=1",
+            b"[]=1",
+            b"a]=1",
+            b"a=1&a[b]=2",
+            b"a[b]=1&a=2",
+            b"a" + b"[b]" * 50 + b"=1",
+            b"&".join([b"metadata[x]=1"] * 5000),
+            b"=",
+            b"x" * 2_000_000,
+        ],
+    )
+    def test_unreadable_forms_are_400(self, api, content):
+        answer = api.http.post(
+            "/v1/payment_intents",
+            content=content,
+            headers={"Content-Type": "application/x-www-form-urlencoded"},
+        )
+
+        assert answer.status_code == 400
+        assert answer.json()["error"]["type"] == "invalid_request_error"
+
+    def test_json_is_refused_as_stripe_does(self, api):
+        answer = api.http.post("/v1/payment_intents", json={"amount": 1, "currency": "usd"})
+
+        assert answer.status_code == 400
+        assert "content type" in answer.json()["error"]["message"]
+
+    def test_noise_never_breaks_it(self, api):
+        chance = random.Random(20261122)  # noqa: S311 - noise that repeats
+        pieces = [
+            *("amount", "currency", "metadata", "payment_method", "confirm", "expand", "shipping"),
+            *(
+                "[",
+                "]",
+                "[]",
+                "=",
+                "&",
+                "%",
+                "%5B",
+                "%00",
+                "%ff",
+                "+",
+                "1999",
+                "usd",
+                "pm_card_visa",
+            ),
+        ]
+        for _ in range(300):
+            content = "".join(chance.choices(pieces, k=chance.randint(1, 12)))
+            answer = api.http.post(
+                "/v1/payment_intents",
+                content=content.encode(),
+                headers={"Content-Type": "application/x-www-form-urlencoded"},
+            )
+            assert answer.status_code in (200, 400), content
+
+    def test_keys_may_be_any_bytes(self, api):
+        form = {"amount": "1", "currency": "usd"}
+        headers = {b"Idempotency-Key": "clé".encode()}
+
+        first = api.http.post("/v1/payment_intents", data=form, headers=headers)
+        again = api.http.post("/v1/payment_intents", data=form, headers=headers)
+        assert first.status_code == 200
+        assert again.content == first.content
+
+    @pytest.mark.parametrize(
+        "raw",
+        [
+            b"\x00\x01\x02\r\n\r\n",
+            b"GET\r\n\r\n",
+            b"POST / HTTP/9.9\r\n\r\n",
+            b"x" * 100_000,
+            b"GET /v1/payment_intents?limit=\xff" + AS_CLIENT,
+            b"GET /v1/payment_intents/\xff" + AS_CLIENT,
+            b"POST /v1/payment_intents" + AS_CLIENT.replace(b"X: ", b"Idempotency-Key: \xff"),
+            b"GET /_test/journal?path=\xff" + AS_CLIENT,
+            b"POST /v1/payment_intents" + AS_CLIENT.replace(b"X: ", b"Content-Length: 99999999999"),
+        ],
+    )
+    def test_bytes_that_are_not_http_close_only_their_connection(self, api, raw):
+        port = int(api.url.rpartition(":")[2])
+        with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+            connection.sendall(raw)
+            connection.shutdown(socket.SHUT_WR)
+            while connection.recv(4096):
+                pass
+
+        assert api.create().status_code == 200
