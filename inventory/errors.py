@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Any
 
 from config.kernel.errors import DomainError
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from inventory.sourcing import Shortage
 
 
 class InsufficientStockError(DomainError):
@@ -19,5 +14,5 @@ class InsufficientStockError(DomainError):
     status = 409
     message = "Some items are not available in the quantity you want."
 
-    def __init__(self, shortages: Sequence[Shortage]) -> None:
-        super().__init__(details={"unavailable_items": [short.as_json() for short in shortages]})
+    def __init__(self, *, unavailable_items: list[dict[str, Any]]) -> None:
+        super().__init__(details={"unavailable_items": unavailable_items})

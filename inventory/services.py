@@ -16,7 +16,7 @@ from inventory.errors import InsufficientStockError
 from inventory.models import Reservation, StockLevel, StockMovement
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from inventory.sourcing import Wanted
 
@@ -63,13 +63,11 @@ def reserve(*, order_id: int, wanted: Sequence[Wanted], country: str) -> None:
         for level in levels
     ]
     if shortages := sourcing.find_shortages(wanted=wanted, stock=stock):
-        raise InsufficientStockError(shortages)
+        raise InsufficientStockError(unavailable_items=[short.as_json() for short in shortages])
     allocations = sourcing.plan(wanted=wanted, stock=stock, country=country)
     if _promise(order_id, allocations) != len(allocations):
-        # The rows are locked, so the guard can only refuse what the plan got wrong.
-        raise InsufficientStockError(
-            [sourcing.Shortage(sku=w.sku, requested=w.quantity, available=0) for w in wanted]
-        )
+        # The rows are locked: the guard refuses only what the plan got wrong.
+        raise AssertionError(f"order {order_id}: the plan promises more than is there")
 
 
 def commit_reservation(*, order_id: int) -> None:
@@ -164,10 +162,10 @@ def _promise(order_id: int, allocations: Sequence[sourcing.Allocation]) -> int:
                 order_id,
             ],
         )
-        return cursor.rowcount
+        return int(cursor.rowcount)
 
 
-def _lock_levels(stock_level_ids: Sequence[int]) -> None:
+def _lock_levels(stock_level_ids: Iterable[int]) -> None:
     list(
         StockLevel.objects.select_for_update()
         .filter(pk__in=stock_level_ids)

@@ -173,7 +173,7 @@ def _shipments_json(order: Order) -> list[dict[str, Any]]:
 
 
 def _instant(at: datetime | None) -> str | None:
-    return at and at.isoformat().replace("+00:00", "Z")
+    return at.isoformat().replace("+00:00", "Z") if at else None
 
 
 def _dump(body: dict[str, Any]) -> str:

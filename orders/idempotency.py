@@ -51,10 +51,10 @@ def claim(*, scope: str, key: str, fingerprint: str, owner: uuid.UUID) -> Claim 
             cursor.execute(
                 """
                 INSERT INTO idempotency_keys (scope, key, fingerprint, owner, lease_until)
-                VALUES (%s, %s, %s, %s, now() + %s)
+                VALUES (%s, %s, %s, %s, now() + make_interval(secs => %s))
                 ON CONFLICT (scope, key) DO NOTHING RETURNING id, now()
                 """,
-                [scope, key, fingerprint, str(owner), LEASE],
+                [scope, key, fingerprint, str(owner), LEASE.total_seconds()],
             )
             inserted = cursor.fetchone()
     except OperationalError as exc:

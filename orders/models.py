@@ -361,7 +361,7 @@ class Order(models.Model):
             pgtrigger.Trigger(
                 name="move_recorded",
                 when=pgtrigger.After,
-                operation=pgtrigger.Insert | pgtrigger.UpdateOf("status"),
+                operation=pgtrigger.Insert | pgtrigger.UpdateOf("status"),  # type: ignore[no-untyped-call]
                 func="""
                     IF TG_OP = 'INSERT' THEN
                         INSERT INTO order_transitions (order_id, version, to_status)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from django.contrib.postgres.functions import TransactionNow
 from django.db.models import Count, F, OuterRef, Prefetch, Q, QuerySet, Subquery, Value
@@ -106,7 +106,7 @@ def count_pending_orders_of_guest(*, guest_email: str) -> int:
     return Order.objects.filter(guest_email=guest_email, status=Order.Status.PENDING).count()
 
 
-def get_buyer(*, customer_id: int | None) -> Customer:
+def get_buyer(*, customer_id: int) -> Customer:
     """The account as it stands now, with `pending_orders`: how many wait for their payment."""
     pending = (
         Order.objects.filter(customer=OuterRef("pk"), status=Order.Status.PENDING)
@@ -179,9 +179,7 @@ def find_coupon(*, code: str, redeemed_by: str) -> Coupon | None:
     )
 
 
-def claim_orders_in_doubt(
-    *, limit: int, ignore_backoff: bool, lease: timedelta
-) -> list[dict[str, Any]]:
+def claim_orders_in_doubt(*, limit: int, ignore_backoff: bool, lease: timedelta) -> list[Payment]:
     """Take pending orders nobody else works on; moves their next attempt ahead by `lease`.
 
     Due are orders whose key is answered (3-D Secure under way) or whose request's lease is over,
@@ -199,10 +197,8 @@ def claim_orders_in_doubt(
     )
     if not ignore_backoff:
         due = due.filter(next_attempt_at__lte=Now())
-    claimed = list(
-        due.order_by("next_attempt_at", "id").values("id", "order_id", "attempts")[:limit]
-    )
-    Payment.objects.filter(pk__in=[row["id"] for row in claimed]).update(
+    claimed = list(due.order_by("next_attempt_at", "id").only("order_id", "attempts")[:limit])
+    Payment.objects.filter(pk__in=[payment.pk for payment in claimed]).update(
         next_attempt_at=Now() + lease, attempts=F("attempts") + 1
     )
     return claimed

@@ -262,7 +262,7 @@ def _told(exc: stripe.StripeError | MalformedAnswerError) -> Intent | Refused | 
         return Unknown(reason="malformed answer")
     status = exc.http_status
     replayed = _was_replayed(exc.headers)
-    if status is None or status >= 500 or not 400 <= status < 500 or status == 409:  # noqa: PLR2004
+    if status is None or status == 409 or not 400 <= status < 500:  # noqa: PLR2004
         if not replayed and status != 409:  # noqa: PLR2004 - "in flight" is an answer
             breaker().note_failure()
         log.warning("provider_outcome_unknown", status=status, error=type(exc).__name__)

@@ -9,7 +9,9 @@ from django.core.cache import cache
 from django.test import TransactionTestCase
 
 from payments import gateway
+from tests import factories
 from tests.provider import PaymentServer
+from tests.shop import Shopper
 
 _flush = TransactionTestCase._fixture_teardown
 
@@ -37,3 +39,21 @@ def provider():
     server.clear_faults()
     yield server
     server.clear_faults()
+
+
+@pytest.fixture
+def shop(db):
+    """A warehouse, a way to ship and a tax rate."""
+    factories.open_shop()
+
+
+@pytest.fixture
+def shopper(shop):
+    """A customer who is logged in."""
+    return Shopper(factories.CustomerFactory())
+
+
+@pytest.fixture
+def guest(shop):
+    """Somebody without an account."""
+    return Shopper()

@@ -35,13 +35,17 @@ class PaymentServer:
     def refunds_of(self, intent_id: str) -> list[dict[str, Any]]:
         return self._get("/v1/refunds", {"payment_intent": intent_id, "limit": "100"})["data"]
 
-    def journal(self, **filters: str) -> list[dict[str, Any]]:
-        """What was asked of the server, in order."""
-        return self._get("/_test/journal", filters)["requests"]
+    def asked_for(self, intent_id: str) -> list[tuple[str, str]]:
+        """(method, path) of every request about one intent, in order."""
+        found = self._get("/_test/journal", {"payment_intent": intent_id, "limit": "1000"})
+        return [(entry["method"], entry["path"]) for entry in found["entries"]]
 
     def _get(self, path: str, params: dict[str, str] | None = None) -> Any:
         answer = requests.get(
-            f"{self.base_url}{path}", params=params, auth=("sk_test_reader", ""), timeout=5
+            f"{self.base_url}{path}",
+            params=params,
+            headers={"Authorization": "Bearer sk_test_reader"},
+            timeout=5,
         )
         answer.raise_for_status()
         return answer.json()

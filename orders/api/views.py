@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from django.http import HttpResponse
 from django.utils import timezone
@@ -58,7 +58,7 @@ class IdempotencyKeyMissingError(DomainError):
 class QuoteView(APIView):
     """What a basket would cost."""
 
-    permission_classes: ClassVar[list[Any]] = [AllowAny]
+    permission_classes = [AllowAny]
 
     @operation(
         summary="Price a basket",
@@ -84,7 +84,7 @@ class QuoteView(APIView):
 class OrderListView(APIView):
     """Place an order; list one's own."""
 
-    permission_classes: ClassVar[list[Any]] = [AllowAny]
+    permission_classes = [AllowAny]
     pagination_class = SignedCursorPagination
 
     @property
@@ -160,7 +160,7 @@ class OrderListView(APIView):
 class OrderView(APIView):
     """One order."""
 
-    permission_classes: ClassVar[list[Any]] = [AllowAny]
+    permission_classes = [AllowAny]
 
     @operation(
         summary="Read an order",
@@ -177,7 +177,7 @@ class OrderView(APIView):
 class OrderConfirmView(APIView):
     """The customer has done what the payment asked for."""
 
-    permission_classes: ClassVar[list[Any]] = [AllowAny]
+    permission_classes = [AllowAny]
 
     @operation(
         summary="Confirm an order after 3-D Secure",
@@ -209,7 +209,7 @@ class OrderConfirmView(APIView):
 class OrderCancelView(APIView):
     """The customer does not want it any more."""
 
-    permission_classes: ClassVar[list[Any]] = [AllowAny]
+    permission_classes = [AllowAny]
 
     @operation(
         summary="Cancel an order",

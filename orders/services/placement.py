@@ -311,8 +311,9 @@ def _admit_buyer(command: PlaceOrder) -> Customer | None:
         RateLimitExceededError: others could not buy what one buyer holds without paying.
     """
     buyer: Customer | None = None
-    if command.guest:
-        pending = selectors.count_pending_orders_of_guest(guest_email=command.guest.email)
+    if command.customer_id is None:
+        email = command.guest.email if command.guest else ""
+        pending = selectors.count_pending_orders_of_guest(guest_email=email)
     else:
         buyer = selectors.get_buyer(customer_id=command.customer_id)
         pending = buyer.pending_orders  # type: ignore[attr-defined]  # annotated

@@ -72,7 +72,7 @@ def price_basket(*, basket: Basket, now: datetime) -> PricedBasket:
         )
     }
     _refuse_unknown(basket, prices)
-    methods = list(
+    methods: list[Any] = list(
         selectors.list_shipping_methods(
             currency=basket.currency, country=basket.country, region=basket.region
         )

@@ -76,10 +76,10 @@ def sweep(*, limit: int = BATCH, ignore_backoff: bool = False) -> SweepReport:
         refund_ids = selectors.claim_refunds_due(
             limit=limit, ignore_backoff=ignore_backoff, lease=CLAIM
         )
-    for row in claimed:
+    for payment in claimed:
         report.orders_seen += 1
-        report.orders_settled += _guarded(report, _recover_order, row["order_id"])
-        _schedule_next(row["id"], row["attempts"])
+        report.orders_settled += _guarded(report, _recover_order, payment.order_id)
+        _schedule_next(payment)
     for refund_id in refund_ids:
         report.refunds_seen += 1
         report.refunds_done += _guarded(report, _finish_refund, refund_id)
@@ -183,10 +183,10 @@ def _guarded(report: SweepReport, work: Callable[[int], bool], target_id: int) -
     return False
 
 
-def _schedule_next(payment_id: int, attempts: int) -> None:
+def _schedule_next(payment: Payment) -> None:
     """Exponential backoff with jitter; only matters while the payment stays open."""
-    longest = min(LONGEST_PAUSE_SECONDS, 5 * 2 ** min(attempts, 6))
+    longest = min(LONGEST_PAUSE_SECONDS, 5 * 2 ** min(payment.attempts, 6))
     pause = random.uniform(longest / 2, longest)  # noqa: S311 - spreads load, no secret
-    Payment.objects.filter(pk=payment_id, status__in=Payment.OPEN).update(
+    Payment.objects.filter(pk=payment.pk, status__in=Payment.OPEN).update(
         next_attempt_at=Now() + timedelta(seconds=pause)
     )

@@ -1,0 +1,195 @@
+"""Real threads, real commits: who wins, and that nobody else pays."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+
+import pytest
+from django.db import connection
+from django.utils import timezone
+
+from inventory.models import StockLevel
+from orders.models import Coupon, IdempotencyKey, Order
+from orders.services import recovery
+from payments.models import Payment, Refund
+from tests import factories
+from tests.shop import Shopper, order_of
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.concurrency]
+
+
+def at_once(*calls):
+    """Run all calls at the same moment, each on a connection of its own; their results in order."""
+    barrier = threading.Barrier(len(calls))
+
+    def run(call):
+        try:
+            barrier.wait(timeout=30)
+            return call()
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(max_workers=len(calls)) as pool:
+        return [future.result(timeout=60) for future in [pool.submit(run, c) for c in calls]]
+
+
+@pytest.fixture
+def shop(transactional_db):
+    factories.open_shop()
+
+
+def guest_order(product, *, key="k", email="guest@example.com", **changes):
+    who = {"email": email, "first_name": "Grace", "last_name": "Hopper"}
+    return lambda: Shopper().order((product.sku, 1), key=key, customer=who, **changes)
+
+
+def test_twenty_four_buyers_race_for_the_last_unit(shop, provider):
+    product = factories.ProductFactory(on_hand=1)
+
+    answers = at_once(*[guest_order(product, email=f"g{n}@example.com") for n in range(24)])
+
+    assert Counter(answer.status_code for answer in answers) == {201: 1, 409: 23}
+    losers = [answer for answer in answers if answer.status_code == 409]
+    assert {answer.json()["error"]["code"] for answer in losers} == {"INSUFFICIENT_INVENTORY"}
+    assert Order.objects.count() == Payment.objects.count() == 1
+    level = StockLevel.objects.get()
+    assert (level.on_hand, level.allocated) == (1, 1)
+    winner = next(answer for answer in answers if answer.status_code == 201)
+    assert len(provider.intents_of(winner.json()["id"])) == 1
+
+
+def test_sixteen_requests_with_one_key_make_one_order(shop, provider):
+    product = factories.ProductFactory(on_hand=100)
+
+    answers = at_once(*[guest_order(product) for _ in range(16)])
+
+    assert set(Counter(answer.status_code for answer in answers)) <= {201, 409}
+    paid = [answer for answer in answers if answer.status_code == 201]
+    assert len({answer.content for answer in paid}) == 1
+    assert sum("Idempotent-Replayed" not in answer for answer in paid) == 1
+    refused = [answer for answer in answers if answer.status_code == 409]
+    assert {answer.json()["error"]["code"] for answer in refused} <= {"ORDER_IN_PROGRESS"}
+    assert all(answer["Retry-After"] for answer in refused)
+    assert Order.objects.count() == 1
+    assert StockLevel.objects.get().allocated == 1
+    assert len(provider.intents_of(paid[0].json()["id"])) == 1
+
+
+def test_baskets_in_opposite_order_do_not_deadlock(shop):
+    left, right = factories.ProductFactory(on_hand=50), factories.ProductFactory(on_hand=50)
+
+    def buy(first, second, n):
+        who = {"email": f"g{n}@example.com", "first_name": "G", "last_name": "H"}
+        return lambda: Shopper().order((first.sku, 1), (second.sku, 1), customer=who)
+
+    answers = at_once(*[buy(*((left, right) if n % 2 else (right, left)), n) for n in range(12)])
+
+    assert {answer.status_code for answer in answers} == {201}
+    assert set(StockLevel.objects.values_list("allocated", flat=True)) == {12}
+
+
+def test_a_coupon_for_one_use_is_used_once(shop):
+    product = factories.ProductFactory(on_hand=100)
+    factories.CouponFactory(code="ONCE", max_uses=1)
+
+    answers = at_once(
+        *[guest_order(product, email=f"g{n}@example.com", coupon_code="ONCE") for n in range(12)]
+    )
+
+    assert Counter(answer.status_code for answer in answers) == {201: 1, 409: 11}
+    assert Coupon.objects.get().times_used == 1
+
+
+def test_cancel_against_confirm_is_paid_or_cancelled_never_both(shop, provider):
+    product = factories.ProductFactory(on_hand=1)
+    who = Shopper(factories.CustomerFactory())
+    first = who.order((product.sku, 1), payment_method_id="pm_card_threeDSecure2Required")
+    order = order_of(first)
+    provider.act(first.json()["error"]["details"]["payment_intent_id"], "succeed")
+
+    at_once(
+        lambda: Shopper(who.customer).post(f"/orders/{order.order_number}/confirm"),
+        lambda: Shopper(who.customer).post(f"/orders/{order.order_number}/cancel"),
+        lambda: recovery.sweep(ignore_backoff=True),
+    )
+
+    order.refresh_from_db()
+    payment = order.payments.get()
+    level = StockLevel.objects.get()
+    if order.status == "confirmed":
+        assert (payment.amount_refunded, level.allocated) == (0, 1)
+    else:
+        recovery.sweep(ignore_backoff=True)
+        payment.refresh_from_db()
+        assert order.status == "cancelled"
+        assert payment.amount_refunded == payment.amount_received == order.total_amount
+        assert level.allocated == 0
+        assert len(provider.refunds_of(payment.payment_intent_id)) == 1
+
+
+def test_two_cancellations_refund_once(shop, provider):
+    product = factories.ProductFactory(on_hand=1)
+    who = Shopper(factories.CustomerFactory())
+    order = order_of(who.order((product.sku, 1)))
+
+    answers = at_once(*[lambda: who.post(f"/orders/{order.order_number}/cancel") for _ in range(4)])
+
+    assert {answer.status_code for answer in answers} <= {200, 202}
+    recovery.sweep(ignore_backoff=True)
+    assert Refund.objects.get().status == "succeeded"
+    assert len(provider.refunds_of(order.payments.get().payment_intent_id)) == 1
+    assert StockLevel.objects.get().allocated == 0
+
+
+def test_two_sweepers_and_a_retry_settle_an_order_once(shop, provider):
+    product = factories.ProductFactory(on_hand=5)
+    provider.fail("drop", path="/v1/payment_intents/*/confirm")
+    first = guest_order(product)()
+    assert first.status_code == 202
+    IdempotencyKey.objects.update(lease_until=timezone.now() - timedelta(seconds=1))
+
+    at_once(
+        lambda: recovery.sweep(ignore_backoff=True),
+        lambda: recovery.sweep(ignore_backoff=True),
+        guest_order(product),
+    )
+
+    recovery.sweep(ignore_backoff=True)
+    order = order_of(first)
+    assert order.status == "confirmed"
+    assert order.transitions.count() == 2
+    statuses = [intent["status"] for intent in provider.intents_of(str(order.public_id))]
+    assert statuses == ["succeeded"]
+
+
+def test_a_request_that_waits_for_a_hot_row_too_long_is_503_and_holds_nothing(shop):
+    product = factories.ProductFactory(on_hand=5)
+    holds_the_row, may_go = threading.Event(), threading.Event()
+
+    def hold():
+        from django.db import transaction
+
+        try:
+            with transaction.atomic():
+                list(StockLevel.objects.select_for_update())
+                holds_the_row.set()
+                may_go.wait(timeout=30)
+        finally:
+            connection.close()
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    try:
+        assert holds_the_row.wait(timeout=10)
+        (answer,) = at_once(guest_order(product))
+    finally:
+        may_go.set()
+        holder.join(timeout=30)
+
+    assert answer.status_code == 503
+    assert answer["Retry-After"]
+    assert not Order.objects.exists()
+    assert StockLevel.objects.get().allocated == 0

@@ -1,0 +1,78 @@
+"""A shop and a shopper for tests over HTTP: the API as a storefront calls it."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+from django.test import Client
+
+from customers.models import Customer
+from orders.models import Order
+from tests import factories
+
+ADDRESS = {
+    "name": "Ada Lovelace",
+    "line1": "1 Main Street",
+    "city": "New York",
+    "state": "NY",
+    "postal_code": "10001",
+    "country": "US",
+}
+_keys = itertools.count()
+
+
+class Shopper:
+    """Somebody with a browser: a customer with a token, or a guest."""
+
+    def __init__(self, customer: Customer | None = None) -> None:
+        self.client = Client()
+        self.customer = customer
+        self.headers: dict[str, str] = {}
+        if customer:
+            self.headers["Authorization"] = f"Bearer {access_token(customer)}"
+
+    def order(self, *items: tuple[str, int], key: str | None = None, **changes: Any) -> Any:
+        """POST /orders; a `None` in `changes` leaves the field out."""
+        body: dict[str, Any] = {
+            "items": [{"sku": sku, "quantity": quantity} for sku, quantity in items],
+            "payment_method_id": "pm_card_visa",
+            "shipping_address": ADDRESS,
+        }
+        if self.customer is None:
+            body["customer"] = {
+                "email": "guest@example.com",
+                "first_name": "Grace",
+                "last_name": "Hopper",
+            }
+        body = {name: value for name, value in {**body, **changes}.items() if value is not None}
+        return self.post("/orders", body, **{"Idempotency-Key": key or f"test-{next(_keys)}"})
+
+    def post(self, path: str, body: Any = None, **headers: str) -> Any:
+        return self.client.post(
+            f"/api/v1{path}",
+            data={} if body is None else body,
+            content_type="application/json",
+            headers={**self.headers, **headers},
+        )
+
+    def get(self, path: str, **params: str) -> Any:
+        return self.client.get(f"/api/v1{path}", params, headers=self.headers)
+
+
+def access_token(customer: Customer) -> str:
+    """A real token: logged in over HTTP."""
+    answer = Client().post(
+        "/_allauth/app/v1/auth/login",
+        {"email": customer.email, "password": factories.PASSWORD},
+        content_type="application/json",
+    )
+    assert answer.status_code == 200, answer.content
+    return answer.json()["meta"]["access_token"]
+
+
+def order_of(answer: Any) -> Order:
+    """The row behind an answer, an error's `order_number` included."""
+    body = answer.json()
+    number = body.get("order_number") or body["error"]["details"]["order_number"]
+    return Order.objects.get(order_number=number)
