@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from django.http import HttpRequest
+    from rest_framework.views import APIView
 
 log = structlog.get_logger(__name__)
 
@@ -68,8 +69,11 @@ def error_response(
     return JsonResponse(body, status=status, headers=dict(headers or {}))
 
 
-def exception_handler(exc: Exception, _context: Mapping[str, Any]) -> Response:
+def exception_handler(exc: Exception, context: Mapping[str, Any]) -> Response:
     """Answer any exception of a DRF view with the envelope."""
+    if not _knows_method(context["view"], context["request"].method):
+        # DRF asks who it is first; that a token would not help either is the better answer.
+        exc = drf.MethodNotAllowed(context["request"].method)
     status, code, message, details, headers = _reading_of(exc)
     if status == 500:  # noqa: PLR2004 - what nobody anticipated
         log.error("unexpected_error", exc_info=exc)
@@ -107,12 +111,14 @@ def handler404(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 
 def handler500(request: HttpRequest) -> HttpResponse:
-    """Anything else; a database that is away is said to be away."""
+    """Anything else; a database that is away is said to be away. Sentry heard of it from Django."""
     exc = sys.exc_info()[1]
     if isinstance(exc, _AWAY):
+        log.warning("database_away", exc_info=exc)
         return error_response(503, headers=_retry_after(ServiceUnavailableError()))
     if isinstance(exc, UnreadablePostError):
         return error_response(400)
+    log.error("unexpected_error", exc_info=exc)
     if _is_for_people(request):
         return defaults.server_error(request)
     return error_response(500)
@@ -120,6 +126,10 @@ def handler500(request: HttpRequest) -> HttpResponse:
 
 def _is_for_people(request: HttpRequest) -> bool:
     return request.path.startswith(PAGES_FOR_PEOPLE)
+
+
+def _knows_method(view: APIView, method: str) -> bool:
+    return method != "OPTIONS" and method in view.allowed_methods
 
 
 def _reading_of(exc: Exception) -> tuple[int, str, str, Any, dict[str, str]]:

@@ -53,6 +53,38 @@ SwaggerUIBundle({{
 """
 
 
+_PROBES = {
+    "/healthz": ("The process is up", {"200": "It is."}),
+    "/readyz": (
+        "Ready to take orders",
+        {"200": "All parts answer.", "503": "`failing` names the parts that do not."},
+    ),
+    "/metrics": (
+        "Prometheus text",
+        {"200": "Counters and histograms.", "403": "Not from 127.0.0.1, or without METRICS_TOKEN."},
+    ),
+}
+
+
+def add_probes(result: dict[str, Any], **_kwargs: Any) -> dict[str, Any]:
+    """Post-processing hook: the routes that the edge answers before any view."""
+    for path, (summary, responses) in _PROBES.items():
+        media_type = "text/plain" if path == "/metrics" else "application/json"
+        result["paths"][path] = {
+            "get": {
+                "operationId": f"get_{path[1:]}",
+                "summary": summary,
+                "tags": ["health"],
+                "security": [{}],
+                "responses": {
+                    status: {"description": description, "content": {media_type: {}}}
+                    for status, description in responses.items()
+                },
+            }
+        }
+    return result
+
+
 class SchemaView(APIView):
     """The OpenAPI document, always in JSON."""
 

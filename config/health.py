@@ -116,6 +116,10 @@ def _cache_check() -> str:
 def _broker_check() -> str:
     try:
         with current_app.connection_for_write() as broker:
+            broker.transport_options |= {
+                "socket_timeout": PART_TIMEOUT_SECONDS,
+                "socket_connect_timeout": PART_TIMEOUT_SECONDS,
+            }
             broker.ensure_connection(max_retries=1, interval_start=0, timeout=1)
     except (BrokerFailure, OSError):
         return "unreachable"

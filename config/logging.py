@@ -126,8 +126,9 @@ def settings_for_logging(*, level: str) -> dict[str, Any]:
         "root": {"handlers": ["stderr"], "level": level},
         "loggers": {
             "django": {"handlers": [], "propagate": True, "level": level},
-            # The edge writes one line a request; these would repeat it, with the raw path.
-            "django.request": {"level": "ERROR"},
+            # The edge writes one line a request, config.api what went wrong; these would repeat
+            # it with the raw path, which may hold somebody's secret.
+            "django.request": {"level": "CRITICAL"},
             "django.server": {"handlers": [], "level": "ERROR"},
             "django.security.DisallowedHost": {"level": "CRITICAL"},
         },

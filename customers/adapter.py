@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from smtplib import SMTPException
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import structlog
 from allauth.account.adapter import DefaultAccountAdapter
@@ -11,6 +13,7 @@ from allauth.core.exceptions import ImmediateHttpResponse
 from allauth.core.internal import ratelimit
 from allauth.headless.base.response import RateLimitResponse
 from allauth.headless.internal.restkit.response import ErrorResponse
+from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 
@@ -19,6 +22,7 @@ from config.kernel import request_context
 from config.kernel.db import violated_constraint
 
 if TYPE_CHECKING:
+    from django.core.mail import EmailMessage
     from django.forms import BaseForm
     from django.http import HttpRequest
 
@@ -65,6 +69,19 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]  # allauth ha
         """Write that one column: a whole row might carry an old status back."""
         user.set_password(password)
         user.save(update_fields=["password"])
+
+    def render_mail(
+        self,
+        template_prefix: str,
+        email: str | list[str],
+        context: dict[str, Any],
+        headers: dict[str, str] | None = None,
+    ) -> EmailMessage:
+        """Call the shop by its configured address, not by the Host that a request came with."""
+        host = urlsplit(settings.PUBLIC_URL).netloc
+        named = {**context, "current_site": SimpleNamespace(name=host, domain=host)}
+        rendered: EmailMessage = super().render_mail(template_prefix, email, named, headers)
+        return rendered
 
     def send_mail(self, template_prefix: str, email: str, context: dict[str, Any]) -> None:
         """A mail server that is away must not make a sign-up fail; mail can be asked for again."""

@@ -263,6 +263,7 @@ SPECTACULAR_SETTINGS = {
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
         "config.kernel.api.schema.complete_errors",
+        "config.docs.add_probes",
     ],
 }
 CONTENT_SECURITY_POLICY = {

@@ -58,10 +58,13 @@ class TestSignUp:
             ("LOGIN", customer.pk),
         }
 
-    def test_sends_a_link_to_the_storefront(self, client):
+    def test_sends_a_link_to_the_storefront(self, client, settings):
+        settings.ALLOWED_HOSTS = ["other.example"]
+        client.defaults["HTTP_HOST"] = "other.example"
         sign_up(client)
 
         (message,) = mail.outbox
+        assert "other.example" not in message.body
         assert message.to == ["ann@example.com"]
         assert re.search(r"http://127\.0\.0\.1:\d+/account/verify-email/\S+", message.body)
 
