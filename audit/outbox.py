@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
     Handler = Callable[[OutboxMessage], str | None]
 
-LEASE = timedelta(seconds=60)
-"""How long one hand-over may take before another relay tries, too; e-mail gives up after 10 s."""
+LEASE = timedelta(seconds=40)
+"""How long one hand-over may take before another relay tries, too: longer than the task's limit."""
 MAX_ATTEMPTS: Final = 12
 FIRST_WAIT_SECONDS: Final = 30.0
 LONGEST_WAIT_SECONDS: Final = 20 * 60.0
@@ -293,10 +293,10 @@ def wait_seconds(*, attempts: int, jitter: float) -> float:
 
 def describe(exc: Exception) -> str:
     """Name an error and its place; its text may quote personal data, so only ours is kept."""
-    last_frame = traceback.extract_tb(exc.__traceback__)[-1:]
-    where = "".join(f" at {frame.name}:{frame.lineno}" for frame in last_frame)
     if isinstance(exc, DeliveryFailedError):
         return str(exc)
+    last_frame = traceback.extract_tb(exc.__traceback__)[-1:]
+    where = "".join(f" at {frame.name}:{frame.lineno}" for frame in last_frame)
     if isinstance(exc, OSError) and exc.strerror:
         return f"{type(exc).__name__}{where}: {exc.strerror}"
     return f"{type(exc).__name__}{where}"

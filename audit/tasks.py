@@ -17,7 +17,7 @@ NUDGE_EXPIRES_SECONDS = 5
 MONTHS_AHEAD = 3
 
 
-@shared_task(name="audit.tasks.relay", ignore_result=True, soft_time_limit=45, time_limit=60)
+@shared_task(name="audit.tasks.relay", ignore_result=True, soft_time_limit=35, time_limit=45)
 def relay(**_: Any) -> None:
     """Deliver what is due."""
     outbox.relay(deadline=Deadline(RELAY_SECONDS))

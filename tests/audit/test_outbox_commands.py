@@ -135,6 +135,9 @@ class TestTasks:
 
         assert Delivery.objects.get().status == "delivered"
 
+    def test_a_relay_is_stopped_before_its_leases_end(self):
+        assert tasks.relay.soft_time_limit < outbox.LEASE.total_seconds()
+
     def test_extend_partitions_makes_the_next_months_once(self):
         with connection.cursor() as cursor:
             cursor.execute(
