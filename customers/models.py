@@ -53,8 +53,10 @@ class Customer(AbstractBaseUser, PermissionsMixin):
     status = models.CharField(
         max_length=20, choices=Status, default=Status.ACTIVE, db_default=Status.ACTIVE
     )
-    is_active = models.GeneratedField(  # type: ignore[assignment]  # Django's base has a plain bool
-        expression=Q(status="active"), output_field=models.BooleanField(), db_persist=True
+    is_active = models.GeneratedField(
+        expression=Q(status="active"),  # type: ignore[arg-type]  # a Q will do, the stubs differ
+        output_field=models.BooleanField(),
+        db_persist=True,
     )
     is_staff = models.BooleanField(default=False, db_default=False)
     is_superuser = models.BooleanField(default=False, db_default=False)

@@ -68,7 +68,7 @@ def access_token(customer: Customer) -> str:
         content_type="application/json",
     )
     assert answer.status_code == 200, answer.content
-    return answer.json()["meta"]["access_token"]
+    return str(answer.json()["meta"]["access_token"])
 
 
 def order_of(answer: Any) -> Order:

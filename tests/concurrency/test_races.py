@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 from django.utils import timezone
 
 from inventory.models import StockLevel
@@ -170,8 +170,6 @@ def test_a_request_that_waits_for_a_hot_row_too_long_is_503_and_holds_nothing(sh
     holds_the_row, may_go = threading.Event(), threading.Event()
 
     def hold():
-        from django.db import transaction
-
         try:
             with transaction.atomic():
                 list(StockLevel.objects.select_for_update())

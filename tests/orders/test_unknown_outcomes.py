@@ -10,6 +10,7 @@ from django.utils import timezone
 
 from orders.models import IdempotencyKey, Order
 from orders.services import recovery
+from payments import gateway
 from payments.models import Payment
 from tests import factories
 from tests.shop import order_of
@@ -196,10 +197,10 @@ class TestARefusedRequest:
 
 
 class TestABankDebit:
+    PM = "pm_usBankAccount_success"
+
     def test_is_202_until_the_bank_decides(self, shopper, provider, product):
-        first = shopper.order(
-            (product.sku, 1), key="k", payment_method_id="pm_usBankAccount_success"
-        )
+        first = shopper.order((product.sku, 1), key="k", payment_method_id=self.PM)
         assert first.status_code == 202
         order = order_of(first)
         expire_hold(order)
@@ -213,9 +214,7 @@ class TestABankDebit:
         one_paid_order(provider, order)
 
     def test_that_fails_gives_the_stock_back(self, shopper, provider, product):
-        first = shopper.order(
-            (product.sku, 1), key="k", payment_method_id="pm_usBankAccount_success"
-        )
+        first = shopper.order((product.sku, 1), key="k", payment_method_id=self.PM)
 
         provider.act(Payment.objects.get().payment_intent_id, "fail")
         sweep()
@@ -322,8 +321,6 @@ class TestAnExpiredHold:
 
 class TestAProviderThatIsDown:
     def test_is_503_before_anything_is_held(self, shopper, product, settings):
-        from payments import gateway
-
         settings.STRIPE_API_BASE = "http://127.0.0.1:9"
         gateway.breaker.cache_clear()
 
@@ -336,8 +333,6 @@ class TestAProviderThatIsDown:
         assert product.stock_levels.get().allocated == 0
 
     def test_still_replays_what_was_answered(self, shopper, product, settings):
-        from payments import gateway
-
         first = shopper.order((product.sku, 1), key="k")
         settings.STRIPE_API_BASE = "http://127.0.0.1:9"
         gateway.breaker.cache_clear()
