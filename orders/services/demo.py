@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 CURRENCY: Final = "USD"
 BATCH: Final = 250  # rows a statement: large enough to be quick, small enough to see it move
 LOCK: Final = 0x0DE30  # any number that nothing else locks by
+TURN_SECONDS: Final = 60  # for another load to end; the role's own limits suit short requests
 STAFF_EMAIL: Final = "admin@example.com"
 STAFF_PASSWORD: Final = "admin"  # noqa: S105  # the contract's, and never in production
 
@@ -129,8 +130,7 @@ def load_demo_data(*, progress: Progress = _silent) -> Loaded:
     if settings.IS_PRODUCTION:
         raise DemoInProductionError
     with transaction.atomic():
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [LOCK])
+        _wait_for_turn()
         entries = list(_entries())
         return Loaded(
             warehouses=_create_missing(Warehouse, [_main_warehouse()], by=["code"]),
@@ -182,6 +182,13 @@ def _entries() -> Iterator[_Entry]:
             prices={CURRENCY: entry.price},
             stock=entry.initial_stock,
         )
+
+
+def _wait_for_turn() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL lock_timeout = %s", [f"{TURN_SECONDS}s"])
+        cursor.execute("SET LOCAL statement_timeout = %s", [f"{TURN_SECONDS}s"])
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [LOCK])
 
 
 def _create_products(entries: Sequence[_Entry], progress: Progress) -> int:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from io import StringIO
 from itertools import islice
@@ -10,6 +12,7 @@ from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import connection
 from django.db.models import F, Sum
 from django.utils import timezone
 
@@ -66,8 +69,7 @@ class TestFirstLoad:
         assert available("DEMO-LAST-ONE") == 1
         assert available("DEMO-SOLD-OUT") == 0
         assert available("DEMO-PLENTY") == 1_000_000
-        plenty: Any = catalogue.get_product(sku="DEMO-PLENTY", currency="USD")
-        assert plenty.price == Decimal("19.99")
+        assert product("DEMO-PLENTY").price == Decimal("19.99")
 
     @pytest.mark.usefixtures("small_catalogue")
     def test_has_the_coupons(self):
@@ -149,6 +151,27 @@ def test_is_refused_in_production(settings):
     assert not Product.objects.exists()
 
 
+@pytest.mark.concurrency
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("small_catalogue")
+def test_two_at_once_wait_for_each_other():
+    together = threading.Barrier(2)
+
+    def load_with_the_other(_):
+        together.wait(timeout=10)
+        try:
+            return load()
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(2) as pool:
+        created = sorted(sum(counts.values()) for counts in pool.map(load_with_the_other, "ab"))
+
+    assert created[0] == 0
+    assert Product.objects.count() == 23
+    assert available("DEMO-LAST-ONE") == 1
+
+
 @pytest.mark.usefixtures("small_catalogue")
 def test_says_in_one_line_what_it_did():
     first, second = StringIO(), StringIO()
@@ -182,6 +205,9 @@ class TestFiles:
         assert len(set(names)) == len(names)
 
 
-def available(sku: str) -> Any:
-    product: Any = catalogue.get_product(sku=sku, currency="USD")
-    return product.available_quantity
+def product(sku: str) -> Any:
+    return catalogue.get_product(sku=sku, currency="USD")
+
+
+def available(sku: str) -> int:
+    return int(product(sku).available_quantity)
