@@ -35,8 +35,10 @@ def parse_form(encoded: bytes) -> Form:
 
 
 def _text(encoded: bytes) -> str:
+    if b"%" in encoded or b"+" in encoded:
+        encoded = unquote_to_bytes(encoded.replace(b"+", b" "))
     try:
-        text = unquote_to_bytes(encoded.replace(b"+", b" ")).decode()
+        text = encoded.decode()
     except UnicodeDecodeError:
         raise invalid_request("Invalid request: parameters must be UTF-8.") from None
     if "\x00" in text:

@@ -1,0 +1,1 @@
+"""Benchmarks, each a command: prints a table and writes JSON under `.local/bench/`."""
