@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from django.http import JsonResponse
@@ -21,6 +22,8 @@ TEXTS = PASSWORDS | {
     "code", "email", "first_name", "key", "last_name", "name", "phone", "refresh_token", "username",
 }  # fmt: skip
 LONGEST_PASSWORD_BYTES = 1_024
+WINDOW_SECONDS = 60
+"""`ACCOUNT_RATE_LIMITS` count by the minute; allauth does not say how much of it is left."""
 
 
 class StrictAccountInput:
@@ -34,12 +37,17 @@ class StrictAccountInput:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        if request.path.startswith(ACCOUNT_ROUTES) and request.method != "GET" and request.body:
+        if not request.path.startswith(ACCOUNT_ROUTES):
+            return self.get_response(request)
+        if request.method != "GET" and request.body:
             if not is_utf8_json(request.headers.get("Content-Type", "")):
                 return JsonResponse({"status": 415}, status=415)
             if problems := _problems_of(request.body):
                 return JsonResponse({"status": 400, "errors": problems}, status=400)
-        return self.get_response(request)
+        response = self.get_response(request)
+        if response.status_code == HTTPStatus.TOO_MANY_REQUESTS:
+            response.headers.setdefault("Retry-After", str(WINDOW_SECONDS))
+        return response
 
 
 def _problems_of(raw: bytes) -> list[dict[str, str]]:

@@ -187,7 +187,8 @@ class TestLogIn:
         for _ in range(3):
             assert log_in(client, password="wrong password").status_code == 400
 
-        assert log_in(client, password="wrong password").status_code == 429
+        refused = log_in(client, password="wrong password")
+        assert (refused.status_code, refused["Retry-After"]) == (429, "60")
         assert log_in(client).status_code == 429
         elsewhere = Client(REMOTE_ADDR="192.0.2.7")
         assert log_in(elsewhere).status_code == 200
