@@ -7,7 +7,11 @@ with our own idempotency key, one at a time, without the SDK's retries and withi
 
 from __future__ import annotations
 
+import contextlib
+import http.client
+import io
 import random
+import re
 import threading
 import time
 from contextvars import ContextVar
@@ -18,17 +22,23 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 import requests
 import stripe
 import structlog
+import urllib3
 from django.conf import settings
+from requests.adapters import HTTPAdapter
 
 from config.kernel.clock import Deadline
 from payments.breaker import Breaker
+from payments.errors import ProviderUnavailableError
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable, Iterator, Mapping
 
 CONNECT_SECONDS: Final = 2.0
 READ_SECONDS: Final = 8.0
+PAGE_SECONDS: Final = 20.0  # of a list that is read to its end
 LEAST_SECONDS: Final = 2.0  # no call begins with less time left than this
+PAGE_SECONDS: Final = 30.0  # for each page of a list that is read for the books
 MAX_ANSWER_BYTES: Final = 1024 * 1024
 RATE_LIMIT_TRIES: Final = 4
 INTENT_STATUSES: Final = frozenset(
@@ -42,6 +52,11 @@ INTENT_STATUSES: Final = frozenset(
         "canceled",
     }
 )
+
+# What is kept of an answer has to fit its columns, whatever the provider says.
+INTENT_ID: Final = re.compile(r"pi_[A-Za-z0-9_]{1,200}")
+REFUND_ID: Final = re.compile(r"(?:re|pyr)_[A-Za-z0-9_]{1,200}")
+CODE: Final = re.compile(r"[A-Za-z0-9_.-]{1,60}")
 
 log = structlog.get_logger(__name__)
 _deadline: ContextVar[Deadline] = ContextVar("provider_deadline")
@@ -67,7 +82,7 @@ class Intent:
     currency: str
     metadata: Mapping[str, str]
     client_secret: str = field(repr=False)
-    next_action: Mapping[str, Any] | None = None
+    next_action: Mapping[str, Any] | None = field(default=None, repr=False)  # its URLs are secret
     failure: Failure | None = None
     replayed: bool = False
 
@@ -170,12 +185,13 @@ def list_intents(*, created_since: int) -> Iterator[Intent]:
     """Every intent made since then (Unix seconds), newest first; for the books, not for orders.
 
     Raises:
-        stripe.StripeError: the list could not be read to its end.
+        ProviderUnavailableError: the list could not be read to its end.
     """
-    _deadline.set(Deadline(seconds=300))
-    pages = _client().v1.payment_intents.list({"created": {"gte": created_since}, "limit": 100})
-    for found in pages.auto_paging_iter():
-        yield _intent(found)
+    with _whole_list():
+        pages = _client().v1.payment_intents.list({"created": {"gte": created_since}, "limit": 100})
+        for found in pages.auto_paging_iter():
+            yield _intent(found)
+            _deadline.set(Deadline(PAGE_SECONDS))
 
 
 def create_refund(
@@ -211,18 +227,29 @@ def list_all_refunds(*, created_since: int) -> Iterator[ProviderRefund]:
     """Every refund made since then (Unix seconds); for the books.
 
     Raises:
-        stripe.StripeError: the list could not be read to its end.
+        ProviderUnavailableError: the list could not be read to its end.
     """
-    _deadline.set(Deadline(seconds=300))
-    pages = _client().v1.refunds.list({"created": {"gte": created_since}, "limit": 100})
-    for found in pages.auto_paging_iter():
-        yield _refund(found)
+    with _whole_list():
+        pages = _client().v1.refunds.list({"created": {"gte": created_since}, "limit": 100})
+        for found in pages.auto_paging_iter():
+            yield _refund(found)
+            _deadline.set(Deadline(PAGE_SECONDS))
 
 
 @lru_cache(maxsize=1)
 def breaker() -> Breaker:
     """This process's memory of whether the provider answers."""
     return Breaker(address=settings.STRIPE_API_BASE)
+
+
+@contextlib.contextmanager
+def _whole_list() -> Iterator[None]:
+    """A list that ends early would be a lie about what is missing: all of it, or an error."""
+    _deadline.set(Deadline(PAGE_SECONDS))
+    try:
+        yield
+    except (stripe.StripeError, MalformedAnswerError) as exc:
+        raise ProviderUnavailableError from exc
 
 
 def _ask(
