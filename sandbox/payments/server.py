@@ -41,7 +41,7 @@ from sandbox.payments.store import Store
 logger = logging.getLogger(__name__)
 
 # A request that is being answered slowly on purpose must not hold up a stop.
-SHUTDOWN_SECONDS = 1.0
+SHUTDOWN_SECONDS = 0.5
 EXPIRY_SWEEP_SECONDS = 600.0
 FORM = "application/x-www-form-urlencoded"
 
