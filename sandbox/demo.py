@@ -354,7 +354,7 @@ class Story:
         if done.returncode:
             last = (done.stderr.strip().splitlines() or ["see above"])[-1]
             raise NotAsPromisedError(f"check_books ended with {done.returncode}: {last}")
-        return "check_books --stripe found no violation."
+        return (done.stdout.strip().splitlines() or ["check_books found no violation."])[-1]
 
     # --- what scenes share ----------------------------------------------------------------------
 
