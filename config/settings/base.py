@@ -224,6 +224,7 @@ USE_I18N = True
 LOGGING = settings_for_logging(level="INFO")
 sentry.start(dsn=SENTRY_DSN, environment=ENVIRONMENT)
 DJANGO_STRUCTLOG_CELERY_ENABLED = True  # a task's log lines carry the id of the request behind it
+DJANGO_STRUCTLOG_CELERY_DEFAULT_LOG_LEVEL = 10  # its own lines: Celery already writes one a task
 TRUSTED_PROXIES = env.integer("TRUSTED_PROXIES", 0, maximum=10)
 ALLAUTH_TRUSTED_PROXY_COUNT = TRUSTED_PROXIES
 REST_FRAMEWORK = {

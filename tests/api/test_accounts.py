@@ -194,6 +194,32 @@ class TestLogIn:
         assert log_in(elsewhere).status_code == 200
 
 
+class TestStaff:
+    def test_log_in_and_out_of_the_admin_is_audited(self, client):
+        staff = Customer.objects.create_superuser(
+            "staff@example.com", PASSWORD, first_name="Sam", last_name="Fox"
+        )
+        typed = {"username": staff.email, "password": PASSWORD, "next": "/admin/"}
+
+        client.post("/admin/login/", {**typed, "password": "wrong password"})
+        response = client.post("/admin/login/", typed)
+        client.post("/admin/logout/")
+
+        assert response.status_code == 302
+        assert response.cookies["sessionid"]["httponly"]
+        assert response.cookies["sessionid"]["samesite"] == "Lax"
+        events = AuditLog.objects.filter(entity_id=staff.pk).order_by("pk")
+        assert [event.event_type for event in events] == ["LOGIN_FAILED", "LOGIN", "LOGOUT"]
+
+    def test_a_cookie_of_the_admin_opens_nothing_in_the_api(self, client):
+        staff = Customer.objects.create_superuser(
+            "staff@example.com", PASSWORD, first_name="Sam", last_name="Fox"
+        )
+        client.force_login(staff)
+
+        assert client.get("/api/v1/me").status_code == 401
+
+
 class TestAccessToken:
     def test_is_needed(self, client):
         response = send(client, "GET", "/api/v1/me")
