@@ -283,14 +283,13 @@ def gunicorn(variables: dict[str, str]) -> list[str]:
     bind, port = variables["BIND"], variables["PORT"]
     host = f"[{bind}]" if ":" in bind else bind
     options = {
+        "--config": "python:config.gunicorn",
         "--bind": f"{host}:{port}",
-        "--worker-class": "gthread",
         "--workers": str(web_processes()),
         "--threads": str(web_threads()),
         "--timeout": "30",
         "--graceful-timeout": "5",
         "--keep-alive": "5",
-        "--limit-request-line": "8190",  # longer URLs get its own HTML in place of our envelope
     }
     arguments = [part for option in options.items() for part in option]
     # Its control socket would lie in the home directory.

@@ -56,6 +56,7 @@ def reaped(child):
 @contextlib.contextmanager
 def occupied(port: int):
     with socket.socket() as stranger:
+        stranger.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         stranger.bind(("127.0.0.1", port))
         stranger.listen()
         yield

@@ -1,0 +1,23 @@
+# The shop's image: web, worker, beat and migrations are the same image with another command.
+FROM python:3.11-slim AS build
+WORKDIR /build
+COPY requirements.txt .
+RUN python -m venv /opt/venv \
+    && /opt/venv/bin/pip install --no-cache-dir --require-hashes -r requirements.txt
+
+FROM python:3.11-slim
+RUN useradd --system --uid 10001 --home-dir /var/lib/orderkeep --create-home orderkeep
+COPY --from=build /opt/venv /opt/venv
+WORKDIR /srv/orderkeep
+COPY . .
+ENV PATH=/opt/venv/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1 \
+    ENVIRONMENT=production \
+    ORDERKEEP_HOME=/var/lib/orderkeep
+USER orderkeep
+EXPOSE 8000
+CMD ["gunicorn", "config.wsgi:application", "--config", "python:config.gunicorn", \
+     "--bind", "0.0.0.0:8000", "--workers", "2", "--threads", "8", \
+     "--timeout", "30", "--graceful-timeout", "15", "--keep-alive", "5", \
+     "--worker-tmp-dir", "/dev/shm", "--no-control-socket"]
