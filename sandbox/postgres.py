@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import psycopg2  # type: ignore[import-untyped]  # ships no types
+import psycopg2
 from psycopg2 import sql
 
 from sandbox.processes import (

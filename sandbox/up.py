@@ -14,7 +14,7 @@ import time
 from typing import TextIO
 from urllib.parse import urlsplit
 
-import psycopg2  # type: ignore[import-untyped]  # ships no types
+import psycopg2
 import redis
 
 from config import env

@@ -81,6 +81,10 @@ def registered(directory: Path) -> dict[str, int]:
     return {}
 
 
+def appears(path: Path, text: str) -> bool:
+    return wait_until(lambda: text in path.read_text(), seconds=SECONDS)
+
+
 def has_replaced(supervisor: Supervisor, directory: Path, pid: int) -> bool:
     supervisor.look_after()
     now = registered(directory)["child"]
@@ -164,7 +168,7 @@ class TestStop:
             supervisor.open_tier()
             supervisor.start(command(tmp_path, script, name=name))
             log = tmp_path / f"{name}.log"
-            assert wait_until(lambda log=log: "up" in log.read_text(), seconds=SECONDS)
+            assert appears(log, "up")
 
         supervisor.stop()
 
