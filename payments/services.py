@@ -11,7 +11,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from django.db.models import DateTimeField, ExpressionWrapper, F
-from django.db.models.functions import Now
+from django.db.models.functions import Coalesce, Now
 
 from config.kernel import money
 from config.kernel.db import short_transaction
@@ -224,9 +224,10 @@ def record_quarantine(payment: Payment, *, problem: str) -> None:
 
 def record_doubt(payment: Payment, *, reason: str) -> None:
     """The customer hears 202: from now on the sweeper may finish what the request could not."""
-    Payment.objects.filter(pk=payment.pk, in_doubt_since=None).update(in_doubt_since=Now())
     Payment.objects.filter(pk=payment.pk).update(
-        last_error=reason[:500], next_attempt_at=Now() + timedelta(seconds=2)
+        in_doubt_since=Coalesce("in_doubt_since", Now()),
+        last_error=reason[:500],
+        next_attempt_at=Now() + timedelta(seconds=2),
     )
 
 
@@ -261,8 +262,10 @@ def send_refund(*, refund: Refund, deadline: Deadline) -> ProviderRefund | Refus
     only after a replayed 5xx of that very n, when the provider's list shows no such refund.
     Past 23 hours the list comes first, always. Must not be called inside a transaction.
     """
+    if refund.status == Refund.Status.PENDING:
+        return _find_at_provider(refund, deadline) or Unknown(reason="not in the provider's list")
     was_sent_before = _note_sending(refund)
-    if refund.status == Refund.Status.PENDING or (was_sent_before and _is_older_than_keys(refund)):
+    if was_sent_before and _is_older_than_keys(refund):
         found = _find_at_provider(refund, deadline)
         if found is not None:
             return found

@@ -38,7 +38,7 @@ class PaymentServer:
     def asked_for(self, intent_id: str) -> list[tuple[str, str]]:
         """(method, path) of every request about one intent, in order."""
         found = self._get("/_test/journal", {"payment_intent": intent_id, "limit": "1000"})
-        return [(entry["method"], entry["path"]) for entry in found["entries"]]
+        return [(entry["method"], entry["path"]) for entry in found["requests"]]
 
     def _get(self, path: str, params: dict[str, str] | None = None) -> Any:
         answer = requests.get(

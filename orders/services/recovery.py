@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from payments.gateway import Unknown
 
 BATCH: Final = 100
+SWEEP_SECONDS: Final = 60.0  # a sweep begins nothing new after this; the next one goes on
 CLAIM: Final = timedelta(seconds=60)  # a worker that died gives the row back after this
 ABANDONED_AFTER: Final = timedelta(minutes=2)  # of a request that died without an answer
 CALL_SECONDS: Final = 20.0
@@ -76,11 +77,16 @@ def sweep(*, limit: int = BATCH, ignore_backoff: bool = False) -> SweepReport:
         refund_ids = selectors.claim_refunds_due(
             limit=limit, ignore_backoff=ignore_backoff, lease=CLAIM
         )
+    deadline = Deadline(SWEEP_SECONDS)
     for payment in claimed:
+        if deadline.remaining() < CALL_SECONDS:
+            break
         report.orders_seen += 1
         report.orders_settled += _guarded(report, _recover_order, payment.order_id)
         _schedule_next(payment)
     for refund_id in refund_ids:
+        if deadline.remaining() < CALL_SECONDS:
+            break
         report.refunds_seen += 1
         report.refunds_done += _guarded(report, _finish_refund, refund_id)
     for order_id in selectors.find_unanswered_keys_of_final_orders(limit=limit):

@@ -70,12 +70,10 @@ def settle_locked(
             _confirm(locked)
         else:
             _refund_late_success(locked)
-    elif order.status != Order.Status.PENDING:
-        return
-    elif intent.status == "canceled":
+    elif intent.status == "canceled" and order.status == Order.Status.PENDING:
         payments.record_end_unpaid(payment, failure=told.failure)
-        _end_unpaid(locked, reason=locked.payment.failure_code or "payment cancelled")
-    else:
+        _end_unpaid(locked, reason=payment.failure_code or "payment cancelled")
+    elif order.status == Order.Status.PENDING:
         payments.record_progress(payment, intent)
         _show_progress(locked)
     answer_if_final(locked, items=items)
