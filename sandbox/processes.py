@@ -132,9 +132,12 @@ def die_with_parent(stop_signal: signal.Signals) -> Callable[[], None] | None:
     if sys.platform != "linux":
         return None
     prctl = ctypes.CDLL(None).prctl
+    parent = os.getpid()
 
     def arm() -> None:
         prctl(PR_SET_PDEATHSIG, int(stop_signal))
+        if os.getppid() != parent:  # killed in the moment between fork and prctl
+            os._exit(1)
 
     return arm
 

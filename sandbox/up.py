@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 import time
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 from urllib.parse import urlsplit
 
 import psycopg2
@@ -31,6 +31,9 @@ from sandbox.processes import (
     wait_until,
 )
 from sandbox.supervisor import Supervisor, describe
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 ROUND_SECONDS = 0.1
 HOST_LEAVES_SECONDS = 30.0
@@ -185,10 +188,14 @@ class Shop:
         """Web, worker and beat."""
         run = self.host.run
         # Counters of all processes of this run together; those of the last run are over.
-        metrics = run / "metrics"
-        shutil.rmtree(metrics, ignore_errors=True)
-        metrics.mkdir(parents=True)
-        variables = {**self.variables, "PROMETHEUS_MULTIPROC_DIR": str(metrics)}
+        metrics = emptied(run / "metrics")
+        # A killed worker leaves its temporary files, and nothing may be left outside our home.
+        temporary = emptied(run / "tmp")
+        variables = {
+            **self.variables,
+            "PROMETHEUS_MULTIPROC_DIR": str(metrics),
+            "TMPDIR": str(temporary),
+        }
         celery = [sys.executable, "-m", "celery", "--app", "config"]
         concurrency = env.integer("WORKER_CONCURRENCY", max(2, cores()), minimum=1, maximum=256)
         worker = [*celery, "worker", "--loglevel", "INFO", "--concurrency", str(concurrency)]
@@ -273,6 +280,13 @@ class Shop:
             if self.servers is not None:
                 self.servers.stop()
             self.host.resign()
+
+
+def emptied(directory: Path) -> Path:
+    """A directory that exists and holds nothing."""
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir(parents=True)
+    return directory
 
 
 # --- the web server -----------------------------------------------------------------------------
