@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import io
+import logging
 import random
 import re
 import threading
@@ -38,7 +39,6 @@ CONNECT_SECONDS: Final = 2.0
 READ_SECONDS: Final = 8.0
 PAGE_SECONDS: Final = 20.0  # of a list that is read to its end
 LEAST_SECONDS: Final = 2.0  # no call begins with less time left than this
-PAGE_SECONDS: Final = 30.0  # for each page of a list that is read for the books
 MAX_ANSWER_BYTES: Final = 1024 * 1024
 RATE_LIMIT_TRIES: Final = 4
 INTENT_STATUSES: Final = frozenset(
@@ -59,6 +59,7 @@ REFUND_ID: Final = re.compile(r"(?:re|pyr)_[A-Za-z0-9_]{1,200}")
 CODE: Final = re.compile(r"[A-Za-z0-9_.-]{1,60}")
 
 log = structlog.get_logger(__name__)
+logging.getLogger("stripe").setLevel(logging.WARNING)  # below, it logs answers with their secrets
 _deadline: ContextVar[Deadline] = ContextVar("provider_deadline")
 
 
@@ -123,6 +124,10 @@ RefundAnswer: TypeAlias = ProviderRefund | Refused | Unknown
 
 class MalformedAnswerError(ValueError):
     """The provider's answer is not what its documentation promises."""
+
+
+# The SDK, too, stumbles over answers of no known shape: over `{"error": null}`, over no UTF-8.
+NONSENSE: Final = (MalformedAnswerError, AttributeError, LookupError, TypeError, ValueError)
 
 
 def create_intent(
@@ -248,7 +253,7 @@ def _whole_list() -> Iterator[None]:
     _deadline.set(Deadline(PAGE_SECONDS))
     try:
         yield
-    except (stripe.StripeError, MalformedAnswerError) as exc:
+    except (stripe.StripeError, *NONSENSE) as exc:
         raise ProviderUnavailableError from exc
 
 
@@ -268,28 +273,30 @@ def _ask(
         _deadline.set(deadline)
         try:
             answer = call(_client(), options)
-        except stripe.RateLimitError:
+        except stripe.StripeError as exc:
+            if exc.http_status != 429:  # noqa: PLR2004
+                return _told(exc)
             breaker().note_answer()
             pause = random.uniform(0, 0.5 * 2**tried)  # noqa: S311  # full jitter, no secret
             if tried == RATE_LIMIT_TRIES - 1 or deadline.remaining() - pause < LEAST_SECONDS:
                 break
             time.sleep(pause)
-        except (stripe.StripeError, MalformedAnswerError) as exc:
-            return _told(exc)
+        except NONSENSE as exc:
+            log.exception("provider_answer_malformed", problem=type(exc).__name__)
+            return Unknown(reason="malformed answer")
         else:
             breaker().note_answer()
             return answer
     return Unknown(reason="rate limited")
 
 
-def _told(exc: stripe.StripeError | MalformedAnswerError) -> Intent | Refused | Unknown:
+def _told(exc: stripe.StripeError) -> Intent | Refused | Unknown:
     """What an error says about the world."""
-    if isinstance(exc, MalformedAnswerError):
-        log.error("provider_answer_malformed", problem=str(exc))
-        return Unknown(reason="malformed answer")
     status = exc.http_status
     replayed = _was_replayed(exc.headers)
-    if status is None or status == 409 or not 400 <= status < 500:  # noqa: PLR2004
+    # A plain APIError with a 4xx is not the provider's own no, but that of something in between.
+    is_answer = status is not None and 400 <= status < 500 and type(exc) is not stripe.APIError  # noqa: PLR2004
+    if not is_answer or status == 409:  # noqa: PLR2004
         if not replayed and status != 409:  # noqa: PLR2004 - "in flight" is an answer
             breaker().note_failure()
         log.warning("provider_outcome_unknown", status=status, error=type(exc).__name__)
@@ -298,11 +305,13 @@ def _told(exc: stripe.StripeError | MalformedAnswerError) -> Intent | Refused | 
     intent = _intent_of_error(exc, replayed=replayed)
     if isinstance(exc, stripe.CardError) and intent is not None:
         return intent
-    code = exc.code or type(exc).__name__
-    log.warning("provider_refused", code=code, param=getattr(exc, "param", None))
-    return Refused(
-        code=code, param=getattr(exc, "param", None) or "", replayed=replayed, intent=intent
-    )
+    code, param = _code(exc.code) or type(exc).__name__, _param(getattr(exc, "param", None))
+    log.warning("provider_refused", code=code, param=param)
+    return Refused(code=code, param=param, replayed=replayed, intent=intent)
+
+
+def _param(told: Any) -> str:
+    return told[:200] if isinstance(told, str) else ""
 
 
 def _intent_of_error(exc: stripe.StripeError, *, replayed: bool) -> Intent | None:
@@ -338,12 +347,15 @@ def _intent(answer: Any, *, expected_id: str | None = None, replayed: bool | Non
     except (KeyError, TypeError, AttributeError, ValueError) as exc:
         raise MalformedAnswerError("not a payment intent") from exc
     # The provider is not trusted with types: nonsense must not pass for an amount.
-    told: tuple[Any, Any, Any] = (intent.id, intent.amount_minor, intent.amount_received_minor)
-    if (
-        not str(told[0]).startswith("pi_")
-        or intent.status not in INTENT_STATUSES
-        or not all(type(amount_minor) is int for amount_minor in told[1:])
-        or (expected_id is not None and intent.id != expected_id)
+    if not (
+        _is_of_form(INTENT_ID, found["id"])
+        and _is_text(found["status"])
+        and found["status"] in INTENT_STATUSES
+        and _is_whole(found["amount"])
+        and _is_whole(intent.amount_received_minor)
+        and _is_text(intent.client_secret)
+        and isinstance(intent.next_action, dict | None)
+        and expected_id in {None, intent.id}
     ):
         raise MalformedAnswerError("not the payment intent asked for")
     return intent
@@ -353,8 +365,8 @@ def _failure(error: Any) -> Failure | None:
     if not error:
         return None
     return Failure(
-        code=str(error.get("code") or "payment_failed")[:60],
-        decline_code=str(error.get("decline_code") or "")[:60],
+        code=_code(error.get("code")) or "payment_failed",
+        decline_code=_code(error.get("decline_code")),
         is_decline=error.get("type") == "card_error"
         and error.get("code") != "payment_intent_authentication_failure",
     )
@@ -373,9 +385,31 @@ def _refund(answer: Any) -> ProviderRefund:
         )
     except (KeyError, TypeError, AttributeError, ValueError) as exc:
         raise MalformedAnswerError("not a refund") from exc
-    if not str(refund.id).startswith(("re_", "pyr_")) or type(refund.amount_minor) is not int:
+    if not (
+        _is_of_form(REFUND_ID, found["id"])
+        and _is_text(found["status"])
+        and _is_whole(found["amount"])
+        and _is_text(refund.payment_intent_id)
+    ):
         raise MalformedAnswerError("not a refund")
     return refund
+
+
+def _is_of_form(pattern: re.Pattern[str], told: Any) -> bool:
+    return isinstance(told, str) and pattern.fullmatch(told) is not None
+
+
+def _is_text(told: Any) -> bool:
+    return isinstance(told, str)
+
+
+def _is_whole(told: Any) -> bool:
+    return type(told) is int and told >= 0
+
+
+def _code(told: Any) -> str:
+    """A code of the provider's that may be stored and shown; empty if it is none."""
+    return told if _is_of_form(CODE, told) else ""
 
 
 def _plain(told: Any) -> Any:
@@ -392,11 +426,64 @@ def _response_was_replayed(found: Any) -> bool:
     return _was_replayed(response.headers if response else None)
 
 
-class _DeadlineClient(stripe.RequestsClient):
-    """The SDK's HTTP client with a time limit over the whole call and no redirects.
+class _TimedReader(io.RawIOBase):
+    """The answer's bytes from the socket, status line and headers included, until time is up.
 
-    The SDK's own time-outs (80 s) hold for each read: one byte a second would never end.
+    A time-out of the socket's own holds for each read: one byte a second would never end.
     """
+
+    def __init__(self, connection: socket.socket) -> None:
+        super().__init__()
+        self._socket = connection
+        self._stream = connection.makefile("rb", buffering=0)
+        self._give_up_at = time.monotonic() + min(READ_SECONDS, _deadline.get().remaining())
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        left = self._give_up_at - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("the answer did not end in time")
+        self._socket.settimeout(left)
+        return self._stream.readinto(buffer)
+
+    def close(self) -> None:
+        self._stream.close()
+        super().close()
+
+
+class _TimedResponse(http.client.HTTPResponse):
+    def __init__(self, connection: socket.socket, *args: Any, **kwargs: Any) -> None:
+        super().__init__(connection, *args, **kwargs)
+        self.fp.close()
+        self.fp = io.BufferedReader(_TimedReader(connection))
+
+
+class _TimedConnection(urllib3.connection.HTTPConnection):
+    response_class = _TimedResponse
+
+
+class _TimedSecureConnection(urllib3.connection.HTTPSConnection):
+    response_class = _TimedResponse
+
+
+class _TimedPool(urllib3.HTTPConnectionPool):
+    ConnectionCls = _TimedConnection
+
+
+class _TimedSecurePool(urllib3.HTTPSConnectionPool):
+    ConnectionCls = _TimedSecureConnection
+
+
+class _TimedAdapter(HTTPAdapter):
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, **kwargs)
+        self.poolmanager.pool_classes_by_scheme = {"http": _TimedPool, "https": _TimedSecurePool}
+
+
+class _DeadlineClient(stripe.RequestsClient):
+    """The SDK's HTTP client with a time limit over the whole call and no redirects."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -417,7 +504,7 @@ class _DeadlineClient(stripe.RequestsClient):
                 allow_redirects=False,
                 stream=True,
             ) as response:
-                return _read(response, deadline), response.status_code, response.headers
+                return _read(response), response.status_code, response.headers
         except Exception as exc:  # noqa: BLE001 - the SDK sorts what requests and urllib3 raise
             self._handle_request_error(exc)
 
@@ -426,18 +513,18 @@ class _DeadlineClient(stripe.RequestsClient):
         if session is None:
             session = self._sessions.session = requests.Session()
             session.trust_env = False  # no ~/.netrc or proxy look-ups on the way to the till
+            session.headers["Accept-Encoding"] = "identity"  # what we read is what was sent
+            for scheme in ("http://", "https://"):
+                session.mount(scheme, _TimedAdapter())
         return session
 
 
-def _read(response: requests.Response, deadline: Deadline) -> bytes:
+def _read(response: requests.Response) -> bytes:
     body = bytearray()
-    give_up_at = min(deadline.remaining(), READ_SECONDS) + time.monotonic()
-    while chunk := response.raw.read1(64 * 1024, decode_content=True):
+    while chunk := response.raw.read1(64 * 1024):
         body += chunk
         if len(body) > MAX_ANSWER_BYTES:
             raise requests.exceptions.ContentDecodingError("the answer is too large")
-        if time.monotonic() > give_up_at:
-            raise requests.exceptions.ReadTimeout("the answer did not end in time")
     return bytes(body)
 
 
