@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from django.http import HttpRequest, HttpResponse
 from django.templatetags.static import static
 from django.urls import reverse
+from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_safe
 from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.types import OpenApiTypes
@@ -109,6 +110,7 @@ def _document() -> dict[str, Any]:
     return document
 
 
+@csrf_exempt  # a POST is told 405 rather than that it lacks a token
 @require_safe
 def docs_page(_request: HttpRequest) -> HttpResponse:
     """Swagger UI; no inline script or style, so that the page's policy can forbid them."""
@@ -120,6 +122,7 @@ def docs_page(_request: HttpRequest) -> HttpResponse:
     return HttpResponse(page, headers={"Content-Security-Policy": _PAGE_POLICY})
 
 
+@csrf_exempt  # a POST is told 405 rather than that it lacks a token
 @require_safe
 def docs_script(_request: HttpRequest) -> HttpResponse:
     """What starts the page."""

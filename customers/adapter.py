@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
+import time
 from smtplib import SMTPException
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import structlog
+from allauth.account import app_settings
 from allauth.account.adapter import DefaultAccountAdapter
+from allauth.account.internal.flows.login import get_authentication_records, record_authentication
 from allauth.core.exceptions import ImmediateHttpResponse
 from allauth.core.internal import ratelimit
 from allauth.headless.base.response import RateLimitResponse
-from allauth.headless.internal.restkit.response import ErrorResponse
 from django.conf import settings
 from django.core.exceptions import ValidationError
-from django.db import IntegrityError, transaction
+from django.db import transaction
 
 from audit import services as audit
 from config.kernel import request_context
-from config.kernel.db import violated_constraint
 
 if TYPE_CHECKING:
     from django.core.mail import EmailMessage
     from django.forms import BaseForm
-    from django.http import HttpRequest
+    from django.http import HttpRequest, HttpResponse
 
     from customers.models import Customer
 
@@ -53,17 +54,24 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]  # allauth ha
         form: BaseForm,
         commit: bool = True,  # noqa: FBT001, FBT002 - allauth's signature
     ) -> Customer:
-        """Make the account and its audit row in one transaction; of two at once one is told so."""
-        try:
-            with transaction.atomic():
-                saved: Customer = super().save_user(request, user, form, commit)
-                audit.record("CUSTOMER_CREATED", entity_type="customer", entity_id=saved.pk)
-        except IntegrityError as exc:
-            if not (violated_constraint(exc) or "").startswith("customers_email"):
-                raise
-            taken = ValidationError([self.validation_error("email_taken")])
-            raise ImmediateHttpResponse(ErrorResponse(request, exception=taken)) from exc
+        """Make the account and its audit row in one transaction."""
+        with transaction.atomic():
+            saved: Customer = super().save_user(request, user, form, commit)
+            audit.record("CUSTOMER_CREATED", entity_type="customer", entity_id=saved.pk)
         return saved
+
+    def post_login(self, request: HttpRequest, user: Customer, **login: Any) -> HttpResponse:
+        """Count a sign-up as what it is: the password has just been typed."""
+        if login["signup"]:
+            record_authentication(request, user, method="password", email=user.email)
+        response: HttpResponse = super().post_login(request, user, **login)
+        return response
+
+    def is_reauthentication_required(self, *, app: str, **_: Any) -> bool:  # noqa: ARG002
+        """Addresses and MFA change only soon after the password was typed, whatever for."""
+        records = get_authentication_records(self.request, self.request.user)
+        latest = max((record["at"] for record in records), default=0.0)
+        return bool(time.time() - latest >= app_settings.REAUTHENTICATION_TIMEOUT)
 
     def set_password(self, user: Customer, password: str) -> None:
         """Write that one column: a whole row might carry an old status back."""

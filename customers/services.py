@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from django.db import transaction
 from django.db.models import F
 
 from audit import services as audit
@@ -53,8 +54,12 @@ def note_verified_email(*, customer_id: int, email: str) -> None:
 
 
 def note_changed_email(*, customer_id: int, email: str, verified: bool) -> None:
-    """Another address has become the primary one."""
-    with short_transaction():
+    """Another address has become the primary one. Joins the transaction that made it so.
+
+    Raises:
+        IntegrityError: another account has that address.
+    """
+    with transaction.atomic():
         Customer.objects.filter(pk=customer_id).update(
             email=email.lower(), email_verified=verified, version=F("version") + 1
         )

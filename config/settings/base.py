@@ -294,7 +294,9 @@ ACCOUNT_SIGNUP_FORM_CLASS = "customers.forms.SignupForm"
 ACCOUNT_USER_MODEL_USERNAME_FIELD = None
 ACCOUNT_EMAIL_VERIFICATION = "optional"
 ACCOUNT_EMAIL_SUBJECT_PREFIX = ""
-ACCOUNT_CHANGE_EMAIL = True
+# Not CHANGE_EMAIL: it would empty an unverified account's address as soon as another is asked for.
+ACCOUNT_MAX_EMAIL_ADDRESSES = 2  # the present one, and the one it is to become
+ACCOUNT_REAUTHENTICATION_TIMEOUT = 300  # seconds: see the adapter
 ACCOUNT_LOGOUT_ON_PASSWORD_CHANGE = True
 ACCOUNT_RATE_LIMITS = (
     {

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
+from allauth.core.exceptions import ImmediateHttpResponse
+from django.db import IntegrityError, transaction
 from django.http import JsonResponse
 
 from config.kernel.api.parsers import is_utf8_json, parse_object
+from config.kernel.db import violated_constraint
 from config.kernel.errors import ValidationFailedError
 
 if TYPE_CHECKING:
@@ -17,6 +21,21 @@ if TYPE_CHECKING:
     from django.http.response import HttpResponseBase
 
 ACCOUNT_ROUTES = "/_allauth/"
+SIGN_UP = "/_allauth/app/v1/auth/signup"
+MOVES_ADDRESS = frozenset(
+    {
+        ("PATCH", "/_allauth/app/v1/account/email"),
+        ("DELETE", "/_allauth/app/v1/account/email"),
+        ("POST", "/_allauth/app/v1/auth/email/verify"),
+    }
+)
+"""Routes that write an address twice, in allauth's table and in ours: all or nothing."""
+
+EMAIL_TAKEN = {
+    "code": "email_taken",
+    "message": "A user is already registered with this email address.",
+    "param": "email",
+}
 PASSWORDS = frozenset({"password", "new_password", "current_password"})
 TEXTS = PASSWORDS | {
     "code", "email", "first_name", "key", "last_name", "name", "phone", "refresh_token", "username",
@@ -48,6 +67,24 @@ class StrictAccountInput:
         if response.status_code == HTTPStatus.TOO_MANY_REQUESTS:
             response.headers.setdefault("Retry-After", str(WINDOW_SECONDS))
         return response
+
+    def process_view(
+        self, request: HttpRequest, view: Callable[..., Any], args: Any, kwargs: Any
+    ) -> HttpResponseBase | None:
+        """Tell of an address that another account has taken meanwhile; then nothing is changed."""
+        route = (request.method, request.path)
+        if route not in MOVES_ADDRESS and request.path != SIGN_UP:
+            return None
+        try:
+            with transaction.atomic() if route in MOVES_ADDRESS else contextlib.nullcontext():
+                answer: HttpResponseBase = view(request, *args, **kwargs)
+        except ImmediateHttpResponse as exc:
+            return exc.response
+        except IntegrityError as exc:
+            if not (violated_constraint(exc) or "").startswith("customers_email"):
+                raise
+            return JsonResponse({"status": 400, "errors": [EMAIL_TAKEN]}, status=400)
+        return answer
 
 
 def _problems_of(raw: bytes) -> list[dict[str, str]]:

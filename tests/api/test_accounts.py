@@ -2,10 +2,14 @@
 
 import json
 import re
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import unquote
 
 import pytest
+from allauth.account.models import EmailAddress
 from django.core import mail
+from django.db import connection
 from django.test import Client
 
 from audit.models import AuditLog
@@ -346,6 +350,72 @@ class TestVerification:
         send(Client(), "POST", f"{ACCOUNTS}/auth/email/verify", {"key": key})
 
         assert Customer.objects.get().email_verified
+
+
+class TestChangeOfAddress:
+    NEW = "new@example.com"
+
+    @pytest.fixture
+    def token(self, client):
+        """Of a customer who has a second, verified address."""
+        token = sign_up(client)["access_token"]
+        mail.outbox.clear()
+        send(client, "POST", f"{ACCOUNTS}/account/email", {"email": self.NEW}, token=token)
+        (message,) = mail.outbox
+        assert message.to == [self.NEW]
+        key = unquote(re.search(r"/account/verify-email/(\S+)", message.body)[1])
+        send(client, "POST", f"{ACCOUNTS}/auth/email/verify", {"key": key}, token=token)
+        assert Customer.objects.get().email == ANN["email"]
+        return token
+
+    def make_primary(self, client, token):
+        body = {"email": self.NEW, "primary": True}
+        return send(client, "PATCH", f"{ACCOUNTS}/account/email", body, token=token)
+
+    def test_reaches_the_account(self, client, token):
+        assert self.make_primary(client, token).status_code == 200
+
+        customer = Customer.objects.get()
+        assert (customer.email, customer.email_verified) == (self.NEW, True)
+        assert AuditLog.objects.filter(event_type="CUSTOMER_EMAIL_CHANGED").count() == 1
+        assert log_in(Client(), email=self.NEW).status_code == 200
+
+    def test_wants_a_password_typed_lately(self, client, token, settings):
+        settings.ACCOUNT_REAUTHENTICATION_TIMEOUT = 0
+        assert self.make_primary(client, token).status_code == 401
+
+        settings.ACCOUNT_REAUTHENTICATION_TIMEOUT = 300
+        assert self.make_primary(client, token).status_code == 200
+
+    def test_changes_nothing_when_the_address_is_somebody_else_s(self, client, token):
+        Customer.objects.create_user(self.NEW, first_name="Bob", last_name="Ray")
+
+        response = self.make_primary(client, token)
+
+        assert response.status_code == 400
+        assert response.json()["errors"][0]["code"] == "email_taken"
+        primary = EmailAddress.objects.get(user__email=ANN["email"], primary=True)
+        assert primary.email == ANN["email"]
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.concurrency
+class TestSignUpAtOnce:
+    def test_makes_one_account(self):
+        barrier = threading.Barrier(6)
+
+        def attempt(_):
+            try:
+                barrier.wait(timeout=30)
+                return send(Client(), "POST", f"{ACCOUNTS}/auth/signup", ANN).status_code
+            finally:
+                connection.close()
+
+        with ThreadPoolExecutor(6) as pool:
+            answers = sorted(pool.map(attempt, range(6)))
+
+        assert answers == [200, 400, 400, 400, 400, 400]
+        assert Customer.objects.count() == 1
 
 
 class TestProfile:

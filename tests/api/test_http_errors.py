@@ -139,6 +139,20 @@ class TestEnvelope:
         assert_envelope(response, 405, "METHOD_NOT_ALLOWED")
         assert "GET" in response["Allow"]
 
+    @pytest.mark.parametrize(
+        "target", ["/api/docs", "/api/docs/start.js", "/api/schema", "/api/v1/me"]
+    )
+    def test_tells_wrong_methods_of_every_kind_of_view(self, client, target):
+        response = Client(enforce_csrf_checks=True).post(target, "{}", "application/json")
+
+        assert_envelope(response, 405, "METHOD_NOT_ALLOWED")
+
+    @pytest.mark.parametrize("method", ["GET", "POST"])
+    def test_tells_routes_that_only_the_library_knows(self, client, method):
+        response = client.generic(method, "/_allauth/app/v1/account/phone")
+
+        assert_envelope(response, 404, "NOT_FOUND")
+
     def test_tells_a_foreign_host(self, client):
         for host in ("evil.example", "127.0.0.1.evil.example", "a b", "x\x7f"):
             response = client.get(PUBLIC, headers={"Host": host})
