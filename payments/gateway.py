@@ -60,6 +60,7 @@ CODE: Final = re.compile(r"[A-Za-z0-9_.-]{1,60}")
 
 log = structlog.get_logger(__name__)
 logging.getLogger("stripe").setLevel(logging.WARNING)  # below, it logs answers with their secrets
+stripe.enable_telemetry = False  # else the SDK leaves an id of its own under ~/.config
 _deadline: ContextVar[Deadline] = ContextVar("provider_deadline")
 
 
