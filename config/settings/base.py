@@ -178,7 +178,8 @@ if not (len(SHOP_COUNTRY) == 2 and SHOP_COUNTRY.isascii() and SHOP_COUNTRY.isupp
     env.fail("SHOP_COUNTRY", f"must be an ISO 3166 code like US, not {SHOP_COUNTRY!r}")
 if SHOP_TIME_ZONE not in zoneinfo.available_timezones():
     env.fail("SHOP_TIME_ZONE", f"is not a known time zone: {SHOP_TIME_ZONE!r}")
-HOLD_MINUTES = env.integer("HOLD_MINUTES", 15, minimum=1, maximum=24 * 60)
+# The provider forgets idempotency keys after 24 hours: no creation may be repeated past that.
+HOLD_MINUTES = env.integer("HOLD_MINUTES", 15, minimum=1, maximum=22 * 60)
 MAX_PENDING_ORDERS = 3  # a customer's orders waiting for payment at one time
 THROTTLE = env.switch("THROTTLE", default=True)
 if IS_PRODUCTION and not THROTTLE:

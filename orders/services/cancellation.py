@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
 from config.kernel.db import CommitOutcomeUnknownError, short_transaction
@@ -70,15 +71,29 @@ def _cancel_locked(locked: LockedOrder, reason: str, requested_by_id: int | None
     if order.status in PAID_UNSHIPPED:
         return _cancel_paid(locked, reason, requested_by_id).pk
     if order.status == Order.Status.CANCELLED:
-        open_refund = payment.refunds.filter(
-            status__in=[Refund.Status.DUE, Refund.Status.PENDING]
-        ).first()
-        return open_refund.pk if open_refund else None
+        return _refund_on_its_way(payment, reason, requested_by_id)
     if order.status != Order.Status.PENDING or payment.status == Payment.Status.QUARANTINED:
         raise InvalidTransitionError
     if payment.payment_intent_id is None:
         settlement.close_without_intent(locked, reason=reason)
     return None
+
+
+def _refund_on_its_way(payment: Payment, reason: str, requested_by_id: int | None) -> int | None:
+    """The open refund of a cancelled order; a new one where the provider failed the last."""
+    given = Decimal(0)
+    for refund in payment.refunds.all():
+        if refund.status in {Refund.Status.DUE, Refund.Status.PENDING}:
+            return refund.pk
+        given += refund.amount if refund.status == Refund.Status.SUCCEEDED else 0
+    if given == payment.amount_received:
+        return None
+    return payments.request_refund(
+        payment,
+        amount=payment.amount_received - given,
+        reason=reason,
+        requested_by_id=requested_by_id,
+    ).pk
 
 
 def _cancel_paid(locked: LockedOrder, reason: str, requested_by_id: int | None) -> Refund:
