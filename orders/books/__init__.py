@@ -1,0 +1,140 @@
+"""Checks the books: every invariant by name, with its violators; on demand also at the provider.
+
+Nothing is repaired here. What one row or one table can hold, constraints and triggers hold already;
+this finds what only several tables together, or we and the provider together, can get wrong.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from django.db import connection, transaction
+
+from orders.books import comparison
+from orders.books.findings import EXAMPLES, Finding
+from orders.books.invariants import INVARIANTS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from datetime import datetime
+
+    from django.db.backends.utils import CursorWrapper
+
+    from orders.books.invariants import Invariant
+
+    OnProgress = Callable[[str, int, int | None], None]
+
+# What is no violation, but somebody should know of.
+NOTES: Final = {
+    "orders waiting for a bank debit": """
+        SELECT count(*) FROM orders o WHERE o.status = 'pending' AND EXISTS (
+            SELECT FROM payments p WHERE p.order_id = o.id AND p.status = 'processing')
+    """,
+    "payments in quarantine": "SELECT count(*) FROM payments WHERE status = 'quarantined'",
+    "deliveries given up": "SELECT count(*) FROM deliveries WHERE status = 'dead'",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """One finding an invariant, violated or not; `notes` count what is allowed yet notable."""
+
+    findings: list[Finding]
+    notes: dict[str, int] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    @property
+    def violations(self) -> int:
+        """How many violators there are in all."""
+        return sum(finding.violations for finding in self.findings)
+
+
+def check(
+    *,
+    with_provider: bool = False,
+    since: datetime | None = None,
+    on_progress: OnProgress | None = None,
+) -> Report:
+    """Check every invariant in one read-only snapshot; then, if wanted, compare with the provider.
+
+    Opens its own transaction, which sees no later change and holds up no writer; never call it
+    inside one. The provider is asked after it has ended. Orders go on meanwhile: what the provider
+    says is later than what the snapshot says, and judged so.
+
+    Args:
+        with_provider: I15-I17, too.
+        since: compare only payments made at or after this instant, and what belongs to them;
+            None: from the first payment on. Of no effect on the other invariants.
+        on_progress: told what is checked next, how many steps are done, and out of how many.
+
+    Raises:
+        ProviderUnavailableError: the provider's lists could not be read to their end.
+    """
+    tell = on_progress or _tell_nobody
+    started = time.monotonic()
+    with snapshot() as cursor:
+        findings = check_invariants(cursor, on_progress=tell)
+        notes = {what: _count(cursor, sql) for what, sql in NOTES.items()}
+        ours = comparison.read_ours(cursor, since=since) if with_provider else None
+    if ours:
+        compared = comparison.compare(ours, on_progress=tell)
+        findings += compared.findings
+        notes |= compared.notes
+    return Report(findings=findings, notes=notes, seconds=time.monotonic() - started)
+
+
+@contextlib.contextmanager
+def snapshot() -> Iterator[CursorWrapper]:
+    """A read-only look at one instant of the whole database. Must be the outermost transaction."""
+    with transaction.atomic(durable=True), connection.cursor() as cursor:
+        cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        # The role's limits are made for requests; these queries read whole tables.
+        cursor.execute("SET LOCAL statement_timeout = 0")
+        cursor.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
+        cursor.execute("SET LOCAL work_mem = '128MB'")
+        cursor.execute("SET LOCAL jit = off")  # compiling takes longer than these queries
+        yield cursor
+
+
+def check_invariants(
+    cursor: CursorWrapper, *, on_progress: OnProgress | None = None
+) -> list[Finding]:
+    """Run every query. Requires an open transaction; `snapshot` gives the right one."""
+    tell = on_progress or _tell_nobody
+    findings = []
+    for done, invariant in enumerate(INVARIANTS):
+        tell(invariant.name, done, len(INVARIANTS))
+        findings.append(check_one(cursor, invariant))
+    tell("", len(INVARIANTS), len(INVARIANTS))
+    return findings
+
+
+def check_one(cursor: CursorWrapper, invariant: Invariant) -> Finding:
+    """Count an invariant's violators, and name the first few; its query runs once."""
+    cursor.execute(
+        f"""
+        WITH violators AS MATERIALIZED ({invariant.violators})
+        SELECT (SELECT count(*) FROM violators),
+               ARRAY(SELECT violator FROM violators LIMIT {EXAMPLES})
+        """  # noqa: S608 - our own constants
+    )
+    violations, examples = cursor.fetchone()
+    return Finding(
+        id=invariant.id,
+        name=invariant.name,
+        says=invariant.says,
+        violations=violations,
+        examples=sorted(examples),
+    )
+
+
+def _count(cursor: CursorWrapper, sql: str) -> int:
+    cursor.execute(sql)
+    return int(cursor.fetchone()[0])
+
+
+def _tell_nobody(_what: str, _done: int, _total: int | None) -> None:
+    """Nobody watches."""

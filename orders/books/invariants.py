@@ -1,0 +1,689 @@
+"""What must hold across tables whatever happens, each as a query of its violators.
+
+Every query answers with one text column, `violator`: an order number where there is one. All are
+set-based and read-only; the caller runs them in one snapshot. docs/invariants.md tells for each
+what keeps it from breaking in the first place.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Invariant:
+    """One statement about the books. `id` groups what belongs together; `name` is its own."""
+
+    id: str
+    name: str
+    says: str
+    violators: str
+
+
+INVARIANTS: Final = (
+    # --- I1: order arithmetic -------------------------------------------------------------------
+    Invariant(
+        id="I1",
+        name="order_total_adds_up",
+        says="total = subtotal − discount + shipping + tax, and 0 ≤ discount ≤ subtotal",
+        violators="""
+            SELECT order_number AS violator FROM orders
+            WHERE total_amount <> subtotal - discount_amount + shipping_amount + tax_amount
+               OR discount_amount NOT BETWEEN 0 AND subtotal
+               OR shipping_amount < 0 OR tax_amount < 0
+        """,
+    ),
+    Invariant(
+        id="I1",
+        name="order_lines_add_up",
+        says="the lines make the subtotal and the discount; their tax is within the order's",
+        # What the order's tax has over its lines' is the tax on shipping.
+        violators="""
+            SELECT o.order_number AS violator
+            FROM orders o
+            LEFT JOIN (
+                SELECT order_id, sum(total_price) AS goods, sum(discount_amount) AS discount,
+                       sum(tax_amount) AS tax,
+                       bool_and(total_price = quantity * unit_price
+                                AND discount_amount BETWEEN 0 AND total_price
+                                AND tax_amount >= 0) AS is_sound
+                FROM order_items GROUP BY order_id
+            ) line ON line.order_id = o.id
+            WHERE line.goods IS DISTINCT FROM o.subtotal
+               OR line.discount <> o.discount_amount
+               OR line.tax > o.tax_amount
+               OR NOT line.is_sound
+        """,
+    ),
+    # --- I2, I3: stock --------------------------------------------------------------------------
+    Invariant(
+        id="I2",
+        name="allocated_is_what_is_promised",
+        says="allocated = the held and committed reservations of the stock level",
+        # A reservation always has its level, so this one direction of the join sees both.
+        violators="""
+            SELECT product.sku || '@' || warehouse.code AS violator
+            FROM stock_levels level
+            JOIN products product ON product.id = level.product_id
+            JOIN warehouses warehouse ON warehouse.id = level.warehouse_id
+            LEFT JOIN (
+                SELECT stock_level_id, sum(quantity) AS quantity
+                FROM reservations WHERE status IN ('held', 'committed') GROUP BY stock_level_id
+            ) promised ON promised.stock_level_id = level.id
+            WHERE level.allocated <> coalesce(promised.quantity, 0)
+        """,
+    ),
+    Invariant(
+        id="I3",
+        name="on_hand_is_the_sum_of_movements",
+        says="on_hand = the sum of the stock level's movements",
+        violators="""
+            SELECT product.sku || '@' || warehouse.code AS violator
+            FROM stock_levels level
+            JOIN products product ON product.id = level.product_id
+            JOIN warehouses warehouse ON warehouse.id = level.warehouse_id
+            LEFT JOIN (
+                SELECT stock_level_id, sum(quantity) AS quantity
+                FROM stock_movements GROUP BY stock_level_id
+            ) moved ON moved.stock_level_id = level.id
+            WHERE level.on_hand <> coalesce(moved.quantity, 0)
+        """,
+    ),
+    Invariant(
+        id="I3",
+        name="stock_is_promised_within_on_hand",
+        says="0 ≤ allocated ≤ on_hand: nothing is oversold",
+        violators="""
+            SELECT product.sku || '@' || warehouse.code AS violator
+            FROM stock_levels level
+            JOIN products product ON product.id = level.product_id
+            JOIN warehouses warehouse ON warehouse.id = level.warehouse_id
+            WHERE level.allocated < 0 OR level.allocated > level.on_hand
+        """,
+    ),
+    Invariant(
+        id="I3",
+        name="shipped_units_left_the_building",
+        says="the shipped reservations of an order = its movements out of the building",
+        # Movements out are negative, so that both together must make zero.
+        violators="""
+            SELECT coalesce(o.order_number, 'movements without an order') AS violator
+            FROM (
+                SELECT order_id
+                FROM (
+                    SELECT order_id, stock_level_id, quantity
+                    FROM reservations WHERE status = 'shipped'
+                    UNION ALL
+                    SELECT order_id, stock_level_id, quantity
+                    FROM stock_movements WHERE kind = 'ship'
+                ) units
+                GROUP BY order_id, stock_level_id HAVING sum(quantity) <> 0
+            ) unequal
+            LEFT JOIN orders o ON o.id = unequal.order_id
+        """,
+    ),
+    # --- I4: reservations and orders ------------------------------------------------------------
+    Invariant(
+        id="I4",
+        name="reservations_follow_the_order",
+        says="pending orders hold, paid ones have committed, dead ones released their units",
+        violators="""
+            SELECT DISTINCT o.order_number AS violator
+            FROM reservations r JOIN orders o ON o.id = r.order_id
+            WHERE r.status <> CASE o.status
+                WHEN 'pending' THEN 'held'
+                WHEN 'confirmed' THEN 'committed'
+                WHEN 'processing' THEN 'committed'
+                WHEN 'cancelled' THEN 'released'
+                ELSE 'shipped'
+            END
+        """,
+    ),
+    Invariant(
+        id="I4",
+        name="reserved_units_are_the_ordered_ones",
+        says="an order has reserved exactly its items, product by product",
+        # A line may be split over several buildings.
+        violators="""
+            SELECT DISTINCT o.order_number AS violator
+            FROM (
+                SELECT order_id
+                FROM (
+                    SELECT order_id, product_id, quantity FROM order_items
+                    UNION ALL
+                    SELECT r.order_id, level.product_id, -r.quantity
+                    FROM reservations r JOIN stock_levels level ON level.id = r.stock_level_id
+                ) units
+                GROUP BY order_id, product_id HAVING sum(quantity) <> 0
+            ) unequal
+            JOIN orders o ON o.id = unequal.order_id
+        """,
+    ),
+    # --- I5, I6: orders and their money ---------------------------------------------------------
+    Invariant(
+        id="I5",
+        name="paid_means_paid",
+        says="a confirmed order has exactly one succeeded payment of its total; a pending has none",
+        violators="""
+            SELECT o.order_number AS violator
+            FROM orders o
+            LEFT JOIN (
+                SELECT order_id, count(*) AS payments, sum(amount_received) AS received,
+                       min(currency) AS currency
+                FROM payments WHERE status = 'succeeded' GROUP BY order_id
+            ) paid ON paid.order_id = o.id
+            WHERE (o.status IN ('confirmed', 'processing', 'shipped', 'delivered', 'refunded')
+                   AND (paid.payments IS DISTINCT FROM 1
+                        OR paid.received <> o.total_amount OR paid.currency <> o.currency))
+               OR (o.status = 'pending' AND paid.payments IS NOT NULL)
+        """,
+    ),
+    Invariant(
+        id="I5",
+        name="payment_asks_for_the_total",
+        says="every order has a payment, and each asks for the order's total in its currency",
+        violators="""
+            SELECT DISTINCT o.order_number AS violator
+            FROM orders o LEFT JOIN payments p ON p.order_id = o.id
+            WHERE p.amount IS DISTINCT FROM o.total_amount
+               OR p.currency IS DISTINCT FROM o.currency
+        """,
+    ),
+    Invariant(
+        id="I5",
+        name="one_live_payment_per_order",
+        says="at most one payment of an order may still bring, or has brought, money",
+        violators="""
+            SELECT o.order_number AS violator
+            FROM (
+                SELECT order_id FROM payments
+                WHERE status NOT IN ('failed', 'cancelled')
+                GROUP BY order_id HAVING count(*) > 1
+            ) doubled
+            JOIN orders o ON o.id = doubled.order_id
+        """,
+    ),
+    Invariant(
+        id="I5",
+        name="pending_orders_wait_for_a_payment",
+        says="a pending order has an open or quarantined payment, a decided one no open payment",
+        # Both would never be looked at again: the sweeper takes pending orders with open payments.
+        violators="""
+            SELECT o.order_number AS violator
+            FROM orders o
+            LEFT JOIN (
+                SELECT order_id, bool_or(status <> 'quarantined') AS is_open
+                FROM payments
+                WHERE status IN ('created', 'requires_action', 'processing', 'quarantined')
+                GROUP BY order_id
+            ) waiting ON waiting.order_id = o.id
+            WHERE (o.status = 'pending' AND waiting.order_id IS NULL)
+               OR (o.status <> 'pending' AND waiting.is_open)
+        """,
+    ),
+    Invariant(
+        id="I6",
+        name="dead_orders_hold_no_money",
+        says="what came in for a cancelled order is being refunded; for a refunded one it is back",
+        # No grace: the refund's row is written in the transaction that ends the order.
+        violators="""
+            SELECT o.order_number AS violator
+            FROM orders o
+            JOIN payments p ON p.order_id = o.id AND p.amount_received > 0
+            LEFT JOIN (
+                SELECT payment_id, sum(amount) AS decided,
+                       sum(amount) FILTER (WHERE status = 'succeeded') AS done
+                FROM refunds WHERE status <> 'failed' GROUP BY payment_id
+            ) given ON given.payment_id = p.id
+            WHERE (o.status = 'cancelled' AND given.decided IS DISTINCT FROM p.amount_received)
+               OR (o.status = 'refunded' AND given.done IS DISTINCT FROM p.amount_received)
+        """,
+    ),
+    # --- I7: refunds ----------------------------------------------------------------------------
+    Invariant(
+        id="I7",
+        name="refunds_stay_within_received",
+        says="the refunds of a payment that did not fail are at most what it received",
+        violators="""
+            SELECT o.order_number AS violator
+            FROM (
+                SELECT payment_id, sum(amount) AS decided, min(currency) AS currency,
+                       count(DISTINCT currency) AS currencies
+                FROM refunds WHERE status <> 'failed' GROUP BY payment_id
+            ) given
+            JOIN payments p ON p.id = given.payment_id
+            JOIN orders o ON o.id = p.order_id
+            WHERE given.decided > p.amount_received
+               OR given.currencies > 1 OR given.currency <> p.currency
+        """,
+    ),
+    Invariant(
+        id="I7",
+        name="refunded_amount_is_the_sum_of_refunds",
+        says="amount_refunded = the sum of the payment's succeeded refunds",
+        violators="""
+            SELECT o.order_number AS violator
+            FROM payments p
+            JOIN orders o ON o.id = p.order_id
+            LEFT JOIN (
+                SELECT payment_id, sum(amount) AS amount
+                FROM refunds WHERE status = 'succeeded' GROUP BY payment_id
+            ) done ON done.payment_id = p.id
+            WHERE p.amount_refunded <> coalesce(done.amount, 0)
+        """,
+    ),
+    Invariant(
+        id="I7",
+        name="order_shows_its_refunds",
+        says="payment_status is refunded or partially_refunded exactly when that much is back",
+        violators="""
+            SELECT o.order_number AS violator
+            FROM orders o
+            LEFT JOIN payments p ON p.order_id = o.id AND p.status = 'succeeded'
+            WHERE o.payment_status <> 'disputed'
+              AND (CASE o.payment_status
+                       WHEN 'refunded' THEN 'all'
+                       WHEN 'partially_refunded' THEN 'some'
+                       ELSE 'none'
+                   END)
+               <> (CASE
+                       WHEN coalesce(p.amount_refunded, 0) = 0 THEN 'none'
+                       WHEN p.amount_refunded = p.amount_received THEN 'all'
+                       ELSE 'some'
+                   END)
+        """,
+    ),
+    # --- I8: double entry -----------------------------------------------------------------------
+    Invariant(
+        id="I8",
+        name="ledger_transactions_add_up",
+        says="the entries of one ledger transaction make zero in each currency",
+        violators="""
+            SELECT 'ledger transaction ' || transaction AS violator
+            FROM ledger_entries GROUP BY transaction, currency HAVING sum(amount) <> 0
+        """,
+    ),
+    Invariant(
+        id="I8",
+        name="ledger_has_every_capture",
+        says="each payment's capture stands in the ledger, to the cent, and no other does",
+        violators="""
+            SELECT o.order_number AS violator
+            FROM (
+                SELECT payment_id
+                FROM (
+                    SELECT payment_id, currency, amount FROM ledger_entries
+                    WHERE kind = 'capture' AND account = 'stripe_balance'
+                    UNION ALL
+                    SELECT id, currency, -amount_received FROM payments WHERE amount_received <> 0
+                ) legs
+                GROUP BY payment_id, currency HAVING sum(amount) <> 0
+            ) unequal
+            JOIN payments p ON p.id = unequal.payment_id
+            JOIN orders o ON o.id = p.order_id
+        """,
+    ),
+    Invariant(
+        id="I8",
+        name="ledger_has_every_refund",
+        says="each succeeded refund stands in the ledger, to the cent, and no other does",
+        violators="""
+            SELECT o.order_number AS violator
+            FROM (
+                SELECT payment_id
+                FROM (
+                    SELECT payment_id, refund_id, currency, amount FROM ledger_entries
+                    WHERE kind = 'refund' AND account = 'stripe_balance'
+                    UNION ALL
+                    SELECT payment_id, id, currency, amount FROM refunds WHERE status = 'succeeded'
+                ) legs
+                GROUP BY payment_id, refund_id, currency HAVING sum(amount) <> 0
+            ) unequal
+            JOIN payments p ON p.id = unequal.payment_id
+            JOIN orders o ON o.id = p.order_id
+        """,
+    ),
+    Invariant(
+        id="I8",
+        name="provider_balance_is_captures_less_refunds",
+        says="per currency, the ledger's stripe_balance = what payments received − refunded",
+        violators="""
+            SELECT 'stripe_balance in ' || currency AS violator
+            FROM (
+                SELECT currency, amount FROM ledger_entries
+                WHERE account = 'stripe_balance' AND kind IN ('capture', 'refund')
+                UNION ALL
+                SELECT currency, amount_refunded - amount_received FROM payments
+            ) legs
+            GROUP BY currency HAVING sum(amount) <> 0
+        """,
+    ),
+    # --- I9: idempotency ------------------------------------------------------------------------
+    Invariant(
+        id="I9",
+        name="key_is_used_once",
+        says="a key stands once in its scope",
+        violators="""
+            SELECT 'key ' || min(id) AS violator
+            FROM idempotency_keys GROUP BY scope, key HAVING count(*) > 1
+        """,
+    ),
+    Invariant(
+        id="I9",
+        name="key_made_one_order",
+        says="every key belongs to exactly one order",
+        # Key and order are written together; an order may outlive its key (kept 30 days).
+        violators="""
+            SELECT 'key ' || key.id AS violator
+            FROM idempotency_keys key LEFT JOIN orders o ON o.idempotency_key_id = key.id
+            GROUP BY key.id HAVING count(o.id) <> 1
+        """,
+    ),
+    Invariant(
+        id="I9",
+        name="remembered_answer_is_whole",
+        says="an answered key has status, body and time, an open one none of them",
+        violators="""
+            SELECT 'key ' || id AS violator FROM idempotency_keys
+            WHERE (response_status IS NULL) <> (response_body = '')
+               OR (response_status IS NULL) <> (answered_at IS NULL)
+               OR response_status NOT IN (201, 402, 502)
+        """,
+    ),
+    Invariant(
+        id="I9",
+        name="answer_names_its_order",
+        says="the remembered body names the key's own order",
+        violators="""
+            SELECT o.order_number AS violator
+            FROM idempotency_keys key JOIN orders o ON o.idempotency_key_id = key.id
+            WHERE key.response_status IS NOT NULL
+              AND CASE
+                      WHEN key.response_body IS NOT JSON OBJECT THEN NULL
+                      WHEN key.response_status = 201
+                          THEN key.response_body::json ->> 'order_number'
+                      ELSE key.response_body::json #>> '{error,details,order_number}'
+                  END IS DISTINCT FROM o.order_number
+        """,
+    ),
+    Invariant(
+        id="I9",
+        name="answer_201_means_paid",
+        says="who was told 201 has an order whose payment succeeded",
+        violators="""
+            SELECT o.order_number AS violator
+            FROM idempotency_keys key JOIN orders o ON o.idempotency_key_id = key.id
+            WHERE key.response_status = 201
+              AND NOT EXISTS (SELECT FROM payments p
+                              WHERE p.order_id = o.id AND p.status = 'succeeded')
+        """,
+    ),
+    Invariant(
+        id="I9",
+        name="key_owner_is_the_buyer",
+        says="the key's scope is the order's customer, or its guest",
+        violators="""
+            SELECT o.order_number AS violator
+            FROM idempotency_keys key JOIN orders o ON o.idempotency_key_id = key.id
+            WHERE key.scope IS DISTINCT FROM
+                  coalesce('customer:' || o.customer_id, 'guest:' || o.guest_email)
+        """,
+    ),
+    # --- I10: history ---------------------------------------------------------------------------
+    Invariant(
+        id="I10",
+        name="order_history_is_legal",
+        says="versions run 0, 1, 2 … without a gap, along the contract's edges from pending",
+        # The row before exists for each but the first: with unique versions that leaves no gap.
+        violators="""
+            SELECT DISTINCT o.order_number AS violator
+            FROM order_transitions t
+            JOIN orders o ON o.id = t.order_id
+            LEFT JOIN order_transitions before
+                   ON before.order_id = t.order_id AND before.version = t.version - 1
+            WHERE CASE
+                WHEN t.version = 0 THEN t.from_status IS NOT NULL OR t.to_status <> 'pending'
+                ELSE before.to_status IS DISTINCT FROM t.from_status
+                  OR (t.from_status, t.to_status) NOT IN (
+                         ('pending', 'confirmed'), ('pending', 'cancelled'),
+                         ('confirmed', 'processing'), ('confirmed', 'shipped'),
+                         ('confirmed', 'cancelled'),
+                         ('processing', 'shipped'), ('processing', 'cancelled'),
+                         ('shipped', 'delivered'), ('shipped', 'refunded'),
+                         ('delivered', 'refunded'))
+            END
+        """,
+    ),
+    Invariant(
+        id="I10",
+        name="order_history_ends_at_the_status",
+        says="the last transition is the order's status and version",
+        violators="""
+            SELECT o.order_number AS violator
+            FROM orders o
+            LEFT JOIN (
+                SELECT order_id, max(version) AS version FROM order_transitions GROUP BY order_id
+            ) last ON last.order_id = o.id
+            LEFT JOIN order_transitions t
+                   ON t.order_id = o.id AND t.version = last.version
+            WHERE t.version IS DISTINCT FROM o.version OR t.to_status <> o.status
+        """,
+    ),
+    # --- I11, I12: facts and deliveries ---------------------------------------------------------
+    Invariant(
+        id="I11",
+        name="transitions_are_announced_once",
+        says="each confirmation and cancellation has its outbox message, and no message lacks one",
+        violators="""
+            SELECT coalesce(o.order_number, m.dedupe_key) AS violator
+            FROM (
+                SELECT order_id, 'order.' || to_status AS fact,
+                       'order.' || order_id || '.' || to_status || '.' || version AS dedupe_key
+                FROM order_transitions WHERE to_status IN ('confirmed', 'cancelled')
+            ) t
+            FULL JOIN (
+                SELECT dedupe_key, fact, aggregate_id
+                FROM outbox_messages WHERE fact IN ('order.confirmed', 'order.cancelled')
+            ) m ON m.dedupe_key = t.dedupe_key AND m.fact = t.fact AND m.aggregate_id = t.order_id
+            LEFT JOIN orders o ON o.id = t.order_id
+            WHERE m.dedupe_key IS NULL OR t.dedupe_key IS NULL
+        """,
+    ),
+    Invariant(
+        id="I11",
+        name="refunds_are_announced_once",
+        says="each succeeded refund has its outbox message, and no message lacks one",
+        violators="""
+            SELECT coalesce(m.dedupe_key, r.dedupe_key) AS violator
+            FROM (
+                SELECT 'refund.' || uuid AS dedupe_key FROM refunds WHERE status = 'succeeded'
+            ) r
+            FULL JOIN (
+                SELECT dedupe_key FROM outbox_messages WHERE fact = 'order.refunded'
+            ) m ON m.dedupe_key = r.dedupe_key
+            WHERE m.dedupe_key IS NULL OR r.dedupe_key IS NULL
+        """,
+    ),
+    Invariant(
+        id="I12",
+        name="deliveries_follow_the_fan_out",
+        says="deliveries exist only of messages fanned out, one a subscriber",
+        violators="""
+            SELECT min(m.dedupe_key) || ' to ' || d.subscriber AS violator
+            FROM deliveries d JOIN outbox_messages m ON m.id = d.message_id
+            GROUP BY d.message_id, d.subscriber
+            HAVING count(*) > 1 OR bool_or(m.fanned_out_at IS NULL)
+        """,
+    ),
+    Invariant(
+        id="I12",
+        name="delivered_means_handed_over",
+        says="a delivered delivery was tried and has its time; no other has one",
+        violators="""
+            SELECT 'delivery ' || id AS violator FROM deliveries
+            WHERE (status = 'delivered') <> (delivered_at IS NOT NULL)
+               OR (status = 'delivered' AND attempts = 0)
+        """,
+    ),
+    # --- I13: coupons ---------------------------------------------------------------------------
+    Invariant(
+        id="I13",
+        name="coupon_count_is_its_redemptions",
+        says="times_used = the coupon's redemptions that were not released",
+        violators="""
+            SELECT c.code AS violator
+            FROM coupons c
+            LEFT JOIN (
+                SELECT coupon_id, count(*) AS uses
+                FROM coupon_redemptions WHERE released_at IS NULL GROUP BY coupon_id
+            ) active ON active.coupon_id = c.id
+            WHERE c.times_used <> coalesce(active.uses, 0)
+        """,
+    ),
+    Invariant(
+        id="I13",
+        name="coupon_limits_hold",
+        says="active redemptions stay within the limit in all, and within the limit per customer",
+        violators="""
+            SELECT DISTINCT c.code AS violator
+            FROM (
+                SELECT coupon_id, count(*) AS uses,
+                       sum(count(*)) OVER (PARTITION BY coupon_id) AS total
+                FROM coupon_redemptions WHERE released_at IS NULL
+                GROUP BY coupon_id, redeemed_by
+            ) active
+            JOIN coupons c ON c.id = active.coupon_id
+            WHERE active.total > c.max_uses OR active.uses > c.max_uses_per_customer
+        """,
+    ),
+    Invariant(
+        id="I13",
+        name="coupon_is_released_with_the_order",
+        says="a redemption is released exactly when its order is cancelled",
+        violators="""
+            SELECT o.order_number AS violator
+            FROM coupon_redemptions r JOIN orders o ON o.id = r.order_id
+            WHERE (r.released_at IS NOT NULL) <> (o.status = 'cancelled')
+        """,
+    ),
+    Invariant(
+        id="I13",
+        name="order_redeemed_its_coupon",
+        says="an order with a coupon has the one redemption of it by its buyer, any other none",
+        violators="""
+            SELECT o.order_number AS violator
+            FROM orders o
+            LEFT JOIN coupon_redemptions r ON r.order_id = o.id
+            LEFT JOIN coupons c ON c.id = r.coupon_id
+            WHERE (o.coupon_code <> '' OR r.id IS NOT NULL)
+              AND (c.code IS DISTINCT FROM o.coupon_code
+                   OR r.redeemed_by IS DISTINCT FROM
+                      coalesce('customer:' || o.customer_id, 'guest:' || o.guest_email))
+        """,
+    ),
+    # --- I14: audit -----------------------------------------------------------------------------
+    # Audit rows are dropped after 13 months, so only moves of the last 12 are looked for.
+    Invariant(
+        id="I14",
+        name="transitions_are_audited_once",
+        says="each transition of the last 12 months has exactly one audit row",
+        violators="""
+            SELECT o.order_number AS violator
+            FROM order_transitions t
+            JOIN orders o ON o.id = t.order_id
+            LEFT JOIN audit_logs a
+                   ON a.entity_type = 'order' AND a.entity_id = t.order_id
+                  AND a.data ->> 'version' = t.version::text AND a.data ->> 'to' = t.to_status
+            WHERE t.at > now() - interval '12 months'
+            GROUP BY t.id, o.order_number HAVING count(a.id) <> 1
+        """,
+    ),
+    Invariant(
+        id="I14",
+        name="audited_moves_happened",
+        says="an audit row that tells of an order's move has its transition",
+        violators="""
+            SELECT 'audit row ' || a.id AS violator
+            FROM audit_logs a
+            LEFT JOIN order_transitions t
+                   ON t.order_id = a.entity_id AND t.version::text = a.data ->> 'version'
+                  AND t.to_status = a.data ->> 'to'
+            WHERE a.entity_type = 'order' AND a.data ? 'version' AND a.data ? 'to'
+              AND t.id IS NULL
+        """,
+    ),
+    Invariant(
+        id="I14",
+        name="moves_are_audited_in_the_same_transaction",
+        says="a transition and its audit row were written by one transaction",
+        # `xmin` has the low 32 bits of a transaction's number, `audit_logs.xid` all 64. Freezing
+        # leaves xmin legible (PostgreSQL 9.4 on); loading a dump does not: docs/invariants.md.
+        violators="""
+            SELECT DISTINCT o.order_number AS violator
+            FROM order_transitions t
+            JOIN audit_logs a
+              ON a.entity_type = 'order' AND a.entity_id = t.order_id
+             AND a.data ->> 'version' = t.version::text AND a.data ->> 'to' = t.to_status
+            JOIN orders o ON o.id = t.order_id
+            WHERE t.at > now() - interval '12 months'
+              AND a.xid::text::bigint & 4294967295 <> t.xmin::text::bigint
+        """,
+    ),
+    # --- I19: nothing waits for ever ------------------------------------------------------------
+    Invariant(
+        id="I19",
+        name="no_order_is_pending_past_its_hold",
+        says="no order is pending for more than 2 minutes after its hold ended",
+        # A bank debit takes its days and a quarantined payment its person: told as waiting.
+        violators="""
+            SELECT o.order_number AS violator
+            FROM orders o
+            WHERE o.status = 'pending' AND o.hold_expires_at < now() - interval '2 minutes'
+              AND NOT EXISTS (SELECT FROM payments p WHERE p.order_id = o.id
+                              AND p.status IN ('processing', 'quarantined'))
+        """,
+    ),
+    Invariant(
+        id="I19",
+        name="no_key_stays_open_on_a_decided_order",
+        says="a decided order's key is answered within 2 minutes of its lease",
+        violators="""
+            SELECT o.order_number AS violator
+            FROM idempotency_keys key JOIN orders o ON o.idempotency_key_id = key.id
+            WHERE key.response_status IS NULL AND o.status <> 'pending'
+              AND key.lease_until < now() - interval '2 minutes'
+        """,
+    ),
+    Invariant(
+        id="I19",
+        name="no_fact_waits_for_its_fan_out",
+        says="an outbox message is fanned out within 2 minutes",
+        violators="""
+            SELECT dedupe_key AS violator FROM outbox_messages
+            WHERE fanned_out_at IS NULL AND occurred_at < now() - interval '2 minutes'
+        """,
+    ),
+    Invariant(
+        id="I19",
+        name="no_delivery_is_overdue",
+        says="a delivery is tried within 2 minutes of its time",
+        violators="""
+            SELECT 'delivery ' || id AS violator FROM deliveries
+            WHERE status = 'pending' AND next_attempt_at < now() - interval '2 minutes'
+        """,
+    ),
+    Invariant(
+        id="I19",
+        name="no_refund_waits_untried",
+        says="a refund on its way is tried within 15 minutes of its time",
+        violators="""
+            SELECT o.order_number AS violator
+            FROM refunds r
+            JOIN payments p ON p.id = r.payment_id
+            JOIN orders o ON o.id = p.order_id
+            WHERE r.status IN ('due', 'pending')
+              AND r.next_attempt_at < now() - interval '15 minutes'
+        """,
+    ),
+)

@@ -1,0 +1,55 @@
+"""A shop in which most things that can happen to an order have happened, for real."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db import transaction
+
+from audit import outbox
+from inventory.models import Warehouse
+from orders.models import Order
+from tests import factories
+from tests.provider import PaymentServer
+from tests.shop import Shopper, order_of
+
+
+def open_busy_shop(provider: PaymentServer) -> dict[str, Order]:
+    """Orders that were paid, declined, cancelled or still wait, by what became of them.
+
+    The paid one is split over two buildings and has a coupon.
+    """
+    factories.open_shop()
+    tea: Any = factories.ProductFactory(sku="TEA", on_hand=10)
+    east = Warehouse.objects.create(
+        code="EAST", name="East", country="US", time_zone="America/New_York", priority=200
+    )
+    with transaction.atomic():
+        factories.receive(tea, 5, warehouse=east)
+    factories.ProductFactory(sku="CUP", price="7.50", on_hand=20)
+    factories.CouponFactory(code="SAVE10", max_uses=10, max_uses_per_customer=5)
+    buyer: Any = factories.CustomerFactory()
+    customer, guest = Shopper(buyer), Shopper()
+
+    answers = {
+        "paid": customer.order(("TEA", 11), ("CUP", 2), coupon_code="SAVE10"),
+        "guests": guest.order(("CUP", 1)),
+        "declined": customer.order(
+            ("CUP", 1), payment_method_id="pm_card_chargeDeclined", coupon_code="SAVE10"
+        ),
+        "waiting": customer.order(("CUP", 1), payment_method_id="pm_card_threeDSecure2Required"),
+        "debit": customer.order(("CUP", 1), payment_method_id="pm_usBankAccount_success"),
+        "cancelled": customer.order(("TEA", 1)),
+    }
+    assert {name: answer.status_code for name, answer in answers.items()} == {
+        "paid": 201,
+        "guests": 201,
+        "declined": 402,
+        "waiting": 402,
+        "debit": 202,
+        "cancelled": 201,
+    }
+    orders = {name: order_of(answer) for name, answer in answers.items()}
+    assert customer.post(f"/orders/{orders['cancelled'].order_number}/cancel").status_code == 200
+    outbox.relay()
+    return {name: Order.objects.get(pk=order.pk) for name, order in orders.items()}
