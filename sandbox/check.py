@@ -9,7 +9,7 @@ from sandbox import environment, foreground
 from sandbox.tests import run_pytest, test_environment
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from pathlib import Path
 
 COMMAND = "bin/check"
 
@@ -17,10 +17,11 @@ COMMAND = "bin/check"
 def main() -> int:
     """Run every step, also after a failure; 0 only if all of them passed."""
     failed = []
+    cache = environment.home() / "cache/import-linter"  # the others take theirs from a variable
     with test_environment() as variables:
-        for name, argv in steps().items():
+        for name, argv in steps(cache=cache).items():
             announce(name)
-            if foreground.run(argv, env=caching(variables), cwd=environment.ROOT):
+            if foreground.run(argv, env=variables, cwd=environment.ROOT):
                 failed.append(name)
         announce("tests")
         if run_pytest(["--cov", "--cov-report=term"], variables):
@@ -32,23 +33,17 @@ def main() -> int:
     return 0
 
 
-def steps() -> dict[str, list[str]]:
+def steps(*, cache: Path) -> dict[str, list[str]]:
     """The quick ones first."""
     python = sys.executable
     imports = "from importlinter.cli import lint_imports_command; lint_imports_command()"
-    cache = str(environment.home() / "cache")
     return {
         "lint": [python, "-m", "ruff", "check", "."],
         "format": [python, "-m", "ruff", "format", "--check", "."],
-        "import contracts": [python, "-c", imports, "--cache-dir", f"{cache}/import-linter"],
-        "types": [python, "-m", "mypy", "--cache-dir", f"{cache}/mypy", "."],
+        "import contracts": [python, "-c", imports, "--cache-dir", str(cache)],
+        "types": [python, "-m", "mypy", "."],
         "migrations in step": [python, "manage.py", "makemigrations", "--check", "--dry-run"],
     }
-
-
-def caching(variables: Mapping[str, str]) -> dict[str, str]:
-    """Keep ruff's cache with the others, which their options place."""
-    return {**variables, "RUFF_CACHE_DIR": str(environment.home() / "cache/ruff")}
 
 
 def announce(name: str) -> None:

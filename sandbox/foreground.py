@@ -8,7 +8,7 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
-from sandbox.processes import StartError, ignore_stop_signals
+from sandbox.processes import StartError, die_with_parent, ignore_stop_signals
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -32,7 +32,14 @@ def run(argv: Sequence[str], *, env: Mapping[str, str], cwd: Path | None = None)
     It shares our terminal and process group: a Ctrl-C reaches it directly and it decides what that
     means, while SIGTERM, which reaches only us, is passed on.
     """
-    with subprocess.Popen(list(argv), env=dict(env), cwd=cwd) as process:
+    # Killed together with us: without its servers it could only fail.
+    follow_us = die_with_parent(signal.SIGTERM)
+    with subprocess.Popen(
+        list(argv),
+        env=dict(env),
+        cwd=cwd,
+        preexec_fn=follow_us,  # noqa: PLW1509  # we have no threads
+    ) as process:
         before = {
             signal.SIGINT: signal.signal(signal.SIGINT, lambda _number, _frame: None),
             signal.SIGTERM: signal.signal(

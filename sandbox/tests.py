@@ -32,7 +32,7 @@ def run_pytest(arguments: Sequence[str], variables: Mapping[str, str]) -> int:
     """Run pytest in the repository, its caches and temporary files under our own directory."""
     scratch = variables["ORDERKEEP_HOME"]
     argv = [sys.executable, "-m", "pytest", "-p", "no:valkey"]
-    argv += ["-o", f"cache_dir={environment.home() / 'cache/pytest'}"]
+    argv += ["-o", f"cache_dir={variables['PYTEST_CACHE']}"]
     argv += ["--basetemp", str(Path(scratch, "tmp")), *arguments]
     return foreground.run(argv, env=variables, cwd=environment.ROOT)
 
@@ -52,6 +52,9 @@ def test_environment() -> Iterator[dict[str, str]]:
         caches = real_home / "cache"
         os.environ["ENVIRONMENT"] = "test"
         os.environ["ORDERKEEP_HOME"] = str(scratch)
+        os.environ["PYTEST_CACHE"] = str(caches / "pytest")
+        os.environ["RUFF_CACHE_DIR"] = str(caches / "ruff")
+        os.environ["MYPY_CACHE_DIR"] = str(caches / "mypy")
         os.environ["HYPOTHESIS_STORAGE_DIRECTORY"] = str(caches / "hypothesis")
         os.environ["COVERAGE_FILE"] = str(scratch / "coverage")
         servers = LocalServers(
@@ -88,7 +91,8 @@ def remove_stale(parent: Path) -> None:
         lock = FileLock(directory / "in-use.lock")
         if directory.is_dir() and lock.acquire(wait=False):
             Register(directory / "processes.json").end_leftovers(directories=[directory])
-            shutil.rmtree(directory)
+            # What is still held by something that is about to end goes next time.
+            shutil.rmtree(directory, ignore_errors=True)
             lock.release()
 
 
