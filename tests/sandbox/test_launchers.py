@@ -240,6 +240,23 @@ class TestRootsWays:
 
         assert owner == runs_as != 0
 
+    def test_the_binaries_are_copied_where_the_account_cannot_read_them(
+        self, tmp_path: Path, monkeypatch
+    ):
+        monkeypatch.setattr(postgres, "NAMESPACE", ("false",))
+        hidden = tmp_path / "hidden"
+        hidden.mkdir(mode=0o700)
+        binaries = postgres.copy_binaries(postgres.find_binaries(), to=hidden / "wheel")
+        monkeypatch.setenv("ORDERKEEP_POSTGRES_BIN", str(binaries))
+        with reachable_directory() as directory:
+            server = postgres.Postgres(directory, log=tmp_path / "log", throwaway=True)
+
+            with servers.running(server) as child, connected(server) as cursor:
+                cursor.execute("SELECT 1")
+                program = Path(child.command.argv[0])
+
+        assert program.is_relative_to(directory)
+
     def test_tells_in_one_line_what_to_do_when_nothing_works(self, tmp_path: Path, monkeypatch):
         monkeypatch.setattr(postgres, "NAMESPACE", ("false",))
         hidden = tmp_path / "hidden"

@@ -160,11 +160,8 @@ class TestChildThatDies:
 
 class TestStop:
     def test_stops_the_last_tier_first(self, tmp_path: Path, supervisor):
-        ends = tmp_path / "ends"
         for name in ("database", "web"):
-            script = (
-                f"trap 'echo {name} >> {ends}; exit' TERM; echo up; while :; do sleep 0.05; done"
-            )
+            script = f"trap 'echo {name} >> ends; exit' TERM; echo up; while :; do sleep 0.05; done"
             supervisor.open_tier()
             supervisor.start(command(tmp_path, script, name=name))
             log = tmp_path / f"{name}.log"
@@ -172,7 +169,7 @@ class TestStop:
 
         supervisor.stop()
 
-        assert ends.read_text().split() == ["web", "database"]
+        assert (tmp_path / "ends").read_text().split() == ["web", "database"]
         assert registered(tmp_path) == {}
 
     def test_sigterm_leaves_no_process_even_of_those_that_do_not_listen(self, tmp_path: Path):
