@@ -28,7 +28,7 @@ SHARED = (
     *("STRIPE_SECRET_KEY", "STRIPE_PUBLISHABLE_KEY", "STRIPE_WEBHOOK_SECRET", "STRIPE_API_BASE"),
     *("ALLOWED_HOSTS", "CSRF_TRUSTED_ORIGINS", "CORS_ALLOWED_ORIGINS"),
     *("SHOP_CURRENCY", "SHOP_COUNTRY", "SHOP_TIME_ZONE", "HOLD_MINUTES", "THROTTLE"),
-    *("SENTRY_DSN", "EMAIL_URL", "ACCESS_TOKEN_MINUTES", "METRICS_TOKEN"),
+    *("SENTRY_DSN", "EMAIL_URL", "ACCESS_TOKEN_MINUTES", "METRICS_TOKEN", "TRUSTED_PROXIES"),
     *(f"{name}_{part}" for name in INTEGRATIONS for part in ("BASE_URL", "TOKEN")),
 )
 LOCAL_STRIPE = {
@@ -86,7 +86,9 @@ def complete(endpoints: Mapping[str, str]) -> dict[str, str]:
     """The whole environment of a child: what the person set, then endpoints, then defaults."""
     offered = {**defaults(), **endpoints}
     missing = {name: value for name, value in offered.items() if not is_set(name)}
-    return {**os.environ, **missing, "PYTHONPATH": str(ROOT)}
+    # Read already, wherever they came from, since our own commands need them too.
+    read = {name: offered[name] for name in ("PORT", "BIND", "PUBLIC_URL")}
+    return {**os.environ, **missing, **read, "PYTHONPATH": str(ROOT)}
 
 
 def save(path: Path, environment: Mapping[str, str]) -> None:

@@ -11,6 +11,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
+from config import env
 from sandbox import environment, servers
 from sandbox.postgres import Postgres
 from sandbox.processes import (
@@ -96,7 +97,9 @@ class LocalServers:
                 # A throwaway's would reach whoever happens to serve at that address.
                 webhooks_to=None if throwaway else webhooks_to,
                 # While a secret is rotated there are several; the first is the one to sign with.
-                secret=settings.get("STRIPE_WEBHOOK_SECRET", "").split(",")[0].strip(),
+                secret=env.text("STRIPE_WEBHOOK_SECRET", settings.get("STRIPE_WEBHOOK_SECRET", ""))
+                .split(",")[0]
+                .strip(),
             ),
         }
 
