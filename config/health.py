@@ -116,7 +116,8 @@ def _cache_check() -> str:
 def _broker_check() -> str:
     try:
         with current_app.connection_for_write() as broker:
-            broker.transport_options |= {
+            broker.transport_options = {
+                **(broker.transport_options or {}),
                 "socket_timeout": PART_TIMEOUT_SECONDS,
                 "socket_connect_timeout": PART_TIMEOUT_SECONDS,
             }

@@ -79,7 +79,8 @@ class StrictAccountInput:
             with transaction.atomic() if route in MOVES_ADDRESS else contextlib.nullcontext():
                 answer: HttpResponseBase = view(request, *args, **kwargs)
         except ImmediateHttpResponse as exc:
-            return exc.response
+            refusal: HttpResponseBase = exc.response
+            return refusal
         except IntegrityError as exc:
             if not (violated_constraint(exc) or "").startswith("customers_email"):
                 raise

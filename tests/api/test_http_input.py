@@ -207,7 +207,7 @@ class Line(StrictSerializer):
 
 
 class Basket(StrictSerializer):
-    items = Line(many=True, max_length=100, allow_empty=False)
+    items = Line(many=True, max_length=100, allow_empty=False)  # type: ignore[call-arg]  # stubs
     notes = StrictCharField(multiline=True, required=False, max_length=2_000)
 
 
