@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
+from django.utils.cache import patch_cache_control
 from django.utils.decorators import method_decorator
-from django.views.decorators.cache import cache_control
 from django.views.decorators.http import conditional_page
 from rest_framework.permissions import AllowAny
 from rest_framework.response import Response
@@ -23,10 +24,28 @@ from inventory.api.serializers import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from django.http.response import HttpResponseBase
     from rest_framework.request import Request
 
-# Short: a change of price or stock has to show within two seconds.
-cacheable = method_decorator([conditional_page, cache_control(public=True, max_age=2)], "dispatch")
+CACHED_SECONDS = 2  # a change of price or stock has to show within two seconds
+
+
+def _publicly_cached(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:
+    """Good answers may be kept by anybody; an error, with its request's id, by nobody."""
+
+    @functools.wraps(view)
+    def answer(*args: Any, **kwargs: Any) -> HttpResponseBase:
+        response = view(*args, **kwargs)
+        if response.status_code == 200:  # noqa: PLR2004
+            patch_cache_control(response, public=True, max_age=CACHED_SECONDS)
+        return response
+
+    return answer
+
+
+cacheable = method_decorator([conditional_page, _publicly_cached], "dispatch")
 
 
 @cacheable
