@@ -1,0 +1,340 @@
+"""The public catalogue over HTTP: filters, orders, pages, caching."""
+
+from __future__ import annotations
+
+from itertools import chain
+from urllib.parse import urlsplit
+
+import pytest
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.utils.http import urlencode
+
+from inventory.models import Price, Product
+from tests import factories
+
+pytestmark = pytest.mark.django_db
+
+
+def get(path, **params):
+    return Client().get(f"/api/v1{path}", params)
+
+
+def skus(answer):
+    assert answer.status_code == 200, answer.content
+    return [product["sku"] for product in answer.json()["results"]]
+
+
+@pytest.fixture
+def shelves():
+    """Three fruits and a lamp."""
+    lamps = factories.CategoryFactory(slug="lamps", name="Lamps")
+    factories.ProductFactory(sku="APPLE", name="Apple", price="1.00", on_hand=5)
+    factories.ProductFactory(sku="CHERRY", name="cherry", price="3.00", on_hand=0)
+    factories.ProductFactory(sku="BANANA", name="Banana 100%", price="2.00", on_hand=1)
+    factories.ProductFactory(sku="LAMP", name="Lamp", price="20.00", category=lamps)
+
+
+class TestAProduct:
+    def test_has_the_contracts_shape(self):
+        product = factories.ProductFactory(
+            sku="APPLE",
+            name="Apple",
+            description="Red.",
+            price="19.90",
+            on_hand=5,
+            image_url="https://shop.test/apple.png",
+            attributes={"colour": "red"},
+        )
+        product.stock_levels.update(allocated=2)
+
+        answer = get("/products/APPLE")
+
+        assert answer.status_code == 200
+        assert answer.json() == {
+            "sku": "APPLE",
+            "name": "Apple",
+            "description": "Red.",
+            "category": "grocery",
+            "price": "19.90",
+            "currency": "USD",
+            "image_url": "https://shop.test/apple.png",
+            "in_stock": True,
+            "available_quantity": 3,
+            "attributes": {"colour": "red"},
+        }
+        assert get("/products").json()["results"] == [answer.json()]
+
+    def test_that_is_sold_out_says_so(self):
+        factories.ProductFactory(sku="GONE", on_hand=0)
+
+        body = get("/products/GONE").json()
+
+        assert (body["in_stock"], body["available_quantity"]) == (False, 0)
+
+    def test_is_priced_in_the_currency_asked_for(self):
+        product = factories.ProductFactory(sku="APPLE", price="19.99")
+        Price.objects.create(product=product, currency="JPY", amount=1999)
+
+        body = get("/products/APPLE", currency="JPY").json()
+
+        assert (body["price"], body["currency"]) == ("1999", "JPY")
+        assert get("/products/APPLE", currency="EUR").status_code == 404
+
+    @pytest.mark.parametrize("sku", ["NOTHING", "apple", "APPLE%00", "..%2f..%2fetc", "OFF"])
+    def test_that_is_none_is_not_found(self, sku):
+        factories.ProductFactory(sku="APPLE")
+        factories.ProductFactory(sku="OFF", is_active=False)
+
+        answer = Client().get(f"/api/v1/products/{sku}")
+
+        assert answer.status_code == 404
+        assert answer.json()["error"]["code"] == "NOT_FOUND"
+
+
+class TestTheFilters:
+    @pytest.mark.parametrize(
+        ("params", "found"),
+        [
+            ({}, ["APPLE", "BANANA", "CHERRY", "LAMP"]),
+            ({"search": "an"}, ["BANANA"]),
+            ({"search": "CHERR"}, ["CHERRY"]),
+            ({"search": "apple"}, ["APPLE"]),
+            ({"search": "%"}, ["BANANA"]),
+            ({"search": "_"}, []),
+            ({"search": "'; DROP TABLE products; --"}, []),
+            ({"category": "lamps"}, ["LAMP"]),
+            ({"category": "nothing"}, []),
+            ({"min_price": "2.00"}, ["BANANA", "CHERRY", "LAMP"]),
+            ({"max_price": "2"}, ["APPLE", "BANANA"]),
+            ({"min_price": "2", "max_price": "3"}, ["BANANA", "CHERRY"]),
+            ({"in_stock": "true"}, ["APPLE", "BANANA", "LAMP"]),
+            ({"in_stock": "false"}, ["CHERRY"]),
+            ({"currency": "EUR"}, []),
+            ({"unheard_of": "x"}, ["APPLE", "BANANA", "CHERRY", "LAMP"]),
+            ({"category": "grocery", "in_stock": "true", "max_price": "1.50"}, ["APPLE"]),
+        ],
+    )
+    def test_leave_what_was_asked_for(self, shelves, params, found):
+        assert sorted(skus(get("/products", **params))) == found
+
+    @pytest.mark.parametrize(
+        ("name", "value"),
+        [
+            ("min_price", "-1"),
+            ("min_price", "1e3"),
+            ("min_price", "NaN"),
+            ("max_price", "1,00"),
+            ("max_price", "1.999"),
+            ("in_stock", "perhaps"),
+            ("currency", "usd"),
+            ("currency", "XXX"),
+            ("currency", "KWD"),
+            ("ordering", "sku"),
+            ("ordering", "category__products__id"),
+            ("ordering", "price,name"),
+            ("ordering", "-price; DROP TABLE products"),
+            ("search", "x" * 101),
+            ("category", "x" * 101),
+            ("page_size", "0"),
+            ("page_size", "-1"),
+            ("page_size", "ten"),
+            ("page_size", "1.5"),
+            ("page_size", "²"),
+            ("cursor", "forged"),
+            ("cursor", "WzAsZmFsc2UsIjEiXQ:1abc:forged"),
+        ],
+    )
+    def test_refuse_bad_values_by_name(self, shelves, name, value):
+        answer = get("/products", **{name: value})
+
+        assert answer.status_code == 400
+        error = answer.json()["error"]
+        assert error["code"] == "VALIDATION_FAILED"
+        assert set(error["details"]) == {name}
+        if len(value) > 4:
+            assert value not in answer.content.decode()
+
+    @pytest.mark.parametrize("query", ["search=%00", "search=%ff", "cursor=%00", "search=a%0ab"])
+    def test_refuse_what_is_no_text(self, shelves, query):
+        answer = Client().get(f"/api/v1/products?{query}")
+
+        assert answer.status_code == 400
+        assert answer.json()["error"]["code"] == "VALIDATION_FAILED"
+
+
+class TestTheOrderings:
+    @pytest.mark.parametrize(
+        ("ordering", "found"),
+        [
+            ("price", ["APPLE", "BANANA", "CHERRY", "LAMP"]),
+            ("-price", ["LAMP", "CHERRY", "BANANA", "APPLE"]),
+            ("-created_at", ["LAMP", "BANANA", "CHERRY", "APPLE"]),
+        ],
+    )
+    def test_put_products_in_line(self, shelves, ordering, found):
+        assert skus(get("/products", ordering=ordering)) == found
+
+    def test_by_name_run_both_ways(self, shelves):
+        forward = skus(get("/products", ordering="name"))
+
+        assert forward == skus(get("/products"))
+        assert skus(get("/products", ordering="-name")) == forward[::-1]
+        assert forward.index("APPLE") < forward.index("BANANA") < forward.index("LAMP")
+
+
+def follow(url):
+    parts = urlsplit(url)
+    return Client().get(f"{parts.path}?{parts.query}")
+
+
+def walk(answer, link="next"):
+    """The pages from this one on."""
+    pages = [skus(answer)]
+    while url := answer.json()[link]:
+        answer = follow(url)
+        pages.append(skus(answer))
+    return pages
+
+
+LOSES_TIES = pytest.mark.xfail(
+    reason="DRF's cursor knows the first column alone: back through ties it skips products"
+)
+
+
+class TestThePages:
+    @pytest.fixture
+    def many(self):
+        """Seven products, most of them of one name and one price."""
+        return [
+            factories.ProductFactory(name="Same", price="5.00" if number else "1.00").sku
+            for number in range(7)
+        ]
+
+    @pytest.mark.parametrize("ordering", ["name", "-name", "price", "-price", "-created_at"])
+    def test_show_each_product_once(self, many, ordering):
+        pages = walk(get("/products", ordering=ordering, page_size="3"))
+
+        assert [len(page) for page in pages] == [3, 3, 1]
+        assert sorted(chain(*pages)) == sorted(many)
+
+    @pytest.mark.parametrize(
+        "ordering",
+        [
+            *(pytest.param(tied, marks=LOSES_TIES) for tied in ("name", "-name", "price")),
+            "-price",
+            "-created_at",
+        ],
+    )
+    def test_show_the_same_on_the_way_back(self, many, ordering):
+        page = get("/products", ordering=ordering, page_size="3")
+        there = walk(page)
+        while url := page.json()["next"]:
+            page = follow(url)
+
+        back = walk(page, "previous")
+
+        assert back == there[::-1]
+
+    def test_keep_their_filters(self, many):
+        answer = get("/products", page_size="3", min_price="5.00", in_stock="true")
+
+        pages = walk(answer)
+
+        assert [len(page) for page in pages] == [3, 3]
+        assert many[0] not in chain(*pages)
+
+    def test_are_of_at_most_a_hundred(self, many):
+        answer = get("/products", page_size="9" * 5_000)
+
+        assert len(skus(answer)) == 7
+        assert answer.json()["next"] is None
+
+    def test_do_not_take_a_cursor_of_another_ordering(self, many):
+        url = get("/products", ordering="price", page_size="3").json()["next"]
+
+        answer = follow(url.replace("ordering=price", "ordering=-created_at"))
+
+        assert answer.status_code == 400
+        assert set(answer.json()["error"]["details"]) == {"cursor"}
+
+    def test_do_not_shift_when_a_product_is_added(self, many):
+        first = get("/products", ordering="-created_at", page_size="3")
+
+        factories.ProductFactory(name="Newer")
+
+        assert skus(follow(first.json()["next"])) == many[::-1][3:6]
+
+
+class TestCaching:
+    @pytest.mark.parametrize("path", ["/products", "/products/APPLE", "/categories"])
+    def test_answers_304_until_something_changes(self, path):
+        product = factories.ProductFactory(sku="APPLE", on_hand=5)
+        first = get(path)
+        assert first["ETag"]
+        assert first["Cache-Control"] == "public, max-age=2"
+
+        again = Client().get(f"/api/v1{path}", headers={"If-None-Match": first["ETag"]})
+
+        assert (again.status_code, again.content) == (304, b"")
+        assert again["ETag"] == first["ETag"]
+        product.category.name = "Other"
+        product.category.save()
+        product.stock_levels.update(allocated=1)
+        changed = Client().get(f"/api/v1{path}", headers={"If-None-Match": first["ETag"]})
+        assert changed.status_code == 200
+        assert changed["ETag"] != first["ETag"]
+
+    def test_is_not_for_errors(self):
+        answer = get("/products/NOTHING")
+
+        assert answer.status_code == 404
+        assert answer["Cache-Control"] == "no-store"
+
+
+class TestTheCost:
+    @pytest.mark.parametrize("path", ["/products", "/products?in_stock=true&search=e"])
+    def test_is_the_same_for_one_and_for_twenty(self, path):
+        factories.ProductFactory(name="One")
+        with CaptureQueriesContext(connection) as for_one:
+            assert len(Client().get(f"/api/v1{path}").json()["results"]) == 1
+        for number in range(19):
+            category = factories.CategoryFactory(slug=f"c{number}", name="C")
+            factories.ProductFactory(name="One more", category=category)
+
+        with CaptureQueriesContext(connection) as for_twenty:
+            assert len(Client().get(f"/api/v1{path}").json()["results"]) == 20
+
+        assert len(for_twenty) == len(for_one) == 1
+
+    def test_of_one_product_is_one_query(self, django_assert_num_queries):
+        factories.ProductFactory(sku="APPLE")
+
+        with django_assert_num_queries(1):
+            get("/products/APPLE")
+
+
+class TestCategories:
+    def test_are_listed_by_name(self):
+        factories.CategoryFactory(slug="b", name="Bread")
+        factories.CategoryFactory(slug="a", name="Zucchini")
+
+        answer = get("/categories")
+
+        assert answer.json()["results"] == [
+            {"slug": "b", "name": "Bread"},
+            {"slug": "a", "name": "Zucchini"},
+        ]
+
+
+@pytest.mark.parametrize("method", ["post", "put", "patch", "delete"])
+@pytest.mark.parametrize("path", ["/products", "/products/APPLE", "/categories"])
+def test_the_catalogue_is_read_only(path, method):
+    factories.ProductFactory(sku="APPLE")
+
+    answer = getattr(Client(), method)(f"/api/v1{path}?{urlencode({'name': 'x'})}")
+
+    assert answer.status_code == 405
+    assert answer.json()["error"]["code"] == "METHOD_NOT_ALLOWED"
+    assert Product.objects.get().sku == "APPLE"
