@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -67,8 +68,10 @@ def sweep(*, limit: int = BATCH, ignore_backoff: bool = False) -> SweepReport:
 
     Args:
         limit: the most orders, and the most refunds, to take on.
-        ignore_backoff: take also those whose next try is not due yet.
+        ignore_backoff: take also those whose next try is not due yet, and end what a dead request
+            left behind as soon as its lease is over.
     """
+    patience = timedelta(0) if ignore_backoff else ABANDONED_AFTER
     report = SweepReport()
     with short_transaction():
         claimed = selectors.claim_orders_in_doubt(
@@ -82,7 +85,9 @@ def sweep(*, limit: int = BATCH, ignore_backoff: bool = False) -> SweepReport:
         if deadline.remaining() < CALL_SECONDS:
             break
         report.orders_seen += 1
-        report.orders_settled += _guarded(report, _recover_order, payment.order_id)
+        report.orders_settled += _guarded(
+            report, partial(_recover_order, patience=patience), payment.order_id
+        )
         _schedule_next(payment)
     for refund_id in refund_ids:
         if deadline.remaining() < CALL_SECONDS:
@@ -94,8 +99,13 @@ def sweep(*, limit: int = BATCH, ignore_backoff: bool = False) -> SweepReport:
     return report
 
 
-def recover_order(*, order_id: int, deadline: Deadline) -> bool:
+def recover_order(
+    *, order_id: int, deadline: Deadline, patience: timedelta = ABANDONED_AFTER
+) -> bool:
     """Bring one pending order on, as far as the provider's word and its hold allow.
+
+    Args:
+        patience: how long after its lease an order that nobody was told of is left to a retry.
 
     Returns:
         Whether the order is decided now.
@@ -107,7 +117,7 @@ def recover_order(*, order_id: int, deadline: Deadline) -> bool:
         locked = selectors.lock_order(order_id=order_id)
         if locked.order.status != Order.Status.PENDING:
             return True
-        abandoned = _is_abandoned(locked)
+        abandoned = _is_abandoned(locked, patience)
         if locked.payment.payment_intent_id is None and (locked.hold_is_over or abandoned):
             settlement.close_without_intent(locked, reason="no payment was made in time")
             return True
@@ -153,16 +163,16 @@ def _ask(
     return payments.close_failed_attempt(payment=payment, answer=answer, deadline=deadline)
 
 
-def _is_abandoned(locked: LockedOrder) -> bool:
+def _is_abandoned(locked: LockedOrder, patience: timedelta) -> bool:
     """A request died on it without an answer, and nobody came back."""
     key = locked.key
     if key is None or key.response_status is not None or locked.payment.in_doubt_since:
         return False
-    return key.lease_until + ABANDONED_AFTER <= locked.at
+    return key.lease_until + patience <= locked.at
 
 
-def _recover_order(target_id: int) -> bool:
-    return recover_order(order_id=target_id, deadline=Deadline(CALL_SECONDS))
+def _recover_order(target_id: int, *, patience: timedelta) -> bool:
+    return recover_order(order_id=target_id, deadline=Deadline(CALL_SECONDS), patience=patience)
 
 
 def _finish_refund(target_id: int) -> bool:
@@ -182,10 +192,10 @@ def _guarded(report: SweepReport, work: Callable[[int], bool], target_id: int) -
     except (CommitOutcomeUnknownError, OperationalError, InterfaceError):
         connection.close()
         report.problems += 1
-        log.warning("sweep_database_trouble", work=work.__name__, target_id=target_id)
+        log.warning("sweep_database_trouble", work=str(work), target_id=target_id)
     except Exception:
         report.problems += 1
-        log.exception("sweep_failed", work=work.__name__, target_id=target_id)
+        log.exception("sweep_failed", work=str(work), target_id=target_id)
     return False
 
 

@@ -341,7 +341,6 @@ BREAKS = [
             UPDATE order_transitions SET from_status = 'processing'
             WHERE order_id = {paid} AND version = 1
         """,
-        also=also("moves_are_audited_in_the_same_transaction"),
     ),
     Break(
         name="order_history_is_legal",

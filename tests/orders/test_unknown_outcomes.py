@@ -270,9 +270,15 @@ class TestAnAbandonedRequest:
         self, left_behind, provider, product, fault, path
     ):
         order = left_behind(fault=fault, path=path)
-        IdempotencyKey.objects.update(lease_until=F("lease_until") - timedelta(minutes=5))
+        IdempotencyKey.objects.update(lease_until=timezone.now() - timedelta(seconds=1))
+        Payment.objects.update(next_attempt_at=timezone.now())
+        recovery.sweep()
+        order.refresh_from_db()
+        assert order.status == "pending"  # a retry may still come
 
-        sweep()
+        IdempotencyKey.objects.update(lease_until=F("lease_until") - timedelta(minutes=2))
+        Payment.objects.update(next_attempt_at=timezone.now())
+        recovery.sweep()
 
         order.refresh_from_db()
         assert order.status == "cancelled"
@@ -280,6 +286,16 @@ class TestAnAbandonedRequest:
         assert IdempotencyKey.objects.get().response_status == 402
         statuses = {intent["status"] for intent in provider.intents_of(str(order.public_id))}
         assert statuses <= {"canceled", "requires_confirmation"}
+
+    def test_is_ended_at_once_when_staff_asks_for_it(self, left_behind, product):
+        order = left_behind(fault="drop", path=CONFIRM)
+        IdempotencyKey.objects.update(lease_until=timezone.now() - timedelta(seconds=1))
+
+        sweep()
+
+        order.refresh_from_db()
+        assert order.status == "cancelled"
+        assert product.stock_levels.get().allocated == 0
 
     def test_that_was_paid_is_found_and_kept(self, shopper, provider, product):
         provider.fail("answer_lost", path=CONFIRM)
