@@ -291,7 +291,7 @@ class TestWhateverTheSequenceOfVerbs:
         with transaction.atomic():
             products = [factories.ProductFactory(on_hand=2) for _ in range(2)]
             places = [factories.WarehouseFactory(), factories.WarehouseFactory(code="EAST")]
-            orders: list[Order] = []
+            orders = []
             for verb in verbs:
                 run(verb, products, places, orders)
                 assert_accounted_for()

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from inventory.sourcing import Allocation, Available, Shortage, Wanted, find_shortages, plan
 
-EXAMPLES = settings(max_examples=150, deadline=None)
+EXAMPLES = settings(max_examples=80, deadline=None)
 
 
 def want(product_id, quantity):

@@ -7,6 +7,7 @@ import datetime as dt
 import itertools
 import uuid
 from decimal import Decimal
+from typing import Any
 
 import pgtrigger
 import pytest
@@ -203,6 +204,14 @@ def coupon(**changes):
     return factories.CouponFactory(**changes)
 
 
+def product(**changes) -> Any:
+    return factories.ProductFactory(**changes)
+
+
+def building() -> Any:
+    return factories.WarehouseFactory(code=f"W{uuid.uuid4().hex[:8]}")
+
+
 def customer(**changes):
     return factories.CustomerFactory(**changes)
 
@@ -221,7 +230,7 @@ def level(**changes):
     return update(factories.ProductFactory(on_hand=5).stock_levels.get(), **changes)
 
 
-REFUSED = {
+REFUSED: dict[str, list[Any]] = {
     # customers
     "customer_status_known": [lambda r: customer(status="asleep")],
     "customer_version_counts_up": [lambda r: customer(version=0)],
@@ -232,13 +241,22 @@ REFUSED = {
         lambda r: factories.ProductFactory(sku="A B"),
     ],
     "price_one_per_product_and_currency": [
-        lambda r: Price.objects.create(product=factories.ProductFactory(), currency="USD", amount=1)
+        lambda r: twice(
+            lambda **same: Price.objects.create(
+                **{"product": product(), "currency": "EUR", "amount": 1, **same}
+            ),
+            "product",
+        )
     ],
     "price_not_negative": [lambda r: price(amount=Decimal("-0.01"))],
     "price_currency_is_iso4217": [lambda r: price(currency="usd"), lambda r: price(currency="US")],
     "stock_level_one_per_product_and_warehouse": [
-        lambda r: StockLevel.objects.create(
-            product=factories.ProductFactory(), warehouse=factories.WarehouseFactory()
+        lambda r: twice(
+            lambda **same: StockLevel.objects.create(
+                **{"product": product(), "warehouse": building(), **same}
+            ),
+            "product",
+            "warehouse",
         )
     ],
     "stock_level_promised_within_on_hand": [
@@ -834,11 +852,11 @@ class TestTheSumOfRefunds:
 
 # --- updated_at ---------------------------------------------------------------------------------
 
-TOUCHED = {
+TOUCHED: dict[type[models.Model], tuple[Any, dict[str, Any]]] = {
     Customer: (lambda r: customer(), {"phone": "+1 212 555 0100"}),
     Product: (lambda r: factories.ProductFactory(), {"name": "Other"}),
-    Price: (lambda r: factories.ProductFactory().prices.get(), {"amount": 5}),
-    StockLevel: (lambda r: factories.ProductFactory().stock_levels.get(), {"on_hand": 500}),
+    Price: (lambda r: product().prices.get(), {"amount": 5}),
+    StockLevel: (lambda r: product().stock_levels.get(), {"on_hand": 500}),
     Reservation: (lambda r: r.reservation(), {"status": "committed"}),
     Order: (lambda r: r.order(), {"notes": "Ring twice"}),
     Payment: (lambda r: r.payment(), {"last_error": "x"}),
