@@ -41,7 +41,7 @@ class IdempotencyKey(models.Model):
                     response_status__isnull=True, response_body="", answered_at__isnull=True
                 )
                 | (
-                    Q(response_status__in=[201, 402, 502])
+                    Q(response_status__isnull=False, response_status__in=[201, 402, 502])
                     & ~Q(response_body="")
                     & Q(answered_at__isnull=False)
                 ),
@@ -102,6 +102,10 @@ class Coupon(models.Model):
                 condition=Q(kind="percent", value__gt=0, value__lte=100)
                 | Q(kind="fixed", value__gt=0, currency__isnull=False)
                 | Q(kind="free_shipping"),
+            ),
+            models.CheckConstraint(
+                name="coupon_minimum_has_a_currency",
+                condition=Q(minimum_subtotal=0) | Q(currency__isnull=False),
             ),
             models.CheckConstraint(
                 name="coupon_used_within_limit",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from sandbox import environment, foreground
 from sandbox.tests import run_pytest, test_environment
+from sandbox.up import cores
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,13 +19,13 @@ def main() -> int:
     """Run every step, also after a failure; 0 only if all of them passed."""
     failed = []
     cache = environment.home() / "cache/import-linter"  # the others take theirs from a variable
-    with test_environment() as variables:
+    with test_environment(cores()) as variables:
         for name, argv in steps(cache=cache).items():
             announce(name)
             if foreground.run(argv, env=variables, cwd=environment.ROOT):
                 failed.append(name)
         announce("tests")
-        if run_pytest(["--cov", "--cov-report=term"], variables):
+        if run_pytest(["--cov", "--cov-report=term"], variables, processes=cores()):
             failed.append("tests")
     if failed:
         print(f"{COMMAND}: FAILED: {', '.join(failed)}", file=sys.stderr)

@@ -79,8 +79,19 @@ class PaymentServer:
 class LocalServers:
     """The servers that no variable names, kept under one directory."""
 
-    def __init__(self, directory: Path, *, register: Register, throwaway: bool = False) -> None:
-        """Keep everything under `directory`; `throwaway` if that is to vanish afterwards."""
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        register: Register,
+        throwaway: bool = False,
+        spare_payment_servers: int = 0,
+    ) -> None:
+        """Keep everything under `directory`; `throwaway` if that is to vanish afterwards.
+
+        Spare payment servers are for test processes that run side by side, each with its own
+        faults; they are told as `STRIPE_API_BASE_1` and so on.
+        """
         self.register = register
         self.running: list[Child] = []
         logs = directory / "log"
@@ -102,6 +113,13 @@ class LocalServers:
                 .strip(),
             ),
         }
+        for number in range(1, spare_payment_servers + 1):
+            self._wanted[f"STRIPE_API_BASE_{number}"] = PaymentServer(
+                directory / f"payments-{number}",
+                log=logs / f"payments-{number}.log",
+                webhooks_to=None,
+                secret="",
+            )
 
     def start(self, *, despite: tuple[str, ...] = ()) -> dict[str, str]:
         """Start what is not configured, one after the other; returns where each one is.

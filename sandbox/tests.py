@@ -13,6 +13,7 @@ from sandbox import environment, foreground
 from sandbox.hosting import LocalServers
 from sandbox.manage import SERVERS
 from sandbox.processes import FileLock, Register, ignore_stop_signals
+from sandbox.up import cores
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -24,22 +25,36 @@ NOT_INHERITED = (*environment.SHARED, "DJANGO_SETTINGS_MODULE")
 
 def main() -> int:
     """Run the suite, or what the command line picks of it."""
-    with test_environment() as variables:
-        return run_pytest(sys.argv[1:], variables)
+    processes = processes_for(sys.argv[1:])
+    with test_environment(processes) as variables:
+        return run_pytest(sys.argv[1:], variables, processes=processes)
 
 
-def run_pytest(arguments: Sequence[str], variables: Mapping[str, str]) -> int:
+def processes_for(arguments: Sequence[str]) -> int:
+    """One a core for the whole suite; one where tests are named, or somebody wants to watch."""
+    names_tests = any(Path(argument.split("::")[0]).exists() for argument in arguments)
+    watches = {"-s", "--pdb", "--trace"} & set(arguments)
+    return 1 if names_tests or watches else cores()
+
+
+def run_pytest(arguments: Sequence[str], variables: Mapping[str, str], *, processes: int) -> int:
     """Run pytest in the repository, its caches and temporary files under our own directory."""
     scratch = variables["ORDERKEEP_HOME"]
     argv = [sys.executable, "-m", "pytest", "-p", "no:valkey"]
     argv += ["-o", f"cache_dir={variables['PYTEST_CACHE']}"]
-    argv += ["--basetemp", str(Path(scratch, "tmp")), *arguments]
+    argv += ["--basetemp", str(Path(scratch, "tmp"))]
+    if processes > 1:
+        argv += ["--numprocesses", str(processes), "--dist", "loadfile"]
+    argv += arguments
     return foreground.run(argv, env=variables, cwd=environment.ROOT)
 
 
 @contextlib.contextmanager
-def test_environment() -> Iterator[dict[str, str]]:
+def test_environment(processes: int) -> Iterator[dict[str, str]]:
     """Servers and an environment for one run; nothing of them is left afterwards.
+
+    Test processes share PostgreSQL and Valkey, with databases of their own, and have a payment
+    server each: `config.settings.test` picks.
 
     Raises:
         StartError: a server does not come up.
@@ -58,7 +73,10 @@ def test_environment() -> Iterator[dict[str, str]]:
         os.environ["HYPOTHESIS_STORAGE_DIRECTORY"] = str(caches / "hypothesis")
         os.environ["COVERAGE_FILE"] = str(scratch / "coverage")
         servers = LocalServers(
-            scratch, register=Register(scratch / "processes.json"), throwaway=True
+            scratch,
+            register=Register(scratch / "processes.json"),
+            throwaway=True,
+            spare_payment_servers=processes - 1,
         )
         try:
             yield environment.complete(servers.start(despite=SERVERS))

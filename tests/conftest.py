@@ -13,7 +13,7 @@ from tests import factories
 from tests.provider import PaymentServer
 from tests.shop import Shopper
 
-_flush = TransactionTestCase._fixture_teardown  # type: ignore[attr-defined]  # not in the stubs
+_flush = TransactionTestCase._fixture_teardown
 
 
 def _flush_append_only_tables_too(self: TransactionTestCase) -> None:
@@ -22,7 +22,7 @@ def _flush_append_only_tables_too(self: TransactionTestCase) -> None:
         _flush(self)
 
 
-TransactionTestCase._fixture_teardown = _flush_append_only_tables_too  # type: ignore[attr-defined]
+TransactionTestCase._fixture_teardown = _flush_append_only_tables_too
 
 
 @pytest.fixture(autouse=True)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
+from allauth.headless.tokens.strategies.jwt import internal as tokens
+from django.conf import settings
+from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
+from django.contrib.sessions.backends.db import SessionStore
 from django.test import Client
 
 from customers.models import Customer
 from orders.models import Order
-from tests import factories
 
 ADDRESS = {
     "name": "Ada Lovelace",
@@ -61,14 +64,13 @@ class Shopper:
 
 
 def access_token(customer: Customer) -> str:
-    """A real token: logged in over HTTP."""
-    answer = Client().post(
-        "/_allauth/app/v1/auth/login",
-        {"email": customer.email, "password": factories.PASSWORD},
-        content_type="application/json",
-    )
-    assert answer.status_code == 200, answer.content
-    return str(answer.json()["meta"]["access_token"])
+    """A real token on a real session, as a log-in leaves them; without the log-in's time."""
+    session = SessionStore()
+    session[SESSION_KEY] = str(customer.pk)
+    session[BACKEND_SESSION_KEY] = settings.AUTHENTICATION_BACKENDS[0]
+    session[HASH_SESSION_KEY] = customer.get_session_auth_hash()
+    session.save()
+    return str(tokens.create_access_token(customer, session, {}))
 
 
 def order_of(answer: Any) -> Order:

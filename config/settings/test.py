@@ -1,5 +1,14 @@
 """Under pytest: cheap password hashes, no rate limits unless a test asks for them."""
 
+import os
+
+# Test processes that run side by side have a payment server, a cache and a directory each.
+if (process := os.environ.get("PYTEST_XDIST_WORKER", "gw0")) != "gw0":
+    number = process.removeprefix("gw")
+    os.environ["STRIPE_API_BASE"] = os.environ[f"STRIPE_API_BASE_{number}"]
+    os.environ["REDIS_URL"] = f"{os.environ['REDIS_URL'].removesuffix('/0')}/{number}"
+    os.environ["ORDERKEEP_HOME"] += f"/{process}"
+
 from config.settings.base import *
 
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]

@@ -69,7 +69,8 @@ def _cancel_locked(locked: LockedOrder, reason: str, requested_by_id: int | None
     """What can be done without the provider. Returns the refund that is on its way, if any."""
     order, payment = locked.order, locked.payment
     if order.status in PAID_UNSHIPPED:
-        return _cancel_paid(locked, reason, requested_by_id).pk
+        refund = _cancel_paid(locked, reason, requested_by_id)
+        return refund.pk if refund else None
     if order.status == Order.Status.CANCELLED:
         return _refund_on_its_way(payment, reason, requested_by_id)
     if order.status != Order.Status.PENDING or payment.status == Payment.Status.QUARANTINED:
@@ -81,30 +82,29 @@ def _cancel_locked(locked: LockedOrder, reason: str, requested_by_id: int | None
 
 def _refund_on_its_way(payment: Payment, reason: str, requested_by_id: int | None) -> int | None:
     """The open refund of a cancelled order; a new one where the provider failed the last."""
-    given = Decimal(0)
     for refund in payment.refunds.all():
         if refund.status in {Refund.Status.DUE, Refund.Status.PENDING}:
             return refund.pk
-        given += refund.amount if refund.status == Refund.Status.SUCCEEDED else 0
-    if given == payment.amount_received:
+    refund_now = _refund_the_rest(payment, reason, requested_by_id)
+    return refund_now.pk if refund_now else None
+
+
+def _refund_the_rest(payment: Payment, reason: str, requested_by_id: int | None) -> Refund | None:
+    """Decide a refund of all that came in and is neither back nor on its way."""
+    given = sum(
+        (r.amount for r in payment.refunds.all() if r.status != Refund.Status.FAILED), Decimal(0)
+    )
+    rest = payment.amount_received - given
+    if not rest:
         return None
     return payments.request_refund(
-        payment,
-        amount=payment.amount_received - given,
-        reason=reason,
-        requested_by_id=requested_by_id,
-    ).pk
-
-
-def _cancel_paid(locked: LockedOrder, reason: str, requested_by_id: int | None) -> Refund:
-    """Order cancelled, stock released and refund row: one transaction (rule 8)."""
-    payment = locked.payment
-    refund = payments.request_refund(
-        payment,
-        amount=payment.amount_received - payment.amount_refunded,
-        reason=reason,
-        requested_by_id=requested_by_id,
+        payment, amount=rest, reason=reason, requested_by_id=requested_by_id
     )
+
+
+def _cancel_paid(locked: LockedOrder, reason: str, requested_by_id: int | None) -> Refund | None:
+    """Order cancelled, stock released and refund row: one transaction (rule 8)."""
+    refund = _refund_the_rest(locked.payment, reason, requested_by_id)
     settlement.move(
         locked,
         to=Order.Status.CANCELLED,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+import structlog
 from django.db.models.functions import Now
 
 from audit import services as audit
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from orders.selectors import LockedOrder
 
 
+log = structlog.get_logger(__name__)
+
+
 def finish_refund(*, refund_id: int, deadline: Deadline) -> bool:
     """Send a decided refund, or find out what became of it; repeating it is safe (rule 7).
 
@@ -35,6 +39,8 @@ def finish_refund(*, refund_id: int, deadline: Deadline) -> bool:
     told = payments.send_refund(refund=refund, deadline=deadline)
     if not isinstance(told, ProviderRefund):
         problem = f"refused: {told.code}" if isinstance(told, Refused) else told.reason
+        if isinstance(told, Refused) and refund.last_error != problem:
+            _tell_staff(refund, problem)
         pause = timedelta(seconds=min(600, 5 * 2 ** min(refund.attempts, 7)))
         Refund.objects.filter(pk=refund.pk).update(
             last_error=problem, next_attempt_at=Now() + pause
@@ -46,6 +52,18 @@ def finish_refund(*, refund_id: int, deadline: Deadline) -> bool:
         if payments.record_refund(locked.payment, refund, told):
             _tell(locked, refund)
     return refund.status == Refund.Status.SUCCEEDED
+
+
+def _tell_staff(refund: Refund, problem: str) -> None:
+    """The provider says no: it is asked again, ever more rarely, and a person should look."""
+    log.error("refund_refused", refund=str(refund.uuid), problem=problem)
+    with short_transaction():
+        audit.record(
+            "REFUND_REFUSED",
+            entity_type="order",
+            entity_id=refund.payment.order_id,
+            data={"refund": str(refund.uuid), "problem": problem},
+        )
 
 
 def _tell(locked: LockedOrder, refund: Refund) -> None:

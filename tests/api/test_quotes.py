@@ -195,10 +195,6 @@ class TestACoupon:
         assert answer.json()["error"]["code"] == "COUPON_INVALID"
         assert answer.json()["error"]["details"] == {"reason": reason}
 
-    @pytest.mark.xfail(
-        reason="the table lets a minimum without a currency in; pricing then fails with a 500",
-        raises=pytest.fail.Exception,
-    )
     def test_with_a_minimum_of_no_currency_is_refused_by_the_table(self, db):
         with pytest.raises(IntegrityError):
             factories.CouponFactory(minimum_subtotal=Decimal("20.00"), currency=None)

@@ -143,4 +143,4 @@ class TestNudgeOnCommit:
 
             assert asked.wait(10)
         assert OutboxMessage.objects.count() == 1
-        assert seconds < 0.05
+        assert seconds < 0.5  # a broker waited for would cost seconds

@@ -57,7 +57,7 @@ def arm(edge: str, when: str) -> None:
     """In the child: wrap the edges, in the order in which an order passes them."""
     gateway._client.cache_clear()  # no socket shared with the parent
     commits = iter(["T1", "T1b", "T2"])
-    commit = BaseDatabaseWrapper._commit  # type: ignore[attr-defined]  # not in the stubs
+    commit = BaseDatabaseWrapper._commit
 
     def dying(name, really):
         def call(*args, **kwargs):
@@ -73,7 +73,7 @@ def arm(edge: str, when: str) -> None:
     def dying_commit(self):
         return dying(next(commits), commit)(self)
 
-    BaseDatabaseWrapper._commit = dying_commit  # type: ignore[attr-defined]
+    BaseDatabaseWrapper._commit = dying_commit
     gateway.create_intent = dying("create", gateway.create_intent)
     gateway.confirm_intent = dying("confirm", gateway.confirm_intent)
 

@@ -31,7 +31,7 @@ def product(transactional_db):
 @contextlib.contextmanager
 def commit_lost(*numbers: int, applied: bool):
     """Lose the connection in the COMMITs with these numbers, after or before they happen."""
-    really_commit = BaseDatabaseWrapper._commit  # type: ignore[attr-defined]  # not in the stubs
+    really_commit = BaseDatabaseWrapper._commit
     seen = 0
 
     def commit(self):

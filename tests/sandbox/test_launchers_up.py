@@ -66,7 +66,7 @@ def running(environment):
             process.communicate(timeout=STOP_SECONDS)
 
 
-def try_to_start(environment, **changes: str) -> subprocess.CompletedProcess:
+def try_to_start(environment, **changes: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         UP,
         env={**environment, **changes},
