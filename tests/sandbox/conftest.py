@@ -12,6 +12,8 @@ from typing import Any
 import httpx
 import pytest
 
+from sandbox.processes import die_with_parent
+
 ROOT = Path(__file__).resolve().parents[2]
 KEY = "sk_test_of_the_tests"
 NO_REDIRECTS = {
@@ -37,6 +39,7 @@ class ServerProcess:
             stdout=subprocess.PIPE,
             stderr=self._output,
             text=True,
+            preexec_fn=die_with_parent(signal.SIGTERM),  # noqa: PLW1509 - touches no lock
         )
         assert self.process.stdout is not None
         self.line = self.process.stdout.readline()  # printed once it listens, empty if it died
