@@ -107,7 +107,11 @@ def receive(*, receipts: Sequence[Receipt], reason: str, user_id: int | None = N
         user_id: the member of staff, if a person did it.
     """
     StockLevel.objects.bulk_create(
-        [StockLevel(product_id=r.product_id, warehouse_id=r.warehouse_id) for r in receipts],
+        # In one order for everybody: two that make the same levels must not wait for each other.
+        [
+            StockLevel(product_id=r.product_id, warehouse_id=r.warehouse_id)
+            for r in sorted(receipts, key=lambda r: (r.product_id, r.warehouse_id))
+        ],
         ignore_conflicts=True,
     )
     by_place = {(r.product_id, r.warehouse_id): r.quantity for r in receipts}

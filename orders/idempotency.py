@@ -6,6 +6,7 @@ the intent's own terminal states carry correctness. Time is the database's.
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
@@ -20,6 +21,7 @@ from orders.models import IdempotencyKey
 
 if TYPE_CHECKING:
     import uuid
+    from collections.abc import Iterator
 
 LEASE: Final = timedelta(seconds=20)  # a request's 12 seconds and a margin
 
@@ -28,7 +30,7 @@ LEASE: Final = timedelta(seconds=20)  # a request's 12 seconds and a margin
 class Claim:
     """This request may work on the key. `is_new`: no order exists for it yet.
 
-    `at` is the database's time at the start of the transaction.
+    `at` is the database's time when the key was claimed.
     """
 
     key_id: int
@@ -46,7 +48,7 @@ def claim(*, scope: str, key: str, fingerprint: str, owner: uuid.UUID) -> Claim 
         IdempotencyKeyReusedError: the key was used with another body.
         OrderInProgressError: another request holds the lease, or is inside its T1.
     """
-    try:
+    with busy_means_in_progress():
         with connection.cursor() as cursor:
             cursor.execute(
                 """
@@ -57,13 +59,24 @@ def claim(*, scope: str, key: str, fingerprint: str, owner: uuid.UUID) -> Claim 
                 [scope, key, fingerprint, str(owner), LEASE.total_seconds()],
             )
             inserted = cursor.fetchone()
+        if inserted:
+            return Claim(key_id=inserted[0], is_new=True, at=inserted[1])
+        return _take_over(scope=scope, key=key, fingerprint=fingerprint, owner=owner)
+
+
+@contextlib.contextmanager
+def busy_means_in_progress() -> Iterator[None]:
+    """Somebody holds the rows of an order that exists: 409, never "nothing is held" (rule 1).
+
+    Raises:
+        OrderInProgressError: a lock was not to be had in time.
+    """
+    try:
+        yield
     except OperationalError as exc:
         if is_lock_timeout(exc):
             raise OrderInProgressError from exc
         raise
-    if inserted:
-        return Claim(key_id=inserted[0], is_new=True, at=inserted[1])
-    return _take_over(scope=scope, key=key, fingerprint=fingerprint, owner=owner)
 
 
 def _take_over(*, scope: str, key: str, fingerprint: str, owner: uuid.UUID) -> Claim | Answer:

@@ -49,6 +49,11 @@ class IdempotencyKey(models.Model):
         ]
         indexes = [
             models.Index(fields=["created_at"], name="idx_idempotency_keys_created"),
+            models.Index(
+                fields=["id"],
+                name="idx_idempotency_keys_open",
+                condition=Q(response_status__isnull=True),
+            ),
         ]
         triggers = [
             pgtrigger.Protect(

@@ -199,7 +199,7 @@ def claim_orders_in_doubt(*, limit: int, ignore_backoff: bool, lease: timedelta)
         due = due.filter(next_attempt_at__lte=Now())
     claimed = list(due.order_by("next_attempt_at", "id").only("order_id", "attempts")[:limit])
     Payment.objects.filter(pk__in=[payment.pk for payment in claimed]).update(
-        next_attempt_at=Now() + lease, attempts=F("attempts") + 1
+        next_attempt_at=Now() + lease
     )
     return claimed
 
@@ -221,10 +221,10 @@ def claim_refunds_due(*, limit: int, ignore_backoff: bool, lease: timedelta) -> 
 def find_unanswered_keys_of_final_orders(*, limit: int) -> list[int]:
     """Orders that are decided while their key still waits for its answer."""
     return list(
-        Order.objects.exclude(status=Order.Status.PENDING)
-        .filter(idempotency_key__response_status=None, idempotency_key__isnull=False)
+        IdempotencyKey.objects.filter(response_status=None, order__isnull=False)
+        .exclude(order__status=Order.Status.PENDING)
         .order_by("id")
-        .values_list("id", flat=True)[:limit]
+        .values_list("order__id", flat=True)[:limit]
     )
 
 

@@ -29,7 +29,6 @@ class Payment(models.Model):
         CANCELLED = "cancelled"
         QUARANTINED = "quarantined"
 
-    LIVE = ("created", "requires_action", "processing", "succeeded", "quarantined")
     OPEN = ("created", "requires_action", "processing")
     PROVIDER_REFUSED = "provider_refused"  # a failure code of ours: our own request was refused
 

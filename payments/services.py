@@ -10,9 +10,11 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from django.db.models import DateTimeField, ExpressionWrapper, F
+import structlog
+from django.db.models import DateTimeField, ExpressionWrapper, F, Sum
 from django.db.models.functions import Coalesce, Now
 
+from audit import services as audit
 from config.kernel import money
 from config.kernel.db import short_transaction
 from config.kernel.models import new_uuid
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
     from config.kernel.clock import Deadline
     from payments.gateway import IntentAnswer
 
+log = structlog.get_logger(__name__)
+
 FIRST_SWEEP_AFTER = timedelta(seconds=20)  # the request that made it works on it until then
 KEYS_SURELY_REMEMBERED = timedelta(hours=23)  # the provider forgets idempotency keys after 24
 
@@ -39,7 +43,7 @@ class Superseded:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NotCreated:
-    """The provider refused to make the intent: certainly nothing was charged."""
+    """The provider refused, or failed for good, to make the intent: nothing was charged."""
 
     failure: Failure
 
@@ -121,7 +125,10 @@ def charge(*, payment: Payment, hold_is_over: bool, deadline: Deadline) -> Charg
         if isinstance(created, Refused):
             return NotCreated(failure=_failure_of(created))
         if isinstance(created, Unknown):
-            return created
+            # A stored 5xx would be replayed for a day: nobody can make this intent any more, and
+            # one that was made all the same was never confirmed.
+            gone = Failure(code=Payment.PROVIDER_REFUSED)
+            return NotCreated(failure=gone) if created.replayed else created
         if created.amount_minor != payment.create_params["amount"]:
             return Unknown(reason="the intent's amount is not the payment's")
         if not _store_intent(payment, created.id):
@@ -224,7 +231,7 @@ def record_quarantine(payment: Payment, *, problem: str) -> None:
 
 def record_doubt(payment: Payment, *, reason: str) -> None:
     """The customer hears 202: from now on the sweeper may finish what the request could not."""
-    Payment.objects.filter(pk=payment.pk).update(
+    Payment.objects.filter(pk=payment.pk, status__in=Payment.OPEN).update(
         in_doubt_since=Coalesce("in_doubt_since", Now()),
         last_error=reason[:500],
         next_attempt_at=Now() + timedelta(seconds=2),
@@ -241,25 +248,47 @@ def request_refund(
     Raises:
         RefundExceedsPaymentError: more than is left; a trigger on the table says the same.
     """
-    given = sum(
-        refund.amount for refund in payment.refunds.all() if refund.status != Refund.Status.FAILED
-    )
-    if given + amount > payment.amount_received:
+    if amount > _not_given_back(payment):
         raise RefundExceedsPaymentError
-    return Refund.objects.create(
+    refund = Refund.objects.create(
         payment=payment,
         amount=amount,
         currency=payment.currency,
         reason=reason,
         requested_by_id=requested_by_id,
+        next_attempt_at=Now() + FIRST_SWEEP_AFTER,
     )
+    audit.record(
+        "REFUND_REQUESTED",
+        entity_type="order",
+        entity_id=payment.order_id,
+        data={
+            "refund": str(refund.uuid),
+            "amount": money.format_amount(amount, payment.currency),
+            "currency": payment.currency,
+        },
+    )
+    return refund
+
+
+def request_refund_of_rest(
+    payment: Payment, *, reason: str, requested_by_id: int | None = None
+) -> Refund | None:
+    """Decide a refund of all that came in and is neither back nor on its way; None if none is.
+
+    Requires an open transaction and the payment's row lock.
+    """
+    rest = _not_given_back(payment)
+    if not rest:
+        return None
+    return request_refund(payment, amount=rest, reason=reason, requested_by_id=requested_by_id)
 
 
 def send_refund(*, refund: Refund, deadline: Deadline) -> ProviderRefund | Refused | Unknown:
     """Give the money back, or find out that it was given back before (rule 7).
 
     The key `rf-<uuid>-<n>` is repeated as long as the provider may not have seen it; n goes up
-    only after a replayed 5xx of that very n, when the provider's list shows no such refund.
+    only after a replayed 5xx or refusal of that very n, when its list shows no such refund.
     Past 23 hours the list comes first, always. Must not be called inside a transaction.
     """
     if refund.status == Refund.Status.PENDING:
@@ -278,11 +307,17 @@ def send_refund(*, refund: Refund, deadline: Deadline) -> ProviderRefund | Refus
         idempotency_key=f"rf-{refund.uuid}-{refund.attempt}",
         deadline=deadline,
     )
-    if isinstance(answer, Refused) or (isinstance(answer, Unknown) and answer.replayed):
+    if isinstance(answer, ProviderRefund):
+        if not _is_ours(refund, answer):
+            log.error("refund_is_another_one", refund=str(refund.uuid))
+            return Unknown(reason="the provider's refund is not the one we asked for")
+        return answer
+    if isinstance(answer, Refused) or answer.replayed:
         found = _find_at_provider(refund, deadline)
         if found is not None:
             return found
-        if isinstance(answer, Unknown):
+        if answer.replayed:
+            # What is stored, a 5xx or a refusal, would be replayed for ever.
             Refund.objects.filter(pk=refund.pk, attempt=refund.attempt).update(
                 attempt=F("attempt") + 1
             )
@@ -393,6 +428,19 @@ def _find_at_provider(refund: Refund, deadline: Deadline) -> ProviderRefund | Un
         return listed
     wanted = str(refund.uuid)
     return next((found for found in listed if found.metadata.get("refund") == wanted), None)
+
+
+def _not_given_back(payment: Payment) -> Decimal:
+    given = payment.refunds.exclude(status=Refund.Status.FAILED).aggregate(sum=Sum("amount"))
+    return payment.amount_received - (given["sum"] or 0)
+
+
+def _is_ours(refund: Refund, told: ProviderRefund) -> bool:
+    return (
+        told.payment_intent_id == refund.payment.payment_intent_id
+        and told.currency == refund.currency
+        and told.amount_minor == money.to_minor(refund.amount, refund.currency)
+    )
 
 
 def _intent_id(payment: Payment) -> str:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 LOCK_NOT_AVAILABLE = "55P03"
+SESSION_ENDED = frozenset({"25P03", "25P04"})  # idle in a transaction, or in it, for too long
 RAISE_EXCEPTION = "P0001"
 """What PL/pgSQL's RAISE EXCEPTION carries: all of our triggers speak through it."""
 
@@ -55,6 +56,11 @@ def short_transaction() -> Iterator[None]:
             connection.close()
             raise CommitOutcomeUnknownError from exc
         raise
+    except InternalError as exc:
+        if sqlstate(exc) in SESSION_ENDED:
+            connection.close()
+            raise OperationalError("a time limit ended the session") from exc
+        raise
 
 
 @contextlib.contextmanager
@@ -62,7 +68,7 @@ def refusals_translated() -> Iterator[None]:
     """Turn a trigger's refusal (P0001) into a domain error; everything else passes through."""
     try:
         yield
-    except (InternalError, IntegrityError, DatabaseError) as exc:
+    except DatabaseError as exc:
         if sqlstate(exc) == RAISE_EXCEPTION:
             raise InvalidTransitionError from exc
         raise

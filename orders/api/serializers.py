@@ -116,7 +116,7 @@ class QuoteRequestSerializer(BasketSerializer):
             lines=_lines(wanted),
             currency=wanted.get("currency", settings.SHOP_CURRENCY),
             country=address["country"],
-            region=address.get("state", ""),
+            region=address.get("state", "").upper(),
             shipping_method=wanted.get("shipping_method"),
             coupon_code=wanted.get("coupon_code"),
             redeemed_by=redeemed_by,
@@ -152,12 +152,10 @@ class OrderRequestSerializer(BasketSerializer):
         total = attrs.get("expected_total")
         if total is not None:
             currency = attrs.get("currency", settings.SHOP_CURRENCY)
-            try:
-                attrs["expected_total"] = money.exact(total, currency)
-            except money.InvalidAmountError:
+            if -int(total.as_tuple().exponent) > money.digits(currency):
                 raise serializers.ValidationError(
                     {"expected_total": [f"Has more digits than {currency}."]}
-                ) from None
+                )
         return attrs
 
     def to_command(

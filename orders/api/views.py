@@ -192,6 +192,7 @@ class OrderConfirmView(APIView):
             "PAYMENT_FAILED",
             "INACTIVE_CUSTOMER",
             "INVALID_TRANSITION",
+            "ORDER_IN_PROGRESS",
             "PAYMENT_ERROR",
         ],
         tags=["orders"],
@@ -213,11 +214,17 @@ class OrderCancelView(APIView):
 
     @operation(
         summary="Cancel an order",
-        description="What was paid is refunded; 202 while the refund is on its way. Repeating"
-        " answers 200.",
+        description="What was paid is refunded; 202 while the provider's answer or the refund is on"
+        " its way. Repeating answers 200.",
         request=CancelRequestSerializer,
         responses={200: OrderSerializer, 202: OrderSerializer},
-        errors=["NOT_AUTHENTICATED", "NOT_FOUND", "INACTIVE_CUSTOMER", "INVALID_TRANSITION"],
+        errors=[
+            "NOT_AUTHENTICATED",
+            "NOT_FOUND",
+            "INACTIVE_CUSTOMER",
+            "INVALID_TRANSITION",
+            "ORDER_IN_PROGRESS",
+        ],
         tags=["orders"],
         operation_id="cancel_order",
     )

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
 from typing import TYPE_CHECKING, Final
+
+from django.db.models.functions import Now
 
 from config.kernel.db import CommitOutcomeUnknownError, short_transaction
 from config.kernel.errors import InvalidTransitionError
 from inventory import services as stock
 from orders import selectors
 from orders.errors import OrderInProgressError
+from orders.idempotency import busy_means_in_progress
 from orders.models import Order
 from orders.services import refunds, settlement
 from payments import services as payments
@@ -33,86 +35,85 @@ def cancel_order(
     never call it inside one. Repeating is harmless.
 
     Args:
-        reason: for people; at most 200 characters are kept.
+        reason: for people; at most 200 characters are kept, on the order and its refund alone.
         requested_by_id: the member of staff or customer who asked.
 
     Returns:
         True: cancelled, and whatever was paid is back. False: the provider's answer or the
-        refund is still on its way (202); the sweeper sees to the refund.
+        refund is still on its way (202); the sweeper sees to both.
 
     Raises:
         InvalidTransitionError: shipped or later, or a payment is being processed.
+        OrderInProgressError: somebody else is settling it just now.
     """
     for _ in range(TRIES):
         try:
-            with short_transaction():
-                locked = selectors.lock_order(order_id=order_id)
-                refund_id = _cancel_locked(locked, reason[:200], requested_by_id)
+            with busy_means_in_progress():
+                with short_transaction():
+                    locked = selectors.lock_order(order_id=order_id)
+                    refund_ids = _cancel_locked(locked, reason[:200], requested_by_id)
+                if locked.order.status == Order.Status.CANCELLED:
+                    return _finish(refund_ids, deadline)
+                answer = payments.cancel(payment=locked.payment, deadline=deadline)
+                if not isinstance(answer, Intent):
+                    return False
+                if answer.status == "processing":
+                    raise InvalidTransitionError("The payment is being processed; try later.")
+                if answer.status not in {"succeeded", "canceled"}:
+                    return False
+                told = payments.Told(intent=answer)
+                settlement.settle(order_id=order_id, told=told, note=reason[:200])
         except CommitOutcomeUnknownError:
             continue
-        if locked.order.status == Order.Status.CANCELLED:
-            return refund_id is None or refunds.finish_refund(
-                refund_id=refund_id, deadline=deadline
-            )
-        answer = payments.cancel(payment=locked.payment, deadline=deadline)
-        if not isinstance(answer, Intent):
-            return False
-        if answer.status == "processing":
-            raise InvalidTransitionError("The payment is being processed; try again later.")
-        if answer.status not in {"succeeded", "canceled"}:
-            return False
-        settlement.settle(order_id=order_id, told=payments.Told(intent=answer))
     raise OrderInProgressError
 
 
-def _cancel_locked(locked: LockedOrder, reason: str, requested_by_id: int | None) -> int | None:
-    """What can be done without the provider. Returns the refund that is on its way, if any."""
+def _cancel_locked(locked: LockedOrder, reason: str, requested_by_id: int | None) -> list[int]:
+    """What can be done without the provider. Returns the refunds that are on their way."""
     order, payment = locked.order, locked.payment
     if order.status in PAID_UNSHIPPED:
-        refund = _cancel_paid(locked, reason, requested_by_id)
-        return refund.pk if refund else None
+        _cancel_paid(locked, reason, requested_by_id)
+        return _open_refunds(payment)
     if order.status == Order.Status.CANCELLED:
-        return _refund_on_its_way(payment, reason, requested_by_id)
+        # The provider may have failed the last refund: a dead order keeps no money.
+        payments.request_refund_of_rest(payment, reason=reason, requested_by_id=requested_by_id)
+        return _open_refunds(payment)
     if order.status != Order.Status.PENDING or payment.status == Payment.Status.QUARANTINED:
         raise InvalidTransitionError
     if payment.payment_intent_id is None:
-        settlement.close_without_intent(locked, reason=reason)
-    return None
+        settlement.close_without_intent(locked, cause="cancel_requested", note=reason)
+    else:
+        # Whoever cancels gives up the hold: should the provider not answer, the sweeper ends it.
+        Order.objects.filter(pk=order.pk).update(hold_expires_at=Now())
+        Payment.objects.filter(pk=payment.pk).update(next_attempt_at=Now())
+    return []
 
 
-def _refund_on_its_way(payment: Payment, reason: str, requested_by_id: int | None) -> int | None:
-    """The open refund of a cancelled order; a new one where the provider failed the last."""
-    for refund in payment.refunds.all():
-        if refund.status in {Refund.Status.DUE, Refund.Status.PENDING}:
-            return refund.pk
-    refund_now = _refund_the_rest(payment, reason, requested_by_id)
-    return refund_now.pk if refund_now else None
-
-
-def _refund_the_rest(payment: Payment, reason: str, requested_by_id: int | None) -> Refund | None:
-    """Decide a refund of all that came in and is neither back nor on its way."""
-    given = sum(
-        (r.amount for r in payment.refunds.all() if r.status != Refund.Status.FAILED), Decimal(0)
-    )
-    rest = payment.amount_received - given
-    if not rest:
-        return None
-    return payments.request_refund(
-        payment, amount=rest, reason=reason, requested_by_id=requested_by_id
-    )
-
-
-def _cancel_paid(locked: LockedOrder, reason: str, requested_by_id: int | None) -> Refund | None:
+def _cancel_paid(locked: LockedOrder, reason: str, requested_by_id: int | None) -> None:
     """Order cancelled, stock released and refund row: one transaction (rule 8)."""
-    refund = _refund_the_rest(locked.payment, reason, requested_by_id)
+    payments.request_refund_of_rest(locked.payment, reason=reason, requested_by_id=requested_by_id)
     settlement.move(
         locked,
         to=Order.Status.CANCELLED,
         payment_status=Order.PaymentStatus(locked.order.payment_status),
         event_type="ORDER_CANCELLED",
-        reason=reason,
+        cause="cancel_requested",
+        note=reason,
     )
     settlement.release_coupon(locked.order)
     stock.release(order_id=locked.order.pk)
     settlement.announce(locked.order)
-    return refund
+
+
+def _open_refunds(payment: Payment) -> list[int]:
+    under_way = [Refund.Status.DUE, Refund.Status.PENDING]
+    return list(payment.refunds.filter(status__in=under_way).values_list("pk", flat=True))
+
+
+def _finish(refund_ids: list[int], deadline: Deadline) -> bool:
+    """Send the refunds now; what cannot be finished is the sweeper's."""
+    try:
+        done = [refunds.finish_refund(refund_id=pk, deadline=deadline) for pk in refund_ids]
+    except CommitOutcomeUnknownError:
+        return False
+    return all(done)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from config.kernel.db import CommitOutcomeUnknownError
 from config.kernel.errors import InvalidTransitionError
 from orders import answers
+from orders.idempotency import busy_means_in_progress
 from orders.models import Order
 from orders.services import settlement
 from payments import services as payments
@@ -27,14 +29,19 @@ def confirm_order(*, order: Order, payment: Payment, deadline: Deadline) -> bool
         PaymentRequiresActionError: the customer is not done yet.
         CardDeclinedError, PaymentFailedError, PaymentProviderRefusedError: it failed.
         InvalidTransitionError: the order was cancelled.
+        OrderInProgressError: somebody else is settling it just now.
     """
     if order.status == Order.Status.PENDING and payment.payment_intent_id:
         answer = payments.retrieve(payment=payment, deadline=deadline)
         told = payments.close_failed_attempt(payment=payment, answer=answer, deadline=deadline)
         if isinstance(told, payments.Told):
-            locked = settlement.settle(order_id=order.pk, told=told)
+            try:
+                with busy_means_in_progress():
+                    locked = settlement.settle(order_id=order.pk, told=told)
+            except CommitOutcomeUnknownError:
+                return False
             order, payment = locked.order, locked.payment
-            if order.status == Order.Status.PENDING and told.intent.status == "requires_action":
+            if payment.status == Payment.Status.REQUIRES_ACTION:
                 raise answers.action_required(order, told.intent)
     if order.status == Order.Status.PENDING:
         return False

@@ -22,7 +22,7 @@ from django.db.models import F, Q
 
 from audit import services as audit
 from config.kernel import money
-from config.kernel.db import CommitOutcomeUnknownError, short_transaction
+from config.kernel.db import CommitOutcomeUnknownError, is_lock_timeout, short_transaction
 from config.kernel.errors import (
     DomainError,
     RateLimitExceededError,
@@ -116,7 +116,7 @@ class PlaceOrder:
             lines=self.lines,
             currency=self.currency,
             country=self.shipping_address["country"],
-            region=self.shipping_address.get("state") or "",
+            region=(self.shipping_address.get("state") or "").upper(),
             shipping_method=self.shipping_method,
             coupon_code=self.coupon_code,
             redeemed_by=self.scope,
@@ -167,9 +167,12 @@ def place_order(*, command: PlaceOrder, deadline: Deadline) -> Answer:
         except CommitOutcomeUnknownError:
             may_exist = True
         except (OperationalError, InterfaceError) as exc:
-            connection.close()
+            if not is_lock_timeout(exc):
+                connection.close()
             if not may_exist:
-                raise ServiceUnavailableError from exc
+                refusal = ServiceUnavailableError()
+                _record_refusal(command, refusal)
+                raise refusal from exc
         except DomainError as refusal:
             if not may_exist and not isinstance(refusal, ABOUT_THE_KEY):
                 _record_refusal(command, refusal)
@@ -194,7 +197,8 @@ def _open_order(
         if isinstance(claim, Answer):
             return claim
         if not claim.is_new:
-            return _resume(claim.key_id)
+            with idempotency.busy_means_in_progress():
+                return _resume(claim.key_id)
         if provider_is_away:
             raise ProviderUnavailableError
         return _create_order(command, claim.key_id, claim.at)
@@ -261,7 +265,7 @@ def _resume(key_id: int) -> Placement | Answer:
     locked = selectors.lock_order(order_id=order_id)
     if locked.payment.payment_intent_id is None and locked.hold_is_over:
         if locked.order.status == Order.Status.PENDING:
-            settlement.close_without_intent(locked, reason="the hold ended before the payment")
+            settlement.close_without_intent(locked, cause="hold_expired")
     else:
         settlement.answer_if_final(locked)
     if locked.order.status != Order.Status.PENDING:
@@ -282,25 +286,28 @@ def _settle(placement: Placement, outcome: Told | NotCreated | Unknown, owner: u
         if isinstance(outcome, Told):
             settlement.settle_locked(locked, outcome, items=placement.items)
         elif isinstance(outcome, NotCreated):
-            _close_refused(locked, outcome)
-        else:
-            payments.record_doubt(locked.payment, reason=outcome.reason)
+            settlement.close_refused(locked, outcome.failure)
         answer: Answer | None = None
         if key.response_status is None and key.owner == owner:
-            if isinstance(outcome, Told) and outcome.intent.status == "requires_action":
+            # The payment's own state is asked, not the intent's: it may be in quarantine.
+            if (
+                isinstance(outcome, Told)
+                and locked.payment.status == Payment.Status.REQUIRES_ACTION
+            ):
                 error = answers.action_required(locked.order, outcome.intent)
                 idempotency.remember(key, answers.refused(error))
             else:
+                payments.record_doubt(locked.payment, reason=_doubt(outcome))
                 idempotency.end_lease(key)
                 answer = _open_still(locked, items=placement.items)
     return answer or idempotency.remembered(key, replayed=False)
 
 
-def _close_refused(locked: selectors.LockedOrder, outcome: NotCreated) -> None:
-    """The provider would not make the intent. Unless somebody stored one after all, that is it."""
-    if locked.order.status != Order.Status.PENDING or locked.payment.payment_intent_id:
-        return
-    settlement.close_without_intent(locked, reason=outcome.failure.code, failure=outcome.failure)
+def _doubt(outcome: Told | NotCreated | Unknown) -> str:
+    """Why the customer hears 202, for staff."""
+    if isinstance(outcome, Told):
+        return f"the intent is {outcome.intent.status}"
+    return "somebody else made the intent" if isinstance(outcome, NotCreated) else outcome.reason
 
 
 def _admit_buyer(command: PlaceOrder) -> Customer | None:
@@ -402,7 +409,7 @@ def _record_refusal(command: PlaceOrder, refusal: DomainError) -> None:
     try:
         with transaction.atomic():
             audit.record("ORDER_FAILED", data={"reason": refusal.code, "scope": _who(command)})
-    except DatabaseError:
+    except (DatabaseError, InterfaceError):
         log.exception("order_refusal_not_recorded", code=refusal.code)
 
 
@@ -410,7 +417,7 @@ def _record_error(command: PlaceOrder) -> None:
     try:
         with transaction.atomic():
             audit.record("ORDER_ERROR", data={"scope": _who(command)})
-    except DatabaseError:
+    except (DatabaseError, InterfaceError):
         log.exception("order_error_not_recorded")
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 from django.db import InterfaceError, OperationalError, connection
+from django.db.models import F
 from django.db.models.functions import Now
 
 from config.kernel.clock import Deadline
@@ -28,13 +29,11 @@ from payments.models import Payment
 from payments.services import NotCreated, Superseded, Told
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from orders.selectors import LockedOrder
     from payments.gateway import Unknown
 
-BATCH: Final = 100
-SWEEP_SECONDS: Final = 60.0  # a sweep begins nothing new after this; the next one goes on
+BATCH: Final = 20
+SWEEP_SECONDS: Final = 60.0  # a sweep is over by then, the last call included; the next goes on
 CLAIM: Final = timedelta(seconds=60)  # a worker that died gives the row back after this
 ABANDONED_AFTER: Final = timedelta(minutes=2)  # of a request that died without an answer
 CALL_SECONDS: Final = 20.0
@@ -85,17 +84,14 @@ def sweep(*, limit: int = BATCH, ignore_backoff: bool = False) -> SweepReport:
         if deadline.remaining() < CALL_SECONDS:
             break
         report.orders_seen += 1
-        report.orders_settled += _guarded(
-            report, partial(_recover_order, patience=patience), payment.order_id
-        )
-        _schedule_next(payment)
+        report.orders_settled += _guarded(report, partial(_recover, payment, patience))
     for refund_id in refund_ids:
         if deadline.remaining() < CALL_SECONDS:
             break
         report.refunds_seen += 1
-        report.refunds_done += _guarded(report, _finish_refund, refund_id)
+        report.refunds_done += _guarded(report, partial(_finish_refund, refund_id))
     for order_id in selectors.find_unanswered_keys_of_final_orders(limit=limit):
-        report.keys_answered += _guarded(report, _answer_key, order_id)
+        report.keys_answered += _guarded(report, partial(_answer_key, order_id))
     return report
 
 
@@ -119,7 +115,7 @@ def recover_order(
             return True
         abandoned = _is_abandoned(locked, patience)
         if locked.payment.payment_intent_id is None and (locked.hold_is_over or abandoned):
-            settlement.close_without_intent(locked, reason="no payment was made in time")
+            settlement.close_without_intent(locked, cause="no_payment_in_time")
             return True
     outcome = _ask(locked, give_up=locked.hold_is_over or abandoned, deadline=deadline)
     if isinstance(outcome, Told):
@@ -127,15 +123,11 @@ def recover_order(
     elif isinstance(outcome, NotCreated):
         with short_transaction():
             locked = selectors.lock_order(order_id=order_id)
-            if (
-                locked.order.status == Order.Status.PENDING
-                and locked.payment.payment_intent_id is None
-            ):
-                settlement.close_without_intent(
-                    locked, reason=outcome.failure.code, failure=outcome.failure
-                )
+            settlement.close_refused(locked, outcome.failure)
     elif outcome is not None and not isinstance(outcome, Superseded):
-        Payment.objects.filter(pk=locked.payment.pk).update(last_error=outcome.reason[:500])
+        Payment.objects.filter(pk=locked.payment.pk, status__in=Payment.OPEN).update(
+            last_error=outcome.reason[:500]
+        )
     return locked.order.status != Order.Status.PENDING
 
 
@@ -171,8 +163,13 @@ def _is_abandoned(locked: LockedOrder, patience: timedelta) -> bool:
     return key.lease_until + patience <= locked.at
 
 
-def _recover_order(target_id: int, *, patience: timedelta) -> bool:
-    return recover_order(order_id=target_id, deadline=Deadline(CALL_SECONDS), patience=patience)
+def _recover(payment: Payment, patience: timedelta) -> bool:
+    try:
+        return recover_order(
+            order_id=payment.order_id, deadline=Deadline(CALL_SECONDS), patience=patience
+        )
+    finally:
+        _schedule_next(payment)
 
 
 def _finish_refund(target_id: int) -> bool:
@@ -185,17 +182,17 @@ def _answer_key(target_id: int) -> bool:
     return True
 
 
-def _guarded(report: SweepReport, work: Callable[[int], bool], target_id: int) -> bool:
+def _guarded(report: SweepReport, work: partial[bool]) -> bool:
     """Run one piece; trouble with it is told and left for the next sweep."""
     try:
-        return work(target_id)
+        return work()
     except (CommitOutcomeUnknownError, OperationalError, InterfaceError):
         connection.close()
         report.problems += 1
-        log.warning("sweep_database_trouble", work=str(work), target_id=target_id)
+        log.warning("sweep_database_trouble", work=work.func.__name__)
     except Exception:
         report.problems += 1
-        log.exception("sweep_failed", work=str(work), target_id=target_id)
+        log.exception("sweep_failed", work=work.func.__name__)
     return False
 
 
@@ -204,5 +201,5 @@ def _schedule_next(payment: Payment) -> None:
     longest = min(LONGEST_PAUSE_SECONDS, 5 * 2 ** min(payment.attempts, 6))
     pause = random.uniform(longest / 2, longest)  # noqa: S311 - spreads load, no secret
     Payment.objects.filter(pk=payment.pk, status__in=Payment.OPEN).update(
-        next_attempt_at=Now() + timedelta(seconds=pause)
+        attempts=F("attempts") + 1, next_attempt_at=Now() + timedelta(seconds=pause)
     )

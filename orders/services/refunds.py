@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from orders.selectors import LockedOrder
 
 
+PENDING_PAUSE = timedelta(minutes=10)  # the bank takes days
+
 log = structlog.get_logger(__name__)
 
 
@@ -51,6 +53,8 @@ def finish_refund(*, refund_id: int, deadline: Deadline) -> bool:
         refund = Refund.objects.select_for_update().get(pk=refund_id)
         if payments.record_refund(locked.payment, refund, told):
             _tell(locked, refund)
+        if refund.status == Refund.Status.PENDING:
+            Refund.objects.filter(pk=refund.pk).update(next_attempt_at=Now() + PENDING_PAUSE)
     return refund.status == Refund.Status.SUCCEEDED
 
 
@@ -77,6 +81,8 @@ def _tell(locked: LockedOrder, refund: Refund) -> None:
     audit.record(
         f"REFUND_{refund.status.upper()}", entity_type="order", entity_id=order.pk, data=data
     )
+    if refund.status == Refund.Status.FAILED:
+        log.error("refund_failed", refund=str(refund.uuid))  # a person has to find another way
     if refund.status != Refund.Status.SUCCEEDED:
         return
     is_whole = payment.amount_refunded == payment.amount_received

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import structlog
 from django.db.models import F
 from django.db.models.functions import Now
 
@@ -31,13 +32,18 @@ if TYPE_CHECKING:
     from payments.gateway import Failure
     from payments.services import Told
 
+log = structlog.get_logger(__name__)
+
 LATE_SUCCESS = "the payment came in after the order was cancelled"
 
 
-def settle(*, order_id: int, told: Told) -> LockedOrder:
+def settle(*, order_id: int, told: Told, note: str = "") -> LockedOrder:
     """Bring order, stock, books and key in line with what the provider just said.
 
     Opens its own transaction; never call it inside one.
+
+    Args:
+        note: why, in somebody's own words, should the order end unpaid; kept on the order alone.
 
     Returns:
         The order and payment as they stand now.
@@ -47,12 +53,16 @@ def settle(*, order_id: int, told: Told) -> LockedOrder:
     """
     with short_transaction():
         locked = selectors.lock_order(order_id=order_id)
-        settle_locked(locked, told)
+        settle_locked(locked, told, note=note)
     return locked
 
 
 def settle_locked(
-    locked: LockedOrder, told: Told, *, items: Sequence[OrderItem] | None = None
+    locked: LockedOrder,
+    told: Told,
+    *,
+    note: str = "",
+    items: Sequence[OrderItem] | None = None,
 ) -> None:
     """`settle` within the caller's transaction and locks.
 
@@ -63,7 +73,8 @@ def settle_locked(
     if payment.status == Payment.Status.SUCCEEDED:
         return
     if not payments.is_about(payment, intent):
-        _quarantine(locked, problem="the provider's intent is not the one we asked for")
+        if payment.status != Payment.Status.QUARANTINED:
+            _quarantine(locked, problem="the provider's intent is not the one we asked for")
     elif intent.status == "succeeded":
         payments.record_success(payment)
         if order.status == Order.Status.PENDING:
@@ -72,7 +83,7 @@ def settle_locked(
             _refund_late_success(locked)
     elif intent.status == "canceled" and order.status == Order.Status.PENDING:
         payments.record_end_unpaid(payment, failure=told.failure)
-        _end_unpaid(locked, reason=payment.failure_code or "payment cancelled")
+        _end_unpaid(locked, cause=payment.failure_code or "payment_cancelled", note=note)
     elif order.status == Order.Status.PENDING:
         payments.record_progress(payment, intent)
         _show_progress(locked)
@@ -80,7 +91,7 @@ def settle_locked(
 
 
 def close_without_intent(
-    locked: LockedOrder, *, reason: str, failure: Failure | None = None
+    locked: LockedOrder, *, cause: str, note: str = "", failure: Failure | None = None
 ) -> None:
     """End a pending order whose payment has no intent: never confirmed, so nothing was charged.
 
@@ -92,8 +103,17 @@ def close_without_intent(
     if locked.payment.payment_intent_id or locked.order.status != Order.Status.PENDING:
         raise InvalidTransitionError
     payments.record_end_unpaid(locked.payment, failure=failure)
-    _end_unpaid(locked, reason=reason)
+    _end_unpaid(locked, cause=cause, note=note)
     answer_if_final(locked)
+
+
+def close_refused(locked: LockedOrder, failure: Failure) -> None:
+    """The provider would not make the intent. Unless somebody stored one after all, that is it."""
+    if locked.order.status != Order.Status.PENDING or locked.payment.payment_intent_id:
+        return
+    if failure.code == Payment.PROVIDER_REFUSED:
+        log.error("payment_refused_by_provider", order_number=locked.order.order_number)
+    close_without_intent(locked, cause=failure.code, failure=failure)
 
 
 def answer_if_final(locked: LockedOrder, *, items: Sequence[OrderItem] | None = None) -> None:
@@ -113,9 +133,14 @@ def move(
     to: Order.Status,
     payment_status: Order.PaymentStatus,
     event_type: str,
-    reason: str = "",
+    cause: str = "",
+    note: str = "",
 ) -> None:
     """Move an order's status, with its audit row. Requires the order's lock.
+
+    Args:
+        cause: a code of ours, for the audit log, which keeps it for good.
+        note: somebody's own words; they may hold personal data, so the order alone keeps them.
 
     Raises:
         InvalidTransitionError: the contract has no such edge (a trigger says so).
@@ -126,7 +151,7 @@ def move(
             status=to,
             payment_status=payment_status,
             payment_intent_id=locked.payment.payment_intent_id,
-            cancellation_reason=reason if to == Order.Status.CANCELLED else "",
+            cancellation_reason=(note or cause) if to == Order.Status.CANCELLED else "",
         )
     if not moved:
         raise InvalidTransitionError
@@ -143,7 +168,7 @@ def move(
             "version": order.version,
             "total_amount": money.format_amount(order.total_amount, order.currency),
             "currency": order.currency,
-            "reason": reason,
+            "cause": cause,
         },
     )
 
@@ -185,7 +210,7 @@ def _confirm(locked: LockedOrder) -> None:
     announce(locked.order)
 
 
-def _end_unpaid(locked: LockedOrder, *, reason: str) -> None:
+def _end_unpaid(locked: LockedOrder, *, cause: str, note: str) -> None:
     payment_failed = locked.payment.status == Payment.Status.FAILED
     move(
         locked,
@@ -194,7 +219,8 @@ def _end_unpaid(locked: LockedOrder, *, reason: str) -> None:
         if payment_failed
         else Order.PaymentStatus.CANCELLED,
         event_type="ORDER_FAILED" if payment_failed else "ORDER_CANCELLED",
-        reason=reason,
+        cause=cause,
+        note=note,
     )
     release_coupon(locked.order)
     stock.release(order_id=locked.order.pk)
@@ -215,8 +241,10 @@ def _refund_late_success(locked: LockedOrder) -> None:
 
 
 def _quarantine(locked: LockedOrder, *, problem: str) -> None:
+    log.error("payment_quarantined", payment=str(locked.payment.uuid), problem=problem)
     payments.record_quarantine(locked.payment, problem=problem)
-    _show_progress(locked)
+    if locked.order.status == Order.Status.PENDING:
+        _show_progress(locked)
     audit.record(
         "PAYMENT_QUARANTINED",
         entity_type="order",

@@ -179,6 +179,8 @@ def ask(cfg, o):
 
 def settle(R, o, stock, state):
     """the table of section 3, under the payment's row lock; (order, allocated)"""
+    if state == "gone":                                           # a replayed 5xx of create: only an order still without id may be closed
+        state = "cx" if o.pi is None and "local" in R else "?"
     failed = {"cx"} if "close" in R else {"cx", "rpm"}
     if "refused" not in R:
         failed |= {"400rc", "400ra", "400pr", "400ok", "400cx"}
@@ -271,7 +273,7 @@ def request(cfg, R, o, stock, me, pc, mem):
             number = answer.rstrip("*")
             known = number in ("0", "1", "2")
             step = "idle" if answer == "!" else "T2" if not known else "C2" if "early_confirm" in R else "T1b"
-            yield text, after, stock, step, int(number) if known else "?", cost
+            yield text, after, stock, step, int(number) if known else "gone" if answer == "5*" else "?", cost
     elif pc == "T1b":
         if "guard" not in R or o.pay == "created" and o.pi is None and (o.owner == me or "fence" not in R):
             yield "T1b stores the intent's id", o._replace(pi=mem), stock, "C2", None, 0

@@ -59,16 +59,26 @@ class TestWhenTheCreateIsLost:
         assert first.json()["status"] == "pending"
         if kind.startswith("error"):
             # The stored 500 is replayed for a day: nobody can create that intent any more.
-            assert shopper.order((product.sku, 2), key="k").status_code == 202
-            order = order_of(first)
-            expire_hold(order)
-            sweep()
-            order.refresh_from_db()
-            assert order.status == "cancelled"
+            again = shopper.order((product.sku, 2), key="k")
+            assert (again.status_code, again.json()["error"]["code"]) == (502, "PAYMENT_ERROR")
+            assert order_of(first).status == "cancelled"
             assert product.stock_levels.get().allocated == 0
         else:
             assert shopper.order((product.sku, 2), key="k").status_code == 201
             one_paid_order(provider, order_of(first))
+
+    @pytest.mark.parametrize("kind", ["error_before", "error_after"])
+    def test_for_good_the_sweeper_ends_the_order_soon(self, shopper, provider, product, kind):
+        provider.fail(kind, path=CREATE)
+        first = shopper.order((product.sku, 2), key="k")
+
+        sweep()
+
+        order = order_of(first)
+        assert (order.status, order.payment_status) == ("cancelled", "failed")
+        assert product.stock_levels.get().allocated == 0
+        intents = provider.intents_of(str(order.public_id))
+        assert {intent["status"] for intent in intents} <= {"requires_confirmation"}
 
     def test_the_sweeper_finishes_what_was_promised(self, shopper, provider, product):
         provider.fail("answer_lost", path=CREATE)
