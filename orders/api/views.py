@@ -14,10 +14,11 @@ from rest_framework.views import APIView
 
 from config.kernel.api.pagination import SignedCursorPagination
 from config.kernel.api.parsers import canonical_fingerprint
-from config.kernel.api.schema import header, operation
+from config.kernel.api.schema import header, operation, query_parameter
 from config.kernel.clock import Deadline
 from config.kernel.errors import DomainError, NotFoundError, ValidationFailedError
 from orders import answers, selectors
+from orders.api import examples
 from orders.api.serializers import (
     CancelRequestSerializer,
     ConfirmRequestSerializer,
@@ -47,6 +48,11 @@ IDEMPOTENCY_HEADER = header(
 )
 
 
+GUEST_TOKEN = query_parameter(
+    "token", "A guest's `guest_token`, in place of an access token.", example="Zm9v…"
+)
+
+
 class IdempotencyKeyMissingError(DomainError):
     """An order without a key could be placed twice by a retry."""
 
@@ -67,9 +73,9 @@ class QuoteView(APIView):
         request=QuoteRequestSerializer,
         responses={200: QuoteSerializer},
         errors=["COUPON_INVALID"],
+        examples=[examples.QUOTE_REQUEST, examples.QUOTE],
         tags=["orders"],
         operation_id="quote",
-        public=True,
     )
     def post(self, request: Request) -> Response:
         wanted = QuoteRequestSerializer(data=request.data)
@@ -133,6 +139,7 @@ class OrderListView(APIView):
             "PAYMENT_ERROR",
         ],
         headers=[IDEMPOTENCY_HEADER],
+        examples=[examples.ORDER_REQUEST, examples.ORDER],
         tags=["orders"],
         operation_id="place_order",
     )
@@ -167,6 +174,7 @@ class OrderView(APIView):
         description="With an access token, or a guest's `?token=`.",
         responses={200: OrderSerializer},
         errors=["NOT_AUTHENTICATED", "NOT_FOUND"],
+        headers=[GUEST_TOKEN],
         tags=["orders"],
         operation_id="get_order",
     )
@@ -195,6 +203,7 @@ class OrderConfirmView(APIView):
             "ORDER_IN_PROGRESS",
             "PAYMENT_ERROR",
         ],
+        headers=[GUEST_TOKEN],
         tags=["orders"],
         operation_id="confirm_order",
     )
@@ -225,6 +234,7 @@ class OrderCancelView(APIView):
             "INVALID_TRANSITION",
             "ORDER_IN_PROGRESS",
         ],
+        headers=[GUEST_TOKEN],
         tags=["orders"],
         operation_id="cancel_order",
     )

@@ -84,7 +84,7 @@ def _cancel_locked(locked: LockedOrder, reason: str, requested_by_id: int | None
         settlement.close_without_intent(locked, cause="cancel_requested", note=reason)
     else:
         # Whoever cancels gives up the hold: should the provider not answer, the sweeper ends it.
-        Order.objects.filter(pk=order.pk).update(hold_expires_at=Now())
+        Order.objects.filter(pk=order.pk).update(hold_expires_at=locked.at)
         Payment.objects.filter(pk=payment.pk).update(next_attempt_at=Now())
     return []
 

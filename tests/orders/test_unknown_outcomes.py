@@ -8,6 +8,7 @@ import pytest
 from django.db.models import F
 from django.utils import timezone
 
+from audit.models import AuditLog
 from orders.models import IdempotencyKey, Order
 from orders.services import recovery
 from payments import gateway
@@ -364,3 +365,59 @@ class TestAProviderThatIsDown:
         gateway.breaker.cache_clear()
 
         assert shopper.order((product.sku, 1), key="k").content == first.content
+
+
+class TestACancellation:
+    PM = "pm_card_threeDSecure2Required"
+
+    def test_without_an_answer_is_finished_by_the_sweeper(self, shopper, provider, product):
+        order = order_of(shopper.order((product.sku, 1), payment_method_id=self.PM))
+        provider.fail("drop", path=CANCEL)
+
+        answer = shopper.post(f"/orders/{order.order_number}/cancel", {"reason": "changed my mind"})
+
+        assert (answer.status_code, answer.json()["status"]) == (202, "pending")
+        sweep()
+        order.refresh_from_db()
+        assert order.status == "cancelled"
+        assert product.stock_levels.get().allocated == 0
+
+    @pytest.mark.parametrize("payment_method_id", ["pm_card_visa", PM])
+    def test_keeps_the_customers_words_on_the_order_alone(
+        self, shopper, product, payment_method_id
+    ):
+        order = order_of(shopper.order((product.sku, 1), payment_method_id=payment_method_id))
+
+        shopper.post(f"/orders/{order.order_number}/cancel", {"reason": "my son Tim is allergic"})
+
+        order.refresh_from_db()
+        assert order.cancellation_reason == "my son Tim is allergic"
+        told = [row.data for row in AuditLog.objects.filter(entity_id=order.pk)]
+        assert len(told) >= 2
+        assert "Tim" not in str(told)
+
+
+class TestAnotherIntentThatWantsAction:
+    def test_hands_out_no_secret(self, shopper, provider, product):
+        provider.fail("wrong_amount", path=CONFIRM, amount=1)
+
+        answer = shopper.order((product.sku, 1), payment_method_id=TestACancellation.PM)
+
+        assert answer.status_code == 202
+        assert "client_secret" not in answer.text
+        assert Payment.objects.get().status == "quarantined"
+
+
+class TestARefundTheProviderRefused:
+    def test_for_good_under_one_key_is_tried_under_the_next(self, shopper, provider, product):
+        order = order_of(shopper.order((product.sku, 1)))
+        provider.fail("error_before", path="/v1/refunds", status=402)
+        path = f"/orders/{order.order_number}/cancel"
+
+        assert shopper.post(path).status_code == 202
+        assert shopper.post(path).status_code in {200, 202}  # replayed: the next number
+        sweep()
+
+        order.refresh_from_db()
+        assert (order.status, order.payment_status) == ("cancelled", "refunded")
+        assert len(provider.refunds_of(order.payments.get().payment_intent_id)) == 1

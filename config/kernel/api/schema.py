@@ -108,7 +108,7 @@ def operation(
             `NOT_AUTHENTICATED`, `INACTIVE_CUSTOMER` where a token is needed).
         request: the serializer of the body.
         query: a `QuerySerializer` with the query parameters.
-        headers: made with `header`.
+        headers: made with `header` or `query_parameter`.
         examples: of request and answers.
         description: more about it, in Markdown.
         tags: the section it stands in.
@@ -142,6 +142,14 @@ def header(
         required=required,
         description=description,
         examples=shown,
+    )
+
+
+def query_parameter(name: str, description: str, *, example: str | None = None) -> OpenApiParameter:
+    """An optional query parameter for `operation(headers=…)`."""
+    shown = [OpenApiExample(name, value=example)] if example else None
+    return OpenApiParameter(
+        name, str, OpenApiParameter.QUERY, description=description, examples=shown
     )
 
 
