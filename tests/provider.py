@@ -35,11 +35,6 @@ class PaymentServer:
     def refunds_of(self, intent_id: str) -> list[dict[str, Any]]:
         return self._get("/v1/refunds", {"payment_intent": intent_id, "limit": "100"})["data"]
 
-    def asked_for(self, intent_id: str) -> list[tuple[str, str]]:
-        """(method, path) of every request about one intent, in order."""
-        found = self._get("/_test/journal", {"payment_intent": intent_id, "limit": "1000"})
-        return [(entry["method"], entry["path"]) for entry in found["requests"]]
-
     def _get(self, path: str, params: dict[str, str] | None = None) -> Any:
         answer = requests.get(
             f"{self.base_url}{path}",

@@ -57,7 +57,6 @@ INSTALLED_APPS = [
     "allauth.mfa",
     "allauth.headless",
     "rest_framework",
-    "django_filters",
     "corsheaders",
     "csp",
     "drf_spectacular",

@@ -177,7 +177,7 @@ def place_order(*, command: PlaceOrder, deadline: Deadline) -> Answer:
             if not may_exist and not isinstance(refusal, ABOUT_THE_KEY):
                 _record_refusal(command, refusal)
             raise
-        except Exception:
+        except Exception:  # noted for staff, then passed on: a retry or the sweeper goes on
             _record_error(command)
             raise
     raise OrderInProgressError

@@ -189,10 +189,10 @@ def _guarded(report: SweepReport, work: partial[bool]) -> bool:
     except (CommitOutcomeUnknownError, OperationalError, InterfaceError):
         connection.close()
         report.problems += 1
-        log.warning("sweep_database_trouble", work=work.func.__name__)
-    except Exception:
+        log.warning("sweep_database_trouble", work=work.func.__name__, target=str(work.args[0]))
+    except Exception:  # whatever it is, the other orders must not wait for it
         report.problems += 1
-        log.exception("sweep_failed", work=work.func.__name__)
+        log.exception("sweep_failed", work=work.func.__name__, target=str(work.args[0]))
     return False
 
 
