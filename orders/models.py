@@ -11,6 +11,7 @@ from django.db.models.functions import Now
 
 from config.kernel.models import append_only, legal_statuses, new_uuid, touches_updated_at
 from inventory.models import Product
+from payments.models import Refund
 
 
 class IdempotencyKey(models.Model):
@@ -478,6 +479,34 @@ class CouponRedemption(models.Model):
 
     def __str__(self) -> str:
         return f"{self.coupon_id} by {self.redeemed_by}"
+
+
+class RefundLine(models.Model):
+    """How many units of an order's line a refund gives the money back for. Append-only.
+
+    `amount` is their share of what was paid for the line: after discount, with tax.
+    """
+
+    refund = models.ForeignKey(Refund, models.PROTECT, related_name="lines")
+    order_item = models.ForeignKey(OrderItem, models.PROTECT, related_name="refund_lines")
+    quantity = models.PositiveIntegerField()
+    amount = models.DecimalField(max_digits=12, decimal_places=2)
+
+    class Meta:
+        db_table = "refund_lines"
+        constraints = [
+            models.UniqueConstraint(
+                name="refund_line_once_per_refund", fields=["refund", "order_item"]
+            ),
+            models.CheckConstraint(name="refund_line_of_something", condition=Q(quantity__gt=0)),
+            models.CheckConstraint(
+                name="refund_line_amount_not_negative", condition=Q(amount__gte=0)
+            ),
+        ]
+        triggers = append_only()
+
+    def __str__(self) -> str:
+        return f"{self.quantity} of {self.order_item_id}"
 
 
 class Shipment(models.Model):

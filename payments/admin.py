@@ -5,7 +5,14 @@ from __future__ import annotations
 from django.contrib import admin
 
 from config.kernel.admin import ReadOnlyAdmin, ReadOnlyInline
-from payments.models import LedgerEntry, Payment, ProviderEvent, Refund
+from payments.models import (
+    Dispute,
+    LedgerEntry,
+    Payment,
+    ProviderEvent,
+    ReconciliationCase,
+    Refund,
+)
 
 
 class RefundInline(ReadOnlyInline):
@@ -27,9 +34,12 @@ class PaymentAdmin(ReadOnlyAdmin):
         "amount",
         "currency",
         "amount_refunded",
+        "attempts",
+        "next_attempt_at",
+        "last_error",
         "payment_intent_id",
     )
-    list_filter = ("status",)
+    list_filter = ("status", ("in_doubt_since", admin.EmptyFieldListFilter))
     list_select_related = ("order",)
     search_fields = ("payment_intent_id__exact", "order__order_number__exact")
     ordering = ("-pk",)
@@ -40,7 +50,17 @@ class PaymentAdmin(ReadOnlyAdmin):
 
 @admin.register(Refund)
 class RefundAdmin(ReadOnlyAdmin):
-    list_display = ("created_at", "order_number", "status", "amount", "currency", "reason")
+    list_display = (
+        "created_at",
+        "order_number",
+        "status",
+        "amount",
+        "currency",
+        "reason",
+        "attempts",
+        "next_attempt_at",
+        "last_error",
+    )
     list_filter = ("status",)
     list_select_related = ("payment__order",)
     search_fields = ("stripe_refund_id__exact", "payment__order__order_number__exact")
@@ -52,14 +72,50 @@ class RefundAdmin(ReadOnlyAdmin):
         return refund.payment.order.order_number
 
 
+@admin.register(Dispute)
+class DisputeAdmin(ReadOnlyAdmin):
+    list_display = ("opened_at", "order_number", "status", "reason", "amount", "evidence_due_at")
+    list_filter = ("status",)
+    list_select_related = ("payment__order",)
+    search_fields = ("stripe_dispute_id__exact", "payment__order__order_number__exact")
+    ordering = ("-pk",)
+    inlines = (LedgerEntryInline,)
+
+    @admin.display(description="order")
+    def order_number(self, dispute: Dispute) -> str:
+        """Which order the money was for."""
+        return dispute.payment.order.order_number
+
+
 @admin.register(ProviderEvent)
 class ProviderEventAdmin(ReadOnlyAdmin):
-    list_display = ("received_at", "event_type", "stripe_event_id", "processed_at", "attempts")
-    list_filter = (("processed_at", admin.EmptyFieldListFilter),)
-    search_fields = ("stripe_event_id__exact", "event_type__exact")
+    list_display = (
+        "received_at",
+        "event_type",
+        "status",
+        "stripe_event_id",
+        "payment_intent_id",
+        "attempts",
+        "last_error",
+    )
+    list_filter = ("status",)
+    search_fields = (
+        "stripe_event_id__exact",
+        "payment_intent_id__exact",
+        "object_id__exact",
+        "event_type__exact",
+    )
     ordering = ("-pk",)
     # A payment intent in it carries the secret with which a browser confirms it.
     exclude = ("payload",)
+
+
+@admin.register(ReconciliationCase)
+class ReconciliationCaseAdmin(ReadOnlyAdmin):
+    list_display = ("first_seen_at", "classification", "subject", "problem", "resolved_at")
+    list_filter = ("classification", ("resolved_at", admin.EmptyFieldListFilter))
+    search_fields = ("subject__exact", "payment__order__order_number__exact")
+    ordering = ("-pk",)
 
 
 @admin.register(LedgerEntry)

@@ -156,6 +156,8 @@ class Refund(models.Model):
 
     `attempt` is the n of the provider's idempotency key `rf-<uuid>-<n>`; it goes up only after
     the provider replayed a stored 5xx of that very n and its list shows no such refund.
+    `request_key` lets whoever decides a refund repeat the decision without doubling it. A refund
+    that succeeded may fail days later, when the customer's bank sends the money back.
     """
 
     class Status(models.TextChoices):
@@ -172,6 +174,7 @@ class Refund(models.Model):
     currency = models.CharField(max_length=3)
     amount = models.DecimalField(max_digits=12, decimal_places=2)
     reason = models.CharField(max_length=200, default="", db_default="", blank=True)
+    request_key = models.CharField(max_length=255, null=True, blank=True)
     requested_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, models.PROTECT, null=True, blank=True, related_name="+"
     )
@@ -196,6 +199,9 @@ class Refund(models.Model):
                 name="refund_done_has_provider_id",
                 condition=~Q(status="succeeded") | Q(stripe_refund_id__isnull=False),
             ),
+            models.UniqueConstraint(
+                name="refund_once_per_request", fields=["payment", "request_key"]
+            ),
         ]
         indexes = [
             models.Index(
@@ -214,6 +220,7 @@ class Refund(models.Model):
                 transitions={
                     "due": ["pending", "succeeded", "failed"],
                     "pending": ["succeeded", "failed"],
+                    "succeeded": ["failed"],
                 },
             ),
             pgtrigger.Trigger(
@@ -238,24 +245,118 @@ class Refund(models.Model):
         return f"{self.uuid} {self.status}"
 
 
+class Dispute(models.Model):
+    """A customer's bank takes a payment back, or asks why it should not; as the provider tells it.
+
+    `amount` in major units of `currency`. What it does to the money stands in the ledger.
+    """
+
+    class Status(models.TextChoices):
+        WARNING_NEEDS_RESPONSE = "warning_needs_response"
+        WARNING_UNDER_REVIEW = "warning_under_review"
+        WARNING_CLOSED = "warning_closed"
+        NEEDS_RESPONSE = "needs_response"
+        UNDER_REVIEW = "under_review"
+        WON = "won"
+        LOST = "lost"
+        PREVENTED = "prevented"
+
+    CLOSED = ("warning_closed", "won", "lost", "prevented")
+
+    payment = models.ForeignKey(Payment, models.PROTECT, related_name="disputes")
+    stripe_dispute_id = models.CharField(max_length=255, unique=True)
+    status = models.CharField(max_length=30, choices=Status)
+    reason = models.CharField(max_length=60)
+    currency = models.CharField(max_length=3)
+    amount = models.DecimalField(max_digits=12, decimal_places=2)
+    evidence_due_at = models.DateTimeField(null=True, blank=True)
+    opened_at = models.DateTimeField()
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+    updated_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    class Meta:
+        db_table = "disputes"
+        constraints = [
+            models.CheckConstraint(
+                name="dispute_status_known",
+                condition=Q(
+                    status__in=[
+                        "warning_needs_response",
+                        "warning_under_review",
+                        "warning_closed",
+                        "needs_response",
+                        "under_review",
+                        "won",
+                        "lost",
+                        "prevented",
+                    ]
+                ),
+            ),
+            models.CheckConstraint(name="dispute_about_something", condition=Q(amount__gt=0)),
+        ]
+        triggers = [touches_updated_at()]
+
+    def __str__(self) -> str:
+        return f"{self.stripe_dispute_id} {self.status}"
+
+
 class ProviderEvent(models.Model):
-    """A webhook as it came in; unique by the provider's id, so a repetition changes nothing."""
+    """A webhook as it came in; unique by the provider's id, so a repetition changes nothing.
+
+    Its payload is never believed: it names an object, which is fetched afresh. `ignored`: about
+    nothing of ours. `quarantined`: signed, and yet not what it should be; a person has to look.
+    """
+
+    class Status(models.TextChoices):
+        RECEIVED = "received"
+        PROCESSED = "processed"
+        IGNORED = "ignored"
+        QUARANTINED = "quarantined"
 
     stripe_event_id = models.CharField(max_length=255, unique=True)
     event_type = models.CharField(max_length=100)
+    object_id = models.CharField(max_length=255, default="", db_default="", blank=True)
+    payment_intent_id = models.CharField(max_length=255, null=True, blank=True)
+    status = models.CharField(
+        max_length=20, choices=Status, default=Status.RECEIVED, db_default=Status.RECEIVED
+    )
     payload = models.JSONField()
     received_at = models.DateTimeField(db_default=Now(), editable=False)
     processed_at = models.DateTimeField(null=True, blank=True)
     attempts = models.PositiveIntegerField(default=0, db_default=0)
+    next_attempt_at = models.DateTimeField(db_default=Now())
     last_error = models.CharField(max_length=500, default="", db_default="", blank=True)
 
     class Meta:
         db_table = "provider_events"
+        constraints = [
+            models.CheckConstraint(
+                name="provider_event_status_known",
+                condition=Q(status__in=["received", "processed", "ignored", "quarantined"]),
+            ),
+            models.CheckConstraint(
+                name="provider_event_done_has_a_time",
+                condition=Q(status="received", processed_at__isnull=True)
+                | (~Q(status="received") & Q(processed_at__isnull=False)),
+            ),
+        ]
         indexes = [
             models.Index(
-                fields=["received_at", "id"],
-                name="idx_provider_events_open",
-                condition=Q(processed_at__isnull=True),
+                fields=["next_attempt_at", "id"],
+                name="idx_provider_events_due",
+                condition=Q(status="received"),
+            ),
+            models.Index(
+                fields=["payment_intent_id"],
+                name="idx_provider_events_intent",
+                condition=Q(payment_intent_id__isnull=False),
+            ),
+            models.Index(fields=["received_at"], name="idx_provider_events_received"),
+        ]
+        triggers = [
+            pgtrigger.ReadOnly(
+                name="content_is_frozen",
+                fields=["stripe_event_id", "event_type", "object_id", "payload"],
             ),
         ]
 
@@ -263,20 +364,75 @@ class ProviderEvent(models.Model):
         return self.stripe_event_id
 
 
+class ReconciliationCase(models.Model):
+    """What the comparison with the provider found and no machine may decide: a person's queue.
+
+    One open case for each subject; it is resolved when a later comparison no longer finds it.
+    """
+
+    class Classification(models.TextChoices):
+        CHARGE_WITHOUT_ORDER = "charge_without_order"
+        ORDER_WITHOUT_CHARGE = "order_without_charge"
+        AMOUNT_DIFFERS = "amount_differs"
+        UNKNOWN = "unknown"
+
+    classification = models.CharField(max_length=30, choices=Classification)
+    subject = models.CharField(max_length=255, help_text="the provider's id, or the payment's")
+    payment = models.ForeignKey(
+        Payment, models.PROTECT, null=True, blank=True, related_name="reconciliation_cases"
+    )
+    problem = models.CharField(max_length=500)
+    first_seen_at = models.DateTimeField(db_default=Now(), editable=False)
+    last_seen_at = models.DateTimeField(db_default=Now())
+    resolved_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        db_table = "reconciliation_cases"
+        constraints = [
+            models.CheckConstraint(
+                name="reconciliation_case_known",
+                condition=Q(
+                    classification__in=[
+                        "charge_without_order",
+                        "order_without_charge",
+                        "amount_differs",
+                        "unknown",
+                    ]
+                ),
+            ),
+            models.UniqueConstraint(
+                name="reconciliation_case_open_once",
+                fields=["classification", "subject"],
+                condition=Q(resolved_at__isnull=True),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.classification} {self.subject}"
+
+
 class LedgerEntry(models.Model):
     """One leg of a double-entry transaction; the legs of a transaction add up to zero.
 
     Positive amounts are debits, negative ones credits, in major units of `currency`. A deferred
-    trigger checks the sum at COMMIT. Append-only.
+    trigger checks the sum at COMMIT. Append-only. Captures and refunds are written when they are
+    settled; what the provider takes besides (fees, disputes) is booked from its own balance
+    transactions, each once.
     """
 
     class Account(models.TextChoices):
         STRIPE_BALANCE = "stripe_balance"
         CUSTOMER_RECEIPTS = "customer_receipts"
+        PROVIDER_FEES = "provider_fees"
+        DISPUTED_RECEIPTS = "disputed_receipts"
 
     class Kind(models.TextChoices):
         CAPTURE = "capture"
         REFUND = "refund"
+        REFUND_REVERSAL = "refund_reversal"
+        FEE = "fee"
+        DISPUTE = "dispute"
+        DISPUTE_REVERSAL = "dispute_reversal"
 
     transaction = models.UUIDField(default=new_uuid)
     kind = models.CharField(max_length=20, choices=Kind)
@@ -287,6 +443,10 @@ class LedgerEntry(models.Model):
     refund = models.ForeignKey(
         Refund, models.PROTECT, null=True, blank=True, related_name="ledger_entries"
     )
+    dispute = models.ForeignKey(
+        Dispute, models.PROTECT, null=True, blank=True, related_name="ledger_entries"
+    )
+    balance_transaction_id = models.CharField(max_length=255, null=True, blank=True)
     created_at = models.DateTimeField(db_default=Now(), editable=False)
 
     class Meta:
@@ -295,10 +455,27 @@ class LedgerEntry(models.Model):
         constraints = [
             models.CheckConstraint(
                 name="ledger_account_known",
-                condition=Q(account__in=["stripe_balance", "customer_receipts"]),
+                condition=Q(
+                    account__in=[
+                        "stripe_balance",
+                        "customer_receipts",
+                        "provider_fees",
+                        "disputed_receipts",
+                    ]
+                ),
             ),
             models.CheckConstraint(
-                name="ledger_kind_known", condition=Q(kind__in=["capture", "refund"])
+                name="ledger_kind_known",
+                condition=Q(
+                    kind__in=[
+                        "capture",
+                        "refund",
+                        "refund_reversal",
+                        "fee",
+                        "dispute",
+                        "dispute_reversal",
+                    ]
+                ),
             ),
             models.UniqueConstraint(
                 name="ledger_account_once_per_transaction", fields=["transaction", "account"]
@@ -309,7 +486,11 @@ class LedgerEntry(models.Model):
                 condition=Q(kind="capture"),
             ),
             models.UniqueConstraint(
-                name="ledger_one_entry_per_refund", fields=["refund", "account"]
+                name="ledger_one_entry_per_refund", fields=["refund", "kind", "account"]
+            ),
+            models.UniqueConstraint(
+                name="ledger_balance_transaction_booked_once",
+                fields=["balance_transaction_id", "kind", "account"],
             ),
         ]
         triggers = [
