@@ -68,3 +68,11 @@ class PaymentProviderRefusedError(DomainError):
     code = "PAYMENT_ERROR"
     status = 502
     message = "The payment could not be made; you were not charged."
+
+
+class RefundRequestReusedError(DomainError):
+    """The key of a refund came again with another amount or other lines."""
+
+    code = "IDEMPOTENCY_KEY_REUSED"
+    status = 422
+    message = "This key stands for another refund of this order; choose a new one."

@@ -213,6 +213,9 @@ class Order(models.Model):
         REFUNDED = "refunded"
         DISPUTED = "disputed"
 
+    PAID_UNSHIPPED = ("confirmed", "processing")
+    SHIPPED = ("shipped", "delivered")
+
     public_id = models.UUIDField(
         unique=True, default=new_uuid, db_default=Func(function="gen_random_uuid"), editable=False
     )

@@ -22,7 +22,7 @@ from orders.models import (
     ShippingMethod,
     TaxRate,
 )
-from payments.models import Payment, Refund
+from payments.models import Payment, ProviderEvent, Refund
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -179,11 +179,14 @@ def find_coupon(*, code: str, redeemed_by: str) -> Coupon | None:
     )
 
 
-def claim_orders_in_doubt(*, limit: int, ignore_backoff: bool, lease: timedelta) -> list[Payment]:
+def claim_orders_in_doubt(
+    *, limit: int, ignore_backoff: bool, lease: timedelta, expired_only: bool = False
+) -> list[Payment]:
     """Take pending orders nobody else works on; moves their next attempt ahead by `lease`.
 
     Due are orders whose key is answered (3-D Secure under way) or whose request's lease is over,
-    and all whose hold is over. Requires an open transaction: COMMIT it before asking the provider.
+    and all whose hold is over; with `expired_only`, these alone. Requires an open transaction:
+    COMMIT it before asking the provider.
     """
     due = (
         Payment.objects.select_for_update(skip_locked=True, of=("self",))
@@ -195,9 +198,12 @@ def claim_orders_in_doubt(*, limit: int, ignore_backoff: bool, lease: timedelta)
             | Q(order__hold_expires_at__lte=Now())
         )
     )
+    if expired_only:
+        due = due.filter(order__hold_expires_at__lte=Now())
     if not ignore_backoff:
         due = due.filter(next_attempt_at__lte=Now())
-    claimed = list(due.order_by("next_attempt_at", "id").only("order_id", "attempts")[:limit])
+    due = due.order_by("next_attempt_at", "id")
+    claimed = list(due.only("order_id", "attempts", "status", "created_at")[:limit])
     Payment.objects.filter(pk__in=[payment.pk for payment in claimed]).update(
         next_attempt_at=Now() + lease
     )
@@ -213,6 +219,20 @@ def claim_refunds_due(*, limit: int, ignore_backoff: bool, lease: timedelta) -> 
         due = due.filter(next_attempt_at__lte=Now())
     claimed = list(due.order_by("next_attempt_at", "id").values_list("id", flat=True)[:limit])
     Refund.objects.filter(pk__in=claimed).update(
+        next_attempt_at=Now() + lease, attempts=F("attempts") + 1
+    )
+    return claimed
+
+
+def claim_events_due(*, limit: int, ignore_backoff: bool, lease: timedelta) -> list[ProviderEvent]:
+    """Take webhooks that nobody has worked off yet, oldest first; likewise."""
+    due = ProviderEvent.objects.select_for_update(skip_locked=True).filter(
+        status=ProviderEvent.Status.RECEIVED
+    )
+    if not ignore_backoff:
+        due = due.filter(next_attempt_at__lte=Now())
+    claimed = list(due.order_by("next_attempt_at", "id")[:limit])
+    ProviderEvent.objects.filter(pk__in=[event.pk for event in claimed]).update(
         next_attempt_at=Now() + lease, attempts=F("attempts") + 1
     )
     return claimed

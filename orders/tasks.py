@@ -1,15 +1,39 @@
-"""Celery's way into the sweeper."""
+"""Celery's way into the sweeper and the webhooks: thin, repeatable, limited in time."""
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 from celery import shared_task
+from django.utils import timezone
 
-from orders.services import recovery
+from config.kernel.clock import Deadline
+from orders.services import events, recovery
+
+EVENTS_SECONDS = 60.0
+BACKFILL = timedelta(hours=3)  # beat comes by every hour
+NUDGE_EXPIRES_SECONDS = 5  # beat sweeps anyway, and none must pile up
 
 
 @shared_task(soft_time_limit=90, time_limit=120)
 def sweep(**_: Any) -> None:
     """Settle what is in doubt; beat calls it every 15 seconds."""
     recovery.sweep()
+
+
+@shared_task(soft_time_limit=90, time_limit=120)
+def process_events(**_: Any) -> None:
+    """Work off webhooks that came in."""
+    events.process_due(deadline=Deadline(EVENTS_SECONDS))
+
+
+@shared_task(soft_time_limit=280, time_limit=300)
+def backfill_events(**_: Any) -> None:
+    """Fetch what no webhook brought; beat calls it every hour."""
+    events.backfill(since=timezone.now() - BACKFILL)
+
+
+def nudge_events() -> None:
+    """Ask the broker, once, to work off webhooks; raises or blocks as the broker pleases."""
+    process_events.apply_async(expires=NUDGE_EXPIRES_SECONDS, retry=False)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from config.kernel.errors import DomainError, ServiceUnavailableError
+from config.kernel.errors import (
+    DomainError,
+    ServiceUnavailableError,
+    ValidationFailedError,
+)
 
 
 class ProviderUnavailableError(ServiceUnavailableError):
@@ -18,3 +22,17 @@ class RefundExceedsPaymentError(DomainError):
     code = "INVALID_TRANSITION"
     status = 409
     message = "The refund is higher than what is left of the payment."
+
+
+class PaymentDisputedError(DomainError):
+    """The customer's bank has taken the money: it decides, and a refund would pay twice."""
+
+    code = "INVALID_TRANSITION"
+    status = 409
+    message = "The payment is disputed: the customer's bank decides about the money."
+
+
+class WebhookRefusedError(ValidationFailedError):
+    """A webhook that is not the provider's, is not of these minutes, or is no event."""
+
+    message = "This webhook is refused."

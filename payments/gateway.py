@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
+import orjson
 import requests
 import stripe
 import structlog
@@ -29,11 +30,12 @@ from requests.adapters import HTTPAdapter
 
 from config.kernel.clock import Deadline
 from payments.breaker import Breaker
-from payments.errors import ProviderUnavailableError
+from payments.bulkhead import Bulkhead
+from payments.errors import ProviderUnavailableError, WebhookRefusedError
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
 CONNECT_SECONDS: Final = 2.0
 READ_SECONDS: Final = 8.0
@@ -57,6 +59,10 @@ INTENT_STATUSES: Final = frozenset(
 INTENT_ID: Final = re.compile(r"pi_[A-Za-z0-9_]{1,200}")
 REFUND_ID: Final = re.compile(r"(?:re|pyr)_[A-Za-z0-9_]{1,200}")
 CODE: Final = re.compile(r"[A-Za-z0-9_.-]{1,60}")
+EVENT_ID: Final = re.compile(r"evt_[A-Za-z0-9_]{1,250}")
+EVENT_TYPE: Final = re.compile(r"[a-z0-9_.]{1,100}")
+OBJECT_ID: Final = re.compile(r"[A-Za-z0-9_]{1,255}")
+WEBHOOK_TOLERANCE_SECONDS: Final = 300
 
 log = structlog.get_logger(__name__)
 logging.getLogger("stripe").setLevel(logging.WARNING)  # below, it logs answers with their secrets
@@ -117,6 +123,23 @@ class Unknown:
 
     reason: str
     replayed: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """What the provider says has happened; a reason to ask, never to be believed itself.
+
+    `object_id` is what it happened to and `payment_intent_id` which payment that belongs to, if
+    any. `account` is empty unless it happened on an account other than our own.
+    """
+
+    id: str
+    type: str
+    is_live: bool
+    account: str
+    object_id: str
+    payment_intent_id: str | None
+    payload: Mapping[str, Any] = field(repr=False)
 
 
 IntentAnswer: TypeAlias = Intent | Refused | Unknown
@@ -242,10 +265,60 @@ def list_all_refunds(*, created_since: int) -> Iterator[ProviderRefund]:
             _deadline.set(Deadline(PAGE_SECONDS))
 
 
+def list_events(*, types: Sequence[str], created_since: int) -> Iterator[Event]:
+    """Every event of these types since then (Unix seconds), newest first.
+
+    The provider keeps them for 30 days. For what no webhook brought.
+
+    Raises:
+        ProviderUnavailableError: the list could not be read to its end.
+    """
+    with _whole_list():
+        pages = _client().v1.events.list(
+            {"types": list(types), "created": {"gte": created_since}, "limit": 100}
+        )
+        for found in pages.auto_paging_iter():
+            yield _event(_plain(found))
+            _deadline.set(Deadline(PAGE_SECONDS))
+
+
+def read_webhook(*, payload: bytes, signature: str) -> Event:
+    """Check who sent a webhook and when, and read it. Any of the configured secrets will do.
+
+    The SDK refuses what is too old, but takes what comes from the future: both are checked here.
+
+    Raises:
+        WebhookRefusedError: not signed with a secret of ours, not of these minutes, or no event.
+    """
+    signed_at = _check_signature(payload, signature)
+    if abs(time.time() - signed_at) > WEBHOOK_TOLERANCE_SECONDS:
+        raise WebhookRefusedError("The signature's timestamp is too far from now.")
+    try:
+        return _event(orjson.loads(payload))
+    except (MalformedAnswerError, orjson.JSONDecodeError) as exc:
+        raise WebhookRefusedError("This is not an event.") from exc
+
+
+def _check_signature(payload: bytes, signature: str) -> int:
+    """When it was signed, in Unix seconds."""
+    for secret in settings.STRIPE_WEBHOOK_SECRETS:
+        with contextlib.suppress(stripe.SignatureVerificationError, ValueError, TypeError):
+            stripe.WebhookSignature.verify_header(payload, signature, secret)
+            parts = (part.partition("=") for part in signature.split(","))
+            return next(int(value) for name, _, value in parts if name == "t")
+    raise WebhookRefusedError("The signature is not valid.")
+
+
 @lru_cache(maxsize=1)
 def breaker() -> Breaker:
     """This process's memory of whether the provider answers."""
     return Breaker(address=settings.STRIPE_API_BASE)
+
+
+@lru_cache(maxsize=1)
+def bulkhead() -> Bulkhead:
+    """This process's places for requests that are busy with the provider."""
+    return Bulkhead(places=settings.PROVIDER_SLOTS)
 
 
 @contextlib.contextmanager
@@ -396,12 +469,50 @@ def _refund(answer: Any) -> ProviderRefund:
     return refund
 
 
+def _event(found: Any) -> Event:
+    """Only what every event has is insisted upon: there are hundreds of types we never asked for.
+
+    Raises:
+        MalformedAnswerError: it is no event.
+    """
+    try:
+        about = found["data"]["object"]
+        intent_id = about.get("id" if about.get("object") == "payment_intent" else "payment_intent")
+        event = Event(
+            id=found["id"],
+            type=found["type"],
+            is_live=found["livemode"],
+            account=found.get("account") or "",
+            object_id=_matching(OBJECT_ID, about.get("id")) or "",
+            payment_intent_id=_matching(INTENT_ID, intent_id),
+            payload=found,
+        )
+    except (KeyError, TypeError, AttributeError) as exc:
+        raise MalformedAnswerError("not an event") from exc
+    if not (
+        _is_of_form(EVENT_ID, event.id)
+        and _is_of_form(EVENT_TYPE, event.type)
+        and _is_flag(found["livemode"])
+        and _is_text(event.account)
+    ):
+        raise MalformedAnswerError("not an event")
+    return event
+
+
+def _matching(pattern: re.Pattern[str], told: Any) -> str | None:
+    return told if _is_of_form(pattern, told) else None
+
+
 def _is_of_form(pattern: re.Pattern[str], told: Any) -> bool:
     return isinstance(told, str) and pattern.fullmatch(told) is not None
 
 
 def _is_text(told: Any) -> bool:
     return isinstance(told, str)
+
+
+def _is_flag(told: Any) -> bool:
+    return isinstance(told, bool)
 
 
 def _is_whole(told: Any) -> bool:

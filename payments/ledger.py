@@ -27,6 +27,11 @@ def record_refund(payment: Payment, refund: Refund) -> None:
     _write(payment, amount=-refund.amount, kind=LedgerEntry.Kind.REFUND, refund=refund)
 
 
+def record_refund_reversal(payment: Payment, refund: Refund) -> None:
+    """The reverse of a refund that failed after it had succeeded."""
+    _write(payment, amount=refund.amount, kind=LedgerEntry.Kind.REFUND_REVERSAL, refund=refund)
+
+
 def _write(payment: Payment, *, amount: Decimal, kind: str, refund: Refund | None = None) -> None:
     transaction = new_uuid()
     LedgerEntry.objects.bulk_create(

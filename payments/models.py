@@ -261,7 +261,14 @@ class Dispute(models.Model):
         LOST = "lost"
         PREVENTED = "prevented"
 
-    CLOSED = ("warning_closed", "won", "lost", "prevented")
+    # No money was taken for these, or it came back.
+    HARMLESS = (
+        "warning_needs_response",
+        "warning_under_review",
+        "warning_closed",
+        "won",
+        "prevented",
+    )
 
     payment = models.ForeignKey(Payment, models.PROTECT, related_name="disputes")
     stripe_dispute_id = models.CharField(max_length=255, unique=True)

@@ -21,7 +21,7 @@ from config.kernel.models import new_uuid
 from payments import gateway, ledger
 from payments.errors import RefundExceedsPaymentError
 from payments.gateway import Failure, Intent, ProviderRefund, Refused, Unknown
-from payments.models import Payment, Refund
+from payments.models import Dispute, Payment, Refund
 
 if TYPE_CHECKING:
     import uuid
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 FIRST_SWEEP_AFTER = timedelta(seconds=20)  # the request that made it works on it until then
+REFUSED = "refused: "  # how the last error of what the provider will not do begins
 KEYS_SURELY_REMEMBERED = timedelta(hours=23)  # the provider forgets idempotency keys after 24
 
 
@@ -133,13 +134,18 @@ def charge(*, payment: Payment, hold_is_over: bool, deadline: Deadline) -> Charg
             return Unknown(reason="the intent's amount is not the payment's")
         if not _store_intent(payment, created.id):
             return Superseded()
-        answer = _confirm(payment, deadline)
-    else:
-        answer = gateway.retrieve_intent(intent_id=payment.payment_intent_id, deadline=deadline)
-        if isinstance(answer, Intent) and answer.status == "requires_confirmation":
-            if hold_is_over:
-                return _as_outcome(cancel(payment=payment, deadline=deadline))
-            answer = _confirm(payment, deadline)
+        return confirm(payment=payment, deadline=deadline)
+    answer = gateway.retrieve_intent(intent_id=payment.payment_intent_id, deadline=deadline)
+    if isinstance(answer, Intent) and answer.status == "requires_confirmation":
+        if hold_is_over:
+            return _as_outcome(cancel(payment=payment, deadline=deadline))
+        return confirm(payment=payment, deadline=deadline)
+    return close_failed_attempt(payment=payment, answer=answer, deadline=deadline)
+
+
+def confirm(*, payment: Payment, deadline: Deadline) -> Told | Unknown:
+    """C2 and, after a failure, C3, for an intent that was just seen to wait for it."""
+    answer = _confirm(payment, deadline)
     return close_failed_attempt(payment=payment, answer=answer, deadline=deadline)
 
 
@@ -239,16 +245,24 @@ def record_doubt(payment: Payment, *, reason: str) -> None:
 
 
 def request_refund(
-    payment: Payment, *, amount: Decimal, reason: str, requested_by_id: int | None = None
+    payment: Payment,
+    *,
+    amount: Decimal,
+    reason: str,
+    requested_by_id: int | None = None,
+    request_key: str | None = None,
 ) -> Refund:
     """Decide a refund: the row is written here, the money is sent after the COMMIT.
 
     Requires an open transaction and the payment's row lock (rule 7).
 
+    Args:
+        request_key: the same one twice for a payment is refused by a constraint.
+
     Raises:
         RefundExceedsPaymentError: more than is left; a trigger on the table says the same.
     """
-    if amount > _not_given_back(payment):
+    if amount > not_given_back(payment):
         raise RefundExceedsPaymentError
     refund = Refund.objects.create(
         payment=payment,
@@ -256,6 +270,7 @@ def request_refund(
         currency=payment.currency,
         reason=reason,
         requested_by_id=requested_by_id,
+        request_key=request_key,
         next_attempt_at=Now() + FIRST_SWEEP_AFTER,
     )
     audit.record(
@@ -272,16 +287,42 @@ def request_refund(
 
 
 def request_refund_of_rest(
-    payment: Payment, *, reason: str, requested_by_id: int | None = None
+    payment: Payment,
+    *,
+    reason: str,
+    requested_by_id: int | None = None,
+    request_key: str | None = None,
 ) -> Refund | None:
     """Decide a refund of all that came in and is neither back nor on its way; None if none is.
 
     Requires an open transaction and the payment's row lock.
     """
-    rest = _not_given_back(payment)
+    rest = not_given_back(payment)
     if not rest:
         return None
-    return request_refund(payment, amount=rest, reason=reason, requested_by_id=requested_by_id)
+    return request_refund(
+        payment,
+        amount=rest,
+        reason=reason,
+        requested_by_id=requested_by_id,
+        request_key=request_key,
+    )
+
+
+def not_given_back(payment: Payment) -> Decimal:
+    """What came in and is neither back nor on its way, in major units."""
+    given = payment.refunds.exclude(status=Refund.Status.FAILED).aggregate(sum=Sum("amount"))
+    return payment.amount_received - (given["sum"] or 0)
+
+
+def is_disputed(payment: Payment) -> bool:
+    """Whether the customer's bank has taken the money, for now or for good."""
+    return payment.disputes.exclude(status__in=Dispute.HARMLESS).exists()
+
+
+def refunded_minor(payment: Payment) -> int:
+    """What is back, in the provider's minor units."""
+    return money.to_minor(payment.amount_refunded, payment.currency)
 
 
 def send_refund(*, refund: Refund, deadline: Deadline) -> ProviderRefund | Refused | Unknown:
@@ -324,6 +365,34 @@ def send_refund(*, refund: Refund, deadline: Deadline) -> ProviderRefund | Refus
     return answer
 
 
+def list_refunds(
+    *, payment: Payment, deadline: Deadline
+) -> list[ProviderRefund] | Refused | Unknown:
+    """All refunds of the payment that the provider knows, whoever made them."""
+    return gateway.list_refunds(intent_id=_intent_id(payment), deadline=deadline)
+
+
+def match_refund(payment: Payment, told: ProviderRefund) -> Refund | None:
+    """The row a refund at the provider belongs to, locked; None: it was made there by hand.
+
+    Its id decides, then our own id in its metadata. One made by hand stands in for a row of the
+    same amount that the provider refuses to carry out: the money is back, and must not go twice.
+    Requires the payment's row lock.
+    """
+    rows = list(payment.refunds.select_for_update().order_by("id"))
+    ours = next((row for row in rows if row.stripe_refund_id == told.id), None)
+    if ours is not None:
+        return ours
+    open_rows = [row for row in rows if row.stripe_refund_id is None]
+    named = told.metadata.get("refund")
+    if named is not None:
+        return next((row for row in open_rows if str(row.uuid) == named), None)
+    return next(
+        (row for row in open_rows if row.last_error.startswith(REFUSED) and _is_ours(row, told)),
+        None,
+    )
+
+
 def record_refund(payment: Payment, refund: Refund, told: ProviderRefund) -> bool:
     """Write what the provider says of a refund. Requires the locks of payment and refund.
 
@@ -335,8 +404,11 @@ def record_refund(payment: Payment, refund: Refund, told: ProviderRefund) -> boo
         "failed": Refund.Status.FAILED,
         "canceled": Refund.Status.FAILED,
     }.get(told.status, Refund.Status.PENDING)
-    if refund.status in (status, Refund.Status.SUCCEEDED, Refund.Status.FAILED):
+    was_back = refund.status == Refund.Status.SUCCEEDED
+    if refund.status in (status, Refund.Status.FAILED):
         return False
+    if was_back and status == Refund.Status.PENDING:
+        return False  # an older account of it
     refund.status = status
     refund.stripe_refund_id = told.id
     refund.last_error = ""
@@ -345,6 +417,10 @@ def record_refund(payment: Payment, refund: Refund, told: ProviderRefund) -> boo
         payment.amount_refunded += refund.amount
         payment.save(update_fields=["amount_refunded"])
         ledger.record_refund(payment, refund)
+    elif was_back:  # days later the customer's bank has sent it back
+        payment.amount_refunded -= refund.amount
+        payment.save(update_fields=["amount_refunded"])
+        ledger.record_refund_reversal(payment, refund)
     return True
 
 
@@ -396,7 +472,7 @@ def _as_outcome(answer: IntentAnswer) -> Told | Unknown:
     if isinstance(answer, Intent):
         return Told(intent=answer, failure=answer.failure)
     if isinstance(answer, Refused):
-        return Unknown(reason=f"refused: {answer.code}")
+        return Unknown(reason=f"{REFUSED}{answer.code}")
     return answer
 
 
@@ -428,11 +504,6 @@ def _find_at_provider(refund: Refund, deadline: Deadline) -> ProviderRefund | Un
         return listed
     wanted = str(refund.uuid)
     return next((found for found in listed if found.metadata.get("refund") == wanted), None)
-
-
-def _not_given_back(payment: Payment) -> Decimal:
-    given = payment.refunds.exclude(status=Refund.Status.FAILED).aggregate(sum=Sum("amount"))
-    return payment.amount_received - (given["sum"] or 0)
 
 
 def _is_ours(refund: Refund, told: ProviderRefund) -> bool:

@@ -154,6 +154,11 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": timedelta(seconds=SWEEP_SECONDS),
         "options": {"expires": SWEEP_SECONDS},
     },
+    "fetch the events that no webhook brought": {
+        "task": "orders.tasks.backfill_events",
+        "schedule": timedelta(hours=1),
+        "options": {"expires": 3_600},
+    },
     "deliver what nobody nudged": {
         "task": "audit.tasks.relay",
         "schedule": timedelta(seconds=SWEEP_SECONDS),
@@ -191,11 +196,14 @@ STRIPE_WEBHOOK_SECRETS = env.items("STRIPE_WEBHOOK_SECRET")
 STRIPE_API_BASE = env.url(
     "STRIPE_API_BASE", "https://api.stripe.com", schemes=("http", "https")
 ).rstrip("/")
+STRIPE_IS_LIVE = STRIPE_SECRET_KEY.startswith(("sk_live_", "rk_live_"))
 _stripe_is_local = urlsplit(STRIPE_API_BASE).hostname in env.LOOPBACK_HOSTS
-if STRIPE_SECRET_KEY.startswith(("sk_live_", "rk_live_")) and _stripe_is_local:
+if STRIPE_IS_LIVE and _stripe_is_local:
     env.fail("STRIPE_SECRET_KEY", "a live key may not be sent to a local STRIPE_API_BASE")
 if STRIPE_SECRET_KEY.startswith(("sk_test_", "rk_test_")) and IS_PRODUCTION:
     env.fail("STRIPE_SECRET_KEY", "a test key cannot take money: set a live key in production")
+# So many requests of a process may be busy with the provider: the others serve the catalogue.
+PROVIDER_SLOTS = max(1, env.integer("WEB_THREADS", 8, minimum=1, maximum=256) * 3 // 4)
 
 # --- accounts ---------------------------------------------------------------------------------
 AUTH_USER_MODEL = "customers.Customer"
@@ -247,6 +255,9 @@ THROTTLE_RATES = {
     "customer": (600, 60),
     "anonymous": (1_200, 60),
     "orders": (120, 60),
+    # Declined payments: of one buyer, and of all guests of an address, who choose their names.
+    "declines": (5, 3_600),
+    "guest_declines": (20, 3_600),
 }
 SPECTACULAR_SETTINGS = {
     "TITLE": "Orderkeep",

@@ -290,5 +290,11 @@ class OrderSerializer(TotalsSerializer):
     )
 
 
+class WebhookReceivedSerializer(serializers.Serializer[Any]):
+    """That an event is kept."""
+
+    received = serializers.BooleanField()
+
+
 def _lines(wanted: Mapping[str, Any]) -> tuple[BasketLine, ...]:
     return tuple(BasketLine(sku=line["sku"], quantity=line["quantity"]) for line in wanted["items"])

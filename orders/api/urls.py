@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from orders.api import views
+from orders.api import views, webhooks
 
 urlpatterns = [
     path("quotes", views.QuoteView.as_view(), name="quotes"),
@@ -12,4 +12,5 @@ urlpatterns = [
         "orders/<str:order_number>/confirm", views.OrderConfirmView.as_view(), name="order-confirm"
     ),
     path("orders/<str:order_number>/cancel", views.OrderCancelView.as_view(), name="order-cancel"),
+    path("webhooks/stripe", webhooks.StripeWebhookView.as_view(), name="stripe-webhook"),
 ]

@@ -8,13 +8,14 @@ from django.db.models.functions import Now
 
 from config.kernel.db import CommitOutcomeUnknownError, short_transaction
 from config.kernel.errors import InvalidTransitionError
-from inventory import services as stock
 from orders import selectors
 from orders.errors import OrderInProgressError
 from orders.idempotency import busy_means_in_progress
 from orders.models import Order
 from orders.services import refunds, settlement
+from payments import gateway
 from payments import services as payments
+from payments.errors import PaymentDisputedError
 from payments.gateway import Intent
 from payments.models import Payment, Refund
 
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from orders.selectors import LockedOrder
 
 TRIES: Final = 3  # the provider may say "succeeded" instead: then it is a paid order to cancel
-PAID_UNSHIPPED: Final = frozenset({Order.Status.CONFIRMED, Order.Status.PROCESSING})
 
 
 def cancel_order(
@@ -43,36 +43,45 @@ def cancel_order(
         refund is still on its way (202); the sweeper sees to both.
 
     Raises:
-        InvalidTransitionError: shipped or later, or a payment is being processed.
+        InvalidTransitionError: shipped or later, or a payment is being processed or disputed.
         OrderInProgressError: somebody else is settling it just now.
     """
-    for _ in range(TRIES):
-        try:
-            with busy_means_in_progress():
-                with short_transaction():
-                    locked = selectors.lock_order(order_id=order_id)
-                    refund_ids = _cancel_locked(locked, reason[:200], requested_by_id)
-                if locked.order.status == Order.Status.CANCELLED:
-                    return _finish(refund_ids, deadline)
-                answer = payments.cancel(payment=locked.payment, deadline=deadline)
-                if not isinstance(answer, Intent):
-                    return False
-                if answer.status == "processing":
-                    raise InvalidTransitionError("The payment is being processed; try later.")
-                if answer.status not in {"succeeded", "canceled"}:
-                    return False
-                told = payments.Told(intent=answer)
-                settlement.settle(order_id=order_id, told=told, note=reason[:200])
-        except CommitOutcomeUnknownError:
-            continue
+    with gateway.bulkhead().place() as has_place:
+        for _ in range(TRIES):
+            try:
+                with busy_means_in_progress():
+                    with short_transaction():
+                        locked = selectors.lock_order(order_id=order_id)
+                        refund_ids = _cancel_locked(locked, reason[:200], requested_by_id)
+                    if locked.order.status == Order.Status.CANCELLED:
+                        return not refund_ids or (has_place and _finish(refund_ids, deadline))
+                    if not (has_place and _settle_cancelled(locked, reason[:200], deadline)):
+                        return False
+            except CommitOutcomeUnknownError:
+                continue
     raise OrderInProgressError
+
+
+def _settle_cancelled(locked: LockedOrder, reason: str, deadline: Deadline) -> bool:
+    """Cancel the intent at the provider and settle what it says; False: it does not say."""
+    answer = payments.cancel(payment=locked.payment, deadline=deadline)
+    if not isinstance(answer, Intent):
+        return False
+    if answer.status == "processing":
+        raise InvalidTransitionError("The payment is being processed; try later.")
+    if answer.status not in {"succeeded", "canceled"}:
+        return False
+    settlement.settle(order_id=locked.order.pk, told=payments.Told(intent=answer), note=reason)
+    return True
 
 
 def _cancel_locked(locked: LockedOrder, reason: str, requested_by_id: int | None) -> list[int]:
     """What can be done without the provider. Returns the refunds that are on their way."""
     order, payment = locked.order, locked.payment
-    if order.status in PAID_UNSHIPPED:
-        _cancel_paid(locked, reason, requested_by_id)
+    if payments.is_disputed(payment):
+        raise PaymentDisputedError
+    if order.status in Order.PAID_UNSHIPPED:
+        settlement.cancel_paid(locked, note=reason, requested_by_id=requested_by_id)
         return _open_refunds(payment)
     if order.status == Order.Status.CANCELLED:
         # The provider may have failed the last refund: a dead order keeps no money.
@@ -87,22 +96,6 @@ def _cancel_locked(locked: LockedOrder, reason: str, requested_by_id: int | None
         Order.objects.filter(pk=order.pk).update(hold_expires_at=locked.at)
         Payment.objects.filter(pk=payment.pk).update(next_attempt_at=Now())
     return []
-
-
-def _cancel_paid(locked: LockedOrder, reason: str, requested_by_id: int | None) -> None:
-    """Order cancelled, stock released and refund row: one transaction (rule 8)."""
-    payments.request_refund_of_rest(locked.payment, reason=reason, requested_by_id=requested_by_id)
-    settlement.move(
-        locked,
-        to=Order.Status.CANCELLED,
-        payment_status=Order.PaymentStatus(locked.order.payment_status),
-        event_type="ORDER_CANCELLED",
-        cause="cancel_requested",
-        note=reason,
-    )
-    settlement.release_coupon(locked.order)
-    stock.release(order_id=locked.order.pk)
-    settlement.announce(locked.order)
 
 
 def _open_refunds(payment: Payment) -> list[int]:

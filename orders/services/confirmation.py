@@ -10,8 +10,10 @@ from orders import answers
 from orders.idempotency import busy_means_in_progress
 from orders.models import Order
 from orders.services import settlement
+from payments import gateway
 from payments import services as payments
 from payments.models import Payment
+from payments.services import Told
 
 if TYPE_CHECKING:
     from config.kernel.clock import Deadline
@@ -32,9 +34,8 @@ def confirm_order(*, order: Order, payment: Payment, deadline: Deadline) -> bool
         OrderInProgressError: somebody else is settling it just now.
     """
     if order.status == Order.Status.PENDING and payment.payment_intent_id:
-        answer = payments.retrieve(payment=payment, deadline=deadline)
-        told = payments.close_failed_attempt(payment=payment, answer=answer, deadline=deadline)
-        if isinstance(told, payments.Told):
+        told = _ask(payment, deadline)
+        if told is not None:
             try:
                 with busy_means_in_progress():
                     locked = settlement.settle(order_id=order.pk, told=told)
@@ -50,3 +51,13 @@ def confirm_order(*, order: Order, payment: Payment, deadline: Deadline) -> bool
     if order.status == Order.Status.CANCELLED:
         raise InvalidTransitionError("This order was cancelled.")
     return True
+
+
+def _ask(payment: Payment, deadline: Deadline) -> Told | None:
+    """How the payment stands; None where the provider does not say, or too many ask it already."""
+    with gateway.bulkhead().place() as has_place:
+        if not has_place:
+            return None
+        answer = payments.retrieve(payment=payment, deadline=deadline)
+        told = payments.close_failed_attempt(payment=payment, answer=answer, deadline=deadline)
+        return told if isinstance(told, Told) else None

@@ -21,7 +21,8 @@ from django.db import DatabaseError, InterfaceError, OperationalError, connectio
 from django.db.models import F, Q
 
 from audit import services as audit
-from config.kernel import money
+from config.kernel import money, request_context
+from config.kernel.api import throttles
 from config.kernel.db import CommitOutcomeUnknownError, is_lock_timeout, short_transaction
 from config.kernel.errors import (
     DomainError,
@@ -47,6 +48,7 @@ from orders.services.quoting import Basket, BasketLine, price_basket, quote_json
 from payments import gateway
 from payments import services as payments
 from payments.errors import ProviderUnavailableError
+from payments.gateway import Unknown
 from payments.models import Payment
 from payments.services import NotCreated, Superseded, Told
 
@@ -59,7 +61,6 @@ if TYPE_CHECKING:
     from config.kernel.clock import Deadline
     from customers.models import Customer
     from orders.services.quoting import PricedBasket
-    from payments.gateway import Unknown
 
 TRIES: Final = 3  # a lost COMMIT, a superseded T1b: each is followed by reading the key again
 NUMBER_ALPHABET: Final = "23456789ABCDEFGHJKMNPQRSTVWXYZ"  # no letter or digit heard as another
@@ -150,32 +151,45 @@ def place_order(*, command: PlaceOrder, deadline: Deadline) -> Answer:
             remembered (stock, price, coupon, customer, key, provider or database away).
         OrderInProgressError: the same key is being worked on, or how far it came is not known.
     """
+    with gateway.bulkhead().place() as has_place:
+        refusal = _why_not_now(command, has_place=has_place)
+        return _place(command, deadline, refusal=refusal, has_place=has_place)
+
+
+def _place(
+    command: PlaceOrder, deadline: Deadline, *, refusal: DomainError | None, has_place: bool
+) -> Answer:
     owner = new_uuid()
     may_exist = False
-    provider_is_away = gateway.breaker().is_open()
     for _ in range(TRIES):
         try:
-            placement = _open_order(command, owner, provider_is_away=provider_is_away)  # T1
+            placement = _open_order(command, owner, refusal=refusal)  # T1
             if isinstance(placement, Answer):
                 return placement
             may_exist = True
-            outcome = payments.charge(  # C1, T1b, C2, C3
-                payment=placement.payment, hold_is_over=placement.hold_is_over, deadline=deadline
+            outcome = (  # C1, T1b, C2, C3
+                payments.charge(
+                    payment=placement.payment,
+                    hold_is_over=placement.hold_is_over,
+                    deadline=deadline,
+                )
+                if has_place
+                else Unknown(reason="too busy to ask the provider")
             )
             if not isinstance(outcome, Superseded):
-                return _settle(placement, outcome, owner)  # T2
+                return _settle(command, placement, outcome, owner)  # T2
         except CommitOutcomeUnknownError:
             may_exist = True
         except (OperationalError, InterfaceError) as exc:
             if not is_lock_timeout(exc):
                 connection.close()
             if not may_exist:
-                refusal = ServiceUnavailableError()
-                _record_refusal(command, refusal)
-                raise refusal from exc
-        except DomainError as refusal:
-            if not may_exist and not isinstance(refusal, ABOUT_THE_KEY):
-                _record_refusal(command, refusal)
+                unavailable = ServiceUnavailableError()
+                _record_refusal(command, unavailable)
+                raise unavailable from exc
+        except DomainError as error:
+            if not may_exist and not isinstance(error, ABOUT_THE_KEY):
+                _record_refusal(command, error)
             raise
         except Exception:  # noted for staff, then passed on: a retry or the sweeper goes on
             _record_error(command)
@@ -183,8 +197,31 @@ def place_order(*, command: PlaceOrder, deadline: Deadline) -> Answer:
     raise OrderInProgressError
 
 
+def _why_not_now(command: PlaceOrder, *, has_place: bool) -> DomainError | None:
+    """Why no new order may begin; one that exists already is finished or told all the same."""
+    if not has_place or gateway.breaker().is_open():
+        return ProviderUnavailableError()
+    try:
+        throttles.refuse_if_used_up(**_declines_of(command))
+    except RateLimitExceededError as too_many:
+        too_many.message = "Too many payments were declined; please try again later."
+        return too_many
+    return None
+
+
+def _declines_of(command: PlaceOrder) -> dict[str, str]:
+    """Whose declined payments are counted: trying out stolen cards must not pay.
+
+    A guest may call himself anything, so guests are counted by their address.
+    """
+    if command.guest:
+        address = request_context.current().ip_address
+        return {"scope": "guest_declines", "identity": f"address:{address}"}
+    return {"scope": "declines", "identity": command.scope}
+
+
 def _open_order(
-    command: PlaceOrder, owner: uuid.UUID, *, provider_is_away: bool
+    command: PlaceOrder, owner: uuid.UUID, *, refusal: DomainError | None
 ) -> Placement | Answer:
     """T1: claim the key and make the order, or go on from where an earlier request stood."""
     with short_transaction():
@@ -199,8 +236,8 @@ def _open_order(
         if not claim.is_new:
             with idempotency.busy_means_in_progress():
                 return _resume(claim.key_id)
-        if provider_is_away:
-            raise ProviderUnavailableError
+        if refusal:
+            raise refusal
         return _create_order(command, claim.key_id, claim.at)
 
 
@@ -278,7 +315,12 @@ def _resume(key_id: int) -> Placement | Answer:
     )
 
 
-def _settle(placement: Placement, outcome: Told | NotCreated | Unknown, owner: uuid.UUID) -> Answer:
+def _settle(
+    command: PlaceOrder,
+    placement: Placement,
+    outcome: Told | NotCreated | Unknown,
+    owner: uuid.UUID,
+) -> Answer:
     """T2: settle, remember the answer if none is, and answer what is remembered (rule 5)."""
     with short_transaction():
         locked = selectors.lock_order(order_id=placement.order_id)
@@ -300,6 +342,8 @@ def _settle(placement: Placement, outcome: Told | NotCreated | Unknown, owner: u
                 payments.record_doubt(locked.payment, reason=_doubt(outcome))
                 idempotency.end_lease(key)
                 answer = _open_still(locked, items=placement.items)
+    if locked.payment.decline_code:
+        throttles.note(**_declines_of(command))
     return answer or idempotency.remembered(key, replayed=False)
 
 

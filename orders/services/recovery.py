@@ -17,12 +17,13 @@ import structlog
 from django.db import InterfaceError, OperationalError, connection
 from django.db.models import F
 from django.db.models.functions import Now
+from django.utils import timezone
 
 from config.kernel.clock import Deadline
 from config.kernel.db import CommitOutcomeUnknownError, short_transaction
 from orders import selectors
 from orders.models import Order
-from orders.services import refunds, settlement
+from orders.services import events, refunds, settlement
 from payments import services as payments
 from payments.gateway import Intent
 from payments.models import Payment
@@ -38,6 +39,10 @@ CLAIM: Final = timedelta(seconds=60)  # a worker that died gives the row back af
 ABANDONED_AFTER: Final = timedelta(minutes=2)  # of a request that died without an answer
 CALL_SECONDS: Final = 20.0
 LONGEST_PAUSE_SECONDS: Final = 60  # nothing stays in doubt longer than two minutes
+LONGEST_DOUBT: Final = timedelta(hours=23)  # then the provider forgets our keys: a person decides
+# A bank debit takes days, and its webhook tells: it is asked ever more rarely, by its age.
+DEBIT_PAUSE_SECONDS: Final = (60, 3_600)
+DEBIT_PAUSE_BY_AGE: Final = 0.1
 
 log = structlog.get_logger(__name__)
 
@@ -50,6 +55,7 @@ class SweepReport:
     orders_settled: int = 0
     refunds_seen: int = 0
     refunds_done: int = 0
+    events_done: int = 0
     keys_answered: int = 0
     problems: int = 0
 
@@ -60,18 +66,48 @@ class SweepReport:
 
 
 def sweep(*, limit: int = BATCH, ignore_backoff: bool = False) -> SweepReport:
-    """Work off orders in doubt, expired holds, refunds due and keys left open.
+    """Work off webhooks, orders in doubt, expired holds, refunds due and keys left open.
 
     Opens its own transactions; never call it inside one. One order's trouble does not keep the
-    others waiting: it is logged, noted on its payment, and tried again later.
+    others waiting: it is logged, noted on its payment, and tried again later. Goes on, batch by
+    batch, until nothing is due or `SWEEP_SECONDS` are over.
 
     Args:
-        limit: the most orders, and the most refunds, to take on.
-        ignore_backoff: take also those whose next try is not due yet, and end what a dead request
-            left behind as soon as its lease is over.
+        limit: the most orders, and the most refunds, to claim at a time.
+        ignore_backoff: take also those whose next try is not due yet, each once, and end what a
+            dead request left behind as soon as its lease is over.
     """
-    patience = timedelta(0) if ignore_backoff else ABANDONED_AFTER
     report = SweepReport()
+    deadline = Deadline(SWEEP_SECONDS)
+    report.events_done = events.process_due(deadline=deadline, ignore_backoff=ignore_backoff)
+    while _sweep_batch(report, deadline, limit=limit, ignore_backoff=ignore_backoff):
+        if ignore_backoff or deadline.remaining() < CALL_SECONDS:
+            break
+    return report
+
+
+def release_expired(*, limit: int) -> SweepReport:
+    """End the orders whose hold is over, and settle those that were paid after all; each once.
+
+    Opens its own transactions; never call it inside one. A bank debit keeps its stock until the
+    provider decides.
+    """
+    report = SweepReport()
+    with short_transaction():
+        claimed = selectors.claim_orders_in_doubt(
+            limit=limit, ignore_backoff=True, lease=CLAIM, expired_only=True
+        )
+    for payment in claimed:
+        report.orders_seen += 1
+        report.orders_settled += _guarded(report, partial(_recover, payment, timedelta(0)))
+    return report
+
+
+def _sweep_batch(
+    report: SweepReport, deadline: Deadline, *, limit: int, ignore_backoff: bool
+) -> bool:
+    """Claim a batch and work it off; returns whether there was anything to claim."""
+    patience = timedelta(0) if ignore_backoff else ABANDONED_AFTER
     with short_transaction():
         claimed = selectors.claim_orders_in_doubt(
             limit=limit, ignore_backoff=ignore_backoff, lease=CLAIM
@@ -79,7 +115,7 @@ def sweep(*, limit: int = BATCH, ignore_backoff: bool = False) -> SweepReport:
         refund_ids = selectors.claim_refunds_due(
             limit=limit, ignore_backoff=ignore_backoff, lease=CLAIM
         )
-    deadline = Deadline(SWEEP_SECONDS)
+    unanswered = selectors.find_unanswered_keys_of_final_orders(limit=limit)
     for payment in claimed:
         if deadline.remaining() < CALL_SECONDS:
             break
@@ -90,9 +126,9 @@ def sweep(*, limit: int = BATCH, ignore_backoff: bool = False) -> SweepReport:
             break
         report.refunds_seen += 1
         report.refunds_done += _guarded(report, partial(_finish_refund, refund_id))
-    for order_id in selectors.find_unanswered_keys_of_final_orders(limit=limit):
+    for order_id in unanswered:
         report.keys_answered += _guarded(report, partial(_answer_key, order_id))
-    return report
+    return bool(claimed or refund_ids)
 
 
 def recover_order(
@@ -125,9 +161,7 @@ def recover_order(
             locked = selectors.lock_order(order_id=order_id)
             settlement.close_refused(locked, outcome.failure)
     elif outcome is not None and not isinstance(outcome, Superseded):
-        Payment.objects.filter(pk=locked.payment.pk, status__in=Payment.OPEN).update(
-            last_error=outcome.reason[:500]
-        )
+        _note_doubt(locked, reason=outcome.reason)
     return locked.order.status != Order.Status.PENDING
 
 
@@ -151,8 +185,22 @@ def _ask(
         if may_still_be_paid and give_up:
             answer = payments.cancel(payment=payment, deadline=deadline)
         elif answer.status == "requires_confirmation" and was_promised:
-            return payments.charge(payment=payment, hold_is_over=False, deadline=deadline)
+            return payments.confirm(payment=payment, deadline=deadline)
     return payments.close_failed_attempt(payment=payment, answer=answer, deadline=deadline)
+
+
+def _note_doubt(locked: LockedOrder, *, reason: str) -> None:
+    """What kept it from being settled, for staff; after a day of it, they have to decide."""
+    if locked.at - locked.payment.created_at < LONGEST_DOUBT:
+        Payment.objects.filter(pk=locked.payment.pk, status__in=Payment.OPEN).update(
+            last_error=reason[:500]
+        )
+        return
+    with short_transaction():
+        fresh = selectors.lock_order(order_id=locked.order.pk)
+        if fresh.payment.status in Payment.OPEN:
+            problem = f"the provider has not said for a day how it stands: {reason}"
+            settlement.quarantine(fresh, problem=problem[:500])
 
 
 def _is_abandoned(locked: LockedOrder, patience: timedelta) -> bool:
@@ -199,6 +247,10 @@ def _guarded(report: SweepReport, work: partial[bool]) -> bool:
 def _schedule_next(payment: Payment) -> None:
     """Exponential backoff with jitter; only matters while the payment stays open."""
     longest = min(LONGEST_PAUSE_SECONDS, 5 * 2 ** min(payment.attempts, 6))
+    if payment.status == Payment.Status.PROCESSING:
+        age = (timezone.now() - payment.created_at).total_seconds()
+        shortest, most = DEBIT_PAUSE_SECONDS
+        longest = int(min(most, max(shortest, age * DEBIT_PAUSE_BY_AGE)))
     pause = random.uniform(longest / 2, longest)  # noqa: S311 - spreads load, no secret
     Payment.objects.filter(pk=payment.pk, status__in=Payment.OPEN).update(
         attempts=F("attempts") + 1, next_attempt_at=Now() + timedelta(seconds=pause)

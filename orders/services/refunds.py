@@ -1,30 +1,202 @@
-"""Carries decided refunds to the provider and back into order and books."""
+"""Decides refunds, carries them to the provider, and brings what it says into order and books."""
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from decimal import Decimal
+from typing import TYPE_CHECKING, Final
 
 import structlog
+from django.db.models import Sum
 from django.db.models.functions import Now
 
 from audit import services as audit
 from config.kernel import money
 from config.kernel.db import short_transaction
+from config.kernel.errors import InvalidTransitionError, ValidationFailedError
 from orders import selectors
-from orders.models import Order
+from orders.errors import RefundRequestReusedError
+from orders.models import Order, RefundLine
+from orders.services import settlement
 from payments import services as payments
+from payments.errors import PaymentDisputedError, RefundExceedsPaymentError
 from payments.gateway import ProviderRefund, Refused
-from payments.models import Refund
+from payments.models import Payment, ReconciliationCase, Refund
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from config.kernel.clock import Deadline
+    from orders.models import OrderItem
     from orders.selectors import LockedOrder
+    from payments.gateway import Unknown
 
-
-PENDING_PAUSE = timedelta(minutes=10)  # the bank takes days
+PENDING_PAUSE: Final = timedelta(minutes=10)  # the bank takes days
+MADE_AT_PROVIDER: Final = "made at the provider"
 
 log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RefundWish:
+    """What is to be given back of an order: an amount, units of its lines, or all that is left.
+
+    At most one of `amount` (major units of the order's currency, above zero) and `units` (quantity
+    by SKU) is set. `request_key` makes the wish repeatable: the same key on the same order is the
+    same refund. `reason` is for people; at most 200 characters of it are kept.
+    """
+
+    reason: str
+    amount: Decimal | None = None
+    units: Mapping[str, int] | None = None
+    request_key: str | None = None
+    requested_by_id: int | None = None
+
+
+# --- deciding ---------------------------------------------------------------------------------
+
+
+def decide_refund(*, order_id: int, wish: RefundWish) -> Refund:
+    """Write down a refund, to be sent by `finish_refund` or the sweeper.
+
+    The full refund of an order that has not been shipped is its cancellation (rule 8). Two who
+    press at once are put in line by the payment's lock. Opens its own transaction.
+
+    Returns:
+        The refund; an earlier one where the wish's key was used before.
+
+    Raises:
+        InvalidTransitionError: nothing was paid, nothing is left, or the money is disputed.
+        RefundExceedsPaymentError: more than is left.
+        RefundRequestReusedError: the key stands for another refund of this order.
+        ValidationFailedError: no such line, more units than were bought, or no amount.
+        CommitOutcomeUnknownError: the COMMIT was lost; repeat it with the same key.
+    """
+    with short_transaction():
+        locked = selectors.lock_order(order_id=order_id)
+        earlier = _decided_before(locked.payment, wish)
+        return earlier or _decide(locked, wish)
+
+
+def _decided_before(payment: Payment, wish: RefundWish) -> Refund | None:
+    if wish.request_key is None:
+        return None
+    refund = payment.refunds.filter(request_key=wish.request_key).first()
+    if refund is None:
+        return None
+    units = {line.order_item.product_sku: line.quantity for line in refund.lines.all()}
+    is_same = units == dict(wish.units or {}) and wish.amount in {None, refund.amount}
+    if not is_same:
+        raise RefundRequestReusedError
+    return refund
+
+
+def _decide(locked: LockedOrder, wish: RefundWish) -> Refund:
+    payment = locked.payment
+    left = payments.not_given_back(payment)
+    _check_refundable(payment, left)
+    shares = _shares(locked.order, wish.units) if wish.units else {}
+    amount = _wished_amount(locked.order, wish, shares, left=left)
+    if amount == left and locked.order.status in Order.PAID_UNSHIPPED:
+        refund = settlement.cancel_paid(
+            locked,
+            note=wish.reason[:200],
+            requested_by_id=wish.requested_by_id,
+            request_key=wish.request_key,
+        )
+        if refund is None:
+            raise InvalidTransitionError("There is nothing left to refund.")
+    else:
+        refund = payments.request_refund(
+            payment,
+            amount=amount,
+            reason=wish.reason[:200],
+            requested_by_id=wish.requested_by_id,
+            request_key=wish.request_key,
+        )
+    RefundLine.objects.bulk_create(
+        RefundLine(refund=refund, order_item=item, quantity=quantity, amount=share)
+        for item, (quantity, share) in shares.items()
+    )
+    return refund
+
+
+def _check_refundable(payment: Payment, left: Decimal) -> None:
+    if payment.status != Payment.Status.SUCCEEDED:
+        raise InvalidTransitionError("Nothing has been paid for this order.")
+    if left <= 0:
+        raise InvalidTransitionError("There is nothing left to refund.")
+    if payments.is_disputed(payment):
+        raise PaymentDisputedError
+
+
+def _wished_amount(
+    order: Order,
+    wish: RefundWish,
+    shares: Mapping[OrderItem, tuple[int, Decimal]],
+    *,
+    left: Decimal,
+) -> Decimal:
+    if shares:
+        amount = sum((share for _, share in shares.values()), start=Decimal(0))
+    elif wish.amount is None:
+        return left
+    else:
+        amount = wish.amount
+    if amount <= 0 or amount != money.quantize(amount, order.currency):
+        raise ValidationFailedError(
+            details={"amount": [f"An amount above zero in whole cents of {order.currency}."]}
+        )
+    if amount > left:
+        raise RefundExceedsPaymentError(
+            details={"left": money.format_amount(left, order.currency), "currency": order.currency}
+        )
+    return amount
+
+
+def _shares(order: Order, units: Mapping[str, int]) -> dict[OrderItem, tuple[int, Decimal]]:
+    """What was paid for so many more units of each line: after discount, with tax.
+
+    Cut so that a line refunded bit by bit adds up to the cent: units k+1 to k+q are worth what
+    k+q units are worth less what k are, each rounded half up.
+
+    Raises:
+        ValidationFailedError: a SKU is not in the order, or has fewer units left than wished.
+    """
+    items = {item.product_sku: item for item in order.items.all()}
+    given: Counter[int] = Counter()
+    for line in (
+        RefundLine.objects.filter(order_item__order=order)
+        .exclude(refund__status=Refund.Status.FAILED)
+        .values("order_item_id")
+        .annotate(units=Sum("quantity"))
+    ):
+        given[line["order_item_id"]] = line["units"]
+    problems: dict[str, list[str]] = {}
+    shares: dict[OrderItem, tuple[int, Decimal]] = {}
+    for sku, quantity in sorted(units.items()):
+        item = items.get(sku)
+        left = item.quantity - given[item.pk] if item else 0
+        if item is None:
+            problems[sku] = ["This order has no such line."]
+        elif not 1 <= quantity <= left:
+            problems[sku] = [f"Between 1 and {left} units can still be refunded."]
+        else:
+            until = _worth(item, given[item.pk] + quantity, order.currency)
+            shares[item] = (quantity, until - _worth(item, given[item.pk], order.currency))
+    if problems:
+        raise ValidationFailedError(details={"units": problems})
+    return shares
+
+
+def _worth(item: OrderItem, quantity: int, currency: str) -> Decimal:
+    paid = item.total_price - item.discount_amount + item.tax_amount
+    return money.quantize(paid * quantity / item.quantity, currency)
+
+
+# --- carrying out -----------------------------------------------------------------------------
 
 
 def finish_refund(*, refund_id: int, deadline: Deadline) -> bool:
@@ -40,22 +212,79 @@ def finish_refund(*, refund_id: int, deadline: Deadline) -> bool:
         return refund.status == Refund.Status.SUCCEEDED
     told = payments.send_refund(refund=refund, deadline=deadline)
     if not isinstance(told, ProviderRefund):
-        problem = f"refused: {told.code}" if isinstance(told, Refused) else told.reason
-        if isinstance(told, Refused) and refund.last_error != problem:
-            _tell_staff(refund, problem)
-        pause = timedelta(seconds=min(600, 5 * 2 ** min(refund.attempts, 7)))
-        Refund.objects.filter(pk=refund.pk).update(
-            last_error=problem, next_attempt_at=Now() + pause
-        )
+        _try_later(refund, told)
         return False
     with short_transaction():
         locked = selectors.lock_order(order_id=refund.payment.order_id)
         refund = Refund.objects.select_for_update().get(pk=refund_id)
-        if payments.record_refund(locked.payment, refund, told):
-            _tell(locked, refund)
-        if refund.status == Refund.Status.PENDING:
-            Refund.objects.filter(pk=refund.pk).update(next_attempt_at=Now() + PENDING_PAUSE)
+        _record(locked, refund, told)
     return refund.status == Refund.Status.SUCCEEDED
+
+
+def sync_refunds(*, payment_id: int, deadline: Deadline) -> Refused | Unknown | None:
+    """Bring every refund the provider knows of a payment into the books, whoever made it.
+
+    Opens its own transactions; never call it inside one. Repeating it is harmless.
+
+    Returns:
+        None when it is done; else what the provider answered instead of its list.
+    """
+    payment = Payment.objects.get(pk=payment_id)
+    listed = payments.list_refunds(payment=payment, deadline=deadline)
+    if not isinstance(listed, list):
+        return listed
+    for told in reversed(listed):  # oldest first
+        with short_transaction():
+            locked = selectors.lock_order(order_id=payment.order_id)
+            refund = payments.match_refund(locked.payment, told)
+            if refund is None:
+                _adopt(locked, told)
+            else:
+                _record(locked, refund, told)
+    return None
+
+
+def _adopt(locked: LockedOrder, told: ProviderRefund) -> None:
+    """Somebody gave the money back at the provider's own site: the books follow."""
+    payment = locked.payment
+    amount = money.from_minor(told.amount_minor, told.currency)
+    if told.status in {"failed", "canceled"} or payment.status != Payment.Status.SUCCEEDED:
+        return
+    left = payments.not_given_back(payment)
+    if told.currency != payment.currency or amount > left:
+        ReconciliationCase.objects.get_or_create(
+            classification=ReconciliationCase.Classification.AMOUNT_DIFFERS,
+            subject=told.id,
+            resolved_at=None,
+            defaults={
+                "payment": payment,
+                "problem": "a refund made at the provider is higher than what is left here",
+            },
+        )
+        log.error("refund_not_adopted", order_number=locked.order.order_number, refund=told.id)
+        return
+    if amount == left and locked.order.status in Order.PAID_UNSHIPPED:
+        refund = settlement.cancel_paid(locked, note=MADE_AT_PROVIDER, requested_by_id=None)
+    else:
+        refund = payments.request_refund(payment, amount=amount, reason=MADE_AT_PROVIDER)
+    if refund is not None:
+        _record(locked, refund, told)
+
+
+def _record(locked: LockedOrder, refund: Refund, told: ProviderRefund) -> None:
+    """Write what the provider says, with all that follows from it. Requires the locks."""
+    if payments.record_refund(locked.payment, refund, told):
+        _tell(locked, refund)
+    if refund.status == Refund.Status.PENDING:
+        Refund.objects.filter(pk=refund.pk).update(next_attempt_at=Now() + PENDING_PAUSE)
+
+
+def _try_later(refund: Refund, told: Refused | Unknown) -> None:
+    problem = f"{payments.REFUSED}{told.code}" if isinstance(told, Refused) else told.reason
+    if isinstance(told, Refused) and refund.last_error != problem:
+        _tell_staff(refund, problem)
+    pause = timedelta(seconds=min(600, 5 * 2 ** min(refund.attempts, 7)))
+    Refund.objects.filter(pk=refund.pk).update(last_error=problem, next_attempt_at=Now() + pause)
 
 
 def _tell_staff(refund: Refund, problem: str) -> None:
@@ -81,20 +310,27 @@ def _tell(locked: LockedOrder, refund: Refund) -> None:
     audit.record(
         f"REFUND_{refund.status.upper()}", entity_type="order", entity_id=order.pk, data=data
     )
+    settlement.show_money(locked)
     if refund.status == Refund.Status.FAILED:
         log.error("refund_failed", refund=str(refund.uuid))  # a person has to find another way
-    if refund.status != Refund.Status.SUCCEEDED:
-        return
-    is_whole = payment.amount_refunded == payment.amount_received
-    Order.objects.filter(pk=order.pk).update(
-        payment_status=Order.PaymentStatus.REFUNDED
-        if is_whole
-        else Order.PaymentStatus.PARTIALLY_REFUNDED
-    )
+        _publish("order.refund_failed", f"refund_failed.{refund.uuid}", order, data)
+    if refund.status == Refund.Status.SUCCEEDED:
+        _publish("order.refunded", f"refund.{refund.uuid}", order, data)
+        is_whole = payment.amount_refunded == payment.amount_received
+        if is_whole and order.status in Order.SHIPPED:
+            settlement.move(
+                locked,
+                to=Order.Status.REFUNDED,
+                payment_status=Order.PaymentStatus(order.payment_status),
+                event_type="ORDER_REFUNDED",
+            )
+
+
+def _publish(fact: str, dedupe_key: str, order: Order, data: Mapping[str, str]) -> None:
     audit.publish(
-        "order.refunded",
+        fact,
         aggregate_type="order",
         aggregate_id=order.pk,
-        dedupe_key=f"refund.{refund.uuid}",
+        dedupe_key=dedupe_key,
         payload={"order_id": order.pk, **data},
     )

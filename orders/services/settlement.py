@@ -1,7 +1,7 @@
 """The only code that moves an order because of money.
 
-Whoever has a fresh account of the intent (the request, `/confirm`, the sweeper; later the
-webhook) brings it here. Settling is idempotent and monotone: it locks, then reads, then moves only
+Whoever has a fresh account of the intent (the request, `/confirm`, the webhook, the sweeper) brings
+it here. Settling is idempotent and monotone: it locks, then reads, then moves only
 pending orders and unsucceeded payments, so that any repetition, any order and any stale reader is
 harmless. Whoever makes an order final writes its key's answer in the same transaction.
 """
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from orders.models import OrderItem
     from orders.selectors import LockedOrder
     from payments.gateway import Failure
+    from payments.models import Refund
     from payments.services import Told
 
 log = structlog.get_logger(__name__)
@@ -74,7 +75,7 @@ def settle_locked(
         return
     if not payments.is_about(payment, intent):
         if payment.status != Payment.Status.QUARANTINED:
-            _quarantine(locked, problem="the provider's intent is not the one we asked for")
+            quarantine(locked, problem="the provider's intent is not the one we asked for")
     elif intent.status == "succeeded":
         payments.record_success(payment)
         if order.status == Order.Status.PENDING:
@@ -173,6 +174,79 @@ def move(
     )
 
 
+def quarantine(locked: LockedOrder, *, problem: str) -> None:
+    """No machine may decide about this payment: staff has to look. Requires the locks."""
+    log.error("payment_quarantined", payment=str(locked.payment.uuid), problem=problem)
+    payments.record_quarantine(locked.payment, problem=problem)
+    if locked.order.status == Order.Status.PENDING:
+        _show_progress(locked)
+    audit.record(
+        "PAYMENT_QUARANTINED",
+        entity_type="order",
+        entity_id=locked.order.pk,
+        data={
+            "order_number": locked.order.order_number,
+            "payment": str(locked.payment.uuid),
+            "problem": problem,
+        },
+    )
+
+
+def cancel_paid(
+    locked: LockedOrder,
+    *,
+    note: str,
+    requested_by_id: int | None = None,
+    request_key: str | None = None,
+) -> Refund | None:
+    """End a paid, unshipped order: the whole refund of it is its cancellation (rule 8).
+
+    Order cancelled, stock released and refund row: one transaction, the caller's, with its locks.
+
+    Args:
+        note: for people; kept on the order and its refund alone.
+        request_key: kept on the refund, for whoever repeats the wish.
+
+    Returns:
+        The refund of what was neither back nor on its way; None if nothing was.
+    """
+    refund = payments.request_refund_of_rest(
+        locked.payment, reason=note, requested_by_id=requested_by_id, request_key=request_key
+    )
+    move(
+        locked,
+        to=Order.Status.CANCELLED,
+        payment_status=Order.PaymentStatus(locked.order.payment_status),
+        event_type="ORDER_CANCELLED",
+        cause="cancel_requested",
+        note=note,
+    )
+    release_coupon(locked.order)
+    stock.release(order_id=locked.order.pk)
+    announce(locked.order)
+    return refund
+
+
+def show_money(locked: LockedOrder) -> None:
+    """Bring `payment_status` in line with refunds and disputes of a payment that succeeded.
+
+    Requires the locks; a dispute that is open or lost outshines the refunds.
+    """
+    payment = locked.payment
+    if payments.is_disputed(payment):
+        shown = Order.PaymentStatus.DISPUTED
+    elif payment.amount_refunded == 0:
+        shown = Order.PaymentStatus.SUCCEEDED
+    elif payment.amount_refunded == payment.amount_received:
+        shown = Order.PaymentStatus.REFUNDED
+    else:
+        shown = Order.PaymentStatus.PARTIALLY_REFUNDED
+    if locked.order.payment_status != shown:
+        Order.objects.filter(pk=locked.order.pk).update(payment_status=shown)
+        locked.order.payment_status = shown
+        locked.order.updated_at = locked.at
+
+
 def announce(order: Order) -> None:
     """State the order's new status as a fact for the world outside."""
     audit.publish(
@@ -237,23 +311,6 @@ def _refund_late_success(locked: LockedOrder) -> None:
         entity_type="order",
         entity_id=locked.order.pk,
         data={"order_number": locked.order.order_number, "payment": str(locked.payment.uuid)},
-    )
-
-
-def _quarantine(locked: LockedOrder, *, problem: str) -> None:
-    log.error("payment_quarantined", payment=str(locked.payment.uuid), problem=problem)
-    payments.record_quarantine(locked.payment, problem=problem)
-    if locked.order.status == Order.Status.PENDING:
-        _show_progress(locked)
-    audit.record(
-        "PAYMENT_QUARANTINED",
-        entity_type="order",
-        entity_id=locked.order.pk,
-        data={
-            "order_number": locked.order.order_number,
-            "payment": str(locked.payment.uuid),
-            "problem": problem,
-        },
     )
 
 

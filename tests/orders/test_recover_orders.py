@@ -72,6 +72,7 @@ class TestRecoverOrders:
         assert result == {
             "orders_settled": 1,
             "refunds_done": 0,
+            "events_done": 0,
             "keys_answered": 0,
             "problems": 0,
             "waiting": [],
@@ -83,8 +84,8 @@ class TestRecoverOrders:
 
         assert code == 0
         assert printed.strip() == (
-            "orders settled 1, refunds done 0, keys answered 0, problems 0, waiting 0, left in"
-            " doubt 0."
+            "orders settled 1, refunds done 0, events done 0, keys answered 0, problems 0, waiting"
+            " 0, left in doubt 0."
         )
 
     def test_has_nothing_to_do_in_a_quiet_shop(self, shop, capsys):

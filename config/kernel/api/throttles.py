@@ -61,12 +61,37 @@ def seconds_to_wait(*, scope: str, identity: str) -> int | None:
     """Count one use; None while there are few enough, else the seconds until the window ends."""
     if not settings.THROTTLE:
         return None
+    key, allowed, window_seconds, ends_in = _window(scope, identity)
+    uses = cache.count(key, window_seconds)  # type: ignore[attr-defined]  # ForgivingRedisCache
+    return None if uses <= allowed else ends_in
+
+
+def note(*, scope: str, identity: str) -> None:
+    """Count one use without asking; for what is counted only when it has gone wrong."""
+    seconds_to_wait(scope=scope, identity=identity)
+
+
+def refuse_if_used_up(*, scope: str, identity: str) -> None:
+    """Ask without counting.
+
+    Raises:
+        RateLimitExceededError: as many as allowed were noted in the window; tells when it ends.
+    """
+    if not settings.THROTTLE:
+        return
+    key, allowed, _, ends_in = _window(scope, identity)
+    if cache.get(key, 0) >= allowed:
+        error = RateLimitExceededError()
+        error.retry_after_seconds = ends_in
+        raise error
+
+
+def _window(scope: str, identity: str) -> tuple[str, int, int, int]:
+    """The counter's key, what it may reach, its length and its remaining seconds."""
     allowed, window_seconds = settings.THROTTLE_RATES[scope]
     now = time.time()
     window = int(now // window_seconds)
     # Hashed: an identity may hold an address, and keys show in the server's monitoring.
     digest = hashlib.sha256(f"{scope}:{identity}".encode()).hexdigest()[:32]
-    uses = cache.count(f"throttle:{digest}:{window}", window_seconds)  # type: ignore[attr-defined]  # ForgivingRedisCache
-    if uses <= allowed:
-        return None
-    return max(1, int((window + 1) * window_seconds - now) + 1)
+    ends_in = max(1, int((window + 1) * window_seconds - now) + 1)
+    return f"throttle:{digest}:{window}", allowed, window_seconds, ends_in

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 PATIENCE_SECONDS: Final = 30.0  # a lease lasts 20; counted from when a sweep last settled something
 PAUSE_SECONDS: Final = 0.5
 BATCH: Final = 1_000
+PROGRESS: Final = ("orders_settled", "refunds_done", "events_done", "keys_answered")
 
 
 class Command(BaseCommand):
@@ -54,7 +55,7 @@ class Command(BaseCommand):
             while True:
                 report = recovery.sweep(limit=BATCH, ignore_backoff=True)
                 total.add(report)
-                if report.orders_settled or report.refunds_done or report.keys_answered:
+                if any(_settled(report)[what] for what in PROGRESS):
                     deadline = Deadline(PATIENCE_SECONDS)
                 still_open = list_open_orders()
                 may_move = any(not (o.is_waiting or o.needs_staff) for o in still_open)
@@ -93,7 +94,4 @@ def _as_text(
 def _settled(report: recovery.SweepReport) -> dict[str, int]:
     """What was done in all; how often something was looked at meanwhile tells nobody anything."""
     counts = asdict(report)
-    return {
-        name: counts[name]
-        for name in ("orders_settled", "refunds_done", "keys_answered", "problems")
-    }
+    return {name: counts[name] for name in (*PROGRESS, "problems")}

@@ -1,0 +1,253 @@
+"""Works off webhooks: each names an object, which is fetched afresh and brought to settlement.
+
+However often, in whatever order and however late they come, they say only "look there". What
+cannot be done now is tried again; what is signed and yet not right is put before a person.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final
+
+import structlog
+from django.conf import settings
+from django.db import InterfaceError, OperationalError, connection
+from django.db.models.functions import Now
+
+from audit import services as audit
+from audit.nudger import Nudger
+from config.kernel.clock import Deadline
+from config.kernel.db import CommitOutcomeUnknownError, short_transaction
+from orders import selectors
+from orders.services import disputes, refunds, settlement
+from payments import events, gateway
+from payments import services as payments
+from payments.gateway import Refused, Unknown
+from payments.models import Payment, ProviderEvent
+from payments.services import Told
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+BATCH: Final = 100
+CLAIM: Final = timedelta(seconds=60)  # a worker that died gives the event back after this
+CALL_SECONDS: Final = 20.0
+LONGEST_PAUSE_SECONDS: Final = 60  # nothing stays in doubt longer than two minutes
+
+Status = ProviderEvent.Status
+
+log = structlog.get_logger(__name__)
+
+
+class TryLaterError(Exception):
+    """The provider or the database does not say now what the event is about."""
+
+
+class QuarantinedError(Exception):
+    """The event is signed and contradicts what we know: the text says how, for staff."""
+
+
+# --- taking in --------------------------------------------------------------------------------
+_nudger: Nudger | None = None
+
+
+def set_nudge(nudge: Callable[[], None]) -> None:
+    """Have `nudge` called, on a thread of its own, soon after an event came in."""
+    global _nudger  # noqa: PLW0603 - one bell a process
+    _nudger = Nudger(nudge)
+
+
+def receive(*, payload: bytes, signature: str) -> None:
+    """Keep a webhook and have it worked off soon; the same one again changes nothing.
+
+    Raises:
+        WebhookRefusedError: not the provider's, not of these minutes, or no event.
+    """
+    events.receive(payload=payload, signature=signature)
+    if _nudger is not None:
+        _nudger.ring()
+
+
+def backfill(*, since: datetime, on_progress: Callable[[int], None] | None = None) -> int:
+    """Fetch the provider's events since then and keep those that no webhook brought.
+
+    Must not be called inside a transaction.
+
+    Args:
+        since: the provider has none older than 30 days.
+        on_progress: told how many were looked at.
+
+    Returns:
+        How many were new.
+
+    Raises:
+        ProviderUnavailableError: the list could not be read to its end; what was read is kept.
+    """
+    found = gateway.list_events(types=sorted(events.HANDLED), created_since=int(since.timestamp()))
+    new = seen = 0
+    while page := list(islice(found, BATCH)):
+        new += events.store_missing(page)
+        seen += len(page)
+        if on_progress is not None:
+            on_progress(seen)
+    return new
+
+
+# --- working off ------------------------------------------------------------------------------
+
+
+def process_due(*, deadline: Deadline, ignore_backoff: bool = False) -> int:
+    """Work off what came in, until nothing is due or time runs out. Any number may run at once.
+
+    Opens its own transactions; never call it inside one. One event's trouble does not keep the
+    others waiting.
+
+    Returns:
+        How many events are done with.
+    """
+    done = 0
+    while deadline.remaining() > CALL_SECONDS:
+        with short_transaction():
+            claimed = selectors.claim_events_due(
+                limit=BATCH, ignore_backoff=ignore_backoff, lease=CLAIM
+            )
+        if not claimed:
+            break
+        done += _process(claimed, deadline)
+        if ignore_backoff:
+            break  # else those that could not be done would be claimed for ever
+    return done
+
+
+def _process(claimed: list[ProviderEvent], deadline: Deadline) -> int:
+    intent_ids = {event.payment_intent_id for event in claimed if event.payment_intent_id}
+    found = Payment.objects.filter(payment_intent_id__in=intent_ids)
+    payments_by_intent = {payment.payment_intent_id: payment for payment in found}
+    finished: dict[str, list[int]] = {Status.PROCESSED: [], Status.IGNORED: []}
+    for event in claimed:
+        if deadline.remaining() < CALL_SECONDS:
+            break  # its lease ends; the next run goes on
+        payment = payments_by_intent.get(event.payment_intent_id)
+        try:
+            finished[_look_there(event, payment)].append(event.pk)
+        except QuarantinedError as exc:
+            _quarantine(event, payment, problem=str(exc))
+        except TryLaterError as exc:
+            _try_later(event, problem=str(exc))
+        except (CommitOutcomeUnknownError, OperationalError, InterfaceError):
+            connection.close()
+            log.warning("webhook_database_trouble", stripe_event=event.stripe_event_id)
+        except Exception as exc:  # whatever it is, the other events must not wait for it
+            log.exception("webhook_failed", stripe_event=event.stripe_event_id)
+            _try_later(event, problem=type(exc).__name__)
+    for status, ids in finished.items():
+        if ids:
+            ProviderEvent.objects.filter(pk__in=ids, status=Status.RECEIVED).update(
+                status=status, processed_at=Now(), last_error=""
+            )
+    return sum(map(len, finished.values()))
+
+
+def _look_there(event: ProviderEvent, payment: Payment | None) -> str:
+    """Bring about what the event gives reason for.
+
+    Returns:
+        PROCESSED or IGNORED.
+
+    Raises:
+        QuarantinedError, TryLaterError
+    """
+    if event.event_type not in events.HANDLED:
+        return Status.IGNORED
+    _check_origin(event.payload)
+    about = event.payload["data"]["object"]
+    if payment is None:
+        return _judge_stranger(event, about)
+    if event.event_type in events.INTENT_EVENTS:
+        _settle(event, payment)
+        _check_amount(about, payment)
+    elif event.event_type in events.REFUND_EVENTS:
+        if _may_be_news(about, payment):
+            _sync(refunds.sync_refunds(payment_id=payment.pk, deadline=Deadline(CALL_SECONDS)))
+    else:
+        _sync(disputes.sync_dispute(dispute_id=event.object_id, deadline=Deadline(CALL_SECONDS)))
+    return Status.PROCESSED
+
+
+def _check_origin(payload: dict[str, Any]) -> None:
+    if payload["livemode"] != settings.STRIPE_IS_LIVE:
+        raise QuarantinedError("it is of the provider's other mode (test or live)")
+    if payload.get("account"):
+        raise QuarantinedError("it is about another account")
+
+
+def _check_amount(about: dict[str, Any], payment: Payment) -> None:
+    asked = payment.create_params
+    if (about.get("amount"), about.get("currency")) != (asked["amount"], asked["currency"]):
+        raise QuarantinedError("its amount or currency is not the payment's")
+
+
+def _judge_stranger(event: ProviderEvent, about: dict[str, Any]) -> str:
+    """About no payment of ours: somebody else's on the same account, or a charge without an order.
+
+    An intent's id is durable here before it is confirmed (rule 3), so there is nothing to wait for.
+    """
+    metadata = about.get("metadata") or {}
+    is_ours = isinstance(metadata, dict) and metadata.get("app") == "orderkeep"
+    if is_ours and event.event_type != "payment_intent.canceled":
+        raise QuarantinedError("it names a payment that is not here")
+    return Status.IGNORED
+
+
+def _settle(event: ProviderEvent, payment: Payment) -> None:
+    """The fourth caller of `settle`; nothing is asked where the event can bring no news."""
+    is_final = payment.status not in (*Payment.OPEN, Payment.Status.QUARANTINED)
+    if is_final and (
+        payment.status == Payment.Status.SUCCEEDED or event.event_type != "payment_intent.succeeded"
+    ):
+        return
+    deadline = Deadline(CALL_SECONDS)
+    answer = payments.retrieve(payment=payment, deadline=deadline)
+    told = payments.close_failed_attempt(payment=payment, answer=answer, deadline=deadline)
+    if not isinstance(told, Told):
+        raise TryLaterError(told.reason)
+    settlement.settle(order_id=payment.order_id, told=told)
+
+
+def _may_be_news(about: dict[str, Any], payment: Payment) -> bool:
+    """A charge whose refunds are all in the books needs no look; our own come back as events."""
+    if about.get("object") == "charge":
+        return bool(about.get("amount_refunded") != payments.refunded_minor(payment))
+    return not payment.refunds.filter(
+        stripe_refund_id=about.get("id"), status=about.get("status")
+    ).exists()
+
+
+def _sync(outcome: Refused | Unknown | None) -> None:
+    if outcome is not None:
+        told = outcome.code if isinstance(outcome, Refused) else outcome.reason
+        raise TryLaterError(told)
+
+
+def _quarantine(event: ProviderEvent, payment: Payment | None, *, problem: str) -> None:
+    log.error("webhook_quarantined", stripe_event=event.stripe_event_id, problem=problem)
+    with short_transaction():
+        moved = ProviderEvent.objects.filter(pk=event.pk, status=Status.RECEIVED).update(
+            status=Status.QUARANTINED, processed_at=Now(), last_error=problem
+        )
+        if moved:
+            audit.record(
+                "WEBHOOK_QUARANTINED",
+                entity_type="order" if payment else None,
+                entity_id=payment.order_id if payment else None,
+                data={"event": event.stripe_event_id, "problem": problem},
+            )
+
+
+def _try_later(event: ProviderEvent, *, problem: str) -> None:
+    pause = timedelta(seconds=min(LONGEST_PAUSE_SECONDS, 2 ** min(event.attempts + 1, 6)))
+    ProviderEvent.objects.filter(pk=event.pk).update(
+        last_error=problem[:500], next_attempt_at=Now() + pause
+    )
