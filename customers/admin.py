@@ -13,13 +13,20 @@ from django.contrib.auth.models import Group, Permission
 from django.db.models import F
 
 from audit.admin import AuditedAdmin
-from config.kernel.admin import ReadOnlyAdmin
-from customers.models import Customer
+from config.kernel.admin import ReadOnlyAdmin, ReadOnlyInline
+from customers.models import Customer, CustomerMetrics
 
 if TYPE_CHECKING:
     from django.http import HttpRequest
 
 RIGHTS = ("is_staff", "is_superuser", "groups")
+
+
+class CustomerMetricsInline(ReadOnlyInline):
+    model = CustomerMetrics
+    fields = ("currency", "order_count", "lifetime_value", "updated_at")
+    ordering = ("currency",)
+    show_change_link = False
 
 
 @admin.register(Customer)
@@ -56,6 +63,7 @@ class CustomerAdmin(AuditedAdmin):
         "updated_at",
     )
     filter_horizontal = ("groups",)
+    inlines = (CustomerMetricsInline,)
     audited_values = ("status", "is_staff", "is_superuser")
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
@@ -80,6 +88,16 @@ class CustomerAdmin(AuditedAdmin):
         if form.changed_data:
             # Whoever has read the profile before must not overwrite this.
             Customer.objects.filter(pk=obj.pk).update(version=F("version") + 1)
+
+
+@admin.register(CustomerMetrics)
+class CustomerMetricsAdmin(ReadOnlyAdmin):
+    list_display = ("customer", "currency", "order_count", "lifetime_value", "updated_at")
+    list_filter = ("currency",)
+    list_select_related = ("customer",)
+    search_fields = ("customer__email__iexact",)
+    search_help_text = "An e-mail address, in full"
+    ordering = ("-pk",)
 
 
 admin.site.unregister([EmailAddress, Authenticator, Group])

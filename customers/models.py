@@ -96,3 +96,36 @@ class Customer(AbstractBaseUser, PermissionsMixin):
     def get_short_name(self) -> str:
         """How to greet."""
         return self.first_name
+
+
+class CustomerMetrics(models.Model):
+    """What a customer has bought, one row a currency: different currencies are never added up.
+
+    Orders that are paid and living (confirmed up to delivered) count; `lifetime_value` is what
+    was captured for them less what was refunded, in major units of `currency`. Worked out from
+    orders and payments after the fact, so it may be seconds behind them. Guests have none.
+    """
+
+    customer = models.ForeignKey(  # its index is the unique one
+        Customer, models.CASCADE, related_name="metrics", db_index=False
+    )
+    currency = models.CharField(max_length=3)
+    order_count = models.PositiveIntegerField()
+    lifetime_value = models.DecimalField(max_digits=14, decimal_places=2)
+    updated_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    class Meta:
+        db_table = "customer_metrics"
+        verbose_name_plural = "customer metrics"
+        constraints = [
+            models.UniqueConstraint(
+                name="customer_metrics_one_per_currency", fields=["customer", "currency"]
+            ),
+            models.CheckConstraint(
+                name="customer_metrics_not_negative", condition=Q(lifetime_value__gte=0)
+            ),
+        ]
+        triggers = [touches_updated_at()]
+
+    def __str__(self) -> str:
+        return f"{self.customer_id} {self.currency}"

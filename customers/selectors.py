@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from django.contrib.sessions.models import Session
-from django.db.models import Subquery
+from django.db.models import Max, Subquery
 
 from customers.models import Customer
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from datetime import datetime
 
 
@@ -34,3 +35,24 @@ def find_customer_with_session(
 def find_customer_id(*, email: str) -> int | None:
     """The account behind an e-mail address, whatever its case."""
     return Customer.objects.filter(email=email.lower()).values_list("pk", flat=True).first()
+
+
+def lock_customers(*, customer_ids: Iterable[int]) -> list[int]:
+    """Lock these accounts, in the order of their ids, and say which of them there are.
+
+    Requires an open transaction. Orders can still be placed meanwhile: a reference to a customer
+    does not wait for this lock.
+    """
+    locked = Customer.objects.select_for_update(no_key=True).filter(pk__in=list(customer_ids))
+    return list(locked.order_by("pk").values_list("pk", flat=True))
+
+
+def list_customer_ids(*, after: int, limit: int) -> list[int]:
+    """The next accounts by id."""
+    customers = Customer.objects.filter(pk__gt=after).order_by("pk")
+    return list(customers.values_list("pk", flat=True)[:limit])
+
+
+def get_last_customer_id() -> int:
+    """The highest id of an account; 0 without any."""
+    return Customer.objects.aggregate(last=Max("pk"))["last"] or 0

@@ -10,10 +10,10 @@ from django.db.models import F
 from audit import services as audit
 from config.kernel.db import short_transaction
 from customers.errors import EditConflictError, InactiveCustomerError
-from customers.models import Customer
+from customers.models import Customer, CustomerMetrics
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
 
 def update_profile(*, customer_id: int, version: int, changes: Mapping[str, Any]) -> Customer:
@@ -64,3 +64,38 @@ def note_changed_email(*, customer_id: int, email: str, verified: bool) -> None:
             email=email.lower(), email_verified=verified, version=F("version") + 1
         )
         audit.record("CUSTOMER_EMAIL_CHANGED", entity_type="customer", entity_id=customer_id)
+
+
+def replace_metrics(*, customer_ids: Collection[int], metrics: Iterable[CustomerMetrics]) -> int:
+    """Have these customers' figures be exactly `metrics`; what is right already is not written.
+
+    Requires an open transaction that has locked the customers before it worked the figures out:
+    who comes later then knows more, and never less, than who came before.
+
+    Args:
+        customer_ids: whose figures `metrics` are; all of them, in every currency.
+        metrics: unsaved rows, at most one a customer and currency.
+
+    Returns:
+        How many rows were wrong or missing.
+    """
+    known = {
+        (row.customer_id, row.currency): row
+        for row in CustomerMetrics.objects.filter(customer_id__in=customer_ids)
+    }
+    changed = []
+    for row in metrics:
+        old = known.pop((row.customer_id, row.currency), None)
+        figures = (row.order_count, row.lifetime_value)
+        if old is None or (old.order_count, old.lifetime_value) != figures:
+            changed.append(row)
+    if changed:
+        CustomerMetrics.objects.bulk_create(
+            changed,
+            update_conflicts=True,
+            unique_fields=["customer", "currency"],
+            update_fields=["order_count", "lifetime_value"],
+        )
+    if known:
+        CustomerMetrics.objects.filter(pk__in=[row.pk for row in known.values()]).delete()
+    return len(changed) + len(known)

@@ -524,6 +524,41 @@ INVARIANTS: Final = (
                OR (status = 'delivered' AND attempts = 0)
         """,
     ),
+    Invariant(
+        id="I12",
+        name="customer_metrics_follow_the_orders",
+        says="a customer's figures are those of their orders, unless a fact is still on its way",
+        # A delivery given up is no longer on its way: then nobody will put the figures right.
+        violators="""
+            SELECT 'customer ' || customer_id || ' in ' || currency AS violator
+            FROM (
+                SELECT o.customer_id, p.currency,
+                       count(*) FILTER (WHERE o.status IN (
+                           'confirmed', 'processing', 'shipped', 'delivered')) AS orders,
+                       sum(p.amount_received - p.amount_refunded) FILTER (WHERE o.status IN (
+                           'confirmed', 'processing', 'shipped', 'delivered')) AS kept
+                FROM orders o JOIN payments p ON p.order_id = o.id AND p.status = 'succeeded'
+                WHERE o.customer_id IS NOT NULL
+                GROUP BY o.customer_id, p.currency
+            ) truth
+            FULL JOIN customer_metrics shown USING (customer_id, currency)
+            WHERE (coalesce(truth.orders, 0), coalesce(truth.kept, 0))
+               <> (coalesce(shown.order_count, 0), coalesce(shown.lifetime_value, 0))
+              AND customer_id NOT IN (
+                  SELECT o.customer_id
+                  FROM (
+                      SELECT aggregate_id, fact FROM outbox_messages WHERE fanned_out_at IS NULL
+                      UNION ALL
+                      SELECT m.aggregate_id, m.fact
+                      FROM deliveries d JOIN outbox_messages m ON m.id = d.message_id
+                      WHERE d.status = 'pending' AND d.subscriber = 'customer_metrics'
+                  ) on_its_way
+                  JOIN orders o ON o.id = on_its_way.aggregate_id
+                  WHERE o.customer_id IS NOT NULL AND on_its_way.fact IN (
+                      'order.confirmed', 'order.cancelled', 'order.refunded', 'order.refund_failed')
+              )
+        """,
+    ),
     # --- I13: coupons ---------------------------------------------------------------------------
     Invariant(
         id="I13",

@@ -14,7 +14,7 @@ from django.contrib.auth.models import Group
 
 from audit import services as audit
 from audit.models import Delivery, OutboxMessage
-from customers.models import Customer
+from customers.models import Customer, CustomerMetrics
 from inventory.models import (
     Category,
     Price,
@@ -142,6 +142,9 @@ def make_everything(n: int) -> Everything:
         user=customer, type=Authenticator.Type.TOTP, data={"secret": SECRET}
     )
     Group.objects.create(name=f"Group {n}")
+    CustomerMetrics.objects.create(
+        customer=customer, currency="USD", order_count=1, lifetime_value=Decimal("25.66")
+    )
 
     item = add_item(order, n=n)
     product = item.product

@@ -175,7 +175,11 @@ BREAKS = [
         name="paid_means_paid",
         without=("payments.payment_received_in_full_or_not_at_all",),
         sql="UPDATE payments SET amount_received = amount_received - 1 WHERE order_id = {paid}",
-        also=also("ledger_has_every_capture", "provider_balance_is_captures_less_refunds"),
+        also=also(
+            "ledger_has_every_capture",
+            "provider_balance_is_captures_less_refunds",
+            "customer_metrics_follow_the_orders",
+        ),
     ),
     Break(
         name="paid_means_paid",
@@ -184,7 +188,7 @@ BREAKS = [
             DELETE FROM ledger_entries
             WHERE payment_id = (SELECT id FROM payments WHERE order_id = {paid})
         """,
-        also=also("answer_201_means_paid"),
+        also=also("answer_201_means_paid", "customer_metrics_follow_the_orders"),
     ),
     Break(
         name="paid_means_paid",
@@ -248,7 +252,11 @@ BREAKS = [
     Break(
         name="refunded_amount_is_the_sum_of_refunds",
         sql="UPDATE payments SET amount_refunded = 1 WHERE order_id = {paid}",
-        also=also("order_shows_its_refunds", "provider_balance_is_captures_less_refunds"),
+        also=also(
+            "order_shows_its_refunds",
+            "provider_balance_is_captures_less_refunds",
+            "customer_metrics_follow_the_orders",
+        ),
     ),
     Break(
         name="order_shows_its_refunds",
@@ -382,23 +390,57 @@ BREAKS = [
     ),
     Break(
         name="refunds_are_announced_once",
-        sql="DELETE FROM outbox_messages WHERE fact = 'order.refunded'",
+        sql="""
+            DELETE FROM deliveries
+            WHERE message_id IN (SELECT id FROM outbox_messages WHERE fact = 'order.refunded');
+            DELETE FROM outbox_messages WHERE fact = 'order.refunded'
+        """,
     ),
     Break(
         name="deliveries_follow_the_fan_out",
         sql="UPDATE outbox_messages SET fanned_out_at = NULL WHERE id = {paid_message}",
+        count=2,
     ),
     Break(
         name="deliveries_follow_the_fan_out",
         without=("deliveries.delivery_one_per_message_and_subscriber",),
         sql="""
             INSERT INTO deliveries (message_id, subscriber)
-            SELECT message_id, subscriber FROM deliveries WHERE message_id = {paid_message}
+            SELECT message_id, subscriber FROM deliveries
+            WHERE message_id = {paid_message} AND subscriber = 'email'
         """,
     ),
     Break(
         name="delivered_means_handed_over",
-        sql="UPDATE deliveries SET delivered_at = NULL WHERE message_id = {paid_message}",
+        sql="""
+            UPDATE deliveries SET delivered_at = NULL
+            WHERE message_id = {paid_message} AND subscriber = 'email'
+        """,
+    ),
+    Break(
+        name="customer_metrics_follow_the_orders",
+        sql="UPDATE customer_metrics SET order_count = order_count + 1",
+    ),
+    Break(
+        name="customer_metrics_follow_the_orders",
+        sql="UPDATE customer_metrics SET lifetime_value = lifetime_value + 0.01",
+    ),
+    Break(
+        name="customer_metrics_follow_the_orders",
+        sql="UPDATE customer_metrics SET currency = 'EUR'",
+        count=2,
+    ),
+    Break(
+        name="customer_metrics_follow_the_orders",
+        sql="DELETE FROM customer_metrics",
+    ),
+    Break(
+        name="customer_metrics_follow_the_orders",
+        sql="""
+            DELETE FROM customer_metrics;
+            UPDATE deliveries SET status = 'dead', delivered_at = NULL
+            WHERE message_id = {paid_message} AND subscriber = 'customer_metrics'
+        """,
     ),
     Break(
         name="coupon_count_is_its_redemptions",
@@ -472,6 +514,8 @@ BREAKS = [
     Break(
         name="no_fact_waits_for_its_fan_out",
         sql="""
+            DELETE FROM deliveries
+            WHERE message_id IN (SELECT id FROM outbox_messages WHERE fact = 'order.refunded');
             UPDATE outbox_messages SET fanned_out_at = NULL,
                 occurred_at = now() - interval '3 minutes'
             WHERE fact = 'order.refunded'
@@ -482,7 +526,7 @@ BREAKS = [
         sql="""
             UPDATE deliveries SET status = 'pending', delivered_at = NULL,
                 next_attempt_at = now() - interval '3 minutes'
-            WHERE message_id = {paid_message}
+            WHERE message_id = {paid_message} AND subscriber = 'email'
         """,
     ),
     Break(name="no_refund_waits_untried", sql=REFUND.format(amount=1, age=16)),
@@ -554,6 +598,7 @@ class TestABusyShop:
                 "audit_logs",
                 "outbox_messages",
                 "deliveries",
+                "customer_metrics",
                 "coupon_redemptions",
                 "idempotency_keys",
             ):
@@ -632,5 +677,29 @@ class TestExamples:
 class TestABankDebit:
     def test_may_take_longer_than_the_hold(self, busy):
         Order.objects.filter(pk=busy["debit"].pk).update(hold_expires_at="2020-01-01T00:00:00Z")
+
+        assert violated() == {}
+
+
+class TestMetricsOfACustomer:
+    @pytest.mark.parametrize(
+        "on_its_way",
+        [
+            """
+                UPDATE deliveries SET status = 'pending', delivered_at = NULL
+                WHERE subscriber = 'customer_metrics' AND message_id = {paid_message}
+            """,
+            """
+                DELETE FROM deliveries WHERE message_id = {paid_message};
+                UPDATE outbox_messages SET fanned_out_at = NULL WHERE id = {paid_message}
+            """,
+        ],
+        ids=["not delivered", "not fanned out"],
+    )
+    def test_may_lag_behind_while_a_fact_is_on_its_way(self, busy, on_its_way):
+        with pgtrigger.ignore(), connection.cursor() as cursor:
+            cursor.execute("DELETE FROM customer_metrics")
+            assert violated().keys() == {"customer_metrics_follow_the_orders"}
+            cursor.execute(on_its_way.format(**handles(busy)))
 
         assert violated() == {}

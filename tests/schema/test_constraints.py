@@ -23,7 +23,7 @@ from config.kernel.db import (
     violated_constraint,
 )
 from config.kernel.errors import InvalidTransitionError
-from customers.models import Customer
+from customers.models import Customer, CustomerMetrics
 from inventory.models import Price, Product, Reservation, StockLevel, StockMovement
 from orders.models import (
     CouponRedemption,
@@ -216,6 +216,13 @@ def customer(**changes):
     return factories.CustomerFactory(**changes)
 
 
+def metrics(**changes):
+    fields = {"customer": changes.pop("customer", None) or customer(), "currency": "USD"}
+    return CustomerMetrics.objects.create(
+        **{**fields, "order_count": 1, "lifetime_value": TEN, **changes}
+    )
+
+
 def movement(**changes):
     level = factories.ProductFactory().stock_levels.get()
     fields = {"stock_level": level, "kind": "count", "quantity": 1}
@@ -234,6 +241,8 @@ REFUSED: dict[str, list[Any]] = {
     # customers
     "customer_status_known": [lambda r: customer(status="asleep")],
     "customer_version_counts_up": [lambda r: customer(version=0)],
+    "customer_metrics_one_per_currency": [lambda r: twice(metrics, "customer", "currency")],
+    "customer_metrics_not_negative": [lambda r: metrics(lifetime_value=Decimal("-0.01"))],
     # inventory
     "product_sku_is_upper_case": [
         lambda r: factories.ProductFactory(sku="apple"),
@@ -853,6 +862,7 @@ TOUCHED: dict[type[models.Model], tuple[Any, dict[str, Any]]] = {
     Order: (lambda r: r.order(), {"notes": "Ring twice"}),
     Payment: (lambda r: r.payment(), {"last_error": "x"}),
     Refund: (lambda r: r.refund(), {"last_error": "x"}),
+    CustomerMetrics: (lambda r: metrics(), {"order_count": 2}),
 }
 
 
