@@ -30,6 +30,7 @@ def _fresh_process_memory():
     """The cache and what a process remembers of the provider do not outlive a test."""
     cache.clear()
     gateway.breaker.cache_clear()
+    gateway.bulkhead.cache_clear()
 
 
 @pytest.fixture
