@@ -26,7 +26,15 @@ from urllib.parse import urlsplit
 import httpx
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 
 from config import env
@@ -50,6 +58,7 @@ POLL_SECONDS: Final = 0.2
 SHOPPERS_AT_ONCE: Final = 4
 BASKETS_A_CUSTOMER: Final = 100  # below the shop's limit of orders a minute for one account
 SHOWN_FAILURES: Final = 3
+TOLD_EVERY_SECONDS: Final = 15.0
 WIDTH_WITHOUT_TERMINAL: Final = 100
 
 HELD, FAILED, SKIPPED = "[green]held[/]", "[bold red]did not hold[/]", "[yellow]skipped[/]"
@@ -344,7 +353,11 @@ class Story:
         if not self.baskets:
             raise SkippedError("none were asked for.")
         crowd = Crowd(self.base_url, run=self.run, console=self.console)
-        return crowd.buy(choose_baskets(self.baskets))
+        baskets = choose_baskets(self.baskets)
+        seen = crowd.buy(baskets)
+        if (different := len({basket.basket_id for basket in baskets})) < len(baskets):
+            seen += f" There are {different} different baskets; the others were bought again."
+        return seen
 
     def check_books(self) -> str:
         argv = [sys.executable, "-m", "sandbox.manage", "check_books", "--stripe"]
@@ -419,11 +432,16 @@ class Crowd:
             TextColumn("   "),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("baskets, {task.fields[rate]:.0f} orders/s"),
+            TextColumn("baskets, {task.fields[rate]:.0f} orders/s,"),
             TimeElapsedColumn(),
+            TextColumn("so far,"),
+            TimeRemainingColumn(),
+            TextColumn("to go"),
             console=console,
             disable=not console.is_terminal,
         )
+        self.bar = TaskID(0)
+        self.started_at = self.told_at = 0.0
 
     def buy(self, baskets: Sequence[Basket]) -> str:
         """Buy them all, and say how that went.
@@ -432,24 +450,36 @@ class Crowd:
             NotAsPromisedError: an answer that is neither an order nor a shortage.
         """
         customers = max(SHOPPERS_AT_ONCE, -(-len(baskets) // BASKETS_A_CUSTOMER))
-        started_at = time.perf_counter()
+        self.started_at = self.told_at = time.perf_counter()
         with self.progress, ThreadPoolExecutor(SHOPPERS_AT_ONCE) as pool:
-            bar = self.progress.add_task("", total=len(baskets), rate=0.0)
-
-            def tick() -> None:
-                rate = self.outcomes["confirmed"] / (time.perf_counter() - started_at)
-                self.progress.update(bar, advance=1, rate=rate)
-
+            self.bar = self.progress.add_task("", total=len(baskets), rate=0.0)
             numbered = list(enumerate(baskets))
             shares = [numbered[first::customers] for first in range(customers)]
-            list(pool.map(lambda share: self.buy_share(share, tick), shares))
-        seconds = time.perf_counter() - started_at
+            list(pool.map(self.buy_share, shares))
+        seconds = time.perf_counter() - self.started_at
         if self.surprises:
             shown = "; ".join(self.surprises[:SHOWN_FAILURES])
             raise NotAsPromisedError(f"{len(self.surprises)} of {len(baskets)}: {shown}")
         return self.told(customers=customers, seconds=seconds)
 
-    def buy_share(self, baskets: Sequence[tuple[int, Basket]], tick: Callable[[], None]) -> None:
+    def tick(self) -> None:
+        """One basket more; who has no terminal is told every few seconds."""
+        now = time.perf_counter()
+        with self.lock:
+            rate = self.outcomes["confirmed"] / (now - self.started_at)
+            self.progress.update(self.bar, advance=1, rate=rate)
+            if self.console.is_terminal or now - self.told_at < TOLD_EVERY_SECONDS:
+                return
+            self.told_at = now
+        task = self.progress.tasks[0]
+        left = (now - self.started_at) * (task.total or 0) / task.completed
+        left -= now - self.started_at
+        self.console.print(
+            f"    [dim]{task.completed:.0f} of {task.total:.0f} baskets, "
+            f"{rate:.0f} orders/s, {left:.0f} s to go[/]"
+        )
+
+    def buy_share(self, baskets: Sequence[tuple[int, Basket]]) -> None:
         """One customer buys some baskets, one after the other."""
         shopper = Shopper(self.base_url, on_answer=lambda _: None)
         try:
@@ -462,7 +492,7 @@ class Crowd:
                 self.count(self.buy_one(shopper, number, basket))
             except NotAsPromisedError as error:
                 self.surprises.append(str(error))
-            tick()
+            self.tick()
         self.count("waits", shopper.waits)
         self.count("resends", shopper.resends)
         shopper.http.close()
@@ -504,9 +534,9 @@ class Crowd:
 def choose_baskets(wanted: int) -> list[Basket]:
     """So many baskets evenly spread over the year; from its beginning again if it has too few."""
     every = list(files.read_baskets())
-    stride = max(1, len(every) // wanted)
-    spread = every[::stride]
-    return [spread[index % len(spread)] for index in range(wanted)]
+    if wanted >= len(every):
+        return [every[index % len(every)] for index in range(wanted)]
+    return [every[index * len(every) // wanted] for index in range(wanted)]
 
 
 def quote_table(quote: dict[str, Any]) -> Table:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from io import StringIO
@@ -193,6 +194,15 @@ class TestFiles:
         assert all(1 <= len(basket.lines) <= 100 for basket in baskets)
         assert {sku for basket in baskets for sku, _ in basket.lines} <= skus
         assert all(1 <= quantity <= 50 for basket in baskets for _, quantity in basket.lines)
+
+    def test_stock_suffices_for_every_basket_there_is(self):
+        """Whoever plays them all meets no shortage: one is a finding."""
+        stocked = {entry.sku: entry.initial_stock for entry in files.read_catalogue()}
+        wanted = Counter[str]()
+        for basket in files.read_baskets():
+            wanted.update(dict(basket.lines))
+
+        assert [sku for sku, units in wanted.items() if units > stocked[sku]] == []
 
     def test_baskets_come_in_the_order_of_their_time(self):
         times = [basket.bought_at for basket in files.read_baskets()]

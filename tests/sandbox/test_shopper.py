@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import httpx
 import pytest
 
@@ -90,12 +92,13 @@ class TestExpect:
 
 
 class TestChooseBaskets:
-    def test_spreads_over_the_year(self):
-        chosen = choose_baskets(12)
+    @pytest.mark.parametrize("number", [12, 5_000, 10_000])
+    def test_spreads_different_ones_over_the_year(self, number):
+        chosen = choose_baskets(number)
 
-        assert len({basket.basket_id for basket in chosen}) == 12
-        assert chosen[0].bought_at.month == 1
-        assert chosen[-1].bought_at.month >= 11
+        assert len({basket.basket_id for basket in chosen}) == number
+        assert chosen[0].bought_at < datetime(2017, 2, 1)  # noqa: DTZ001 - the shop's local time
+        assert chosen[-1].bought_at > datetime(2017, 11, 1)  # noqa: DTZ001 - likewise
 
     def test_begins_again_when_there_are_too_few(self):
         assert len(choose_baskets(20_000)) == 20_000
