@@ -6,16 +6,21 @@ import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from decimal import Decimal
 
 import pytest
 from django.db import connection, transaction
 from django.utils import timezone
 
+from audit.models import OutboxMessage
+from config.kernel.clock import Deadline
 from inventory.models import StockLevel
 from orders.models import Coupon, IdempotencyKey, Order
-from orders.services import recovery
-from payments.models import Payment, Refund
-from tests import factories
+from orders.services import events, recovery
+from orders.services.refunds import RefundWish, decide_refund, finish_refund
+from payments.errors import RefundExceedsPaymentError
+from payments.models import LedgerEntry, Payment, ProviderEvent, Refund
+from tests import factories, webhooks
 from tests.shop import Shopper, order_of
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.concurrency]
@@ -191,3 +196,89 @@ def test_a_request_that_waits_for_a_hot_row_too_long_is_503_and_holds_nothing(sh
     assert answer["Retry-After"]
     assert not Order.objects.exists()
     assert StockLevel.objects.get().allocated == 0
+
+
+def hear(told):
+    assert webhooks.send(told).status_code == 200
+    events.process_due(deadline=Deadline(60), ignore_backoff=True)
+
+
+def test_ten_webhooks_at_once_settle_an_order_once(shop, provider, settings):
+    settings.STRIPE_WEBHOOK_SECRETS = [webhooks.SECRET]
+    product = factories.ProductFactory(on_hand=5)
+    waiting = Shopper().order((product.sku, 1), payment_method_id="pm_card_threeDSecure2Required")
+    order = order_of(waiting)
+    intent_id = order.payments.get().payment_intent_id
+    provider.act(intent_id, "succeed")
+    told = webhooks.event("payment_intent.succeeded", provider.intent(intent_id))
+    another = webhooks.event("payment_intent.succeeded", provider.intent(intent_id))
+
+    at_once(*[lambda one=one: hear(one) for one in [told, another] * 5])
+
+    order.refresh_from_db()
+    assert (order.status, order.version) == ("confirmed", 1)
+    assert list(ProviderEvent.objects.values_list("status", flat=True)) == ["processed"] * 2
+    assert StockLevel.objects.get().allocated == 1
+    assert LedgerEntry.objects.filter(kind="capture").count() == 2
+    assert OutboxMessage.objects.filter(fact="order.confirmed").count() == 1
+
+
+def test_a_webhook_that_beats_the_request_changes_nothing_for_it(shop, provider, settings):
+    """The event is worked off between C2 and T2: the request answers 201 all the same (R4)."""
+    settings.STRIPE_WEBHOOK_SECRETS = [webhooks.SECRET]
+    product = factories.ProductFactory(on_hand=5)
+    # The charge is done; its answer comes byte by byte while the webhook overtakes it.
+    provider.fail("drip", path="/v1/payment_intents/*/confirm", seconds=0.0003)
+
+    def overtake():
+        for _ in range(2_000):
+            payment = Payment.objects.exclude(payment_intent_id=None).first()
+            if payment:
+                intent = provider.intent(payment.payment_intent_id)
+                if intent["status"] == "succeeded":
+                    hear(webhooks.event("payment_intent.succeeded", intent))
+                    return True
+        return False
+
+    answer, overtook = at_once(guest_order(product), overtake)
+
+    assert overtook
+    assert (answer.status_code, answer.json()["status"]) == (201, "confirmed")
+    assert Order.objects.get().version == 1
+    assert StockLevel.objects.get().allocated == 1
+    again = guest_order(product)()
+    assert (again.status_code, again.content) == (201, answer.content)
+
+
+def test_two_members_of_staff_never_give_back_more_than_came_in(shop, provider):
+    product = factories.ProductFactory(on_hand=5)
+    order = order_of(guest_order(product)())
+    most = order.total_amount - Decimal("1.00")
+
+    def press():
+        try:
+            refund = decide_refund(order_id=order.pk, wish=RefundWish(reason="x", amount=most))
+        except RefundExceedsPaymentError:
+            return None
+        finish_refund(refund_id=refund.pk, deadline=Deadline(10))
+        return refund
+
+    pressed = at_once(*[press] * 6)
+
+    assert sum(refund is not None for refund in pressed) == 1
+    given_back = provider.refunds_of(order.payments.get().payment_intent_id)
+    assert [told["amount"] for told in given_back] == [int(most * 100)]
+
+
+def test_one_wish_pressed_six_times_is_one_refund(shop, provider):
+    product = factories.ProductFactory(on_hand=5)
+    order = order_of(guest_order(product)())
+    wish = RefundWish(reason="x", amount=Decimal("1.00"), request_key="desk")
+
+    def press():
+        refund = decide_refund(order_id=order.pk, wish=wish)
+        finish_refund(refund_id=refund.pk, deadline=Deadline(10))
+        return refund.pk
+
+    assert len(set(at_once(*[press] * 6))) == 1
+    assert len(provider.refunds_of(order.payments.get().payment_intent_id)) == 1
