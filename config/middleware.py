@@ -18,7 +18,7 @@ from prometheus_client import Counter, Histogram
 
 from config.api import BY_STATUS, PAGES_FOR_PEOPLE, error_response
 from config.health import PROBES
-from config.kernel import request_context
+from config.kernel import request_context, server_timing
 from config.kernel.request_context import RequestContext
 
 if TYPE_CHECKING:
@@ -67,11 +67,14 @@ class RequestEdge:
         )
         with (
             request_context.bound(context),
+            server_timing.measured() as waits,
             structlog.contextvars.bound_contextvars(request_id=context.request_id),
         ):
             response = self._answer(request)
             response = _enveloped(request, response)
             _set_headers(request, response)
+            if waits:
+                response.headers["Server-Timing"] = server_timing.header(waits)
             _note(request, response, seconds=time.perf_counter() - started)
         return response
 

@@ -14,7 +14,7 @@ import structlog
 from django.conf import settings
 
 from config.kernel.clock import Deadline
-from payments import gateway
+from payments import gateway, transport
 from payments.errors import ProviderUnavailableError
 from payments.gateway import Failure, Intent, ProviderRefund, Refused, Unknown
 from sandbox.payments.methods import CATALOGUE, Step
@@ -620,7 +620,7 @@ class TestTheDeadline:
 
     @pytest.mark.parametrize(("kind", "pause"), [("drip", 0.05), ("hang", 10)])
     def test_is_never_longer_than_the_time_for_one_answer(self, provider, monkeypatch, kind, pause):
-        monkeypatch.setattr(gateway, "READ_SECONDS", 0.5)
+        monkeypatch.setattr(transport, "READ_SECONDS", 0.5)
         provider.fail(kind, path=CREATE, seconds=pause)
 
         answer, seconds = timed(create)
@@ -823,7 +823,7 @@ def json_answer(body: bytes, *, status: str = "200 OK", headers: str = "") -> by
 
 class TestAHostileAnswer:
     def test_above_a_megabyte_is_refused(self, hostile):
-        body = b'{"id": "pi_1", "padding": "' + b"x" * gateway.MAX_ANSWER_BYTES + b'"}'
+        body = b'{"id": "pi_1", "padding": "' + b"x" * transport.MAX_ANSWER_BYTES + b'"}'
         hostile.answer = lambda client: client.sendall(json_answer(body))
 
         assert create() == Unknown(reason="APIConnectionError no answer")
@@ -934,6 +934,17 @@ class TestTheSdk:
 
         assert isinstance(answer, Unknown)
         assert [fault["hits"] for fault in provider._get("/_test/faults")["faults"]] == [1]
+
+    def test_replaces_a_connection_that_the_provider_has_closed_meanwhile(self, hostile):
+        """An idle connection that ended is no lost answer: nothing was sent through it."""
+        body = b'{"id": "pi_1", "object": "payment_intent", "status": "requires_confirmation",'
+        body += b' "amount": 4852, "currency": "usd"}'
+        hostile.answer = lambda client: client.sendall(json_answer(body))
+
+        answers = [create() for _ in range(3)]
+
+        assert [type(answer) for answer in answers] == [Intent] * 3
+        assert hostile.visits == 3
 
     def test_speaks_to_the_configured_address_alone(self, hostile):
         paid_elsewhere = create()

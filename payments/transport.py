@@ -1,0 +1,208 @@
+"""One HTTP exchange at a time with the payment provider, each within a time limit as a whole.
+
+Knows nothing of payments: bytes out, bytes in, over one kept connection a thread. What the
+provider is told and what its answers mean is for `payments.gateway`.
+"""
+
+from __future__ import annotations
+
+import functools
+import http.client
+import io
+import select
+import ssl
+import threading
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
+
+from config.kernel import server_timing
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Mapping
+
+    from config.kernel.clock import Deadline
+
+CONNECT_SECONDS: Final = 2.0
+READ_SECONDS: Final = 8.0
+MAX_ANSWER_BYTES: Final = 1024 * 1024
+_CHUNK_BYTES: Final = 64 * 1024
+_LEAST_SECONDS: Final = 0.1  # a time-out of zero would mean "do not block", not "no time"
+
+
+class NoAnswerError(Exception):
+    """No connection, or no whole answer within time and size: what was sent may have arrived."""
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """What came back, redirects included: they are not followed."""
+
+    status: int
+    headers: http.client.HTTPMessage
+    body: bytes
+
+
+class Transport:
+    """Keep-alive connections, one for each thread and server. No proxies, no .netrc, no cookies."""
+
+    def __init__(self, *, ca_file: str) -> None:
+        """Trust the servers whose certificates the authorities in `ca_file` vouch for."""
+        self._ca_file = ca_file
+        self._of_thread = threading.local()
+
+    def exchange(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str],
+        body: bytes | str | None,
+        deadline: Deadline,
+    ) -> Response:
+        """Send one request, never twice, and read its answer to the end.
+
+        The time waited is told as `provider` in the Server-Timing header of the request it is for.
+
+        Raises:
+            NoAnswerError: see there.
+        """
+        parts = urlsplit(url)
+        target = f"{parts.path}?{parts.query}" if parts.query else parts.path
+        with server_timing.waiting_for("provider"):
+            try:
+                connection = self._connection(parts.scheme, parts.netloc)
+                return _exchange(connection, method, target, headers, body, deadline)
+            except (OSError, http.client.HTTPException, ValueError) as exc:
+                self._hang_up()
+                raise NoAnswerError(type(exc).__name__) from exc
+
+    def _connection(self, scheme: str, netloc: str) -> _Connection | _SecureConnection:
+        """This thread's connection, unless the server has closed it meanwhile."""
+        kept = getattr(self._of_thread, "connection", None)
+        if kept is not None:
+            if self._of_thread.place == (scheme, netloc) and not _is_over(kept.sock):
+                return kept  # type: ignore[no-any-return]  # a thread's locals have no types
+            self._hang_up()
+        if scheme == "https":
+            made: _Connection | _SecureConnection = _SecureConnection(
+                netloc, context=_trust(self._ca_file)
+            )
+        else:
+            made = _Connection(netloc)
+        self._of_thread.connection, self._of_thread.place = made, (scheme, netloc)
+        return made
+
+    def _hang_up(self) -> None:
+        kept = getattr(self._of_thread, "connection", None)
+        if kept is not None:
+            self._of_thread.connection = None
+            kept.close()
+
+
+def _exchange(
+    connection: _Connection | _SecureConnection,
+    method: str,
+    target: str,
+    headers: Mapping[str, str],
+    body: bytes | str | None,
+    deadline: Deadline,
+) -> Response:
+    if connection.sock is None:
+        connection.timeout = _at_most(CONNECT_SECONDS, deadline)
+        connection.connect()
+    connection.sock.settimeout(_at_most(READ_SECONDS, deadline))
+    # "identity": what we read is what was sent.
+    connection.request(method, target, body, {"Accept-Encoding": "identity", **headers})
+    connection.give_up_at = time.monotonic() + min(READ_SECONDS, deadline.remaining())
+    with connection.getresponse() as response:
+        content = _read(response)
+    if response.will_close:
+        connection.close()
+    return Response(response.status, response.headers, content)
+
+
+def _read(response: http.client.HTTPResponse) -> bytes:
+    content = bytearray()
+    while chunk := response.read1(_CHUNK_BYTES):
+        content += chunk
+        if len(content) > MAX_ANSWER_BYTES:
+            raise ValueError("the answer is too large")
+    if response.length:
+        raise http.client.IncompleteRead(bytes(content), response.length)
+    return bytes(content)
+
+
+def _is_over(sock: socket.socket | None) -> bool:
+    """Whether a kept connection was closed, or is out of step: nothing may be waiting on it."""
+    if sock is None:
+        return False  # not yet open
+    waiting = select.poll()
+    waiting.register(sock, select.POLLIN)
+    return bool(waiting.poll(0))
+
+
+def _at_most(seconds: float, deadline: Deadline) -> float:
+    return max(min(seconds, deadline.remaining()), _LEAST_SECONDS)
+
+
+@functools.cache
+def _trust(ca_file: str) -> ssl.SSLContext:
+    return ssl.create_default_context(cafile=ca_file)
+
+
+class _TimedReader(io.RawIOBase):
+    """The answer's bytes from the socket, status line and headers included, until time is up.
+
+    A time-out of the socket's own holds for each read: one byte a second would never end.
+    """
+
+    def __init__(self, connection: socket.socket, *, give_up_at: float) -> None:
+        super().__init__()
+        self._socket = connection
+        self._give_up_at = give_up_at
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        left = self._give_up_at - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("the answer did not end in time")
+        self._socket.settimeout(left)
+        return self._socket.recv_into(buffer)
+
+
+class _TimedSocket:
+    """All that http.client wants of a socket to read a response from."""
+
+    def __init__(self, connection: socket.socket, *, give_up_at: float) -> None:
+        self._socket = connection
+        self._give_up_at = give_up_at
+
+    def makefile(self, _mode: str) -> io.BufferedReader:
+        return io.BufferedReader(_TimedReader(self._socket, give_up_at=self._give_up_at))
+
+
+class _Timed:
+    """What plain and secure connections share: answers end in time, and so does the connection."""
+
+    give_up_at = float("inf")
+
+    def response_class(self, sock: Any, **options: Any) -> http.client.HTTPResponse:
+        """What http.client makes a response with."""
+        timed: Any = _TimedSocket(sock, give_up_at=self.give_up_at)
+        return http.client.HTTPResponse(timed, **options)
+
+    def __del__(self) -> None:
+        self.close()  # type: ignore[attr-defined]  # of the connection it is mixed into
+
+
+class _Connection(_Timed, http.client.HTTPConnection):  # type: ignore[misc]  # a method for a class
+    """In the clear: to the local payment server."""
+
+
+class _SecureConnection(_Timed, http.client.HTTPSConnection):  # type: ignore[misc]  # likewise
+    """To everybody else."""
