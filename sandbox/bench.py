@@ -1,15 +1,27 @@
-"""bin/bench: runs one benchmark against the servers of `bin/up`, started if they are down."""
+"""bin/bench: runs one benchmark against the servers of `bin/up`, started if they are down.
+
+One that says `NEEDS_SHOP = True` also gets web, worker and beat: those of a running `bin/up`, or
+its own for as long as it takes, without rate limits. With `--base-url` it brings its own shop.
+"""
 
 from __future__ import annotations
 
 import ast
+import os
 import sys
+from typing import TYPE_CHECKING
 
-from sandbox import environment, foreground
-from sandbox.manage import with_servers
-from sandbox.processes import StartError
+from sandbox import environment, foreground, up
+from sandbox.hosting import Host
+from sandbox.manage import NOWHERE, replace_by, with_servers
+from sandbox.processes import StartError, catch_stop_signals, free_port
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 COMMAND = "bin/bench"
+BASE_URL = "--base-url"
+BENCHMARKS = environment.ROOT / "benchmarks"
 
 
 def main() -> int:
@@ -28,18 +40,45 @@ def main() -> int:
         raise StartError(f"no benchmark is called {name!r}: see bin/bench --list")
     (environment.home() / "bench").mkdir(parents=True, exist_ok=True)
     argv = [sys.executable, "-m", f"benchmarks.{name}", *arguments]
-    return with_servers(argv, command=COMMAND)
+    if any(argument.partition("=")[0] == BASE_URL for argument in arguments):
+        replace_by(argv, environment.complete(NOWHERE))
+    return with_shop(argv) if needs_shop(name) else with_servers(argv, command=COMMAND)
+
+
+def with_shop(argv: Sequence[str]) -> int:
+    """Run a command beside the whole shop: the one that is up, or one of our own.
+
+    Raises:
+        StartError: it does not come up.
+    """
+    if variables := Host(environment.home(), command=COMMAND).visit():
+        replace_by(argv, environment.complete(variables))
+    os.environ["THROTTLE"] = "off"
+    if not environment.is_set("PORT"):
+        os.environ["PORT"] = str(free_port())
+    catch_stop_signals()
+    shop = up.Shop(command=COMMAND)
+    try:
+        shop.start()
+        return shop.serve_while(argv)
+    finally:
+        shop.stop()
 
 
 def benchmarks() -> dict[str, str]:
     """The modules of `benchmarks/` that can be run, each with the first line of its docstring."""
     found = {}
-    for module in sorted((environment.ROOT / "benchmarks").glob("*.py")):
+    for module in sorted(BENCHMARKS.glob("*.py")):
         source = module.read_text(encoding="utf-8")
         if "__main__" in source:  # the others are what these share
             docstring = ast.get_docstring(ast.parse(source)) or ""
             found[module.stem] = docstring.partition("\n")[0]
     return found
+
+
+def needs_shop(name: str) -> bool:
+    """Whether a benchmark says that it wants the whole shop."""
+    return "\nNEEDS_SHOP = True" in (BENCHMARKS / f"{name}.py").read_text(encoding="utf-8")
 
 
 if __name__ == "__main__":

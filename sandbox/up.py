@@ -33,6 +33,7 @@ from sandbox.processes import (
 from sandbox.supervisor import Supervisor, describe
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 ROUND_SECONDS = 0.1
@@ -258,20 +259,24 @@ class Shop:
     def play(self, options: argparse.Namespace) -> int:
         """Play the demo, then go on serving or, with `--exit`, return its result."""
         argv = [sys.executable, "-m", "sandbox.demo", "--base-url", self.variables["PUBLIC_URL"]]
-        argv += ["--baskets", str(options.baskets)]
+        code = self.serve_while([*argv, "--baskets", str(options.baskets)])
+        if options.exit or stop_was_requested():
+            return code
+        tell("Still serving. Ctrl-C stops it.")
+        self.serve()
+        return code
+
+    def serve_while(self, argv: Sequence[str]) -> int:
+        """Look after everything while a command runs; returns its exit code."""
         # In our process group and on our terminal: it prints, and a Ctrl-C ends it with us.
-        with subprocess.Popen(argv, env=self.variables) as demo:
+        with subprocess.Popen(argv, env=self.variables) as command:
             try:
-                while demo.poll() is None and not stop_was_requested():
+                while command.poll() is None and not stop_was_requested():
                     self.supervisor.look_after()
                     time.sleep(ROUND_SECONDS)
             finally:
-                demo.terminate()
-        if options.exit or stop_was_requested():
-            return demo.returncode
-        tell("Still serving. Ctrl-C stops it.")
-        self.serve()
-        return demo.returncode
+                command.terminate()
+        return command.returncode
 
     def stop(self) -> None:
         """Stop all that was started and make way for the next start."""
