@@ -1,0 +1,331 @@
+"""Kills, cuts and garbles at random while shoppers order; then everything has to be right.
+
+A shop of its own (`bin/up` on a fresh directory) is hurt by a seeded plan: web, worker, beat,
+database, cache and payment server killed, connections cut, processes stopped past their lease;
+the provider drops, delays, garbles and loses its answers and webhooks. Shoppers do what good
+clients do, and keep a journal. Afterwards every request must have come to one definite answer,
+every acknowledged order must be there, and order books and provider must agree to the cent.
+Exit code 0 only then. `--seed` repeats the plan, though not the machine's own timing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import sys
+import time
+from collections import Counter
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, Final
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from benchmarks.chaos_judge import (
+    IntentRow,
+    judge,
+    percentile,
+    read_orders,
+    recovery_seconds,
+    success,
+)
+from benchmarks.chaos_shop import Shop, ShopDiedError, Storm
+from benchmarks.chaos_shoppers import Journal, Shopper
+from sandbox import environment
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from benchmarks.chaos_shoppers import Wish
+
+QUIET_SECONDS: Final = 150.0  # HOLD_MINUTES=1, and what the sweeper may take after it
+SKUS: Final = 12
+PAGE: Final = "100"
+COLUMN_SECONDS: Final = 5.0
+SHOWN_PROBLEMS: Final = 20
+
+
+def main() -> int:
+    """Run it; returns the exit code."""
+    options = parse_arguments()
+    home = environment.home() / "bench" / "chaos"
+    console = Console()
+    console.print(f"seed {options.seed}; everything of this run lies in {home}")
+    shop = Shop(home)
+    try:
+        with console.status("Starting a shop of its own"):
+            shop.start()
+        result = play(shop, options, console)
+    except ShopDiedError as exc:
+        console.print(f"[bold red]{exc}[/]")
+        return 1
+    finally:
+        shop.stop()
+    tell(result, console)
+    (environment.home() / "bench" / "chaos.json").write_text(json.dumps(result, indent=1))
+    return 1 if result["problems"] else 0
+
+
+def parse_arguments() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(prog="bin/bench chaos", description=__doc__)
+    parser.add_argument("--seconds", type=int, default=300, help="of the storm (%(default)s)")
+    parser.add_argument("--shoppers", type=int, default=8, help="at a time (%(default)s)")
+    parser.add_argument(
+        "--seed", type=int, default=random.SystemRandom().randrange(10**6), help="repeats a plan"
+    )
+    return parser.parse_args()
+
+
+def play(shop: Shop, options: argparse.Namespace, console: Console) -> dict[str, Any]:
+    """The storm, the quiet after it, and the verdict."""
+    journal = Journal(shop.home / "journal.jsonl")
+    skus = _choose_skus(shop)
+    shoppers = [
+        Shopper(shop, journal, number=number, seed=options.seed, skus=skus)
+        for number in range(options.shoppers)
+    ]
+    storm = Storm(shop, seed=options.seed)
+    began = time.monotonic()
+    storm.begin()
+    for shopper in shoppers:
+        shopper.start()
+    _watch(shoppers, storm, seconds=options.seconds, console=console)
+    storm.end()
+    for shopper in shoppers:
+        shopper.stop()
+    for shopper in shoppers:
+        shopper.join()
+    wishes = [wish for shopper in shoppers for wish in shopper.wishes]
+    with console.status("Quiet: waiting for everything to settle"):
+        ready_after = shop.wait_until_ready()
+        quiet_began = time.monotonic()
+        _decide_debits(shop)
+        settled_after = _wait_until_settled(shop, quiet_began)
+        _ask_until_definite(shoppers, quiet_began)
+    with console.status("Judging"):
+        return _verdict(
+            shop,
+            wishes,
+            storm,
+            began=began,
+            options=options,
+            ready_after=ready_after,
+            settled_after=settled_after,
+        )
+
+
+def _choose_skus(shop: Shop) -> list[str]:
+    """A dozen that are there in plenty."""
+    with shop.database() as cursor:
+        cursor.execute(
+            "SELECT p.sku FROM products p JOIN stock_levels l ON l.product_id = p.id"
+            " JOIN prices r ON r.product_id = p.id AND r.currency = 'USD'"
+            " WHERE p.is_active AND l.on_hand - l.allocated > 500 ORDER BY p.sku LIMIT %s",
+            [SKUS],
+        )
+        return [sku for (sku,) in cursor]
+
+
+def _watch(shoppers: Sequence[Shopper], storm: Storm, *, seconds: int, console: Console) -> None:
+    columns = [
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.fields[told]}"),
+        TimeRemainingColumn(),
+    ]
+    until = time.monotonic() + seconds
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        task = progress.add_task("Storm", total=seconds, told="")
+        while (left := until - time.monotonic()) > 0:
+            heard = [one for s in shoppers for wish in list(s.wishes) for one in list(wish.heard)]
+            taken = sum(one.status in {201, 202} for one in heard)
+            told = f"{len(heard)} requests, {taken} taken, {len(storm.blows)} blows"
+            progress.update(task, completed=seconds - left, told=told)
+            time.sleep(min(0.5, left))
+
+
+def _decide_debits(shop: Shop) -> None:
+    """The banks decide about every debit that waits, so that nothing has a reason to wait."""
+    for intent in _intents(shop):
+        if intent["status"] == "processing":
+            path = f"/_test/payment_intents/{intent['id']}/action"
+            shop.provider("POST", path, json={"outcome": "succeed"})
+
+
+def _wait_until_settled(shop: Shop, since: float) -> float:
+    """Wait until nothing is pending, by the shop's own workers alone; returns how long it took."""
+    while time.monotonic() - since < QUIET_SECONDS:
+        with shop.database() as cursor:
+            cursor.execute(
+                "SELECT (SELECT count(*) FROM orders WHERE status = 'pending')"
+                " + (SELECT count(*) FROM refunds WHERE status = 'due')"
+                " + (SELECT count(*) FROM provider_events WHERE status = 'received')"
+            )
+            if cursor.fetchone()[0] == 0:
+                break
+        time.sleep(0.5)
+    return time.monotonic() - since
+
+
+def _ask_until_definite(shoppers: Sequence[Shopper], since: float) -> None:
+    """Repeat every request until its last answer is heard, and once more: it must be the same."""
+    for shopper in shoppers:
+        for wish in shopper.wishes:
+            while not shopper.ask(wish).is_definite:
+                if time.monotonic() - since > 2 * QUIET_SECONDS:
+                    break
+                time.sleep(0.2)
+
+
+def _verdict(
+    shop: Shop,
+    wishes: list[Wish],
+    storm: Storm,
+    *,
+    began: float,
+    options: argparse.Namespace,
+    ready_after: float,
+    settled_after: float,
+) -> dict[str, Any]:
+    with shop.database() as cursor:
+        orders = read_orders(cursor)
+    refunded = _refunded(shop)
+    intents = [
+        IntentRow(
+            id=intent["id"],
+            order_id=intent["metadata"].get("order_id", ""),
+            status=intent["status"],
+            received=intent["amount_received"],
+            refunded=refunded[intent["id"]],
+        )
+        for intent in _intents(shop)
+    ]
+    problems = judge(wishes, orders, intents)
+    for command in (["recover_orders"], ["check_books", "--stripe"]):
+        done = shop.manage(*command)
+        if done.returncode:
+            problems.append(f"{' '.join(command)}: {(done.stdout + done.stderr)[-3000:]}")
+    good, total, low, high = success(wishes)
+    waits = recovery_seconds(storm.blows, wishes, kind="database killed", began=began)
+    heard = [one for wish in wishes for one in wish.heard]
+    return {
+        "seed": options.seed,
+        "seconds": options.seconds,
+        "shoppers": options.shoppers,
+        "requests": len(heard),
+        "wishes": total,
+        "orders": len(orders),
+        "orders_by_status": dict(Counter(f"{o.status}/{o.payment_status}" for o in orders)),
+        "succeeded_intents": sum(intent.status == "succeeded" for intent in intents),
+        "answers": dict(sorted(Counter(f"{h.status} {h.code}".strip() for h in heard).items())),
+        "stories": dict(Counter(wish.story for wish in wishes)),
+        "client_success": {"good": good, "of": total, "low": low, "high": high},
+        "blows": dict(Counter(blow.kind for blow in storm.blows)),
+        "faults_armed": storm.faults,
+        "database_kill_to_first_order": {
+            "p95": percentile(waits, 0.95),
+            "max": max(waits, default=0.0),
+        },
+        "ready_after": ready_after,
+        "settled_after": settled_after,
+        "problems": problems,
+        "plan": [asdict(blow) for blow in storm.blows],
+        "timeline": _timeline(wishes, storm, began=began, seconds=options.seconds),
+    }
+
+
+def _intents(shop: Shop) -> list[dict[str, Any]]:
+    return _list(shop, "/v1/payment_intents")
+
+
+def _refunded(shop: Shop) -> Counter[str]:
+    given: Counter[str] = Counter()
+    for refund in _list(shop, "/v1/refunds"):
+        if refund["status"] == "succeeded":
+            given[refund["payment_intent"]] += refund["amount"]
+    return given
+
+
+def _list(shop: Shop, path: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    while True:
+        params = {"limit": PAGE, **({"starting_after": found[-1]["id"]} if found else {})}
+        page = shop.provider("GET", path, params=params)
+        found += page["data"]
+        if not page["has_more"]:
+            return found
+
+
+def _timeline(
+    wishes: Sequence[Wish], storm: Storm, *, began: float, seconds: int
+) -> list[dict[str, Any]]:
+    """What happened in each few seconds: orders taken, requests without luck, blows."""
+    columns: list[dict[str, Any]] = [
+        {"from": n * COLUMN_SECONDS, "taken": 0, "failed": 0, "blows": []}
+        for n in range(int(seconds / COLUMN_SECONDS) + 1)
+    ]
+    for wish in wishes:
+        for heard in wish.heard:
+            at = int((heard.at - began) / COLUMN_SECONDS)
+            if 0 <= at < len(columns):
+                what = "taken" if heard.status in {201, 202} else "failed"
+                if what == "taken" or heard.status in {0, 500, 503}:
+                    columns[at][what] += 1
+    for blow in storm.blows:
+        at = int(blow.at / COLUMN_SECONDS)
+        if at < len(columns):
+            columns[at]["blows"].append(blow.kind)
+    return columns
+
+
+def tell(result: dict[str, Any], console: Console) -> None:
+    """Print what came of it."""
+    table = Table("chaos", "")
+    good = result["client_success"]
+    rows = {
+        "seed": result["seed"],
+        "requests": result["requests"],
+        "wishes": f"{result['wishes']} (each with a key of its own)",
+        "orders": _counted(result["orders_by_status"]),
+        "answers": _counted(result["answers"]),
+        "blows": _counted(result["blows"]),
+        "provider faults armed": _counted(result["faults_armed"]),
+        "answered within 5 retries and 30 s": f"{good['good']} of {good['of']}"
+        f" ({good['low']:.2%} to {good['high']:.2%})",
+        "database killed: first order after": "p95 {p95:.1f} s, at most {max:.1f} s".format(
+            **result["database_kill_to_first_order"]
+        ),
+        "settled after the storm": f"{result['settled_after']:.0f} s (holds last 60 s)",
+        "problems": len(result["problems"]),
+    }
+    for name, value in rows.items():
+        table.add_row(name, str(value))
+    console.print(table)
+    _draw(result["timeline"], console)
+    for problem in result["problems"][:SHOWN_PROBLEMS]:
+        console.print(f"[bold red]{problem}[/]", highlight=False)
+
+
+def _counted(counts: dict[str, int]) -> str:
+    return ", ".join(f"{n} × {what}" for what, n in sorted(counts.items(), key=lambda c: -c[1]))
+
+
+def _draw(timeline: list[dict[str, Any]], console: Console) -> None:
+    """Orders taken in each few seconds as a bar, and the blows beside it."""
+    most = max((column["taken"] for column in timeline), default=0) or 1
+    for column in timeline:
+        bar = "█" * round(30 * column["taken"] / most)
+        blows = ", ".join(column["blows"])
+        console.print(
+            f"{column['from']:>5.0f} s [green]{bar:<30}[/] {column['taken']:>4}"
+            f" [red]{column['failed']:>4}[/] {blows}",
+            highlight=False,
+            soft_wrap=True,
+        )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
