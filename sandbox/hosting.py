@@ -30,6 +30,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+# What the shop listens to (payments.events.HANDLED), as its endpoint at the provider would be set.
+WEBHOOK_EVENTS = (
+    *("payment_intent.succeeded", "payment_intent.payment_failed", "payment_intent.canceled"),
+    *("payment_intent.processing", "charge.refunded", "refund.created", "refund.updated"),
+    *("refund.failed", "charge.dispute.*"),
+)
+
+
 class PaymentServer:
     """The local payment server, `sandbox.payments`, on a state file of its own."""
 
@@ -59,6 +67,7 @@ class PaymentServer:
         argv += ["--state", str(self.directory / "state.sqlite")]
         if self.webhooks_to:
             argv += ["--webhook-url", self.webhooks_to, "--webhook-secret", self.secret]
+            argv += ["--webhook-events", ",".join(WEBHOOK_EVENTS)]
         return Command(
             name=self.name,
             argv=argv,

@@ -10,6 +10,7 @@ from aiohttp.http import HttpProcessingError
 
 from sandbox.payments.server import serve
 from sandbox.payments.store import StateFileError
+from sandbox.payments.webhooks import Listener
 
 
 def main() -> int:
@@ -17,11 +18,27 @@ def main() -> int:
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("aiohttp.server").addFilter(_is_our_fault)
     try:
-        asyncio.run(serve(host=options.host, port=options.port, state=options.state))
+        asyncio.run(
+            serve(
+                host=options.host,
+                port=options.port,
+                state=options.state,
+                listener=_listener(options),
+            )
+        )
     except (StateFileError, OSError) as exc:
         print(f"payment server cannot start: {exc}", file=sys.stderr)
         return 1
     return 0
+
+
+def _listener(options: argparse.Namespace) -> Listener | None:
+    if not options.webhook_url:
+        return None
+    if not options.webhook_secret:
+        raise SystemExit("--webhook-url needs a --webhook-secret")
+    types = tuple(kind.strip() for kind in options.webhook_events.split(",") if kind.strip())
+    return Listener(url=options.webhook_url, secret=options.webhook_secret, types=types)
 
 
 def _is_our_fault(record: logging.LogRecord) -> bool:
@@ -33,16 +50,17 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="bin/payment-server",
         description="The part of Stripe's API that Orderkeep calls, on this machine. Not Stripe: "
-        "see docs/payment-server.md. Any sk_test_ key is accepted; events are not sent yet.",
+        "see docs/payment-server.md. Any sk_test_ key is accepted.",
     )
     parser.add_argument("--port", type=int, required=True, help="TCP port; 0 picks a free one")
     parser.add_argument("--state", type=Path, required=True, help="SQLite file, made if missing")
     parser.add_argument("--host", default="127.0.0.1", help="address to bind (%(default)s)")
+    parser.add_argument("--webhook-url", help="where signed events are delivered to")
+    parser.add_argument("--webhook-secret", help="what they are signed with, whsec_...")
     parser.add_argument(
-        "--webhook-url", help="accepted for the day events are sent; without effect so far"
-    )
-    parser.add_argument(
-        "--webhook-secret", help="accepted for the day events are sent; without effect so far"
+        "--webhook-events",
+        default="*",
+        help="the types to deliver, separated by commas, * allowed (default: all)",
     )
     return parser
 

@@ -4,6 +4,7 @@ from sandbox.payments import charges, methods
 from sandbox.payments.calls import Call
 from sandbox.payments.documents import Document
 from sandbox.payments.errors import ApiError, card_error
+from sandbox.payments.events import emit
 from sandbox.payments.methods import AUTHENTICATION_REQUIRED, Decline, Step, TestMethod
 from sandbox.payments.store import Record
 
@@ -21,7 +22,7 @@ def attempt(call: Call, *, intent: Document, method: Record) -> Document:
     """
     intent["last_payment_error"] = None
     error = _first_step(call, intent, method)
-    call.store.save(intent)
+    _keep(call, intent)
     if error is not None:
         raise error
     return intent
@@ -72,6 +73,20 @@ def _start_debit(call: Call, intent: Document, method: Record) -> None:
     }
 
 
+_TOLD = {  # what is told of the state an attempt, or somebody's decision, has led to
+    "requires_action": "payment_intent.requires_action",
+    "processing": "payment_intent.processing",
+    "requires_capture": "payment_intent.amount_capturable_updated",
+    "succeeded": "payment_intent.succeeded",
+    "requires_payment_method": "payment_intent.payment_failed",
+}
+
+
+def _keep(call: Call, intent: Document) -> None:
+    call.store.save(intent)
+    emit(call, _TOLD[intent["status"]], intent)
+
+
 # --- the shopper's or the bank's decision -------------------------------------------------------
 
 
@@ -98,7 +113,7 @@ def decide(call: Call, *, intent: Document, succeed: bool) -> Document:
         _fail_at_bank(call, intent, method, fate.decline)
     else:
         _take_money(call, intent, method)
-    call.store.save(intent)
+    _keep(call, intent)
     return intent
 
 

@@ -4,6 +4,7 @@ from sandbox.payments import methods
 from sandbox.payments.calls import Call
 from sandbox.payments.documents import Document, new_id
 from sandbox.payments.errors import no_such_resource
+from sandbox.payments.events import emit
 from sandbox.payments.listing import list_objects
 from sandbox.payments.methods import Decline
 from sandbox.payments.store import Record
@@ -70,6 +71,7 @@ def record_charge(
         "status": status,
     }
     call.store.add(charge)
+    emit(call, f"charge.{status}", charge)
     return charge
 
 
@@ -85,6 +87,7 @@ def settle_pending(call: Call, *, charge_id: str, decline: Decline | None) -> No
             "failure_message": decline.message,
         }
     call.store.save(charge)
+    emit(call, f"charge.{charge['status']}", charge)
 
 
 def capture_held(call: Call, *, charge_id: str, amount: int) -> None:
@@ -92,6 +95,7 @@ def capture_held(call: Call, *, charge_id: str, amount: int) -> None:
     charge = get(call, charge_id=charge_id, param="charge")
     charge |= {"captured": True, "amount_captured": amount}
     call.store.save(charge)
+    emit(call, "charge.captured", charge)
 
 
 def release_held(call: Call, *, charge_id: str) -> None:

@@ -50,6 +50,8 @@ class Control:
             ("GET", "journal"): self._read_journal,
             ("DELETE", "journal"): self._clear_journal,
             ("POST", "reset"): self._reset,
+            ("GET", "deliveries"): self._read_deliveries,
+            ("POST", "events/*/resend"): self._resend,
             ("DELETE", "faults/*"): self._remove_fault,
             ("POST", "payment_intents/*/action"): self._act,
             ("GET", "payment_intents/*/page"): self._show_page,
@@ -122,6 +124,18 @@ class Control:
         with self._store.transaction():
             self._store.clear()
         return _json({"reset": True})
+
+    async def _read_deliveries(self, _request: web.BaseRequest) -> web.Response:
+        return _json({"deliveries": self._store.deliveries(limit=MAX_PAGE)})
+
+    async def _resend(self, request: web.BaseRequest) -> web.Response:
+        """Tell of an event once more, as the dashboard's button does."""
+        event = self._store.find(kind="event", object_id=_id_in(request.path))
+        if event is None:
+            raise ControlError("no such event", status=HTTPStatus.NOT_FOUND)
+        with self._store.transaction():
+            self._store.add_delivery(event_id=event.body["id"], kind=event.body["type"])
+        return _json(event.body)
 
     async def _health(self, _request: web.BaseRequest) -> web.Response:
         return _json({"status": "ok"})

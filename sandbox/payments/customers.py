@@ -3,6 +3,7 @@
 from sandbox.payments.calls import Call
 from sandbox.payments.documents import Document, new_id, random_token
 from sandbox.payments.errors import no_such_resource
+from sandbox.payments.events import emit
 from sandbox.payments.listing import list_objects
 from sandbox.payments.metadata import merged
 
@@ -44,6 +45,7 @@ def create(call: Call) -> Document:
     }
     customer |= {name: call.params[name] for name in _FIELDS if name in call.params}
     call.store.add(customer)
+    emit(call, "customer.created", customer)
     return customer
 
 
@@ -57,6 +59,7 @@ def update(call: Call) -> Document:
     if "metadata" in call.params:
         customer["metadata"] = merged(customer["metadata"], call.params["metadata"])
     call.store.save(customer)
+    emit(call, "customer.updated", customer)
     return customer
 
 

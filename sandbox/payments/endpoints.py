@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from sandbox.payments import charges, customers, intents, methods, parameters, refunds
+from sandbox.payments import charges, customers, events, intents, methods, parameters, refunds
 from sandbox.payments.calls import Call
 from sandbox.payments.documents import Document
 from sandbox.payments.parameters import Schema
@@ -43,6 +43,8 @@ ENDPOINTS: dict[tuple[str, str], Endpoint] = {
     ("GET", "/v1/customers"): Endpoint(customers.list_all, parameters.CUSTOMER_LIST),
     ("GET", "/v1/customers/*"): Endpoint(customers.retrieve, _ONLY_EXPAND),
     ("POST", "/v1/customers/*"): Endpoint(customers.update, parameters.CUSTOMER_UPDATE),
+    ("GET", "/v1/events"): Endpoint(events.list_all, parameters.EVENT_LIST),
+    ("GET", "/v1/events/*"): Endpoint(events.retrieve, _ONLY_EXPAND),
     ("GET", "/v1/payment_methods/*"): Endpoint(methods.retrieve, _ONLY_EXPAND),
 }
 

@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
+from fnmatch import fnmatchcase
 from typing import Any
 
 from sandbox.payments.calls import Call
@@ -22,6 +23,7 @@ class Stage(Enum):
     DELAY = "delay"  # while it holds its idempotency key, before it is executed
     EXECUTION = "execution"  # a new execution, so its answer is remembered under the key
     ANSWER = "answer"  # executed or replayed, and committed; the answer is lost or spoiled
+    WEBHOOK = "webhook"  # not a request at all: an event on its first way to the listener
 
 
 class FaultDefinitionError(Exception):
@@ -44,6 +46,10 @@ KINDS: dict[str, tuple[Stage, dict[str, Any]]] = {
     "drip": (Stage.ANSWER, {"seconds": 1.0}),
     "wrong_amount": (Stage.ANSWER, {"amount": None}),
     "altered": (Stage.ANSWER, {"fields": {}}),
+    "webhook_drop": (Stage.WEBHOOK, {"event": "*"}),
+    "webhook_duplicate": (Stage.WEBHOOK, {"event": "*", "copies": 1}),
+    "webhook_delay": (Stage.WEBHOOK, {"event": "*", "seconds": 1.0}),
+    "webhook_reorder": (Stage.WEBHOOK, {"event": "*", "count": 1}),
 }
 MALFORMED_FORMS = ("truncated", "html", "empty", "short", "error_200", "list")
 MAX_SECONDS = 3_600.0
@@ -75,7 +81,14 @@ class Fault:
 
     def strikes(self, call: Call) -> bool:
         """Whether this request is spoiled; uses up one of `skip` or `times` if it matches."""
-        if not self._matches(call) or self.times == 0:
+        return self._matches(call) and self._uses_up()
+
+    def strikes_event(self, kind: str) -> bool:
+        """The same for an event's delivery."""
+        return fnmatchcase(kind, self.settings["event"]) and self._uses_up()
+
+    def _uses_up(self) -> bool:
+        if self.times == 0:
             return False
         if self.skip > 0:
             self.skip -= 1
@@ -140,6 +153,13 @@ class Faults:
                 return fault
         return None
 
+    def take_webhook(self, kind: str) -> Fault | None:
+        """The first armed fault that strikes the delivery of an event of this type."""
+        for fault in self._armed:
+            if fault.stage is Stage.WEBHOOK and fault.strikes_event(kind):
+                return fault
+        return None
+
     def described(self) -> list[Document]:
         return [fault.described() for fault in self._armed]
 
@@ -172,7 +192,8 @@ def _read_fault(definition: Any, *, fault_id: int) -> Fault:
     if not isinstance(kind, str) or kind not in KINDS:
         raise FaultDefinitionError(f"kind: must be one of {', '.join(KINDS)}")
     stage, defaults = KINDS[kind]
-    allowed = {"kind", *_COMMON, *defaults}
+    common_names = _COUNTING if stage is Stage.WEBHOOK else _COMMON.keys()
+    allowed = {"kind", *common_names, *defaults}
     for name in definition:
         if name not in allowed:
             raise FaultDefinitionError(
@@ -217,7 +238,11 @@ _COMMON: dict[str, tuple[Callable[[Any], bool], str]] = {
     "probability": (_number(least=0, most=1), "a number from 0 to 1"),
     "seed": (_or_null(_whole(least=0, most=_BILLION)), "a whole number from 0, or null"),
 }
+_COUNTING = ("times", "skip", "probability", "seed")  # what also an event's delivery knows
 _SETTINGS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "event": (lambda value: isinstance(value, str) and bool(value), "an event type, * allowed"),
+    "copies": (_whole(least=1, most=100), "a whole number from 1 to 100"),
+    "count": (_whole(least=1, most=1_000), "a whole number from 1 to 1000"),
     "reset": (lambda value: type(value) is bool, "true or false"),
     "applied": (lambda value: type(value) is bool, "true or false"),
     "retry_after": (_whole(least=0, most=86_400), "a whole number of seconds"),

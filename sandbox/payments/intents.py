@@ -14,6 +14,7 @@ from sandbox.payments.errors import (
     no_such_resource,
     unexpected_state,
 )
+from sandbox.payments.events import emit
 from sandbox.payments.listing import list_objects
 from sandbox.payments.metadata import merged
 from sandbox.payments.store import Record
@@ -76,13 +77,13 @@ def create(call: Call) -> Document:
     if not call.get("confirm", False):
         if method is not None:
             _attach(call, intent, method)
-        call.store.add(intent)
+        _add(call, intent)
         return intent
     if method is None:
         raise invalid_request(_MISSING_METHOD, code="payment_intent_unexpected_state")
     _require_return_url(call, intent=intent, method=method)
     _attach(call, intent, method)
-    call.store.add(intent)
+    _add(call, intent)
     return attempt(call, intent=intent, method=method)
 
 
@@ -163,6 +164,7 @@ def cancel(call: Call) -> Document:
         "amount_capturable": 0,
     }
     call.store.save(intent)
+    emit(call, "payment_intent.canceled", intent)
     return intent
 
 
@@ -186,6 +188,7 @@ def capture(call: Call) -> Document:
     _describe(call, intent)
     intent |= {"status": "succeeded", "amount_capturable": 0, "amount_received": amount}
     call.store.save(intent)
+    emit(call, "payment_intent.succeeded", intent)
     return intent
 
 
@@ -242,6 +245,11 @@ def _new_intent(call: Call) -> Document:
     _choose_types(call, intent)
     _describe(call, intent)
     return intent
+
+
+def _add(call: Call, intent: Document) -> None:
+    call.store.add(intent)
+    emit(call, "payment_intent.created", intent)
 
 
 def _choose_types(call: Call, intent: Document) -> None:

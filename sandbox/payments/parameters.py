@@ -440,3 +440,12 @@ CUSTOMER_CREATE: Schema = {
 }
 CUSTOMER_UPDATE: Schema = {**_CUSTOMER, "default_source": refused}
 CUSTOMER_LIST: Schema = {"email": text, "test_clock": refused, **PAGING}
+
+# --- events -------------------------------------------------------------------------------------
+
+EVENT_LIST: Schema = {
+    "type": text,
+    "types": array_of(text),
+    "delivery_success": accepted,
+    **PAGING,
+}

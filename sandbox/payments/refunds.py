@@ -9,6 +9,7 @@ from sandbox.payments.calls import Call
 from sandbox.payments.currencies import spoken
 from sandbox.payments.documents import Document, new_id
 from sandbox.payments.errors import invalid_request, no_such_resource
+from sandbox.payments.events import emit
 from sandbox.payments.listing import list_objects
 from sandbox.payments.metadata import merged
 
@@ -37,6 +38,8 @@ def create(call: Call) -> Document:
     charge["refunded"] = charge["amount_refunded"] == charge["amount_captured"]
     call.store.add(refund)
     call.store.save(charge)
+    emit(call, "refund.created", refund)
+    emit(call, "charge.refunded", charge)
     return refund
 
 

@@ -30,6 +30,7 @@ from sandbox.payments.control import Control
 from sandbox.payments.documents import Document, new_id
 from sandbox.payments.endpoints import Endpoint, find_endpoint
 from sandbox.payments.errors import ApiError, invalid_request, server_error, unrecognized_url
+from sandbox.payments.events import KEPT_SECONDS
 from sandbox.payments.expansion import check_expansions, expand
 from sandbox.payments.faults import Fault, Faults, Stage
 from sandbox.payments.forms import parse_form
@@ -37,6 +38,7 @@ from sandbox.payments.idempotency import Keys, Remembered
 from sandbox.payments.journal import Entry, Journal
 from sandbox.payments.parameters import DEFAULT_API_VERSION, read_parameters
 from sandbox.payments.store import Store
+from sandbox.payments.webhooks import Courier, Listener
 
 logger = logging.getLogger(__name__)
 
@@ -315,8 +317,8 @@ def _note_payment(entry: Entry, call: Call, document: Document) -> None:
 # --- running ------------------------------------------------------------------------------------
 
 
-async def serve(*, host: str, port: int, state: Path) -> None:
-    """Serve until SIGTERM or SIGINT.
+async def serve(*, host: str, port: int, state: Path, listener: Listener | None = None) -> None:
+    """Serve until SIGTERM or SIGINT, and tell `listener` of events.
 
     Raises:
         StateFileError: the state file cannot be used.
@@ -335,11 +337,22 @@ async def serve(*, host: str, port: int, state: Path) -> None:
             await site.start()
             bound = runner.addresses[0][1]
             print(f"payment server listening on http://{host}:{bound} (state: {state})", flush=True)
+            courier = asyncio.create_task(_tell_of_events(server, listener))
             await _until_told_to_stop(server)
+            courier.cancel()
         finally:
             await runner.cleanup()
     finally:
         store.close()
+
+
+async def _tell_of_events(server: PaymentServer, listener: Listener | None) -> None:
+    if listener is None:
+        return
+    courier = Courier(store=server.store, faults=server.faults, listener=listener)
+    server.store.is_listened_to = listener.wants
+    server.store.on_delivery = courier.wake
+    await courier.run()
 
 
 async def _until_told_to_stop(server: PaymentServer) -> None:
@@ -350,6 +363,7 @@ async def _until_told_to_stop(server: PaymentServer) -> None:
     while not stop.is_set():
         with server.store.transaction():
             server.keys.forget_expired(now=time.time())
+            server.store.forget_events(before=int(time.time()) - KEPT_SECONDS)
         try:
             await asyncio.wait_for(stop.wait(), timeout=EXPIRY_SWEEP_SECONDS)
         except TimeoutError:

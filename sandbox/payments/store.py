@@ -5,7 +5,8 @@ time is what makes refund bounds and idempotency keys hold without any locking o
 """
 
 import sqlite3
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +16,7 @@ import orjson
 
 from sandbox.payments.documents import Document
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 LOCK_SECONDS = 2.0  # a predecessor that is just stopping lets go of the file by then
 SCHEMA = """
 CREATE TABLE objects (
@@ -63,9 +64,32 @@ CREATE TABLE journal (
     order_id        TEXT
 ) STRICT;
 """
+# What version 2 added; a file of version 1 gets it on opening.
+ADDED_IN_2 = """
+ALTER TABLE objects ADD COLUMN type TEXT;
+ALTER TABLE objects ADD COLUMN source TEXT;
+ALTER TABLE objects ADD COLUMN currency TEXT;
+CREATE INDEX objects_of_type ON objects (type, kind, seq) WHERE type IS NOT NULL;
+CREATE INDEX objects_of_source ON objects (source, kind, seq) WHERE source IS NOT NULL;
+
+CREATE TABLE deliveries (
+    id       INTEGER PRIMARY KEY AUTOINCREMENT,
+    event_id TEXT NOT NULL,
+    kind     TEXT NOT NULL,                             -- the event's type
+    created  REAL NOT NULL,
+    due      REAL,                                      -- NULL: done
+    attempts INTEGER NOT NULL DEFAULT 0,
+    marked   INTEGER NOT NULL DEFAULT 0,                -- a fault has had its way with it
+    outcome  TEXT                                       -- of the last attempt
+) STRICT;
+CREATE INDEX deliveries_due ON deliveries (due, id) WHERE due IS NOT NULL;
+"""
 # The columns lists may be filtered by; each mirrors a top-level field of the object.
-FILTERS = ("customer", "payment_intent", "charge", "email")
-TABLES = ("objects", "idempotency_keys", "journal")
+FILTERS = ("customer", "payment_intent", "charge", "email", "type", "source", "currency")
+TABLES = ("objects", "idempotency_keys", "journal", "deliveries")
+_COLUMNS = ", ".join(FILTERS)
+_PLACES = ", ".join("?" for _ in FILTERS)
+_CHANGES = ", ".join(f"{name} = ?" for name in FILTERS)
 
 
 class StateFileError(Exception):
@@ -81,10 +105,25 @@ class Record:
     kept: bool = True  # False: made by this request and not added yet
 
 
+@dataclass(frozen=True, kw_only=True)
+class Delivery:
+    """An event on its way to the listener."""
+
+    id: int
+    kind: str
+    created: float
+    attempts: int
+    is_marked: bool
+    body: bytes
+
+
 class Store:
     """All state of the server. Writes belong into `with store.transaction():`."""
 
     def __init__(self, *, path: Path) -> None:
+        # Who is told of events, if anybody: which types, and how to wake him.
+        self.is_listened_to: Callable[[str], bool] = lambda _kind: False
+        self.on_delivery: Callable[[], None] = lambda: None
         path.parent.mkdir(parents=True, exist_ok=True)
         self._connection = sqlite3.connect(
             path, isolation_level=None, cached_statements=256, timeout=LOCK_SECONDS
@@ -107,7 +146,12 @@ class Store:
         version = self._connection.execute("PRAGMA user_version").fetchone()[0]
         if version == 0:
             self._connection.executescript(
-                f"BEGIN IMMEDIATE; {SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
+                f"BEGIN IMMEDIATE; {SCHEMA} {ADDED_IN_2}"
+                f" PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
+            )
+        elif version == 1:
+            self._connection.executescript(
+                f"BEGIN IMMEDIATE; {ADDED_IN_2} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
             )
         elif version != SCHEMA_VERSION:
             raise sqlite3.DatabaseError(
@@ -136,24 +180,99 @@ class Store:
     def add(self, body: Document, *, hidden: Document | None = None) -> None:
         """Keep a new object."""
         self._connection.execute(
-            "INSERT INTO objects (id, kind, created, customer, payment_intent, charge, email,"
-            " body, hidden) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            f"INSERT INTO objects (id, kind, created, {_COLUMNS}, body, hidden)"  # noqa: S608 - constants
+            f" VALUES (?, ?, ?, {_PLACES}, ?, ?)",
             (
                 body["id"],
                 body["object"],
                 body["created"],
-                *(body.get(name) for name in FILTERS),
+                *(_column(body, name) for name in FILTERS),
                 orjson.dumps(body),
                 orjson.dumps(hidden or {}),
             ),
         )
 
+    def add_event(self, body: Document) -> None:
+        """Keep an event and, if its type is listened to, the duty to tell of it."""
+        self.add(body)
+        if self.is_listened_to(body["type"]):
+            self.add_delivery(event_id=body["id"], kind=body["type"])
+
+    def add_delivery(self, *, event_id: str, kind: str) -> None:
+        """Have an event told, now and until it was heard."""
+        now = time.time()
+        self._connection.execute(
+            "INSERT INTO deliveries (event_id, kind, created, due) VALUES (?, ?, ?, ?)",
+            (event_id, kind, now, now),
+        )
+        self.on_delivery()
+
+    def deliveries_due(self, *, now: float, limit: int) -> list[Delivery]:
+        """Those whose time has come, the longest due first."""
+        rows = self._connection.execute(
+            "SELECT d.id, d.kind, d.created, d.attempts, d.marked, o.body"
+            " FROM deliveries d JOIN objects o ON o.id = d.event_id"
+            " WHERE d.due <= ? ORDER BY d.due, d.id LIMIT ?",
+            (now, limit),
+        )
+        return [
+            Delivery(
+                id=row["id"],
+                kind=row["kind"],
+                created=row["created"],
+                attempts=row["attempts"],
+                is_marked=bool(row["marked"]),
+                body=row["body"],
+            )
+            for row in rows
+        ]
+
+    def mark_delivery(self, delivery_id: int) -> None:
+        """No fault is to touch it any more."""
+        self._connection.execute("UPDATE deliveries SET marked = 1 WHERE id = ?", (delivery_id,))
+
+    def postpone_delivery(
+        self, delivery_id: int, *, due: float, outcome: str | None = None
+    ) -> None:
+        """Try it then; with an outcome, an attempt was made."""
+        self._connection.execute(
+            "UPDATE deliveries SET due = ?, outcome = coalesce(?, outcome),"
+            " attempts = attempts + ? WHERE id = ? AND due IS NOT NULL",
+            (due, outcome, int(outcome is not None), delivery_id),
+        )
+
+    def finish_delivery(self, delivery_id: int, *, outcome: str) -> None:
+        """It was heard, or nobody is to hear it."""
+        self._connection.execute(
+            "UPDATE deliveries SET due = NULL, outcome = ?, attempts = attempts + 1 WHERE id = ?",
+            (outcome, delivery_id),
+        )
+
+    def deliveries(self, *, limit: int) -> list[Document]:
+        """The latest ones, as a test wants to see them."""
+        rows = self._connection.execute(
+            "SELECT event_id, kind AS type, due IS NULL AS done, attempts, outcome"
+            " FROM deliveries ORDER BY id DESC LIMIT ?",
+            (limit,),
+        )
+        return [{**dict(row), "done": bool(row["done"])} for row in rows]
+
+    def forget_events(self, *, before: int) -> None:
+        """Drop events and finished deliveries older than that."""
+        self._connection.execute(
+            "DELETE FROM deliveries WHERE due IS NULL AND created < ?", (before,)
+        )
+        self._connection.execute(
+            "DELETE FROM objects WHERE kind = 'event' AND created < ?"
+            " AND id NOT IN (SELECT event_id FROM deliveries)",
+            (before,),
+        )
+
     def save(self, body: Document) -> None:
         """Keep the changed state of an object that exists."""
         self._connection.execute(
-            "UPDATE objects SET customer = ?, payment_intent = ?, charge = ?, email = ?, body = ?"
-            " WHERE id = ?",
-            (*(body.get(name) for name in FILTERS), orjson.dumps(body), body["id"]),
+            f"UPDATE objects SET {_CHANGES}, body = ? WHERE id = ?",  # noqa: S608 - constants
+            (*(_column(body, name) for name in FILTERS), orjson.dumps(body), body["id"]),
         )
 
     def find(self, *, kind: str, object_id: str) -> Record | None:
@@ -176,7 +295,7 @@ class Store:
         *,
         kind: str,
         limit: int,
-        equal: Mapping[str, str],
+        equal: Mapping[str, str | list[str]],
         created: Mapping[str, int],
         older_than: int | None = None,
         newer_than: int | None = None,
@@ -186,7 +305,7 @@ class Store:
         Args:
             kind: Stripe's "object" value.
             limit: at most this many.
-            equal: wanted values by column, out of `FILTERS`.
+            equal: the wanted value, or values, by column, out of `FILTERS`.
             created: bounds in Unix seconds by SQL operator (`>=`, ...).
             older_than: only objects created before this position.
             newer_than: only objects created after this position; those nearest to it.
@@ -194,9 +313,13 @@ class Store:
         conditions = ["kind = ?"]
         values: list[object] = [kind]
         for column in FILTERS:
-            if column in equal:
+            wanted = equal.get(column)
+            if isinstance(wanted, list):
+                conditions.append(f"{column} IN ({', '.join('?' for _ in wanted)})")
+                values += wanted
+            elif wanted is not None:
                 conditions.append(f"{column} = ?")
-                values.append(equal[column])
+                values.append(wanted)
         for operator in ("=", "<", "<=", ">", ">="):
             if operator in created:
                 conditions.append(f"created {operator} ?")
@@ -220,3 +343,9 @@ class Store:
         """Forget everything."""
         for table in TABLES:
             self._connection.execute(f"DELETE FROM {table}")  # noqa: S608 - a constant above
+
+
+def _column(body: Document, name: str) -> str | None:
+    """A filter's value: an expanded object counts by its id, any other shape not at all."""
+    value = body.get(name)
+    return value if isinstance(value, str) else None

@@ -25,7 +25,7 @@ NO_REDIRECTS = {
 class ServerProcess:
     """`python -m sandbox.payments` in the foreground of a child process."""
 
-    def __init__(self, *, state: Path, port: int = 0) -> None:
+    def __init__(self, *, state: Path, port: int = 0, options: tuple[str, ...] = ()) -> None:
         state.parent.mkdir(parents=True, exist_ok=True)
         self.state = state
         self.log = state.with_suffix(".log")
@@ -33,7 +33,7 @@ class ServerProcess:
         self.process = subprocess.Popen(
             [
                 *(sys.executable, "-m", "sandbox.payments"),
-                *("--port", str(port), "--state", str(state)),
+                *("--port", str(port), "--state", str(state), *options),
             ],
             cwd=ROOT,
             stdout=subprocess.PIPE,
@@ -163,8 +163,8 @@ def start_server(tmp_path: Path) -> Iterator[Callable[..., ServerProcess]]:
     """Start servers of one's own, to be stopped or killed by the test."""
     started: list[ServerProcess] = []
 
-    def start(*, name: str = "own", port: int = 0) -> ServerProcess:
-        server = ServerProcess(state=tmp_path / f"{name}.sqlite3", port=port)
+    def start(*, name: str = "own", port: int = 0, options: tuple[str, ...] = ()) -> ServerProcess:
+        server = ServerProcess(state=tmp_path / f"{name}.sqlite3", port=port, options=options)
         started.append(server)
         return server
 

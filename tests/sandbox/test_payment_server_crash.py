@@ -145,11 +145,14 @@ class TestStart:
         assert failed.stderr.startswith("payment server cannot start: ")
         assert failed.stderr.count("\n") == 1
 
-    def test_says_that_events_are_not_sent_yet(self):
-        told = self._run("--help")
+    def test_wants_a_secret_to_sign_events_with(self, tmp_path):
+        told = self._run(
+            *("--port", "0", "--state", str(tmp_path / "s")),
+            *("--webhook-url", "http://127.0.0.1:9/"),
+        )
 
-        assert told.returncode == 0
-        assert "events are not sent" in " ".join(told.stdout.split())
+        assert told.returncode == 1
+        assert "--webhook-secret" in told.stderr
 
     @staticmethod
     def _run(*arguments):
