@@ -1,6 +1,6 @@
 """Attempts to pay: asking the bank, waiting for the shopper, and what comes of either."""
 
-from sandbox.payments import charges, methods
+from sandbox.payments import charges, disputes, methods
 from sandbox.payments.calls import Call
 from sandbox.payments.documents import Document
 from sandbox.payments.errors import ApiError, card_error
@@ -22,7 +22,7 @@ def attempt(call: Call, *, intent: Document, method: Record) -> Document:
     """
     intent["last_payment_error"] = None
     error = _first_step(call, intent, method)
-    _keep(call, intent)
+    _keep(call, intent, method)
     if error is not None:
         raise error
     return intent
@@ -82,9 +82,13 @@ _TOLD = {  # what is told of the state an attempt, or somebody's decision, has l
 }
 
 
-def _keep(call: Call, intent: Document) -> None:
+def _keep(call: Call, intent: Document, method: Record) -> None:
     call.store.save(intent)
     emit(call, _TOLD[intent["status"]], intent)
+    fate = methods.fate_of(method)
+    if intent["status"] == "succeeded" and fate.dispute is not None:
+        charge = charges.get(call, charge_id=intent["latest_charge"], param="charge")
+        disputes.open_dispute(call, charge=charge, reason=fate.dispute, inquiry=fate.is_inquiry)
 
 
 # --- the shopper's or the bank's decision -------------------------------------------------------
@@ -113,7 +117,7 @@ def decide(call: Call, *, intent: Document, succeed: bool) -> Document:
         _fail_at_bank(call, intent, method, fate.decline)
     else:
         _take_money(call, intent, method)
-    _keep(call, intent)
+    _keep(call, intent, method)
     return intent
 
 

@@ -1,6 +1,6 @@
 """Charges: one for every time a bank was really asked for money, successful or not."""
 
-from sandbox.payments import methods
+from sandbox.payments import balance, methods
 from sandbox.payments.calls import Call
 from sandbox.payments.documents import Document, new_id
 from sandbox.payments.errors import no_such_resource
@@ -70,6 +70,8 @@ def record_charge(
         "statement_descriptor_suffix": intent["statement_descriptor_suffix"],
         "status": status,
     }
+    if charge["amount_captured"]:
+        balance.book_capture(call, charge)
     call.store.add(charge)
     emit(call, f"charge.{status}", charge)
     return charge
@@ -80,6 +82,7 @@ def settle_pending(call: Call, *, charge_id: str, decline: Decline | None) -> No
     charge = get(call, charge_id=charge_id, param="charge")
     if decline is None:
         charge |= {"status": "succeeded", "paid": True, "amount_captured": charge["amount"]}
+        balance.book_capture(call, charge)
     else:
         charge |= {
             "status": "failed",
@@ -94,6 +97,7 @@ def capture_held(call: Call, *, charge_id: str, amount: int) -> None:
     """Take `amount` minor units of what was held; the rest goes back to the card."""
     charge = get(call, charge_id=charge_id, param="charge")
     charge |= {"captured": True, "amount_captured": amount}
+    balance.book_capture(call, charge)
     call.store.save(charge)
     emit(call, "charge.captured", charge)
 

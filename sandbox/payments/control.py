@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 import orjson
 from aiohttp import web
 
-from sandbox.payments import attempts, intents
+from sandbox.payments import attempts, disputes, intents, refunds
 from sandbox.payments.calls import Call
 from sandbox.payments.documents import Document, new_id
 from sandbox.payments.errors import ApiError
@@ -50,6 +50,9 @@ class Control:
             ("GET", "journal"): self._read_journal,
             ("DELETE", "journal"): self._clear_journal,
             ("POST", "reset"): self._reset,
+            ("POST", "disputes"): self._open_dispute,
+            ("POST", "disputes/*/action"): self._decide_dispute,
+            ("POST", "refunds/*/action"): self._decide_refund,
             ("GET", "deliveries"): self._read_deliveries,
             ("POST", "events/*/resend"): self._resend,
             ("DELETE", "faults/*"): self._remove_fault,
@@ -168,6 +171,57 @@ class Control:
             return web.Response(status=303, headers={"Location": _back(back, intent, status)})
         return _json(intent)
 
+    async def _open_dispute(self, request: web.BaseRequest) -> web.Response:
+        wish = await _body(request)
+        known = {"payment_intent", "charge", "reason", "amount", "inquiry"}
+        if not isinstance(wish, dict) or not wish.keys() <= known:
+            raise ControlError(f"the body must be an object of: {', '.join(sorted(known))}")
+        call = self._call(request, object_id="")
+        try:
+            charge = disputes.charge_to_dispute(
+                call, payment_intent=wish.get("payment_intent"), charge=wish.get("charge")
+            )
+        except ApiError as exc:
+            raise ControlError(str(exc), status=HTTPStatus.CONFLICT) from exc
+        amount = wish.get("amount")
+        if amount is not None and not (type(amount) is int and 0 < amount <= charge["amount"]):
+            raise ControlError("amount: minor units, at most the charge's")
+        with self._store.transaction():
+            dispute = disputes.open_dispute(
+                call,
+                charge=charge,
+                reason=str(wish.get("reason", "fraudulent")),
+                amount=amount,
+                inquiry=wish.get("inquiry") is True,
+            )
+        return _json(dispute, status=HTTPStatus.CREATED)
+
+    async def _decide_dispute(self, request: web.BaseRequest) -> web.Response:
+        won = await _outcome(request, yes="win", no="lose")
+        call = self._call(request)
+        try:
+            dispute = disputes.get(call, dispute_id=call.object_id)
+        except ApiError as exc:
+            raise ControlError(str(exc), status=HTTPStatus.NOT_FOUND) from exc
+        if dispute["status"] not in disputes.OPEN:
+            raise ControlError("this dispute is closed", status=HTTPStatus.CONFLICT)
+        with self._store.transaction():
+            dispute = disputes.decide(call, dispute=dispute, won=won)
+        return _json(dispute)
+
+    async def _decide_refund(self, request: web.BaseRequest) -> web.Response:
+        succeed = await _outcome(request, yes="succeed", no="fail")
+        call = self._call(request)
+        try:
+            refund = refunds.retrieve(call)
+        except ApiError as exc:
+            raise ControlError(str(exc), status=HTTPStatus.NOT_FOUND) from exc
+        if not refunds.can_be_decided(refund, succeed=succeed):
+            raise ControlError(f"this refund is {refund['status']}", status=HTTPStatus.CONFLICT)
+        with self._store.transaction():
+            refund = refunds.decide(call, refund=refund, succeed=succeed)
+        return _json(refund)
+
     async def _show_page(self, request: web.BaseRequest) -> web.Response:
         """The page a shopper is sent to: the bank's question with two answers."""
         intent = self._intent(self._call(request))
@@ -180,7 +234,7 @@ class Control:
         )
         return web.Response(text=page, content_type="text/html")
 
-    def _call(self, request: web.BaseRequest) -> Call:
+    def _call(self, request: web.BaseRequest, *, object_id: str | None = None) -> Call:
         return Call(
             store=self._store,
             request_id=new_id("req"),
@@ -188,7 +242,7 @@ class Control:
             path=request.path,
             now=int(time.time()),
             base_url=f"http://{request.host}",
-            object_id=_id_in(request.path),
+            object_id=_id_in(request.path) if object_id is None else object_id,
         )
 
     def _intent(self, call: Call) -> Document:
@@ -244,6 +298,13 @@ async def _body(request: web.BaseRequest) -> Any:
         return orjson.loads(await request.read())
     except orjson.JSONDecodeError as exc:
         raise ControlError(f"the body is not JSON: {exc}") from exc
+
+
+async def _outcome(request: web.BaseRequest, *, yes: str, no: str) -> bool:
+    wish = await _body(request)
+    if not isinstance(wish, dict) or wish.get("outcome") not in (yes, no) or len(wish) != 1:
+        raise ControlError(f'the body must be {{"outcome": "{yes}"}} or {{"outcome": "{no}"}}')
+    return bool(wish["outcome"] == yes)
 
 
 def _whole_number(query: dict[str, str], name: str, *, default: int) -> int:

@@ -3,7 +3,17 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from sandbox.payments import charges, customers, events, intents, methods, parameters, refunds
+from sandbox.payments import (
+    balance,
+    charges,
+    customers,
+    disputes,
+    events,
+    intents,
+    methods,
+    parameters,
+    refunds,
+)
 from sandbox.payments.calls import Call
 from sandbox.payments.documents import Document
 from sandbox.payments.parameters import Schema
@@ -39,6 +49,16 @@ ENDPOINTS: dict[tuple[str, str], Endpoint] = {
     ("POST", "/v1/refunds"): Endpoint(refunds.create, parameters.REFUND_CREATE),
     ("GET", "/v1/refunds"): Endpoint(refunds.list_all, parameters.REFUND_LIST),
     ("GET", "/v1/refunds/*"): Endpoint(refunds.retrieve, _ONLY_EXPAND),
+    ("POST", "/v1/refunds/*"): Endpoint(refunds.update, parameters.REFUND_UPDATE),
+    ("GET", "/v1/balance"): Endpoint(balance.show, _ONLY_EXPAND),
+    ("GET", "/v1/balance_transactions"): Endpoint(
+        balance.list_all, parameters.BALANCE_TRANSACTION_LIST
+    ),
+    ("GET", "/v1/balance_transactions/*"): Endpoint(balance.retrieve, _ONLY_EXPAND),
+    ("GET", "/v1/disputes"): Endpoint(disputes.list_all, parameters.DISPUTE_LIST),
+    ("GET", "/v1/disputes/*"): Endpoint(disputes.retrieve, _ONLY_EXPAND),
+    ("POST", "/v1/disputes/*"): Endpoint(disputes.update, parameters.DISPUTE_UPDATE),
+    ("POST", "/v1/disputes/*/close"): Endpoint(disputes.close, _ONLY_EXPAND),
     ("POST", "/v1/customers"): Endpoint(customers.create, parameters.CUSTOMER_CREATE),
     ("GET", "/v1/customers"): Endpoint(customers.list_all, parameters.CUSTOMER_LIST),
     ("GET", "/v1/customers/*"): Endpoint(customers.retrieve, _ONLY_EXPAND),

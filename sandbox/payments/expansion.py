@@ -6,8 +6,10 @@ from sandbox.payments.calls import Call
 from sandbox.payments.documents import Document
 from sandbox.payments.errors import invalid_request
 
-# Field of an answer -> kind of the object behind its id.
+# Field of an answer -> kind of the object behind its id; a source may be several kinds.
 EXPANDABLE = {
+    "source": None,
+    "failure_balance_transaction": "balance_transaction",
     "customer": "customer",
     "payment_method": "payment_method",
     "payment_intent": "payment_intent",
@@ -15,6 +17,8 @@ EXPANDABLE = {
     "charge": "charge",
     "balance_transaction": "balance_transaction",
 }
+
+_KINDS = {"ch": "charge", "re": "refund", "dp": "dispute"}  # by the beginning of an id
 
 
 def check_expansions(call: Call) -> None:
@@ -41,7 +45,8 @@ def _expanded(call: Call, document: Document, names: list[str]) -> Document:
     name, *deeper = names
     value: Any = document.get(name)
     if isinstance(value, str):
-        record = call.store.find(kind=EXPANDABLE[name], object_id=value)
+        kind = EXPANDABLE[name] or _KINDS.get(value.partition("_")[0], "")
+        record = call.store.find(kind=kind, object_id=value)
         value = value if record is None else record.body
     if deeper and isinstance(value, dict):
         value = _expanded(call, value, deeper)

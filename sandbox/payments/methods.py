@@ -43,6 +43,9 @@ class TestMethod:
     step: Step = Step.CHARGE
     decline: Decline | None = None  # the answer once the bank is asked; a debit's when it fails
     exempt_off_session: bool = False  # already set up: no 3-D Secure while the shopper is away
+    dispute: str | None = None  # the reason why the bank takes the money back right afterwards
+    is_inquiry: bool = False  # the bank only asks
+    refund_is_pending: bool = False  # a refund takes its time, and may fail
 
 
 # --- declines: https://docs.stripe.com/testing#declined-payments --------------------------------
@@ -153,8 +156,13 @@ def _catalogue() -> dict[str, TestMethod]:
         "bypassPending": _VISA,
         "cvcCheckFail": _VISA,
         "avsFail": _VISA,
-        # The charge succeeds; the dispute it leads to is not built yet.
-        "createDispute": _VISA,
+        # https://docs.stripe.com/testing#disputes
+        "createDispute": replace(_VISA, dispute="fraudulent"),
+        "createDisputeProductNotReceived": replace(_VISA, dispute="product_not_received"),
+        "createDisputeInquiry": replace(_VISA, dispute="fraudulent", is_inquiry=True),
+        # https://docs.stripe.com/testing#refunds; the bank's part is played by /_test/refunds
+        "pendingRefund": replace(_VISA, refund_is_pending=True),
+        "refundFail": _VISA,
         # https://docs.stripe.com/testing#regulatory-cards
         "threeDSecure2Required": _ASKS,
         "threeDSecureRequired": _ASKS,
@@ -176,6 +184,8 @@ def _catalogue() -> dict[str, TestMethod]:
             details=(("bank_name", "STRIPE TEST BANK"), ("last4", "6789")),
             step=Step.DEBIT,
             decline=failure,
+            dispute="debit_not_authorized" if name == "dispute" else None,
+            refund_is_pending=True,
         )
     methods["pm_paypal"] = TestMethod(type="paypal", details=(), step=Step.REDIRECT)
     return methods

@@ -441,6 +441,58 @@ CUSTOMER_CREATE: Schema = {
 CUSTOMER_UPDATE: Schema = {**_CUSTOMER, "default_source": refused}
 CUSTOMER_LIST: Schema = {"email": text, "test_clock": refused, **PAGING}
 
+REFUND_UPDATE: Schema = {"metadata": metadata, **EXPAND}
+
+# --- balance and disputes -----------------------------------------------------------------------
+
+BALANCE_TRANSACTION_LIST: Schema = {
+    "source": text,
+    "type": text,
+    "currency": currency,
+    "payout": refused,
+    **PAGING,
+}
+DISPUTE_LIST: Schema = {"charge": text, "payment_intent": text, **PAGING}
+EVIDENCE = (
+    "access_activity_log",
+    "billing_address",
+    "cancellation_policy",
+    "cancellation_policy_disclosure",
+    "cancellation_rebuttal",
+    "customer_communication",
+    "customer_email_address",
+    "customer_name",
+    "customer_purchase_ip",
+    "customer_signature",
+    "duplicate_charge_documentation",
+    "duplicate_charge_explanation",
+    "duplicate_charge_id",
+    "product_description",
+    "receipt",
+    "refund_policy",
+    "refund_policy_disclosure",
+    "refund_refusal_explanation",
+    "service_date",
+    "service_documentation",
+    "shipping_address",
+    "shipping_carrier",
+    "shipping_date",
+    "shipping_documentation",
+    "shipping_tracking_number",
+    "uncategorized_file",
+    "uncategorized_text",
+)
+DISPUTE_UPDATE: Schema = {
+    "evidence": hash_of(
+        {name: unsettable(text_up_to(20_000)) for name in EVIDENCE}
+        | {"appeal": accepted, "enhanced_evidence": accepted}
+    ),
+    "metadata": metadata,
+    "submit": boolean,
+    "intended_submission_method": accepted,
+    **EXPAND,
+}
+
 # --- events -------------------------------------------------------------------------------------
 
 EVENT_LIST: Schema = {

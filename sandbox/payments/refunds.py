@@ -4,7 +4,7 @@ Requests run one at a time inside a transaction, so reading what is left and wri
 back cannot be torn apart by another refund.
 """
 
-from sandbox.payments import charges, intents
+from sandbox.payments import balance, charges, disputes, intents, methods
 from sandbox.payments.calls import Call
 from sandbox.payments.currencies import spoken
 from sandbox.payments.documents import Document, new_id
@@ -28,12 +28,15 @@ def create(call: Call) -> Document:
         "created": call.now,
         "currency": charge["currency"],
         "destination_details": {"type": charge["payment_method_details"]["type"]},
+        "failure_balance_transaction": None,
+        "failure_reason": None,
         "metadata": merged({}, call.get("metadata")),
         "payment_intent": charge["payment_intent"],
         "reason": call.get("reason"),
         "receipt_number": None,
-        "status": "succeeded",
+        "status": "pending" if _takes_time(call, charge) else "succeeded",
     }
+    balance.book_refund(call, refund, method=charge["payment_method_details"]["type"])
     charge["amount_refunded"] += amount
     charge["refunded"] = charge["amount_refunded"] == charge["amount_captured"]
     call.store.add(refund)
@@ -48,6 +51,38 @@ def retrieve(call: Call) -> Document:
     if record is None:
         raise no_such_resource(kind=KIND, object_id=call.object_id, param="id", in_path=True)
     return record.body
+
+
+def update(call: Call) -> Document:
+    refund = retrieve(call)
+    if "metadata" in call.params:
+        refund["metadata"] = merged(refund["metadata"], call.params["metadata"])
+    call.store.save(refund)
+    emit(call, "refund.updated", refund)
+    return refund
+
+
+def can_be_decided(refund: Document, *, succeed: bool) -> bool:
+    """Whether the bank can still say this: a refund may fail even after it had succeeded."""
+    return refund["status"] == "pending" or (refund["status"] == "succeeded" and not succeed)
+
+
+def decide(call: Call, *, refund: Document, succeed: bool) -> Document:
+    """The shopper's bank has taken the money, or sends it back. Requires `can_be_decided`."""
+    if succeed:
+        refund["status"] = "succeeded"
+    else:
+        refund |= {"status": "failed", "failure_reason": "expired_or_canceled_card"}
+        balance.book_refund_failure(call, refund)
+        charge = charges.get(call, charge_id=refund["charge"], param="charge")
+        charge["amount_refunded"] -= refund["amount"]
+        charge["refunded"] = False
+        call.store.save(charge)
+    call.store.save(refund)
+    emit(call, "refund.updated", refund)
+    if not succeed:
+        emit(call, "refund.failed", refund)
+    return refund
 
 
 def list_all(call: Call) -> Document:
@@ -79,7 +114,18 @@ def _charge_to_refund(call: Call) -> Document:
         raise invalid_request(
             f"This PaymentIntent ({intent_id}) does not have a successful charge to refund."
         )
-    return charges.get(call, charge_id=intent["latest_charge"], param="charge")
+    found = charges.get(call, charge_id=intent["latest_charge"], param="charge")
+    if not disputes.is_refundable(call, found):
+        raise invalid_request(
+            f"Charge {found['id']} has been charged back; cannot issue a refund.",
+            code="charge_disputed",
+        )
+    return found
+
+
+def _takes_time(call: Call, charge: Document) -> bool:
+    method = call.store.find(kind="payment_method", object_id=charge["payment_method"])
+    return method is not None and methods.fate_of(method).refund_is_pending
 
 
 def _refundable(charge: Document, *, asked: int | None) -> int:

@@ -339,6 +339,15 @@ class Store:
         found = [orjson.loads(row["body"]) for row in rows]
         return found if newer_than is None else found[::-1]
 
+    def sums_of_net(self, *, kind: str) -> list[tuple[str, int]]:
+        """The sum of the `net` field of all objects of a kind, by currency."""
+        rows = self._connection.execute(
+            "SELECT currency, sum(json_extract(CAST(body AS TEXT), '$.net')) AS net"
+            " FROM objects WHERE kind = ? GROUP BY currency ORDER BY currency",
+            (kind,),
+        )
+        return [(row["currency"], row["net"]) for row in rows]
+
     def clear(self) -> None:
         """Forget everything."""
         for table in TABLES:

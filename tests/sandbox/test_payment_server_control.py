@@ -145,7 +145,9 @@ class TestRest:
             ("GET", "/_test/reset", 405),
             ("DELETE", "/_test/faults/99", 404),
             ("DELETE", "/_test/faults/x", 404),
-            ("POST", "/_test/disputes", 404),
+            ("POST", "/_test/disputes", 400),
+            ("POST", "/_test/disputes/dp_none/action", 400),
+            ("POST", "/_test/nothing", 404),
         ],
     )
     def test_unknown_addresses_say_so(self, api, method, path, status):

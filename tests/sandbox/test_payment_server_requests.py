@@ -5,8 +5,10 @@ import random
 import socket
 
 import pytest
+import stripe.params
 
 from sandbox.payments import parameters
+from sandbox.payments.endpoints import ENDPOINTS
 from sandbox.payments.forms import parse_form
 
 AS_CLIENT = (
@@ -26,18 +28,54 @@ SDK_TYPES = {
     "_customer_create_params.CustomerCreateParams": parameters.CUSTOMER_CREATE,
     "_customer_update_params.CustomerUpdateParams": parameters.CUSTOMER_UPDATE,
     "_customer_list_params.CustomerListParams": parameters.CUSTOMER_LIST,
+    "_refund_update_params.RefundUpdateParams": parameters.REFUND_UPDATE,
+    "_event_list_params.EventListParams": parameters.EVENT_LIST,
+    "_balance_transaction_list_params.BalanceTransactionListParams": (
+        parameters.BALANCE_TRANSACTION_LIST
+    ),
+    "_dispute_list_params.DisputeListParams": parameters.DISPUTE_LIST,
+    "_dispute_update_params.DisputeUpdateParams": parameters.DISPUTE_UPDATE,
 }
+ONLY_EXPAND = {  # the type of each endpoint that takes nothing else
+    ("GET", "/v1/charges/*"): "_charge_retrieve_params.ChargeRetrieveParams",
+    ("GET", "/v1/refunds/*"): "_refund_retrieve_params.RefundRetrieveParams",
+    ("GET", "/v1/customers/*"): "_customer_retrieve_params.CustomerRetrieveParams",
+    ("GET", "/v1/payment_methods/*"): "_payment_method_retrieve_params.PaymentMethodRetrieveParams",
+    ("GET", "/v1/events/*"): "_event_retrieve_params.EventRetrieveParams",
+    ("GET", "/v1/balance"): "_balance_retrieve_params.BalanceRetrieveParams",
+    ("GET", "/v1/balance_transactions/*"): (
+        "_balance_transaction_retrieve_params.BalanceTransactionRetrieveParams"
+    ),
+    ("GET", "/v1/disputes/*"): "_dispute_retrieve_params.DisputeRetrieveParams",
+    ("POST", "/v1/disputes/*/close"): "_dispute_close_params.DisputeCloseParams",
+}
+
+
+def names_in_the_sdk(where):
+    module, _, name = where.partition(".")
+    generated = getattr(importlib.import_module(f"stripe.params.{module}"), name)
+    options = importlib.import_module("stripe._request_options").RequestOptions
+    return set(generated.__annotations__) - set(options.__annotations__)
 
 
 class TestNames:
     @pytest.mark.parametrize(("where", "schema"), SDK_TYPES.items())
     def test_are_those_of_the_generated_types_of_the_sdk(self, where, schema):
-        module, _, name = where.partition(".")
-        generated = getattr(importlib.import_module(f"stripe.params.{module}"), name)
-        options = importlib.import_module("stripe._request_options").RequestOptions
+        assert set(schema) - set(parameters.REMOVED) == names_in_the_sdk(where)
 
-        names = set(generated.__annotations__) - set(options.__annotations__)
-        assert set(schema) - set(parameters.REMOVED) == names
+    @pytest.mark.parametrize(("address", "where"), ONLY_EXPAND.items())
+    def test_where_nothing_but_expand_is_taken(self, address, where):
+        assert ENDPOINTS[address].accepts == parameters.EXPAND
+        assert names_in_the_sdk(where) == {"expand"}
+
+    def test_are_compared_for_every_endpoint(self):
+        compared = [id(schema) for schema in SDK_TYPES.values()]
+        for address, endpoint in ENDPOINTS.items():
+            assert address in ONLY_EXPAND or id(endpoint.accepts) in compared, address
+
+    def test_of_evidence_too(self):
+        named = set(stripe.params.DisputeUpdateParamsEvidence.__annotations__)
+        assert set(parameters.EVIDENCE) | {"appeal", "enhanced_evidence"} == named
 
 
 class TestParameters:
