@@ -16,6 +16,7 @@ from orders.models import (
     Order,
     OrderItem,
     OrderTransition,
+    RefundLine,
     Shipment,
     ShipmentItem,
     ShippingMethod,
@@ -172,6 +173,14 @@ class ShippingMethodAdmin(AuditedAdmin):
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002 - Django's hook
         return False
+
+
+@admin.register(RefundLine)
+class RefundLineAdmin(ReadOnlyAdmin):
+    list_display = ("refund", "order_item", "quantity", "amount")
+    list_select_related = ("refund", "order_item")
+    search_fields = ("order_item__order__order_number__exact",)
+    ordering = ("-pk",)
 
 
 class ShipmentItemInline(ReadOnlyInline):

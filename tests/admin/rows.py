@@ -30,12 +30,20 @@ from orders.models import (
     IdempotencyKey,
     Order,
     OrderItem,
+    RefundLine,
     Shipment,
     ShipmentItem,
     ShippingMethod,
     TaxRate,
 )
-from payments.models import LedgerEntry, Payment, ProviderEvent, Refund
+from payments.models import (
+    Dispute,
+    LedgerEntry,
+    Payment,
+    ProviderEvent,
+    ReconciliationCase,
+    Refund,
+)
 
 SECRET = "sesame-do-not-show"
 NOW = datetime(2026, 5, 4, 3, 0, tzinfo=UTC)
@@ -187,8 +195,21 @@ def make_everything(n: int) -> Everything:
             ("stripe_balance", Decimal("-1.00")),
         )
     )
+    RefundLine.objects.create(refund=refund, order_item=item, quantity=1, amount=Decimal("1.00"))
+    Dispute.objects.create(
+        payment=payment,
+        stripe_dispute_id=f"dp_{n}",
+        status="needs_response",
+        reason="fraudulent",
+        currency="USD",
+        amount=order.total_amount,
+        opened_at=payment.created_at,
+    )
     ProviderEvent.objects.create(
         stripe_event_id=f"evt_{n}", event_type="x", payload={"client_secret": SECRET}
+    )
+    ReconciliationCase.objects.create(
+        classification="unknown", subject=f"pi_{n}", payment=payment, problem="not there"
     )
 
     coupon = Coupon.objects.create(code=f"SAVE{n}", kind="percent", value=5, times_used=3)

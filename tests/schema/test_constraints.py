@@ -31,11 +31,19 @@ from orders.models import (
     Order,
     OrderItem,
     OrderTransition,
+    RefundLine,
     Shipment,
     ShipmentItem,
     ShippingMethod,
 )
-from payments.models import LedgerEntry, Payment, Refund
+from payments.models import (
+    Dispute,
+    LedgerEntry,
+    Payment,
+    ProviderEvent,
+    ReconciliationCase,
+    Refund,
+)
 from tests import factories
 
 pytestmark = pytest.mark.django_db
@@ -118,6 +126,36 @@ class Rows:
             )
             for account, amount in (("stripe_balance", TEN), ("customer_receipts", -TEN))
         ]
+
+    def dispute(self, **changes):
+        fields = {
+            "payment": changes.get("payment") or self.payment(status="succeeded"),
+            "stripe_dispute_id": f"dp_{next(self.numbers)}",
+            "status": "needs_response",
+            "reason": "fraudulent",
+            "currency": "USD",
+            "amount": TEN,
+            "opened_at": LONG_AGO,
+        }
+        return Dispute.objects.create(**{**fields, **changes})
+
+    def event(self, **changes):
+        fields = {
+            "stripe_event_id": f"evt_{next(self.numbers)}",
+            "event_type": "x",
+            "payload": {},
+        }
+        return ProviderEvent.objects.create(**{**fields, **changes})
+
+    def case(self, **changes):
+        fields = {"classification": "unknown", "subject": f"pi_{next(self.numbers)}"}
+        return ReconciliationCase.objects.create(**{**fields, **changes})
+
+    def refund_line(self, **changes):
+        refund = self.refund()
+        item = self.item(order=refund.payment.order)
+        fields = {"refund": refund, "order_item": item, "quantity": 1, "amount": 1}
+        return RefundLine.objects.create(**{**fields, **changes})
 
     def reservation(self, **changes):
         product = factories.ProductFactory(on_hand=9)
@@ -319,7 +357,30 @@ REFUSED: dict[str, list[Any]] = {
             transaction=uuid.uuid4(),
         )
     ],
+    "ledger_balance_transaction_booked_once": [
+        lambda r: once_more(
+            r.legs(kind="fee", balance_transaction_id="txn_1"), transaction=uuid.uuid4()
+        )
+    ],
+    "refund_once_per_request": [
+        lambda r: [
+            r.refund(payment=payment, request_key="k")
+            for payment in [r.payment(status="succeeded")] * 2
+        ]
+    ],
+    "dispute_status_known": [lambda r: r.dispute(status="drawn")],
+    "dispute_about_something": [lambda r: r.dispute(amount=0)],
+    "provider_event_status_known": [lambda r: r.event(status="read", processed_at=LONG_AGO)],
+    "provider_event_done_has_a_time": [
+        lambda r: r.event(status="processed"),
+        lambda r: r.event(processed_at=LONG_AGO),
+    ],
+    "reconciliation_case_known": [lambda r: r.case(classification="odd")],
+    "reconciliation_case_open_once": [lambda r: twice(r.case, "subject")],
     # orders
+    "refund_line_once_per_refund": [lambda r: twice(r.refund_line, "refund", "order_item")],
+    "refund_line_of_something": [lambda r: r.refund_line(quantity=0)],
+    "refund_line_amount_not_negative": [lambda r: r.refund_line(amount=-1)],
     "idempotency_key_once_per_scope": [lambda r: twice(r.key, "scope", "key")],
     "idempotency_key_answer_is_whole": [
         lambda r: r.answer(r.key(), response_status=None),
@@ -477,7 +538,7 @@ EDGES = {
     Refund: {
         "due": {"pending", "succeeded", "failed"},
         "pending": {"succeeded", "failed"},
-        "succeeded": set(),
+        "succeeded": {"failed"},
         "failed": set(),
     },
 }
@@ -642,6 +703,12 @@ FROZEN = {
         "create_params": {"amount": 1},
     },
     "Refund": {"uuid": uuid.uuid4(), "payment": "another", "currency": "EUR", "amount": OTHER},
+    "ProviderEvent": {
+        "stripe_event_id": "evt_other",
+        "event_type": "other",
+        "object_id": "other",
+        "payload": {"other": 1},
+    },
 }
 
 
@@ -650,7 +717,13 @@ class TestFrozenFields:
         ("name", "field"), [(name, field) for name, fields in FROZEN.items() for field in fields]
     )
     def test_refuse_another_value(self, rows, name, field):
-        row = {"Order": rows.order, "Payment": rows.payment, "Refund": rows.refund}[name]()
+        makers = {
+            "Order": rows.order,
+            "Payment": rows.payment,
+            "Refund": rows.refund,
+            "ProviderEvent": rows.event,
+        }
+        row = makers[name]()
         value = FROZEN[name][field]
         if value == "another":
             value = rows.order() if field == "order" else rows.payment(status="succeeded")
@@ -705,9 +778,10 @@ APPEND_ONLY = {
     "ledger_entries": lambda r: LedgerEntry.objects.bulk_create(r.legs()),
     "order_items": lambda r: r.item(),
     "order_transitions": lambda r: r.order(),
+    "refund_lines": lambda r: r.refund_line(),
     "stock_movements": lambda r: factories.ProductFactory(),
 }
-A_COLUMN = {"order_transitions": "at = now()"}
+A_COLUMN = {"order_transitions": "at = now()", "refund_lines": "amount = 2"}
 
 
 def as_at_commit():
@@ -862,6 +936,7 @@ TOUCHED: dict[type[models.Model], tuple[Any, dict[str, Any]]] = {
     Order: (lambda r: r.order(), {"notes": "Ring twice"}),
     Payment: (lambda r: r.payment(), {"last_error": "x"}),
     Refund: (lambda r: r.refund(), {"last_error": "x"}),
+    Dispute: (lambda r: r.dispute(), {"status": "won"}),
     CustomerMetrics: (lambda r: metrics(), {"order_count": 2}),
 }
 
