@@ -1,7 +1,7 @@
 """Carries the facts in the outbox to everyone who subscribed to them: at least once, never lost.
 
-Every fact becomes one Delivery a subscriber. A delivery is leased in a short transaction, handed
-over outside any, and marked in another; whoever dies in between leaves a lease that ends.
+Every fact becomes one Delivery a subscriber. A delivery is leased by one statement, handed over
+outside any transaction, and marked by another; whoever dies in between leaves a lease that ends.
 """
 
 from __future__ import annotations
@@ -13,13 +13,15 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
+import orjson
 import structlog
 from django.db import transaction
-from django.db.models import F, Q
+from django.db.models import Q
 from django.db.models.functions import Now
 
 from audit.models import AuditLog, Delivery, OutboxMessage
 from audit.nudger import Nudger
+from config.kernel import sql
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -196,20 +198,45 @@ def _lease_one() -> Delivery | None:
     One at a time: a slow receiver then never outlives the leases of others behind it, and a
     message that kills its worker uses up its own tries only.
     """
-    with transaction.atomic(durable=True):
-        delivery = (
-            Delivery.objects.select_for_update(skip_locked=True, no_key=True, of=("self",))
-            .select_related("message")
-            .filter(status=Delivery.Status.PENDING, next_attempt_at__lte=Now())
-            .order_by("next_attempt_at", "pk")
-            .first()
-        )
-        if delivery is not None:
-            Delivery.objects.filter(pk=delivery.pk).update(
-                attempts=F("attempts") + 1, next_attempt_at=Now() + LEASE, last_error=""
+    leased = sql.fetch_one(
+        """
+        WITH leased AS (
+            UPDATE deliveries
+            SET attempts = attempts + 1, last_error = '',
+                next_attempt_at = statement_timestamp() + %(lease)s
+            WHERE id = (
+                SELECT id FROM deliveries
+                WHERE status = 'pending' AND next_attempt_at <= statement_timestamp()
+                ORDER BY next_attempt_at, id LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED
             )
-            delivery.attempts += 1
-    return delivery
+            RETURNING id, message_id, subscriber, attempts
+        )
+        SELECT leased.id AS delivery_id, leased.subscriber, leased.attempts,
+            message.id, message.uuid, message.fact, message.aggregate_type, message.aggregate_id,
+            message.dedupe_key, message.payload::text, message.occurred_at, message.fanned_out_at
+        FROM leased JOIN outbox_messages AS message ON message.id = leased.message_id
+        """,
+        lease=LEASE,
+    )
+    if leased is None:
+        return None
+    message = OutboxMessage(
+        id=leased.id,
+        uuid=leased.uuid,
+        fact=leased.fact,
+        aggregate_type=leased.aggregate_type,
+        aggregate_id=leased.aggregate_id,
+        dedupe_key=leased.dedupe_key,
+        payload=orjson.loads(leased.payload),
+        occurred_at=leased.occurred_at,
+        fanned_out_at=leased.fanned_out_at,
+    )
+    return Delivery(
+        id=leased.delivery_id,
+        message=message,
+        subscriber=leased.subscriber,
+        attempts=leased.attempts,
+    )
 
 
 def _deliver(delivery: Delivery, *, jitter: Callable[[], float]) -> RelayReport:
@@ -232,8 +259,14 @@ def _hand_over(delivery: Delivery) -> str | None:
 
 def _mark_delivered(delivery: Delivery, *, note: str) -> None:
     # Whoever holds the lease by now: told is told.
-    Delivery.objects.filter(pk=delivery.pk).exclude(status=Delivery.Status.DELIVERED).update(
-        status=Delivery.Status.DELIVERED, delivered_at=Now(), last_error=_clip(note)
+    sql.execute(
+        """
+        UPDATE deliveries SET status = 'delivered', delivered_at = statement_timestamp(),
+            last_error = %(note)s
+        WHERE id = %(id)s AND status <> 'delivered'
+        """,
+        id=delivery.pk,
+        note=_clip(note),
     )
 
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from audit import outbox
-from audit.models import AuditLog, OutboxMessage
-from config.kernel import request_context
+from config.kernel import request_context, sql
+from config.kernel.models import new_uuid
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,7 +31,13 @@ def record(
         data: ids and amounts (as strings); never personal data.
     """
     context = request_context.current()
-    AuditLog.objects.create(
+    sql.later(
+        """
+        INSERT INTO audit_logs (event_type, entity_type, entity_id, user_id, ip_address,
+            user_agent, request_id, data)
+        VALUES (%(event_type)s, %(entity_type)s, %(entity_id)s, %(user_id)s, %(ip_address)s,
+            %(user_agent)s, %(request_id)s, %(data)s)
+        """,
         event_type=event_type,
         entity_type=entity_type,
         entity_id=entity_id,
@@ -39,7 +45,7 @@ def record(
         ip_address=context.ip_address,
         user_agent=context.user_agent or None,
         request_id=context.request_id,
-        data=dict(data or {}),
+        data=sql.json(data or {}),
     )
 
 
@@ -62,11 +68,17 @@ def publish(
         dedupe_key: the same fact stated twice has the same key; the second is refused.
         payload: ids and amounts; subscribers look the rest up.
     """
-    OutboxMessage.objects.create(
+    sql.later(
+        """
+        INSERT INTO outbox_messages (uuid, fact, aggregate_type, aggregate_id, dedupe_key, payload)
+        VALUES (%(uuid)s, %(fact)s, %(aggregate_type)s, %(aggregate_id)s, %(dedupe_key)s,
+            %(payload)s)
+        """,
+        uuid=new_uuid(),
         fact=fact,
         aggregate_type=aggregate_type,
         aggregate_id=aggregate_id,
         dedupe_key=dedupe_key,
-        payload=dict(payload),
+        payload=sql.json(payload),
     )
     outbox.nudge_on_commit()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from django.db import connection
 
+from config.kernel import sql
 from inventory import sourcing
 from inventory.errors import InsufficientStockError
 from inventory.models import Reservation, StockLevel, StockMovement
@@ -45,23 +46,7 @@ def reserve(*, order_id: int, wanted: Sequence[Wanted], country: str) -> None:
         InsufficientStockError: nothing was reserved; roll the transaction back.
         OperationalError: a row lock was not to be had within `lock_timeout`.
     """
-    levels = (
-        StockLevel.objects.select_for_update(of=("self",))
-        .select_related("warehouse")
-        .filter(product_id__in=[line.product_id for line in wanted], warehouse__is_active=True)
-        .order_by("id")
-    )
-    stock = [
-        sourcing.Available(
-            stock_level_id=level.pk,
-            product_id=level.product_id,
-            warehouse_id=level.warehouse_id,
-            warehouse_country=level.warehouse.country,
-            warehouse_priority=level.warehouse.priority,
-            quantity=level.on_hand - level.allocated,
-        )
-        for level in levels
-    ]
+    stock = _lock_available([line.product_id for line in wanted])
     if shortages := sourcing.find_shortages(wanted=wanted, stock=stock):
         raise InsufficientStockError(unavailable_items=[short.as_json() for short in shortages])
     allocations = sourcing.plan(wanted=wanted, stock=stock, country=country)
@@ -72,8 +57,12 @@ def reserve(*, order_id: int, wanted: Sequence[Wanted], country: str) -> None:
 
 def commit_reservation(*, order_id: int) -> None:
     """The order is paid: held → committed. The stock rows are not touched again."""
-    Reservation.objects.filter(order_id=order_id, status=Reservation.Status.HELD).update(
-        status=Reservation.Status.COMMITTED
+    sql.later(
+        """
+        UPDATE reservations SET status = 'committed'
+        WHERE order_id = %(order_id)s AND status = 'held'
+        """,
+        order_id=order_id,
     )
 
 
@@ -146,27 +135,48 @@ def receive(*, receipts: Sequence[Receipt], reason: str, user_id: int | None = N
     )
 
 
+def _lock_available(product_ids: list[int]) -> list[sourcing.Available]:
+    """What could be promised of these products, its rows locked in id order."""
+    levels = sql.fetch(
+        """
+        SELECT level.id, level.product_id, level.warehouse_id, warehouse.country,
+            warehouse.priority, level.on_hand - level.allocated AS available
+        FROM stock_levels AS level JOIN warehouses AS warehouse ON warehouse.id = level.warehouse_id
+        WHERE level.product_id = ANY(%(product_ids)s) AND warehouse.is_active
+        ORDER BY level.id FOR UPDATE OF level
+        """,
+        product_ids=product_ids,
+    )
+    return [
+        sourcing.Available(
+            stock_level_id=level.id,
+            product_id=level.product_id,
+            warehouse_id=level.warehouse_id,
+            warehouse_country=level.country,
+            warehouse_priority=level.priority,
+            quantity=level.available,
+        )
+        for level in levels
+    ]
+
+
 def _promise(order_id: int, allocations: Sequence[sourcing.Allocation]) -> int:
     """One statement: a row is allocated exactly if its reservation is written. Returns how many."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            WITH promised AS (
-                UPDATE stock_levels AS level SET allocated = level.allocated + wanted.quantity
-                FROM unnest(%s::bigint[], %s::int[]) AS wanted (id, quantity)
-                WHERE level.id = wanted.id AND level.on_hand - level.allocated >= wanted.quantity
-                RETURNING level.id, wanted.quantity
-            )
-            INSERT INTO reservations (order_id, stock_level_id, quantity)
-            SELECT %s, id, quantity FROM promised
-            """,
-            [
-                [allocation.stock_level_id for allocation in allocations],
-                [allocation.quantity for allocation in allocations],
-                order_id,
-            ],
+    return sql.execute(
+        """
+        WITH promised AS (
+            UPDATE stock_levels AS level SET allocated = level.allocated + wanted.quantity
+            FROM unnest(%(levels)s::bigint[], %(quantities)s::int[]) AS wanted (id, quantity)
+            WHERE level.id = wanted.id AND level.on_hand - level.allocated >= wanted.quantity
+            RETURNING level.id, wanted.quantity
         )
-        return int(cursor.rowcount)
+        INSERT INTO reservations (order_id, stock_level_id, quantity)
+        SELECT %(order_id)s, id, quantity FROM promised
+        """,
+        order_id=order_id,
+        levels=[allocation.stock_level_id for allocation in allocations],
+        quantities=[allocation.quantity for allocation in allocations],
+    )
 
 
 def _lock_levels(stock_level_ids: Iterable[int]) -> None:

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
-from django.db import OperationalError, connection
+from django.db import OperationalError
 from django.db.models.functions import Now
 
+from config.kernel import sql
 from config.kernel.db import is_lock_timeout
 from orders.answers import Answer
 from orders.errors import IdempotencyKeyReusedError, OrderInProgressError
@@ -49,18 +50,20 @@ def claim(*, scope: str, key: str, fingerprint: str, owner: uuid.UUID) -> Claim 
         OrderInProgressError: another request holds the lease, or is inside its T1.
     """
     with busy_means_in_progress():
-        with connection.cursor() as cursor:
-            cursor.execute(
-                """
-                INSERT INTO idempotency_keys (scope, key, fingerprint, owner, lease_until)
-                VALUES (%s, %s, %s, %s, now() + make_interval(secs => %s))
-                ON CONFLICT (scope, key) DO NOTHING RETURNING id, now()
-                """,
-                [scope, key, fingerprint, str(owner), LEASE.total_seconds()],
-            )
-            inserted = cursor.fetchone()
+        inserted = sql.fetch_one(
+            """
+            INSERT INTO idempotency_keys (scope, key, fingerprint, owner, lease_until)
+            VALUES (%(scope)s, %(key)s, %(fingerprint)s, %(owner)s, now() + %(lease)s)
+            ON CONFLICT (scope, key) DO NOTHING RETURNING id, now() AS at
+            """,
+            scope=scope,
+            key=key,
+            fingerprint=fingerprint,
+            owner=owner,
+            lease=LEASE,
+        )
         if inserted:
-            return Claim(key_id=inserted[0], is_new=True, at=inserted[1])
+            return Claim(key_id=inserted.id, is_new=True, at=inserted.at)
         return _take_over(scope=scope, key=key, fingerprint=fingerprint, owner=owner)
 
 
@@ -98,8 +101,15 @@ def remember(key: IdempotencyKey | None, answer: Answer) -> None:
         return
     key.response_status = answer.status
     key.response_body = answer.body
-    IdempotencyKey.objects.filter(pk=key.pk, response_status=None).update(
-        response_status=answer.status, response_body=answer.body, answered_at=Now()
+    sql.later(
+        """
+        UPDATE idempotency_keys
+        SET response_status = %(status)s, response_body = %(body)s, answered_at = now()
+        WHERE id = %(id)s AND response_status IS NULL
+        """,
+        id=key.pk,
+        status=answer.status,
+        body=answer.body,
     )
 
 

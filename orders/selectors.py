@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, Protocol
 
-from django.contrib.postgres.functions import TransactionNow
-from django.db.models import Count, F, OuterRef, Prefetch, Q, QuerySet, Subquery, Value
-from django.db.models.functions import Coalesce, JSONObject, Now
+from django.db.models import Count, F, OuterRef, Prefetch, Q, QuerySet, Subquery
+from django.db.models.functions import Coalesce, Now
 
+from config.kernel import sql
 from config.kernel.errors import NotFoundError
 from customers.models import Customer
-from inventory.models import Price, Warehouse
 from orders.models import (
     Coupon,
     CouponRedemption,
@@ -19,14 +18,52 @@ from orders.models import (
     Order,
     OrderItem,
     ShipmentItem,
-    ShippingMethod,
-    TaxRate,
 )
 from payments.models import Payment, ProviderEvent, Refund
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from datetime import datetime, timedelta
+    from datetime import datetime, time, timedelta
+    from decimal import Decimal
+
+
+LOCK_KEY: Final = """
+    SELECT * FROM idempotency_keys
+    WHERE id = (SELECT idempotency_key_id FROM orders WHERE id = %s) FOR UPDATE
+"""
+LOCK_ORDER: Final = "SELECT *, transaction_timestamp() AS at FROM orders WHERE id = %s FOR UPDATE"
+LOCK_PAYMENT: Final = """
+    SELECT * FROM payments WHERE order_id = %s ORDER BY id DESC LIMIT 1 FOR UPDATE
+"""
+
+
+class PricedProduct(Protocol):
+    """What a product costs; `amount` in major units."""
+
+    sku: str
+    product_id: int
+    name: str
+    tax_class: str
+    amount: Decimal
+
+
+class DispatchedMethod(Protocol):
+    """A way to the customer, when parcels leave, and what is taxed there.
+
+    `holidays` is a JSON array of dates, `tax_rates` a JSON object of fractions by tax class.
+    """
+
+    code: str
+    name: str
+    amount: Decimal
+    free_from: Decimal | None
+    min_business_days: int
+    max_business_days: int
+    tax_class: str
+    tax_rates: str
+    time_zone: str
+    cutoff_time: time
+    holidays: str
 
 
 @dataclass(slots=True, kw_only=True)
@@ -49,16 +86,11 @@ def lock_order(*, order_id: int) -> LockedOrder:
 
     Stock levels come after these, by id. Requires an open transaction; `at` is its time.
     """
-    key = IdempotencyKey.objects.select_for_update(of=("self",)).filter(order__id=order_id).first()
-    # PostgreSQL locks the rows of a join in the order of FOR UPDATE OF: the order's first.
-    payment = (
-        Payment.objects.select_for_update(of=("order", "self"))
-        .select_related("order")
-        .annotate(at=TransactionNow())
-        .filter(order_id=order_id)
-        .latest("id")
-    )
-    return LockedOrder(key=key, order=payment.order, payment=payment, at=payment.at)
+    (key,) = IdempotencyKey.objects.raw(LOCK_KEY, [order_id]) or (None,)
+    (order,) = Order.objects.raw(LOCK_ORDER, [order_id])
+    (payment,) = Payment.objects.raw(LOCK_PAYMENT, [order_id])
+    payment.order = order
+    return LockedOrder(key=key, order=order, payment=payment, at=order.at)  # type: ignore[attr-defined]  # selected
 
 
 def get_order(*, order_number: str) -> Order:
@@ -103,7 +135,13 @@ def list_orders(
 
 def count_pending_orders_of_guest(*, guest_email: str) -> int:
     """How many orders under this address wait for their payment."""
-    return Order.objects.filter(guest_email=guest_email, status=Order.Status.PENDING).count()
+    (found,) = sql.fetch(
+        """
+        SELECT count(*) FROM orders WHERE guest_email = %(guest_email)s AND status = 'pending'
+        """,
+        guest_email=guest_email,
+    )
+    return int(found.count)
 
 
 def get_buyer(*, customer_id: int) -> Customer:
@@ -120,44 +158,46 @@ def get_buyer(*, customer_id: int) -> Customer:
     )
 
 
-def list_priced_products(
-    *, skus: Sequence[str], currency: str, country: str, region: str
-) -> QuerySet[Price, Price]:
-    """Prices of active products, each with its product and, as `tax_rate`, the destination's tax.
-
-    The most specific rate counts: the region's, else the country's, else none.
-    """
-    return (
-        Price.objects.filter(product__sku__in=skus, product__is_active=True, currency=currency)
-        .select_related("product")
-        .annotate(tax_rate=_tax_rate(country, region, "product__tax_class"))
-        .order_by("product_id")
+def list_priced_products(*, skus: Sequence[str], currency: str) -> list[PricedProduct]:
+    """Prices of active products."""
+    return sql.fetch(
+        """
+        SELECT product.sku, product.id AS product_id, product.name, product.tax_class, price.amount
+        FROM prices AS price JOIN products AS product ON product.id = price.product_id
+        WHERE product.sku = ANY(%(skus)s) AND product.is_active AND price.currency = %(currency)s
+        """,
+        skus=list(skus),
+        currency=currency,
     )
 
 
-def list_shipping_methods(
-    *, currency: str, country: str, region: str
-) -> QuerySet[ShippingMethod, ShippingMethod]:
-    """Methods that reach a country, with `found_tax_rate` and the `dispatch` calendar.
+def list_shipping_methods(*, currency: str, country: str, region: str) -> list[DispatchedMethod]:
+    """Methods that reach a country, by code, with the destination's taxes and dispatch calendar.
 
-    The calendar is that of the first building by priority.
+    The calendar is that of the first building by priority; without one nothing is shipped. The
+    most specific tax rate of a class counts: the region's, else the country's, else none.
     """
-    first_building = Warehouse.objects.filter(is_active=True).order_by("priority", "id")
-    return (
-        ShippingMethod.objects.filter(
-            Q(countries=[]) | Q(countries__contains=[country]), is_active=True, currency=currency
-        )
-        .annotate(
-            found_tax_rate=_tax_rate(country, region, "tax_class"),
-            dispatch=Subquery(
-                first_building.values(
-                    calendar=JSONObject(
-                        time_zone="time_zone", cutoff="cutoff_time", holidays="holidays"
-                    )
-                )[:1]
-            ),
-        )
-        .order_by("code")
+    return sql.fetch(
+        """
+        SELECT method.code, method.name, method.amount, method.free_from, method.tax_class,
+            method.min_business_days, method.max_business_days,
+            dispatch.time_zone, dispatch.cutoff_time, dispatch.holidays::text,
+            coalesce((
+                SELECT jsonb_object_agg(tax_class, rate::text ORDER BY region) FROM tax_rates
+                WHERE country = %(country)s AND region IN ('', %(region)s)
+            ), '{}')::text AS tax_rates
+        FROM shipping_methods AS method
+        CROSS JOIN (
+            SELECT time_zone, cutoff_time, holidays FROM warehouses
+            WHERE is_active ORDER BY priority, id LIMIT 1
+        ) AS dispatch
+        WHERE method.is_active AND method.currency = %(currency)s
+            AND (method.countries = '{}' OR method.countries @> ARRAY[%(country)s]::varchar[])
+        ORDER BY method.code
+        """,
+        currency=currency,
+        country=country,
+        region=region,
     )
 
 
@@ -246,11 +286,3 @@ def find_unanswered_keys_of_final_orders(*, limit: int) -> list[int]:
         .order_by("id")
         .values_list("order__id", flat=True)[:limit]
     )
-
-
-def _tax_rate(country: str, region: str, tax_class: str) -> Coalesce:
-    zero: Value = Value(0, output_field=TaxRate._meta.get_field("rate"))  # noqa: SLF001
-    rates = TaxRate.objects.filter(
-        country=country, region__in={"", region}, tax_class=OuterRef(tax_class)
-    ).order_by("-region")
-    return Coalesce(Subquery(rates.values("rate")[:1]), zero)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from config.kernel import sql
 from config.kernel.models import new_uuid
 from payments.models import LedgerEntry
 
@@ -34,18 +35,20 @@ def record_refund_reversal(payment: Payment, refund: Refund) -> None:
 
 def _write(payment: Payment, *, amount: Decimal, kind: str, refund: Refund | None = None) -> None:
     transaction = new_uuid()
-    LedgerEntry.objects.bulk_create(
-        LedgerEntry(
-            transaction=transaction,
-            kind=kind,
-            account=account,
-            currency=payment.currency,
-            amount=leg,
-            payment=payment,
-            refund=refund,
-        )
-        for account, leg in (
-            (LedgerEntry.Account.STRIPE_BALANCE, amount),
-            (LedgerEntry.Account.CUSTOMER_RECEIPTS, -amount),
+    sql.insert_later(
+        *(
+            LedgerEntry(
+                transaction=transaction,
+                kind=kind,
+                account=account,
+                currency=payment.currency,
+                amount=leg,
+                payment=payment,
+                refund=refund,
+            )
+            for account, leg in (
+                (LedgerEntry.Account.STRIPE_BALANCE, amount),
+                (LedgerEntry.Account.CUSTOMER_RECEIPTS, -amount),
+            )
         )
     )

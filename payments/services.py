@@ -15,7 +15,7 @@ from django.db.models import DateTimeField, ExpressionWrapper, F, Sum
 from django.db.models.functions import Coalesce, Now
 
 from audit import services as audit
-from config.kernel import money
+from config.kernel import money, sql
 from config.kernel.db import short_transaction
 from config.kernel.models import new_uuid
 from payments import gateway, ledger
@@ -25,6 +25,7 @@ from payments.models import Dispute, Payment, Refund
 
 if TYPE_CHECKING:
     import uuid
+    from datetime import datetime
     from decimal import Decimal
 
     from config.kernel.clock import Deadline
@@ -70,6 +71,7 @@ def open_payment(
     payment_method_id: str,
     return_url: str,
     stripe_customer_id: str | None,
+    at: datetime,
 ) -> Payment:
     """Write down what is to be charged, with the very parameters that will be sent.
 
@@ -79,6 +81,7 @@ def open_payment(
         amount: major units of `currency`, above zero.
         return_url: where the provider sends the customer back after a redirect.
         stripe_customer_id: passed on if known; a worker makes it, never the order path.
+        at: the database's time.
     """
     payment_uuid = new_uuid()
     create_params: dict[str, Any] = {
@@ -95,7 +98,7 @@ def open_payment(
     }
     if stripe_customer_id:
         create_params["customer"] = stripe_customer_id
-    return Payment.objects.create(
+    payment = Payment(
         uuid=payment_uuid,
         order_id=order_id,
         amount=amount,
@@ -103,8 +106,10 @@ def open_payment(
         payment_method_id=payment_method_id,
         create_params=create_params,
         confirm_params={"return_url": return_url},
-        next_attempt_at=Now() + FIRST_SWEEP_AFTER,
+        next_attempt_at=at + FIRST_SWEEP_AFTER,
     )
+    sql.insert(payment)
+    return payment
 
 
 def charge(*, payment: Payment, hold_is_over: bool, deadline: Deadline) -> ChargeOutcome:
@@ -201,7 +206,14 @@ def record_success(payment: Payment) -> None:
     payment.amount_received = payment.amount
     payment.in_doubt_since = None
     payment.last_error = ""
-    payment.save(update_fields=["status", "amount_received", "in_doubt_since", "last_error"])
+    sql.later(
+        """
+        UPDATE payments SET status = 'succeeded', amount_received = amount,
+            in_doubt_since = NULL, last_error = ''
+        WHERE id = %(id)s
+        """,
+        id=payment.pk,
+    )
     ledger.record_capture(payment)
 
 
@@ -427,9 +439,14 @@ def record_refund(payment: Payment, refund: Refund, told: ProviderRefund) -> boo
 def _store_intent(payment: Payment, intent_id: str) -> bool:
     """T1b: the intent's id becomes durable before any money can move (rule 3)."""
     with short_transaction():
-        stored = Payment.objects.filter(
-            pk=payment.pk, status=Payment.Status.CREATED, payment_intent_id=None
-        ).update(payment_intent_id=intent_id)
+        stored = sql.execute(
+            """
+            UPDATE payments SET payment_intent_id = %(intent_id)s
+            WHERE id = %(id)s AND status = 'created' AND payment_intent_id IS NULL
+            """,
+            id=payment.pk,
+            intent_id=intent_id,
+        )
     if stored:
         payment.payment_intent_id = intent_id
     return bool(stored)

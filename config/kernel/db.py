@@ -15,6 +15,7 @@ from django.db import (
     transaction,
 )
 
+from config.kernel import sql
 from config.kernel.errors import InvalidTransitionError
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def short_transaction() -> Iterator[None]:
     at_commit = False
     try:
         with transaction.atomic(durable=True):
-            with refusals_translated():
+            with refusals_translated(), sql.sent_together():
                 yield
             at_commit = True
     except (OperationalError, InterfaceError) as exc:

@@ -48,13 +48,14 @@ class LinesField(serializers.ListField):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(min_length=1, max_length=MAX_LINES, **kwargs)
+        self.lines = LineSerializer(many=True)
 
     def to_internal_value(self, data: Any) -> list[Any]:
         if not isinstance(data, list):
             self.fail("not_a_list", input_type=type(data).__name__)
         if not 1 <= len(data) <= MAX_LINES:  # before every line is looked at
             raise serializers.ValidationError(f"Between 1 and {MAX_LINES} lines are allowed.")
-        lines = self._each(data)
+        lines: list[Any] = self.lines.run_validation(data)
         seen: set[str] = set()
         problems: list[dict[str, list[str]]] = []
         for line in lines:
@@ -66,11 +67,6 @@ class LinesField(serializers.ListField):
         if any(problems):
             raise serializers.ValidationError(problems)
         return lines
-
-    def _each(self, data: list[Any]) -> list[Any]:
-        checked = LineSerializer(data=data, many=True)
-        checked.is_valid(raise_exception=True)
-        return list(checked.validated_data)
 
 
 class AddressSerializer(StrictSerializer):
@@ -108,9 +104,9 @@ class QuoteRequestSerializer(BasketSerializer):
 
     shipping_address = AddressSerializer(required=False)
 
-    def to_basket(self, *, redeemed_by: str) -> Basket:
+    @staticmethod
+    def to_basket(wanted: Mapping[str, Any], *, redeemed_by: str) -> Basket:
         """What is to be priced; without an address for the shop's own country."""
-        wanted = self.validated_data
         address = wanted.get("shipping_address", {"country": settings.SHOP_COUNTRY})
         return Basket(
             lines=_lines(wanted),
@@ -158,11 +154,15 @@ class OrderRequestSerializer(BasketSerializer):
                 )
         return attrs
 
+    @staticmethod
     def to_command(
-        self, *, customer_id: int | None, idempotency_key: str, fingerprint: str
+        wanted: Mapping[str, Any],
+        *,
+        customer_id: int | None,
+        idempotency_key: str,
+        fingerprint: str,
     ) -> PlaceOrder:
         """The checked request; `customer_id` comes from the access token, never from the body."""
-        wanted = self.validated_data
         guest = wanted.get("customer")
         return PlaceOrder(
             customer_id=customer_id,

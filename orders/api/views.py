@@ -78,10 +78,11 @@ class QuoteView(APIView):
         operation_id="quote",
     )
     def post(self, request: Request) -> Response:
-        wanted = QuoteRequestSerializer(data=request.data)
-        wanted.is_valid(raise_exception=True)
+        wanted = QuoteRequestSerializer.read(request.data)
         customer_id = _customer_id(request)
-        basket = wanted.to_basket(redeemed_by=f"customer:{customer_id}" if customer_id else "")
+        basket = QuoteRequestSerializer.to_basket(
+            wanted, redeemed_by=f"customer:{customer_id}" if customer_id else ""
+        )
         priced = price_basket(basket=basket, now=timezone.now())
         unavailable = find_unavailable(lines=basket.lines)
         return Response(quote_json(priced.quote, unavailable_items=unavailable))
@@ -154,9 +155,8 @@ class OrderListView(APIView):
                 details={"customer": ["Send either an access token or a customer, not both."]}
             )
         key = _idempotency_key(request)
-        wanted = OrderRequestSerializer(data=body)
-        wanted.is_valid(raise_exception=True)
-        command = wanted.to_command(
+        command = OrderRequestSerializer.to_command(
+            OrderRequestSerializer.read(body),
             customer_id=customer_id,
             idempotency_key=key,
             fingerprint=canonical_fingerprint(body),
@@ -209,7 +209,7 @@ class OrderConfirmView(APIView):
     )
     def post(self, request: Request, order_number: str) -> Response:
         deadline = Deadline(REQUEST_SECONDS)
-        ConfirmRequestSerializer(data=request.data).is_valid(raise_exception=True)
+        ConfirmRequestSerializer.read(request.data)
         order = _own_order(request, order_number)
         is_paid = confirm_order(order=order, payment=order.payments.all()[0], deadline=deadline)
         fresh = selectors.get_order(order_number=order.order_number)
@@ -240,12 +240,11 @@ class OrderCancelView(APIView):
     )
     def post(self, request: Request, order_number: str) -> Response:
         deadline = Deadline(REQUEST_SECONDS)
-        wanted = CancelRequestSerializer(data=request.data)
-        wanted.is_valid(raise_exception=True)
+        wanted = CancelRequestSerializer.read(request.data)
         order = _own_order(request, order_number)
         is_done = cancel_order(
             order_id=order.pk,
-            reason=wanted.validated_data.get("reason") or "cancelled by the customer",
+            reason=wanted.get("reason") or "cancelled by the customer",
             deadline=deadline,
             requested_by_id=_customer_id(request),
         )

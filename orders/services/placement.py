@@ -21,7 +21,7 @@ from django.db import DatabaseError, InterfaceError, OperationalError, connectio
 from django.db.models import F, Q
 
 from audit import services as audit
-from config.kernel import money, request_context
+from config.kernel import money, request_context, sql
 from config.kernel.api import throttles
 from config.kernel.db import CommitOutcomeUnknownError, is_lock_timeout, short_transaction
 from config.kernel.errors import (
@@ -246,9 +246,9 @@ def _create_order(command: PlaceOrder, key_id: int, at: datetime) -> Placement:
     priced = price_basket(basket=command.basket, now=at)
     _check_total(command, priced)
     order = _write_order(command, priced, key_id, at)
-    items = OrderItem.objects.bulk_create(
+    items = [
         OrderItem(
-            order=order,
+            order_id=order.pk,
             product_id=item.product_id,
             product_sku=item.sku,
             product_name=item.product_name,
@@ -259,7 +259,8 @@ def _create_order(command: PlaceOrder, key_id: int, at: datetime) -> Placement:
             total_price=item.total_price,
         )
         for item in priced.quote.items
-    )
+    ]
+    sql.insert_later(*items)
     payment = payments.open_payment(
         order_id=order.pk,
         order_public_id=order.public_id,
@@ -269,6 +270,7 @@ def _create_order(command: PlaceOrder, key_id: int, at: datetime) -> Placement:
         payment_method_id=command.payment_method_id,
         return_url=command.return_url or f"{settings.PUBLIC_URL}/orders/{order.order_number}",
         stripe_customer_id=buyer.stripe_customer_id if buyer else None,
+        at=at,
     )
     audit.record(
         "ORDER_CREATED",
@@ -387,7 +389,7 @@ def _check_total(command: PlaceOrder, priced: PricedBasket) -> None:
 
 def _write_order(command: PlaceOrder, priced: PricedBasket, key_id: int, at: datetime) -> Order:
     quote, guest = priced.quote, command.guest
-    return Order.objects.create(
+    order = Order(
         order_number=_new_order_number(),
         idempotency_key_id=key_id,
         customer_id=command.customer_id,
@@ -410,6 +412,8 @@ def _write_order(command: PlaceOrder, priced: PricedBasket, key_id: int, at: dat
         created_at=at,
         updated_at=at,
     )
+    sql.insert(order)
+    return order
 
 
 def _redeem(coupon: Coupon, order: Order, redeemed_by: str) -> None:

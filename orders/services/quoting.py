@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
-from datetime import date, time
-from typing import TYPE_CHECKING, Any
+from datetime import date
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Final
 from zoneinfo import ZoneInfo
+
+import orjson
 
 from config.kernel import money
 from config.kernel.errors import ValidationFailedError
@@ -18,8 +22,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
-    from inventory.models import Price
     from orders.models import Coupon
+    from orders.selectors import DispatchedMethod, PricedProduct
+
+    TaxRates = Mapping[str, pricing.TaxRate]
+
+NO_TAX: Final = pricing.TaxRate(rate=Decimal(0))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,33 +71,30 @@ def price_basket(*, basket: Basket, now: datetime) -> PricedBasket:
         CouponInvalidError: the coupon does not apply.
     """
     prices = {
-        price.product.sku: price
+        price.sku: price
         for price in selectors.list_priced_products(
-            skus=[line.sku for line in basket.lines],
-            currency=basket.currency,
-            country=basket.country,
-            region=basket.region,
+            skus=[line.sku for line in basket.lines], currency=basket.currency
         )
     }
     _refuse_unknown(basket, prices)
-    methods: list[Any] = list(
-        selectors.list_shipping_methods(
-            currency=basket.currency, country=basket.country, region=basket.region
-        )
+    methods = selectors.list_shipping_methods(
+        currency=basket.currency, country=basket.country, region=basket.region
     )
-    if not methods or methods[0].dispatch is None:
+    if not methods:
         raise ValidationFailedError(
             details={"shipping_address": {"country": ["We do not ship there in this currency."]}}
         )
+    tax_rates = _tax_rates(methods[0].tax_rates)
     coupon = _find_coupon(basket)
     try:
         quote = pricing.quote(
             currency=basket.currency,
             lines=[
-                _line(prices[line.sku], line.quantity, basket.currency) for line in basket.lines
+                _line(prices[line.sku], line.quantity, basket.currency, tax_rates)
+                for line in basket.lines
             ],
-            shipping_options=[_option(method) for method in methods],
-            calendar=_calendar(methods[0].dispatch),
+            shipping_options=[_option(method, basket.currency, tax_rates) for method in methods],
+            calendar=_calendar(methods[0]),
             now=now,
             coupon=_terms(coupon) if coupon else None,
             shipping_method=basket.shipping_method,
@@ -159,7 +164,7 @@ def quote_json(quote: pricing.Quote, *, unavailable_items: list[dict[str, Any]])
     }
 
 
-def _refuse_unknown(basket: Basket, prices: Mapping[str, Price]) -> None:
+def _refuse_unknown(basket: Basket, prices: Mapping[str, PricedProduct]) -> None:
     if all(line.sku in prices for line in basket.lines):
         return
     raise ValidationFailedError(
@@ -181,35 +186,50 @@ def _find_coupon(basket: Basket) -> Coupon | None:
     return coupon
 
 
-def _line(price: Price, quantity: int, currency: str) -> pricing.Line:
+def _line(price: PricedProduct, quantity: int, currency: str, tax_rates: TaxRates) -> pricing.Line:
     return pricing.Line(
-        sku=price.product.sku,
+        sku=price.sku,
         product_id=price.product_id,
-        product_name=price.product.name,
+        product_name=price.name,
         quantity=quantity,
         unit_price=money.exact(price.amount, currency),
-        tax_rate=pricing.TaxRate(rate=price.tax_rate),  # type: ignore[attr-defined]  # annotated
+        tax_rate=tax_rates.get(price.tax_class, NO_TAX),
     )
 
 
-def _option(method: Any) -> pricing.ShippingOption:
+def _option(method: DispatchedMethod, currency: str, tax_rates: TaxRates) -> pricing.ShippingOption:
     return pricing.ShippingOption(
         code=method.code,
         name=method.name,
-        amount=money.exact(method.amount, method.currency),
+        amount=money.exact(method.amount, currency),
         free_from=method.free_from,
-        tax_rate=pricing.TaxRate(rate=method.found_tax_rate),
+        tax_rate=tax_rates.get(method.tax_class, NO_TAX),
         min_days=method.min_business_days,
         max_days=method.max_business_days,
     )
 
 
-def _calendar(dispatch: Mapping[str, Any]) -> pricing.DispatchCalendar:
+def _calendar(method: DispatchedMethod) -> pricing.DispatchCalendar:
     return pricing.DispatchCalendar(
-        time_zone=ZoneInfo(dispatch["time_zone"]),
-        cutoff=time.fromisoformat(dispatch["cutoff"]),
-        holidays=frozenset(date.fromisoformat(day) for day in dispatch["holidays"]),
+        time_zone=ZoneInfo(method.time_zone),
+        cutoff=method.cutoff_time,
+        holidays=_holidays(method.holidays),
     )
+
+
+@functools.lru_cache(maxsize=256)
+def _tax_rates(rates: str) -> TaxRates:
+    """The rates by tax class; likewise."""
+    return {
+        tax_class: pricing.TaxRate(rate=Decimal(rate))
+        for tax_class, rate in orjson.loads(rates).items()
+    }
+
+
+@functools.lru_cache(maxsize=16)
+def _holidays(days: str) -> frozenset[date]:
+    """The dates of a building's JSON array; the same text is the same days."""
+    return frozenset(date.fromisoformat(day) for day in orjson.loads(days))
 
 
 def _terms(coupon: Coupon) -> pricing.Coupon:

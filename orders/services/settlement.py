@@ -15,7 +15,7 @@ from django.db.models import F
 from django.db.models.functions import Now
 
 from audit import services as audit
-from config.kernel import money
+from config.kernel import money, sql
 from config.kernel.db import refusals_translated, short_transaction
 from config.kernel.errors import InvalidTransitionError
 from inventory import services as stock
@@ -148,11 +148,19 @@ def move(
     """
     order, came_from = locked.order, locked.order.status
     with refusals_translated():
-        moved = Order.objects.filter(pk=order.pk, status=came_from).update(
-            status=to,
-            payment_status=payment_status,
-            payment_intent_id=locked.payment.payment_intent_id,
-            cancellation_reason=(note or cause) if to == Order.Status.CANCELLED else "",
+        moved = sql.execute(
+            """
+            UPDATE orders
+            SET status = %(to)s, payment_status = %(payment_status)s,
+                payment_intent_id = %(intent_id)s, cancellation_reason = %(reason)s
+            WHERE id = %(id)s AND status = %(came_from)s
+            """,
+            id=order.pk,
+            came_from=str(came_from),
+            to=str(to),
+            payment_status=str(payment_status),
+            intent_id=locked.payment.payment_intent_id,
+            reason=(note or cause) if to == Order.Status.CANCELLED else "",
         )
     if not moved:
         raise InvalidTransitionError

@@ -1,0 +1,175 @@
+"""Hand-written SQL and plain INSERTs for the way of an order.
+
+There Django takes several times longer to compose a statement than PostgreSQL to carry it out
+(docs/performance.md). Everywhere else the ORM is as good and easier to change.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import threading
+from collections import namedtuple
+from typing import TYPE_CHECKING, Any
+
+import orjson
+from django.db import connection, models
+from django.db.models.expressions import DatabaseDefault
+from psycopg2.extras import Json
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+
+def execute(statement: str, **values: Any) -> int:
+    """Run a statement with `%(name)s` in it; returns how many rows it changed or found."""
+    with connection.cursor() as cursor:
+        cursor.execute(statement, values)
+        return int(cursor.rowcount)
+
+
+def later(statement: str, **values: Any) -> None:
+    """Run a statement whose outcome nobody looks at: it is sent along with the next one.
+
+    Within a `short_transaction` a round trip is saved; the order in which statements are carried
+    out stays as written, the ORM's among them, and all of them are before the COMMIT. What the
+    database refuses is raised when it is sent. Elsewhere it is carried out at once.
+    """
+    if _waiting.statements is None:
+        execute(statement, **values)
+        return
+    with connection.cursor() as cursor:
+        _waiting.statements.append(cursor.mogrify(statement, values))
+
+
+@contextlib.contextmanager
+def sent_together() -> Iterator[None]:
+    """Let statements of this block wait for the next one; the last ones are sent at its end."""
+    _waiting.statements = []
+    try:
+        with connection.execute_wrapper(_send_with_those_waiting):
+            yield
+            if _waiting.statements:
+                with connection.cursor() as cursor:
+                    cursor.execute(_waiting.statements.pop())  # type: ignore[arg-type]  # bytes will do
+    finally:
+        _waiting.statements = None
+
+
+class _Waiting(threading.local):
+    statements: list[bytes] | None = None
+
+
+_waiting = _Waiting()
+
+
+def _send_with_those_waiting(
+    execute: Callable[..., Any],
+    statement: Any,
+    values: Any,
+    many: bool,  # noqa: FBT001 - Django's signature
+    context: dict[str, Any],
+) -> Any:
+    waiting = _waiting.statements
+    if waiting and not many:
+        last = context["cursor"].mogrify(statement, values)
+        statement, values = b";".join([*waiting, last]), None
+        waiting.clear()
+    return execute(statement, values, many, context)
+
+
+def fetch(statement: str, **values: Any) -> list[Any]:
+    """The rows a statement finds, each with its columns as attributes."""
+    with connection.cursor() as cursor:
+        cursor.execute(statement, values)
+        row = _row_type(tuple(column.name for column in cursor.description))
+        return [row._make(found) for found in cursor.fetchall()]
+
+
+def fetch_one(statement: str, **values: Any) -> Any | None:
+    """The first row that a statement finds, or None."""
+    found = fetch(statement, **values)
+    return found[0] if found else None
+
+
+def insert(*rows: models.Model) -> None:
+    """INSERT new rows of one model in one statement, in their order.
+
+    Sets the primary key and whatever the database filled in, as `Model.save` does; sends no
+    signals and asks no field's `pre_save`.
+    """
+    writer = _writer(type(rows[0]))
+    statement, values = writer.insert(rows)
+    with connection.cursor() as cursor:
+        cursor.execute(statement + writer.returning, values)
+        for row, returned in zip(rows, cursor.fetchall(), strict=True):
+            writer.take_back(row, returned)
+
+
+def insert_later(*rows: models.Model) -> None:
+    """`insert` as `later`: the rows in memory do not get to know their keys."""
+    statement, values = _writer(type(rows[0])).insert(rows)
+    later(statement, **values)
+
+
+def json(value: Any) -> Json:
+    """A parameter for a jsonb column."""
+    return Json(value, dumps=_dump)
+
+
+def _dump(value: Any) -> str:
+    return orjson.dumps(value).decode()
+
+
+@functools.cache
+def _row_type(names: tuple[str, ...]) -> Any:
+    return namedtuple("Row", names)  # noqa: PYI024 - columns are known when they come
+
+
+@functools.cache
+def _writer(model: type[models.Model]) -> _Writer:
+    return _Writer(model)
+
+
+class _Writer:
+    """What INSERTs of a model have in common."""
+
+    def __init__(self, model: type[models.Model]) -> None:
+        meta = model._meta  # noqa: SLF001 - Django's documented Model._meta API
+        key = meta.pk
+        assert key is not None  # noqa: S101 - every model of ours has one
+        self.fields = [field for field in meta.concrete_fields if field is not key]
+        # Those the database fills in come back: a row in memory is the row in the table.
+        self.returned = [key, *(field for field in self.fields if field.has_db_default())]
+        columns = ", ".join(f'"{field.column}"' for field in self.fields)
+        self.head = f'INSERT INTO "{meta.db_table}" ({columns}) VALUES '  # noqa: S608 - names of ours
+        self.returning = " RETURNING " + ", ".join(f'"{field.column}"' for field in self.returned)
+
+    def insert(self, rows: Sequence[models.Model]) -> tuple[str, dict[str, Any]]:
+        """The statement for these rows, and its values."""
+        values: dict[str, Any] = {}
+        return self.head + ", ".join(self._tuple(row, values) for row in rows), values
+
+    def _tuple(self, row: models.Model, values: dict[str, Any]) -> str:
+        """A tuple of VALUES for one row; adds what belongs in it to `values`."""
+        places = []
+        for field in self.fields:
+            value = getattr(row, field.attname)
+            if isinstance(value, DatabaseDefault):
+                places.append("DEFAULT")
+                continue
+            if hasattr(value, "resolve_expression"):
+                raise TypeError(f"{field.name}: an expression is not a value")
+            if isinstance(field, models.JSONField):
+                value = json(value)
+            name = f"v{len(values)}"
+            places.append(f"%({name})s")
+            values[name] = value
+        return f"({', '.join(places)})"
+
+    def take_back(self, row: models.Model, returned: Sequence[Any]) -> None:
+        for field, value in zip(self.returned, returned, strict=True):
+            if field.primary_key or isinstance(getattr(row, field.attname), DatabaseDefault):
+                setattr(row, field.attname, value)
+        row._state.adding = False  # noqa: SLF001 - as Model.save leaves it
+        row._state.db = connection.alias  # noqa: SLF001
