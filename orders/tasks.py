@@ -1,4 +1,4 @@
-"""Celery's way into the sweeper and the webhooks: thin, repeatable, limited in time."""
+"""Celery's way into sweeper, webhooks and bookkeeping: thin, repeatable, limited in time."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from django.utils import timezone
 
 from config.kernel.clock import Deadline
 from orders.services import events, recovery
+from payments import bookkeeping
 
 EVENTS_SECONDS = 60.0
 BACKFILL = timedelta(hours=3)  # beat comes by every hour
@@ -32,6 +33,12 @@ def process_events(**_: Any) -> None:
 def backfill_events(**_: Any) -> None:
     """Fetch what no webhook brought; beat calls it every hour."""
     events.backfill(since=timezone.now() - BACKFILL)
+
+
+@shared_task(soft_time_limit=280, time_limit=300)
+def book_balance_transactions(**_: Any) -> None:
+    """Book the fees and disputes that the provider took; beat calls it every minute."""
+    bookkeeping.book_balance_transactions()
 
 
 def nudge_events() -> None:

@@ -14,8 +14,9 @@ import re
 import time
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar, cast
 
 import orjson
 import stripe
@@ -31,6 +32,7 @@ from payments.transport import NoAnswerError, Transport
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+PAGE: Final = 100
 PAGE_SECONDS: Final = 20.0  # of a list that is read to its end
 # Every order makes an intent and confirms it. The SDK's typed calls build an object of each part of
 # the answer, a third of what the two calls cost; of these two we read the plain JSON.
@@ -49,10 +51,25 @@ INTENT_STATUSES: Final = frozenset(
     }
 )
 
+DISPUTE_STATUSES: Final = frozenset(
+    {
+        "warning_needs_response",
+        "warning_under_review",
+        "warning_closed",
+        "needs_response",
+        "under_review",
+        "won",
+        "lost",
+        "prevented",
+    }
+)
+
 # What is kept of an answer has to fit its columns, whatever the provider says.
 INTENT_ID: Final = re.compile(r"pi_[A-Za-z0-9_]{1,200}")
 REFUND_ID: Final = re.compile(r"(?:re|pyr)_[A-Za-z0-9_]{1,200}")
 CODE: Final = re.compile(r"[A-Za-z0-9_.-]{1,60}")
+DISPUTE_ID: Final = re.compile(r"(?:dp|du)_[A-Za-z0-9_]{1,200}")
+TRANSACTION_ID: Final = re.compile(r"txn_[A-Za-z0-9_]{1,200}")
 EVENT_ID: Final = re.compile(r"evt_[A-Za-z0-9_]{1,250}")
 EVENT_TYPE: Final = re.compile(r"[a-z0-9_.]{1,100}")
 OBJECT_ID: Final = re.compile(r"[A-Za-z0-9_]{1,255}")
@@ -102,6 +119,39 @@ class ProviderRefund:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ProviderDispute:
+    """A dispute as the provider just told it; `amount_minor` in minor units of `currency`."""
+
+    id: str
+    status: str
+    reason: str
+    amount_minor: int
+    currency: str
+    payment_intent_id: str
+    opened_at: datetime
+    evidence_due_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BalanceTransaction:
+    """A movement of money in the account, in minor units of `currency`; negative: out of it.
+
+    `fee_minor` is kept besides. `source_id` is the charge, refund or dispute behind it and
+    `payment_intent_id` the payment that belongs to, empty where there is none.
+    """
+
+    id: str
+    type: str
+    category: str
+    amount_minor: int
+    fee_minor: int
+    currency: str
+    source_id: str
+    payment_intent_id: str
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Refused:
     """A 4xx: this call did nothing. `intent` is what the error told about it, if anything."""
 
@@ -136,6 +186,7 @@ class Event:
     payload: Mapping[str, Any] = field(repr=False)
 
 
+_Read = TypeVar("_Read")
 IntentAnswer: TypeAlias = Intent | Refused | Unknown
 RefundAnswer: TypeAlias = ProviderRefund | Refused | Unknown
 
@@ -208,11 +259,8 @@ def list_intents(*, created_since: int) -> Iterator[Intent]:
     Raises:
         ProviderUnavailableError: the list could not be read to its end.
     """
-    with _whole_list():
-        pages = _client().v1.payment_intents.list({"created": {"gte": created_since}, "limit": 100})
-        for found in pages.auto_paging_iter():
-            yield _intent(found)
-            _deadline.set(Deadline(PAGE_SECONDS))
+    since = _since(created_since)
+    return _whole_list(lambda client: client.v1.payment_intents.list(since), _intent)
 
 
 def create_refund(
@@ -250,11 +298,40 @@ def list_all_refunds(*, created_since: int) -> Iterator[ProviderRefund]:
     Raises:
         ProviderUnavailableError: the list could not be read to its end.
     """
-    with _whole_list():
-        pages = _client().v1.refunds.list({"created": {"gte": created_since}, "limit": 100})
-        for found in pages.auto_paging_iter():
-            yield _refund(found)
-            _deadline.set(Deadline(PAGE_SECONDS))
+    since = _since(created_since)
+    return _whole_list(lambda client: client.v1.refunds.list(since), _refund)
+
+
+def retrieve_dispute(*, dispute_id: str, deadline: Deadline) -> ProviderDispute | Refused | Unknown:
+    """Ask how a dispute stands now."""
+    answer: ProviderDispute | Refused | Unknown = _ask(
+        lambda client, options: _dispute(client.v1.disputes.retrieve(dispute_id, None, options)),
+        idempotency_key=None,
+        deadline=deadline,
+    )
+    return answer
+
+
+def list_disputes(*, created_since: int) -> Iterator[ProviderDispute]:
+    """Every dispute opened since then (Unix seconds); for the books.
+
+    Raises:
+        ProviderUnavailableError: the list could not be read to its end.
+    """
+    since = _since(created_since)
+    return _whole_list(lambda client: client.v1.disputes.list(since), _dispute)
+
+
+def list_balance_transactions(*, created_since: int) -> Iterator[BalanceTransaction]:
+    """Every movement of the account's money since then (Unix seconds), newest first.
+
+    Raises:
+        ProviderUnavailableError: the list could not be read to its end.
+    """
+    since = _since(created_since) | {"expand": ["data.source"]}
+    return _whole_list(
+        lambda client: client.v1.balance_transactions.list(since), _balance_transaction
+    )
 
 
 def list_events(*, types: Sequence[str], created_since: int) -> Iterator[Event]:
@@ -265,13 +342,10 @@ def list_events(*, types: Sequence[str], created_since: int) -> Iterator[Event]:
     Raises:
         ProviderUnavailableError: the list could not be read to its end.
     """
-    with _whole_list():
-        pages = _client().v1.events.list(
-            {"types": list(types), "created": {"gte": created_since}, "limit": 100}
-        )
-        for found in pages.auto_paging_iter():
-            yield _event(_plain(found))
-            _deadline.set(Deadline(PAGE_SECONDS))
+    wanted = _since(created_since) | {"types": list(types)}
+    return _whole_list(
+        lambda client: client.v1.events.list(wanted), lambda found: _event(_plain(found))
+    )
 
 
 def read_webhook(*, payload: bytes, signature: str) -> Event:
@@ -313,12 +387,19 @@ def bulkhead() -> Bulkhead:
     return Bulkhead(places=settings.PROVIDER_SLOTS)
 
 
-@contextlib.contextmanager
-def _whole_list() -> Iterator[None]:
+def _since(created_since: int) -> Any:
+    return {"created": {"gte": created_since}, "limit": PAGE}
+
+
+def _whole_list(
+    ask: Callable[[stripe.StripeClient], Any], read: Callable[[Any], _Read]
+) -> Iterator[_Read]:
     """A list that ends early would be a lie about what is missing: all of it, or an error."""
     _deadline.set(Deadline(PAGE_SECONDS))
     try:
-        yield
+        for found in ask(_client()).auto_paging_iter():
+            yield read(found)
+            _deadline.set(Deadline(PAGE_SECONDS))
     except (stripe.StripeError, *NONSENSE) as exc:
         raise ProviderUnavailableError from exc
 
@@ -493,6 +574,64 @@ def _event(found: Any) -> Event:
 
 def _matching(pattern: re.Pattern[str], told: Any) -> str | None:
     return told if _is_of_form(pattern, told) else None
+
+
+def _dispute(answer: Any) -> ProviderDispute:
+    try:
+        found = _plain(answer)
+        due_by = (found.get("evidence_details") or {}).get("due_by")
+        dispute = ProviderDispute(
+            id=found["id"],
+            status=found["status"],
+            reason=_code(found.get("reason")),
+            amount_minor=found["amount"],
+            currency=found["currency"].upper(),
+            payment_intent_id=_matching(INTENT_ID, found.get("payment_intent")) or "",
+            opened_at=_instant(found["created"]),
+            evidence_due_at=_instant(due_by) if due_by else None,
+        )
+    except (KeyError, TypeError, AttributeError, ValueError, OverflowError, OSError) as exc:
+        raise MalformedAnswerError("not a dispute") from exc
+    if not (
+        _is_of_form(DISPUTE_ID, found["id"])
+        and found["status"] in DISPUTE_STATUSES
+        and _is_whole(found["amount"])
+    ):
+        raise MalformedAnswerError("not a dispute")
+    return dispute
+
+
+def _balance_transaction(answer: Any) -> BalanceTransaction:
+    try:
+        found = _plain(answer)
+        source = found.get("source") or {}
+        about = source if isinstance(source, dict) else {"id": source}
+        transaction = BalanceTransaction(
+            id=found["id"],
+            type=found["type"],
+            category=found.get("reporting_category") or "",
+            amount_minor=found["amount"],
+            fee_minor=found["fee"],
+            currency=found["currency"].upper(),
+            source_id=_matching(OBJECT_ID, about.get("id")) or "",
+            payment_intent_id=_matching(INTENT_ID, about.get("payment_intent")) or "",
+            created_at=_instant(found["created"]),
+        )
+    except (KeyError, TypeError, AttributeError, ValueError, OverflowError, OSError) as exc:
+        raise MalformedAnswerError("not a balance transaction") from exc
+    if not (
+        _is_of_form(TRANSACTION_ID, found["id"])
+        and _is_text(found["type"])
+        and _is_text(transaction.category)
+        and type(found["amount"]) is int
+        and type(found["fee"]) is int
+    ):
+        raise MalformedAnswerError("not a balance transaction")
+    return transaction
+
+
+def _instant(seconds: Any) -> datetime:
+    return datetime.fromtimestamp(seconds, tz=UTC)
 
 
 def _is_of_form(pattern: re.Pattern[str], told: Any) -> bool:

@@ -500,6 +500,13 @@ class LedgerEntry(models.Model):
                 fields=["balance_transaction_id", "kind", "account"],
             ),
         ]
+        indexes = [
+            models.Index(
+                fields=["created_at"],
+                name="idx_ledger_booked",
+                condition=Q(balance_transaction_id__isnull=False),
+            ),
+        ]
         triggers = [
             *append_only(),
             pgtrigger.Trigger(

@@ -35,6 +35,29 @@ class PaymentServer:
     def refunds_of(self, intent_id: str) -> list[dict[str, Any]]:
         return self._get("/v1/refunds", {"payment_intent": intent_id, "limit": "100"})["data"]
 
+    def reset(self) -> None:
+        """Forget every payment."""
+        requests.post(f"{self.base_url}/_test/reset", timeout=5).raise_for_status()
+
+    def balance(self) -> dict[str, int]:
+        """What lies in the account, in minor units by currency."""
+        return {one["currency"]: one["amount"] for one in self._get("/v1/balance")["available"]}
+
+    def transactions(self) -> list[dict[str, Any]]:
+        """Every movement of money, its source in full, the newest first."""
+        query = {"limit": "100", "expand[]": "data.source"}
+        return self._get("/v1/balance_transactions", query)["data"]
+
+    def dispute(self, intent_id: str, **more: Any) -> dict[str, Any]:
+        """The customer's bank takes the money back."""
+        return self._post("/_test/disputes", {"payment_intent": intent_id, **more})
+
+    def decide_dispute(self, dispute_id: str, outcome: str) -> None:
+        self._post(f"/_test/disputes/{dispute_id}/action", {"outcome": outcome})
+
+    def decide_refund(self, refund_id: str, outcome: str) -> None:
+        self._post(f"/_test/refunds/{refund_id}/action", {"outcome": outcome})
+
     def charge(self, charge_id: str) -> dict[str, Any]:
         return self._get(f"/v1/charges/{charge_id}")
 
@@ -78,6 +101,7 @@ class PaymentServer:
         answer.raise_for_status()
         return answer.json()
 
-    def _post(self, path: str, body: dict[str, Any]) -> None:
+    def _post(self, path: str, body: dict[str, Any]) -> Any:
         answer = requests.post(f"{self.base_url}{path}", json=body, timeout=5)
         assert answer.ok, answer.text
+        return answer.json()

@@ -159,6 +159,11 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": timedelta(hours=1),
         "options": {"expires": 3_600},
     },
+    "book the provider's fees and disputes": {
+        "task": "orders.tasks.book_balance_transactions",
+        "schedule": timedelta(minutes=1),
+        "options": {"expires": 60},
+    },
     "deliver what nobody nudged": {
         "task": "audit.tasks.relay",
         "schedule": timedelta(seconds=SWEEP_SECONDS),

@@ -1,0 +1,95 @@
+"""Follows disputes: the customer's bank has taken a payment back, or asks why it should not."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import structlog
+
+from audit import services as audit
+from config.kernel import money
+from config.kernel.db import short_transaction
+from orders import selectors
+from orders.services import settlement
+from payments import gateway
+from payments.gateway import ProviderDispute
+from payments.models import Dispute, Payment
+
+if TYPE_CHECKING:
+    from config.kernel.clock import Deadline
+    from orders.selectors import LockedOrder
+    from payments.gateway import Refused, Unknown
+
+log = structlog.get_logger(__name__)
+
+
+def sync_dispute(*, dispute_id: str, deadline: Deadline) -> Refused | Unknown | None:
+    """Fetch a dispute and keep it as it stands; whoever tells of it, and however often.
+
+    Opens its own transaction; never call it inside one.
+
+    Returns:
+        None when it is done; else what the provider answered instead of the dispute.
+    """
+    told = gateway.retrieve_dispute(dispute_id=dispute_id, deadline=deadline)
+    if not isinstance(told, ProviderDispute):
+        return told
+    keep_dispute(told)
+    return None
+
+
+def keep_dispute(told: ProviderDispute) -> bool:
+    """Write down what the provider just said of a dispute; one of nobody of ours is left alone.
+
+    Opens its own transaction; never call it inside one.
+
+    Returns:
+        Whether this changed anything.
+    """
+    payment = Payment.objects.filter(payment_intent_id=told.payment_intent_id).first()
+    if payment is None:
+        return False
+    with short_transaction():
+        locked = selectors.lock_order(order_id=payment.order_id)
+        known = Dispute.objects.filter(stripe_dispute_id=told.id).first()
+        if known is not None and known.status == told.status:
+            return False
+        dispute = known or Dispute(payment=payment, stripe_dispute_id=told.id)
+        dispute.status = Dispute.Status(told.status)
+        dispute.reason = told.reason
+        dispute.currency = told.currency
+        dispute.amount = money.from_minor(told.amount_minor, told.currency)
+        dispute.evidence_due_at = told.evidence_due_at
+        dispute.opened_at = told.opened_at
+        dispute.save()
+        if locked.payment.status == Payment.Status.SUCCEEDED:
+            settlement.show_money(locked)
+        _tell(locked, dispute, is_new=known is None)
+    return True
+
+
+def _tell(locked: LockedOrder, dispute: Dispute, *, is_new: bool) -> None:
+    order = locked.order
+    data = {
+        "order_number": order.order_number,
+        "dispute": dispute.stripe_dispute_id,
+        "status": dispute.status,
+        "amount": money.format_amount(dispute.amount, dispute.currency),
+        "currency": dispute.currency,
+    }
+    audit.record(
+        "DISPUTE_OPENED" if is_new else "DISPUTE_MOVED",
+        entity_type="order",
+        entity_id=order.pk,
+        data=data,
+    )
+    if not is_new:
+        return
+    log.error("payment_disputed", order_number=order.order_number)  # a person has to answer it
+    audit.publish(
+        "order.disputed",
+        aggregate_type="order",
+        aggregate_id=order.pk,
+        dedupe_key=f"dispute.{dispute.stripe_dispute_id}",
+        payload={"order_id": order.pk, **data},
+    )

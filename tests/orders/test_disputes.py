@@ -1,0 +1,179 @@
+"""Disputes: kept as the provider tells them, shown on the order, and booked to the cent."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import pytest
+
+from audit.models import AuditLog, OutboxMessage
+from config.kernel.clock import Deadline
+from orders.services import events
+from orders.services.disputes import sync_dispute
+from orders.services.refunds import RefundWish, decide_refund, finish_refund
+from payments import bookkeeping
+from payments.gateway import Refused, Unknown
+from payments.models import Dispute, LedgerEntry, ReconciliationCase
+from tests import factories
+from tests.shop import order_of
+from tests.webhooks import SECRET, event, send
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def paid(shop, provider, shopper):
+    provider.reset()
+    product = factories.ProductFactory(on_hand=50)
+    return order_of(shopper.order((product.sku, 1)))
+
+
+@pytest.fixture
+def dispute(paid, provider):
+    return provider.dispute(paid.payments.get().payment_intent_id)
+
+
+def sync(dispute):
+    return sync_dispute(dispute_id=dispute["id"], deadline=Deadline(5))
+
+
+def balance():
+    legs = LedgerEntry.objects.filter(account="stripe_balance").values_list("amount", flat=True)
+    return sum(legs, start=Decimal(0))
+
+
+def at_provider(provider):
+    return Decimal(provider.balance().get("usd", 0)) / 100
+
+
+class TestADispute:
+    def test_is_kept_and_shown(self, paid, dispute):
+        assert sync(dispute) is None
+
+        kept = Dispute.objects.get()
+        assert (kept.stripe_dispute_id, kept.status) == (dispute["id"], "needs_response")
+        assert (kept.amount, kept.currency) == (paid.total_amount, "USD")
+        assert kept.evidence_due_at > kept.opened_at
+        paid.refresh_from_db()
+        assert (paid.status, paid.payment_status) == ("confirmed", "disputed")
+
+    def test_is_told_once_however_often_it_is_heard(self, dispute):
+        for _ in range(3):
+            sync(dispute)
+        assert Dispute.objects.count() == 1
+        assert OutboxMessage.objects.filter(fact="order.disputed").count() == 1
+        assert AuditLog.objects.filter(event_type="DISPUTE_OPENED").count() == 1
+
+    @pytest.mark.parametrize(
+        ("outcome", "status", "shown"), [("win", "won", "succeeded"), ("lose", "lost", "disputed")]
+    )
+    def test_ends_as_the_bank_decides(self, paid, dispute, provider, outcome, status, shown):
+        sync(dispute)
+        provider.decide_dispute(dispute["id"], outcome)
+        sync(dispute)
+        paid.refresh_from_db()
+        assert (Dispute.objects.get().status, paid.payment_status) == (status, shown)
+        assert AuditLog.objects.filter(event_type="DISPUTE_MOVED").count() == 1
+
+    def test_of_a_refunded_part_shows_it_again_when_it_is_won(self, paid, provider):
+        wish = RefundWish(reason="x", amount=Decimal("1.00"))
+        refund = decide_refund(order_id=paid.pk, wish=wish)
+        finish_refund(refund_id=refund.pk, deadline=Deadline(5))
+        dispute = provider.dispute(paid.payments.get().payment_intent_id, amount=100)
+        sync(dispute)
+        provider.decide_dispute(dispute["id"], "win")
+        sync(dispute)
+        paid.refresh_from_db()
+        assert paid.payment_status == "partially_refunded"
+
+    def test_that_only_asks_moves_nothing(self, paid, provider):
+        sync(provider.dispute(paid.payments.get().payment_intent_id, inquiry=True))
+        paid.refresh_from_db()
+        assert paid.payment_status == "succeeded"
+        assert Dispute.objects.get().status == "warning_needs_response"
+
+    def test_of_nobody_of_ours_is_left_alone(self, provider, paid):
+        params = {**paid.payments.get().create_params, "metadata": {"app": "blog"}}
+        stranger = provider.dispute(provider.charge_anew(params)["id"])
+        assert sync(stranger) is None
+        assert not Dispute.objects.exists()
+
+    def test_the_provider_does_not_tell_of_is_for_later(self, dispute, provider):
+        provider.fail("drop", path="/v1/disputes/*", method="GET")
+        assert isinstance(sync(dispute), Unknown)
+        assert isinstance(sync({"id": "dp_none"}), Refused)
+        assert not Dispute.objects.exists()
+
+    def test_is_heard_of_by_webhook(self, paid, dispute, settings):
+        settings.STRIPE_WEBHOOK_SECRETS = [SECRET]
+        send(event("charge.dispute.created", dispute))
+        assert events.process_due(deadline=Deadline(60)) == 1
+        assert Dispute.objects.count() == 1
+
+
+class TestTheBooks:
+    def test_equal_the_providers_balance_to_the_cent(self, paid, provider, shopper):
+        other = order_of(shopper.order((paid.items.get().product_sku, 2)))
+        refund = decide_refund(
+            order_id=other.pk, wish=RefundWish(reason="x", amount=Decimal("1.00"))
+        )
+        finish_refund(refund_id=refund.pk, deadline=Deadline(5))
+        won = provider.dispute(paid.payments.get().payment_intent_id)
+        provider.decide_dispute(won["id"], "win")
+        third = order_of(shopper.order((paid.items.get().product_sku, 1)))
+        sync(provider.dispute(third.payments.get().payment_intent_id, amount=150))
+
+        report = bookkeeping.book_balance_transactions()
+
+        assert balance() == at_provider(provider)
+        # Three charges with a fee each, the refund without, two disputes with one, one reversal.
+        assert (report.seen, report.booked, report.foreign) == (7, 6, 0)
+        fees = LedgerEntry.objects.filter(kind="fee", account="provider_fees")
+        assert fees.count() == 5
+        assert LedgerEntry.objects.filter(kind="dispute").count() == 4
+        assert LedgerEntry.objects.filter(kind="dispute_reversal").count() == 2
+
+    def test_book_each_movement_once(self, paid, dispute, provider):
+        for _ in range(3):
+            bookkeeping.book_balance_transactions()
+        assert balance() == at_provider(provider)
+        assert LedgerEntry.objects.filter(kind="fee").count() == 4
+
+    def test_go_on_where_a_killed_run_stood(self, paid, dispute, provider, monkeypatch):
+        really, booked = bookkeeping._book, []
+
+        def dies(payment, told):
+            if booked:
+                raise KeyboardInterrupt
+            booked.append(told)
+            return really(payment, told)
+
+        monkeypatch.setattr(bookkeeping, "_book", dies)
+        with pytest.raises(KeyboardInterrupt):
+            bookkeeping.book_balance_transactions()
+        monkeypatch.setattr(bookkeeping, "_book", really)
+        bookkeeping.book_balance_transactions()
+        assert balance() == at_provider(provider)
+
+    def test_bear_the_providers_day(self, paid):
+        bookkeeping.book_balance_transactions()
+        fee = LedgerEntry.objects.filter(kind="fee").first()
+        assert fee.created_at.microsecond == 0  # the provider counts in seconds
+        assert fee.payment.order == paid
+
+    def test_leave_the_money_of_others_alone(self, paid, provider):
+        params = {**paid.payments.get().create_params, "metadata": {"app": "blog"}}
+        provider.charge_anew(params)
+        report = bookkeeping.book_balance_transactions()
+        assert (report.booked, report.foreign) == (1, 1)
+
+    def test_put_another_currency_before_a_person(self, paid, provider, monkeypatch):
+        provider.fail(
+            "altered",
+            path="/v1/balance_transactions",
+            method="GET",
+            fields={"data": [{**provider.transactions()[0], "currency": "eur"}]},
+        )
+        bookkeeping.book_balance_transactions()
+        assert not LedgerEntry.objects.filter(kind="fee").exists()
+        assert ReconciliationCase.objects.get().problem == "settled in EUR, the payment is in USD"
