@@ -110,12 +110,18 @@ def rebuild() -> None:
 
 
 def install(group: str, lock: int) -> None:
-    """Install the group's locked requirements, every file checked against its hash."""
+    """Install the group's locked requirements, every file checked against its hash.
+
+    The locks are whole, so nothing is resolved: a resolver would look at `coverage[toml]`, see a
+    release newer than the locked one, and stop because that has no hash.
+    """
     complain(f"installing the locked requirements into .venv/ ({group}), this can take a minute")
     requirements = [arg for name in LOCKS[group] for arg in ("-r", str(ROOT / name))]
     command = [str(VENV_PYTHON), "-I", "-m", "pip", "install", "--quiet", "--require-hashes"]
-    command += ["--disable-pip-version-check", "--no-input", *requirements]
+    command += ["--no-deps", "--disable-pip-version-check", "--no-input", *requirements]
     run(command, what="installing the requirements", pass_fds=(lock,))
+    check = [str(VENV_PYTHON), "-I", "-m", "pip", "check", "--disable-pip-version-check"]
+    run(check, what="checking that the locks are whole")
 
 
 def run(command: list[str], *, what: str, pass_fds: tuple[int, ...] = ()) -> None:
