@@ -9,11 +9,13 @@ from celery import shared_task
 from django.utils import timezone
 
 from config.kernel.clock import Deadline
+from orders.books import reconciliation
 from orders.services import events, recovery
 from payments import bookkeeping
 
 EVENTS_SECONDS = 60.0
 BACKFILL = timedelta(hours=3)  # beat comes by every hour
+RECONCILED = timedelta(days=3)
 NUDGE_EXPIRES_SECONDS = 5  # beat sweeps anyway, and none must pile up
 
 
@@ -39,6 +41,14 @@ def backfill_events(**_: Any) -> None:
 def book_balance_transactions(**_: Any) -> None:
     """Book the fees and disputes that the provider took; beat calls it every minute."""
     bookkeeping.book_balance_transactions()
+
+
+@shared_task(soft_time_limit=3_500, time_limit=3_600)
+def reconcile_payments(**_: Any) -> None:
+    """Compare the last days with the provider and repair what is safe; beat calls it each night."""
+    reconciliation.reconcile(
+        since=timezone.now() - RECONCILED, repair=True, on_progress=lambda *_progress: None
+    )
 
 
 def nudge_events() -> None:

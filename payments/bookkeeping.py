@@ -11,12 +11,12 @@ from datetime import timedelta
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
-import structlog
 from django.db import IntegrityError
 from django.db.models import Max
 
 from config.kernel.db import short_transaction, violated_constraint
 from payments import gateway, ledger
+from payments.cases import open_case
 from payments.models import Dispute, LedgerEntry, Payment, ReconciliationCase
 
 if TYPE_CHECKING:
@@ -29,8 +29,6 @@ OVERLAP: Final = timedelta(minutes=10)  # the provider may show a movement a lit
 BATCH: Final = 100
 DISPUTED: Final = frozenset({"dispute", "dispute_reversal"})  # reporting categories
 BOOKED_ONCE: Final = "ledger_balance_transaction_booked_once"
-
-log = structlog.get_logger(__name__)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -110,7 +108,13 @@ def _payments_of(page: Iterable[BalanceTransaction]) -> dict[str, Payment]:
 def _book(payment: Payment, told: BalanceTransaction) -> bool:
     """All legs of one balance transaction, or none. Returns whether it was not booked before."""
     if told.currency != payment.currency:
-        _put_before_a_person(payment, told)
+        # An account that converts currencies: our ledger keeps each payment in its own.
+        open_case(
+            classification=ReconciliationCase.Classification.AMOUNT_DIFFERS,
+            subject=told.id,
+            payment=payment,
+            problem=f"settled in {told.currency}, the payment is in {payment.currency}",
+        )
         return False
     try:
         with short_transaction():
@@ -124,18 +128,3 @@ def _book(payment: Payment, told: BalanceTransaction) -> bool:
             raise
         return False  # another worker was faster
     return True
-
-
-def _put_before_a_person(payment: Payment, told: BalanceTransaction) -> None:
-    """An account that converts currencies: our ledger keeps each payment in its own."""
-    _, is_new = ReconciliationCase.objects.get_or_create(
-        classification=ReconciliationCase.Classification.AMOUNT_DIFFERS,
-        subject=told.id,
-        resolved_at=None,
-        defaults={
-            "payment": payment,
-            "problem": f"settled in {told.currency}, the payment is in {payment.currency}",
-        },
-    )
-    if is_new:
-        log.error("balance_transaction_in_another_currency", transaction=told.id)

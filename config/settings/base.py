@@ -8,6 +8,8 @@ from datetime import timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from celery.schedules import crontab
+
 from config import env, sentry
 from config.kernel.money import UnsupportedCurrencyError, digits
 from config.logging import settings_for_logging
@@ -163,6 +165,11 @@ CELERY_BEAT_SCHEDULE = {
         "task": "orders.tasks.book_balance_transactions",
         "schedule": timedelta(minutes=1),
         "options": {"expires": 60},
+    },
+    "compare the payments of the last days with the provider": {
+        "task": "orders.tasks.reconcile_payments",
+        "schedule": crontab(hour=3, minute=41),  # UTC, and not when everybody else comes by
+        "options": {"expires": 3_600},
     },
     "deliver what nobody nudged": {
         "task": "audit.tasks.relay",

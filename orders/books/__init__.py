@@ -34,6 +34,13 @@ NOTES: Final = {
             SELECT FROM payments p WHERE p.order_id = o.id AND p.status = 'processing')
     """,
     "payments in quarantine": "SELECT count(*) FROM payments WHERE status = 'quarantined'",
+    "webhooks in quarantine": "SELECT count(*) FROM provider_events WHERE status = 'quarantined'",
+    "disputes that need an answer": """
+        SELECT count(*) FROM disputes WHERE status IN ('needs_response', 'warning_needs_response')
+    """,
+    "cases of the reconciliation that wait for a person": """
+        SELECT count(*) FROM reconciliation_cases WHERE resolved_at IS NULL
+    """,
     "deliveries given up": "SELECT count(*) FROM deliveries WHERE status = 'dead'",
 }
 

@@ -1,5 +1,9 @@
 """Compares our payments and refunds with the provider's own lists, both ways (I15-I17).
 
+Fees and disputes, and the balance they make, have a module of their own: `balances`. What differs
+is told twice: as an invariant's violator, for `check_books`, and as a discrepancy with what may be
+done about it, for `reconcile_payments`.
+
 Our side is read first, in the snapshot; the provider's afterwards, while orders go on. So the
 provider may be further than we are: an open payment whose intent is settled is in doubt, which
 is I19's matter, not a violation. What we know nothing of is looked up afresh before it counts:
@@ -16,17 +20,19 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from config.kernel import money
 from config.kernel.clock import Deadline
-from orders.books.findings import Finding
+from orders.books.balances import BOOKED_WITHIN, compare_money, read_our_money
+from orders.books.findings import Discrepancy, Finding, Remedy
 from payments import gateway
 from payments.errors import ProviderUnavailableError
-from payments.models import Payment, Refund
+from payments.models import Payment, ReconciliationCase, Refund
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
     from datetime import datetime
 
     from django.db.backends.utils import CursorWrapper
 
+    from orders.books.balances import OurMoney
     from payments.gateway import Intent, ProviderRefund
 
 CALL_SECONDS: Final = 20.0
@@ -42,8 +48,16 @@ FITTING: Final = {
 HARMLESS: Final = frozenset({"requires_confirmation", "requires_payment_method", "canceled"})
 REFUND_DEAD: Final = frozenset({"failed", "canceled"})
 
+MAY_BE_PAID: Final = frozenset(
+    {"requires_confirmation", "requires_payment_method", "requires_action"}
+)
+REFUND_OPEN: Final = frozenset({"due", "pending"})
+
 IN_DOUBT: Final = "payments in doubt: the provider has decided, we have not yet"
 ORPHANS: Final = "intents without a payment, unconfirmed or canceled"
+GIVEN_BACK: Final = "charges without an order, all given back"
+
+Class = ReconciliationCase.Classification
 
 
 class OurPayment(NamedTuple):
@@ -73,33 +87,44 @@ class OurRefund(NamedTuple):
 class Ours:
     """Our side: payments since an instant, their refunds, their ledger balance by currency.
 
-    `created_since`: Unix seconds of the first payment; None where there is no payment.
+    `created_since`: Unix seconds of the first payment; None where there is no payment. `read_at`:
+    the instant of the snapshot, by the database's clock.
     """
 
     created_since: int | None
+    read_at: datetime
     payments: list[OurPayment]
     refunds: list[OurRefund]
     balances: dict[str, Decimal]
+    money: OurMoney
+
+    @property
+    def count(self) -> int:
+        """How many payments have an intent to be compared with."""
+        return sum(payment.intent_id is not None for payment in self.payments)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Compared:
-    """What the comparison found."""
+    """What the comparison found; `seen`: the provider's ids of all that it looked at."""
 
     findings: list[Finding]
     notes: dict[str, int]
+    discrepancies: list[Discrepancy]
+    seen: set[str]
 
 
 def read_ours(cursor: CursorWrapper, *, since: datetime | None) -> Ours:
     """Read our side within the caller's snapshot."""
     cursor.execute(
         """
-        SELECT min(created_at), floor(extract(epoch FROM min(created_at)))::bigint
+        SELECT min(created_at), floor(extract(epoch FROM min(created_at)))::bigint,
+               transaction_timestamp()
         FROM payments WHERE created_at >= coalesce(%s, '-infinity'::timestamptz)
         """,
         [since],
     )
-    first_at, created_since = cursor.fetchone()
+    first_at, created_since, read_at = cursor.fetchone()
     cursor.execute(
         """
         SELECT p.payment_intent_id, p.uuid::text, o.order_number, p.status, p.currency, p.amount
@@ -124,7 +149,8 @@ def read_ours(cursor: CursorWrapper, *, since: datetime | None) -> Ours:
         """
         SELECT entry.currency, sum(entry.amount)
         FROM ledger_entries entry JOIN payments p ON p.id = entry.payment_id
-        WHERE entry.account = 'stripe_balance' AND entry.kind IN ('capture', 'refund')
+        WHERE entry.account = 'stripe_balance'
+          AND entry.kind IN ('capture', 'refund', 'refund_reversal')
           AND p.created_at >= %s
         GROUP BY entry.currency
         """,
@@ -132,14 +158,24 @@ def read_ours(cursor: CursorWrapper, *, since: datetime | None) -> Ours:
     )
     return Ours(
         created_since=created_since,
+        read_at=read_at,
         payments=payments,
         refunds=refunds,
         balances=dict(cursor.fetchall()),
+        money=read_our_money(cursor, first_at=first_at),
     )
 
 
-def compare(ours: Ours, *, on_progress: Callable[[str, int, int | None], None]) -> Compared:
+def compare(
+    ours: Ours,
+    *,
+    on_progress: Callable[[str, int, int | None], None],
+    booked_until: datetime | None = None,
+) -> Compared:
     """Ask the provider for everything since, and judge it. Never call it inside a transaction.
+
+    Args:
+        booked_until: fees and disputes up to then are booked; None: they may lag some minutes.
 
     Raises:
         ProviderUnavailableError: a list could not be read to its end.
@@ -158,7 +194,16 @@ def compare(ours: Ours, *, on_progress: Callable[[str, int, int | None], None]) 
             if seen % TOLD_EVERY == 0:
                 on_progress("refunds at the provider", seen, None)
         judge.ask_for_unseen_refunds()
-    return judge.conclude()
+    compared = judge.conclude()
+    if ours.created_since is not None:
+        compare_money(
+            ours.money,
+            compared,
+            created_since=ours.created_since,
+            booked_until=booked_until or ours.read_at - BOOKED_WITHIN,
+            on_progress=on_progress,
+        )
+    return compared
 
 
 class _Findings:
@@ -219,11 +264,14 @@ class _Judge:
     def __init__(self, ours: Ours) -> None:
         self.found = _Findings()
         self.notes: Counter[str] = Counter()
+        self.discrepancies: list[Discrepancy] = []
+        self.seen: set[str] = set()
         self.balances = ours.balances
         self.payments = {
             payment.intent_id: payment for payment in ours.payments if payment.intent_id
         }
         self.refunds = {refund.uuid: refund for refund in ours.refunds}
+        self.refunds_by_id = {refund.refund_id: refund for refund in ours.refunds}
         self.unseen_payments = dict(self.payments)
         self.unseen_refunds = {
             refund.refund_id: refund for refund in ours.refunds if refund.status == "succeeded"
@@ -237,6 +285,32 @@ class _Judge:
         self.total: Counter[str] = Counter()  # minor units by currency
         self.not_counted: set[str] = set()  # intents whose money our ledger need not know
 
+    def _differs(
+        self,
+        finding: Finding | None,
+        classification: ReconciliationCase.Classification,
+        *,
+        subject: str,
+        intent_id: str,
+        order_number: str,
+        problem: str,
+        remedy: Remedy | None = None,
+    ) -> None:
+        """Note a discrepancy; one with a `finding` violates that invariant, too."""
+        if finding is not None:
+            finding.add(f"{order_number} {subject}")
+        self.discrepancies.append(
+            Discrepancy(
+                classification=classification,
+                subject=subject,
+                intent_id=intent_id,
+                is_payment=intent_id in self.payments,
+                order_number=order_number,
+                problem=problem,
+                remedy=remedy,
+            )
+        )
+
     # --- intents ------------------------------------------------------------------------------
     def see_intent(self, intent: Intent) -> None:
         payment = self.payments.get(intent.id)
@@ -244,27 +318,78 @@ class _Judge:
             if intent.metadata.get("app") == "orderkeep":
                 self.strange_intents.append(intent)
             return
+        self.seen.add(intent.id)
         self.unseen_payments.pop(intent.id, None)
         self._count_charge(intent)
         if payment.status == Payment.Status.QUARANTINED:
             self.not_counted.add(intent.id)
-            return
-        if not _is_about(payment, intent):
-            self.found.intents.add(f"{payment.order_number} {intent.id}")
+            self._payment_differs(
+                None, payment, Class.UNKNOWN, problem="it is in quarantine", remedy=Remedy.SETTLE
+            )
+        elif not _is_about(payment, intent):
+            self._payment_differs(
+                self.found.intents,
+                payment,
+                Class.AMOUNT_DIFFERS,
+                problem="its amount, currency or metadata at the provider is not the payment's",
+                remedy=Remedy.SETTLE if payment.status in Payment.OPEN else None,
+            )
         self._judge_status(payment, intent)
+
+    def _payment_differs(
+        self,
+        finding: Finding | None,
+        payment: OurPayment,
+        classification: ReconciliationCase.Classification,
+        *,
+        problem: str,
+        remedy: Remedy | None = None,
+    ) -> None:
+        self._differs(
+            finding,
+            classification,
+            subject=payment.intent_id or "",
+            intent_id=payment.intent_id or "",
+            order_number=payment.order_number,
+            problem=problem,
+            remedy=remedy,
+        )
 
     def _judge_status(self, payment: OurPayment, intent: Intent) -> None:
         fitting = FITTING.get(payment.status)
         if fitting is None:
             self.not_counted.add(intent.id)
-            self.notes[IN_DOUBT] += intent.status in {"succeeded", "canceled"}
+            if payment.status in Payment.OPEN and intent.status in {"succeeded", "canceled"}:
+                self.notes[IN_DOUBT] += 1
+                self._payment_differs(
+                    None,
+                    payment,
+                    Class.UNKNOWN,
+                    problem=f"{intent.status} at the provider, not settled here",
+                    remedy=Remedy.SETTLE,
+                )
             return
         if intent.status == "succeeded":
             self.total[intent.currency] += intent.amount_received_minor
             if payment.status != Payment.Status.SUCCEEDED:
                 self.unbooked.append(intent)
         elif intent.status not in fitting:
-            self.found.payments.add(f"{payment.order_number} {intent.id}")
+            self._judge_misfit(payment, intent)
+
+    def _judge_misfit(self, payment: OurPayment, intent: Intent) -> None:
+        told = f"{payment.status} here, {intent.status} at the provider"
+        if payment.status == Payment.Status.SUCCEEDED:
+            self._payment_differs(
+                self.found.payments, payment, Class.ORDER_WITHOUT_CHARGE, problem=told
+            )
+            return
+        self._payment_differs(
+            self.found.payments,
+            payment,
+            Class.CHARGE_WITHOUT_ORDER,
+            problem=f"it may still be paid: {told}",
+            remedy=Remedy.CANCEL_INTENT if intent.status in MAY_BE_PAID else None,
+        )
 
     def _count_charge(self, intent: Intent) -> None:
         if intent.status == "succeeded":
@@ -278,38 +403,77 @@ class _Judge:
             if isinstance(answer, gateway.Intent):
                 self.see_intent(answer)
             elif isinstance(answer, gateway.Refused):
-                self.found.payments.add(f"{payment.order_number} {intent_id}")
+                is_paid = payment.status == Payment.Status.SUCCEEDED
+                self._payment_differs(
+                    self.found.payments,
+                    payment,
+                    Class.ORDER_WITHOUT_CHARGE if is_paid else Class.UNKNOWN,
+                    problem=f"{payment.status} here, the provider does not know it",
+                )
             else:
                 raise ProviderUnavailableError
 
     def _judge_strange_intents(self) -> None:
         """Ours by their metadata, but none of the snapshot's: newer, older, orphans, or lost."""
+        # In this order: an id that is stored between the two reads is seen by the second.
+        on_the_way = _payments_without_intent(self.strange_intents)
         known = _known_intents(self.strange_intents)
         for intent in self.strange_intents:
             if intent.id in known:
                 self.not_counted.add(intent.id)
                 continue
             self._count_charge(intent)
+            self.seen.add(intent.id)
             if intent.status in HARMLESS:
                 self.notes[ORPHANS] += 1
-                continue
-            self.found.intents.add(f"{intent.metadata.get('order_number', '?')} {intent.id}")
-            if intent.status == "succeeded":
-                self.total[intent.currency] += intent.amount_received_minor
+                if intent.status == "canceled" or intent.metadata.get("payment") in on_the_way:
+                    continue
+                self._stranger_differs(None, intent, Class.UNKNOWN)
+            elif self._is_given_back(intent):
+                self.not_counted.add(intent.id)
+                self.notes[GIVEN_BACK] += 1
+            else:
+                self._stranger_differs(self.found.intents, intent, Class.CHARGE_WITHOUT_ORDER)
+                if intent.status == "succeeded":
+                    self.total[intent.currency] += intent.amount_received_minor
+
+    def _stranger_differs(
+        self,
+        finding: Finding | None,
+        intent: Intent,
+        classification: ReconciliationCase.Classification,
+    ) -> None:
+        self._differs(
+            finding,
+            classification,
+            subject=intent.id,
+            intent_id=intent.id,
+            order_number=intent.metadata.get("order_number", "?"),
+            problem=f"{intent.status} at the provider, and no payment here has this intent",
+            remedy=Remedy.CANCEL_INTENT if intent.status in MAY_BE_PAID else None,
+        )
+
+    def _is_given_back(self, intent: Intent) -> bool:
+        return (
+            intent.status == "succeeded"
+            and self.given_back[intent.id] >= intent.amount_received_minor
+        )
 
     # --- refunds ------------------------------------------------------------------------------
     def see_refund(self, refund: ProviderRefund) -> None:
+        if refund.status not in REFUND_DEAD:
+            self.given_back[refund.payment_intent_id] += refund.amount_minor
         row = self.refunds.get(refund.metadata.get("refund", ""))
+        row = row or self.refunds_by_id.get(refund.id)
         if row is None:
             self.strange_refunds.append(refund)
             return
+        self.seen.add(refund.id)
         self.unseen_refunds.pop(refund.id, None)
-        self._count_refund(
-            refund, is_booked=row.status not in {Refund.Status.DUE, Refund.Status.PENDING}
-        )
+        self._count_refund(refund, is_booked=row.status not in REFUND_OPEN)
         if refund.status in REFUND_DEAD:
             if row.status == Refund.Status.SUCCEEDED and row.refund_id == refund.id:
-                self.found.refunds.add(f"{row.order_number} {refund.id}")
+                self._refund_differs(self.found.refunds, row, refund)
             return
         self.refunds_per_row[row.uuid] += 1
         if (
@@ -319,14 +483,32 @@ class _Judge:
             or (row.refund_id is not None and row.refund_id != refund.id)
             or self.refunds_per_row[row.uuid] > 1
         ):
-            self.found.foreign_refunds.add(f"{row.order_number} {refund.id}")
+            self._refund_differs(self.found.foreign_refunds, row, refund)
         elif row.status == Refund.Status.SUCCEEDED and refund.status != "succeeded":
-            self.found.refunds.add(f"{row.order_number} {refund.id}")
+            self._refund_differs(self.found.refunds, row, refund)
+        elif row.status in REFUND_OPEN and refund.status == "succeeded":
+            self._refund_differs(None, row, refund, classification=Class.UNKNOWN)
+
+    def _refund_differs(
+        self,
+        finding: Finding | None,
+        row: OurRefund,
+        refund: ProviderRefund,
+        *,
+        classification: ReconciliationCase.Classification = Class.AMOUNT_DIFFERS,
+    ) -> None:
+        here = f"{row.amount} {row.currency} {row.status} here"
+        self._differs(
+            finding,
+            classification,
+            subject=refund.id,
+            intent_id=refund.payment_intent_id,
+            order_number=row.order_number,
+            problem=f"{here}, {refund.amount_minor} minor units {refund.status} at the provider",
+            remedy=Remedy.FOLLOW_REFUNDS,
+        )
 
     def _count_refund(self, refund: ProviderRefund, *, is_booked: bool) -> None:
-        if refund.status in REFUND_DEAD:
-            return
-        self.given_back[refund.payment_intent_id] += refund.amount_minor
         counts = is_booked and refund.payment_intent_id not in self.not_counted
         if refund.status == "succeeded" and counts:
             self.total[refund.currency] -= refund.amount_minor
@@ -340,7 +522,14 @@ class _Judge:
                 raise ProviderUnavailableError
             found = [] if isinstance(listed, gateway.Refused) else listed
             if not any(refund.id == refund_id for refund in found):
-                self.found.refunds.add(f"{row.order_number} {refund_id}")
+                self._differs(
+                    self.found.refunds,
+                    Class.AMOUNT_DIFFERS,
+                    subject=refund_id or row.uuid,
+                    intent_id=row.intent_id or "",
+                    order_number=row.order_number,
+                    problem="it succeeded here, the provider does not know it",
+                )
 
     def _judge_strange_refunds(self) -> None:
         known = _known_refunds(self.strange_refunds)
@@ -350,16 +539,30 @@ class _Judge:
             is_lost = is_ours and refund.id not in known
             self._count_refund(refund, is_booked=is_lost)
             if is_lost and refund.status not in REFUND_DEAD:
-                order = payment.order_number if payment else "?"
-                self.found.foreign_refunds.add(f"{order} {refund.id}")
+                self._differs(
+                    self.found.foreign_refunds,
+                    Class.AMOUNT_DIFFERS,
+                    subject=refund.id,
+                    intent_id=refund.payment_intent_id,
+                    order_number=payment.order_number if payment else "?",
+                    problem="a refund at the provider that is not in the books",
+                    remedy=Remedy.FOLLOW_REFUNDS if payment else None,
+                )
 
     # --- all together -------------------------------------------------------------------------
     def conclude(self) -> Compared:
         self._judge_strange_intents()
         self._judge_strange_refunds()
         for intent in self.unbooked:
-            if self.given_back[intent.id] < intent.amount_received_minor:
-                self.found.captures.add(f"{self.payments[intent.id].order_number} {intent.id}")
+            if not self._is_given_back(intent):
+                payment = self.payments[intent.id]
+                self._payment_differs(
+                    self.found.captures,
+                    payment,
+                    Class.CHARGE_WITHOUT_ORDER,
+                    problem=f"paid at the provider, {payment.status} here",
+                    remedy=Remedy.SETTLE,
+                )
         for order, charges in self.charged_by_order.items():
             kept = [1 for intent_id, amount in charges if self.given_back[intent_id] < amount]
             if len(kept) > 1:
@@ -368,7 +571,12 @@ class _Judge:
             balance = self.balances.get(currency, Decimal(0))
             if not _is_amount(balance, currency, self.total[currency], currency):
                 self.found.totals.add(currency)
-        return Compared(findings=self.found.all(), notes={k: n for k, n in self.notes.items() if n})
+        return Compared(
+            findings=self.found.all(),
+            notes={what: count for what, count in self.notes.items() if count},
+            discrepancies=self.discrepancies,
+            seen=self.seen,
+        )
 
 
 def _is_about(payment: OurPayment, intent: Intent) -> bool:
@@ -398,18 +606,33 @@ def _known_intents(intents: Iterable[Intent]) -> set[str]:
     }
 
 
-def _known_refunds(refunds: Iterable[ProviderRefund]) -> set[str]:
+def _payments_without_intent(intents: Iterable[Intent]) -> set[str]:
+    """Which payments they name are open and wait for an intent's id: theirs may be on its way.
+
+    No other payment can ever take up an intent (rule 3), so that one may safely be cancelled.
+    """
+    named = {_uuid(intent.metadata.get("payment", "")) for intent in intents}
+    waiting = Payment.objects.filter(
+        uuid__in=named - {None}, payment_intent_id=None, status__in=Payment.OPEN
+    )
+    return {str(found) for found in waiting.values_list("uuid", flat=True)}
+
+
+def _known_refunds(refunds: Sequence[ProviderRefund]) -> set[str]:
     """Which of them are some refund row's by now: by its id, or still without one."""
     by_row: defaultdict[uuid.UUID, list[str]] = defaultdict(list)
     for refund in refunds:
         if row_uuid := _uuid(refund.metadata.get("refund", "")):
             by_row[row_uuid].append(refund.id)
-    rows = Refund.objects.filter(uuid__in=by_row).values_list("uuid", "stripe_refund_id")
+    waiting = Refund.objects.filter(uuid__in=by_row, stripe_refund_id=None)
+    stored = Refund.objects.filter(stripe_refund_id__in=[refund.id for refund in refunds])
     return {
-        refund_id
-        for row_uuid, stored_id in rows
-        for refund_id in by_row[row_uuid]
-        if stored_id in {None, refund_id}
+        *(
+            refund_id
+            for row_uuid in waiting.values_list("uuid", flat=True)
+            for refund_id in by_row[row_uuid]
+        ),
+        *(found for found in stored.values_list("stripe_refund_id", flat=True) if found),
     }
 
 

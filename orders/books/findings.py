@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import enum
 from dataclasses import dataclass, field
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from payments.models import ReconciliationCase
 
 EXAMPLES: Final = 5
 
@@ -23,3 +27,30 @@ class Finding:
         self.violations += 1
         if len(self.examples) < EXAMPLES:
             self.examples.append(violator)
+
+
+class Remedy(enum.Enum):
+    """What a machine may do about a discrepancy: all of it safe to repeat, no money given away."""
+
+    SETTLE = "settle it"
+    CANCEL_INTENT = "cancel the intent"
+    FOLLOW_REFUNDS = "take the provider's refunds into the books"
+    FOLLOW_DISPUTE = "take the provider's dispute into the books"
+    BOOK = "book it"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Discrepancy:
+    """One thing of which the provider tells another story than we do.
+
+    `subject` is the provider's id of it and `intent_id` the intent it belongs to; `is_payment`:
+    that is a payment's of ours. Without a `remedy` a person has to decide.
+    """
+
+    classification: ReconciliationCase.Classification
+    subject: str
+    intent_id: str
+    is_payment: bool
+    order_number: str
+    problem: str
+    remedy: Remedy | None = None

@@ -294,6 +294,48 @@ INVARIANTS: Final = (
                    END)
         """,
     ),
+    Invariant(
+        id="I7",
+        name="refund_lines_make_the_refund",
+        says="a refund by line gives back exactly what its lines do",
+        violators="""
+            SELECT min(o.order_number) AS violator
+            FROM refund_lines line
+            JOIN refunds r ON r.id = line.refund_id
+            JOIN payments p ON p.id = r.payment_id
+            JOIN orders o ON o.id = p.order_id
+            JOIN order_items item ON item.id = line.order_item_id
+            GROUP BY r.id HAVING sum(line.amount) <> r.amount OR bool_or(item.order_id <> o.id)
+        """,
+    ),
+    Invariant(
+        id="I7",
+        name="units_are_refunded_once",
+        says="no more units of a line are refunded than were bought",
+        violators="""
+            SELECT min(o.order_number) AS violator
+            FROM refund_lines line
+            JOIN refunds r ON r.id = line.refund_id AND r.status <> 'failed'
+            JOIN order_items item ON item.id = line.order_item_id
+            JOIN orders o ON o.id = item.order_id
+            GROUP BY item.id HAVING sum(line.quantity) > min(item.quantity)
+        """,
+    ),
+    Invariant(
+        id="I7",
+        name="order_shows_its_dispute",
+        says="payment_status is disputed exactly while a dispute is open or lost",
+        violators="""
+            SELECT o.order_number AS violator
+            FROM orders o
+            LEFT JOIN (
+                SELECT p.order_id
+                FROM disputes d JOIN payments p ON p.id = d.payment_id AND p.status = 'succeeded'
+                WHERE d.status IN ('needs_response', 'under_review', 'lost') GROUP BY p.order_id
+            ) held ON held.order_id = o.id
+            WHERE (o.payment_status = 'disputed') <> (held.order_id IS NOT NULL)
+        """,
+    ),
     # --- I8: double entry -----------------------------------------------------------------------
     Invariant(
         id="I8",
@@ -334,7 +376,7 @@ INVARIANTS: Final = (
                 SELECT payment_id
                 FROM (
                     SELECT payment_id, refund_id, currency, amount FROM ledger_entries
-                    WHERE kind = 'refund' AND account = 'stripe_balance'
+                    WHERE kind IN ('refund', 'refund_reversal') AND account = 'stripe_balance'
                     UNION ALL
                     SELECT payment_id, id, currency, amount FROM refunds WHERE status = 'succeeded'
                 ) legs
@@ -352,7 +394,8 @@ INVARIANTS: Final = (
             SELECT 'stripe_balance in ' || currency AS violator
             FROM (
                 SELECT currency, amount FROM ledger_entries
-                WHERE account = 'stripe_balance' AND kind IN ('capture', 'refund')
+                WHERE account = 'stripe_balance'
+                  AND kind IN ('capture', 'refund', 'refund_reversal')
                 UNION ALL
                 SELECT currency, amount_refunded - amount_received FROM payments
             ) legs
@@ -491,11 +534,14 @@ INVARIANTS: Final = (
     Invariant(
         id="I11",
         name="refunds_are_announced_once",
-        says="each succeeded refund has its outbox message, and no message lacks one",
+        says="each refund that ever succeeded has its outbox message, and no message lacks one",
         violators="""
             SELECT coalesce(m.dedupe_key, r.dedupe_key) AS violator
             FROM (
-                SELECT 'refund.' || uuid AS dedupe_key FROM refunds WHERE status = 'succeeded'
+                SELECT 'refund.' || uuid AS dedupe_key FROM refunds
+                WHERE status = 'succeeded' OR (status = 'failed' AND EXISTS (
+                    SELECT FROM ledger_entries e
+                    WHERE e.refund_id = refunds.id AND e.kind = 'refund_reversal'))
             ) r
             FULL JOIN (
                 SELECT dedupe_key FROM outbox_messages WHERE fact = 'order.refunded'
@@ -701,6 +747,15 @@ INVARIANTS: Final = (
         violators="""
             SELECT 'delivery ' || id AS violator FROM deliveries
             WHERE status = 'pending' AND next_attempt_at < now() - interval '2 minutes'
+        """,
+    ),
+    Invariant(
+        id="I19",
+        name="no_webhook_waits_untried",
+        says="a webhook is worked off, or tried again, within 2 minutes of its time",
+        violators="""
+            SELECT stripe_event_id AS violator FROM provider_events
+            WHERE status = 'received' AND next_attempt_at < now() - interval '2 minutes'
         """,
     ),
     Invariant(

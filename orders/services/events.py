@@ -25,7 +25,6 @@ from payments import events, gateway
 from payments import services as payments
 from payments.gateway import Refused, Unknown
 from payments.models import Payment, ProviderEvent
-from payments.services import Told
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -208,12 +207,7 @@ def _settle(event: ProviderEvent, payment: Payment) -> None:
         payment.status == Payment.Status.SUCCEEDED or event.event_type != "payment_intent.succeeded"
     ):
         return
-    deadline = Deadline(CALL_SECONDS)
-    answer = payments.retrieve(payment=payment, deadline=deadline)
-    told = payments.close_failed_attempt(payment=payment, answer=answer, deadline=deadline)
-    if not isinstance(told, Told):
-        raise TryLaterError(told.reason)
-    settlement.settle(order_id=payment.order_id, told=told)
+    _sync(settlement.settle_afresh(payment=payment, deadline=Deadline(CALL_SECONDS)))
 
 
 def _may_be_news(about: dict[str, Any], payment: Payment) -> bool:

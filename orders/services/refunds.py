@@ -21,6 +21,7 @@ from orders.errors import RefundRequestReusedError
 from orders.models import Order, RefundLine
 from orders.services import settlement
 from payments import services as payments
+from payments.cases import open_case
 from payments.errors import PaymentDisputedError, RefundExceedsPaymentError
 from payments.gateway import ProviderRefund, Refused
 from payments.models import Payment, ReconciliationCase, Refund
@@ -252,16 +253,12 @@ def _adopt(locked: LockedOrder, told: ProviderRefund) -> None:
         return
     left = payments.not_given_back(payment)
     if told.currency != payment.currency or amount > left:
-        ReconciliationCase.objects.get_or_create(
+        open_case(
             classification=ReconciliationCase.Classification.AMOUNT_DIFFERS,
             subject=told.id,
-            resolved_at=None,
-            defaults={
-                "payment": payment,
-                "problem": "a refund made at the provider is higher than what is left here",
-            },
+            payment=payment,
+            problem="a refund made at the provider is higher than what is left here",
         )
-        log.error("refund_not_adopted", order_number=locked.order.order_number, refund=told.id)
         return
     if amount == left and locked.order.status in Order.PAID_UNSHIPPED:
         refund = settlement.cancel_paid(locked, note=MADE_AT_PROVIDER, requested_by_id=None)

@@ -22,11 +22,13 @@ from inventory import services as stock
 from orders import answers, idempotency, selectors
 from orders.models import Coupon, CouponRedemption, Order
 from payments import services as payments
+from payments.gateway import Unknown
 from payments.models import Payment
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from config.kernel.clock import Deadline
     from orders.models import OrderItem
     from orders.selectors import LockedOrder
     from payments.gateway import Failure
@@ -56,6 +58,25 @@ def settle(*, order_id: int, told: Told, note: str = "") -> LockedOrder:
         locked = selectors.lock_order(order_id=order_id)
         settle_locked(locked, told, note=note)
     return locked
+
+
+def settle_afresh(*, payment: Payment, deadline: Deadline) -> Unknown | None:
+    """Ask the provider how a payment stands, cancel a failed attempt (C3), and settle what it says.
+
+    Opens its own transaction; never call it inside one. Repeating it is harmless.
+
+    Returns:
+        None when it is done; else what the provider answered instead.
+
+    Raises:
+        CommitOutcomeUnknownError: the COMMIT was lost; repeating is harmless.
+    """
+    answer = payments.retrieve(payment=payment, deadline=deadline)
+    told = payments.close_failed_attempt(payment=payment, answer=answer, deadline=deadline)
+    if isinstance(told, Unknown):
+        return told
+    settle(order_id=payment.order_id, told=told)
+    return None
 
 
 def settle_locked(

@@ -267,6 +267,42 @@ BREAKS = [
         sql="UPDATE orders SET payment_status = 'succeeded' WHERE id = {cancelled}",
     ),
     Break(
+        name="refund_lines_make_the_refund",
+        sql="""
+            INSERT INTO refund_lines (refund_id, order_item_id, quantity, amount)
+            SELECT {refund}, id, 1, 0.01 FROM order_items WHERE order_id = {cancelled}
+        """,
+    ),
+    Break(
+        name="refund_lines_make_the_refund",
+        sql="""
+            INSERT INTO refund_lines (refund_id, order_item_id, quantity, amount)
+            SELECT {refund}, item.id, 1, refunds.amount FROM order_items item, refunds
+            WHERE item.order_id = {guests} AND refunds.id = {refund}
+        """,
+    ),
+    Break(
+        name="units_are_refunded_once",
+        sql="""
+            INSERT INTO refund_lines (refund_id, order_item_id, quantity, amount)
+            SELECT {refund}, item.id, 2, refunds.amount FROM order_items item, refunds
+            WHERE item.order_id = {cancelled} AND refunds.id = {refund}
+        """,
+    ),
+    Break(
+        name="order_shows_its_dispute",
+        sql="UPDATE orders SET payment_status = 'disputed' WHERE id = {paid}",
+    ),
+    Break(
+        name="order_shows_its_dispute",
+        sql="""
+            INSERT INTO disputes (payment_id, stripe_dispute_id, status, reason, currency, amount,
+                                  opened_at)
+            SELECT id, 'dp_1', 'lost', 'fraudulent', currency, amount, now()
+            FROM payments WHERE order_id = {paid}
+        """,
+    ),
+    Break(
         name="ledger_transactions_add_up",
         sql="UPDATE ledger_entries SET amount = amount + 1 WHERE id = {receipt_entry}",
     ),
@@ -509,6 +545,13 @@ BREAKS = [
             UPDATE idempotency_keys SET response_status = NULL, response_body = '',
                 answered_at = NULL, lease_until = now() - interval '3 minutes'
             WHERE id = {paid_key}
+        """,
+    ),
+    Break(
+        name="no_webhook_waits_untried",
+        sql="""
+            INSERT INTO provider_events (stripe_event_id, event_type, payload, next_attempt_at)
+            VALUES ('evt_1', 'x', '{{}}', now() - interval '3 minutes')
         """,
     ),
     Break(

@@ -39,7 +39,7 @@ class Command(BaseCommand):
         )
         parser.add_argument(
             "--since",
-            type=_instant,
+            type=instant,
             help="with --stripe: compare only payments made from this ISO 8601 date or time on "
             "(UTC unless it says otherwise); the default is the first payment",
         )
@@ -115,8 +115,12 @@ def _as_text(report: books.Report) -> str:
     return printed.get()
 
 
-def _instant(text: str) -> datetime:
-    """Read --since."""
+def instant(text: str) -> datetime:
+    """Read --since.
+
+    Raises:
+        ValueError: it is no ISO 8601 date or time.
+    """
     found = parse_datetime(text)
     if found is None and (day := parse_date(text)):
         found = parse_datetime(f"{day}T00:00:00")

@@ -1,0 +1,303 @@
+"""Compares fees and disputes with the provider's own: every movement of its balance is booked.
+
+Captures and refunds are compared one by one elsewhere (`comparison`). With these two, the legs of
+each payment in the ledger add up to what the provider's balance transactions for it do.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from datetime import timedelta
+from decimal import Decimal
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from config.kernel import money
+from orders.books.findings import Discrepancy, Finding, Remedy
+from payments import bookkeeping, gateway
+from payments.models import ReconciliationCase
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from datetime import datetime
+
+    from django.db.backends.utils import CursorWrapper
+
+    from orders.books.comparison import Compared
+    from payments.gateway import BalanceTransaction, ProviderDispute
+
+BOOKED_WITHIN: Final = timedelta(minutes=3)  # beat books every minute
+TOLD_EVERY: Final = 100
+
+NOT_BOOKED_YET: Final = "fees and disputes of the last minutes, not booked yet"
+UNDER_WAY: Final = "payments whose balance was not compared: something is under way"
+
+Class = ReconciliationCase.Classification
+
+
+class OurDispute(NamedTuple):
+    """A dispute as the snapshot has it; `amount` in major units."""
+
+    dispute_id: str
+    intent_id: str
+    status: str
+    currency: str
+    amount: Decimal
+
+
+class PaymentOf(NamedTuple):
+    """Whose payment it is; `is_under_way`: not decided, or with a refund that is not done."""
+
+    order_number: str
+    currency: str
+    is_under_way: bool
+
+
+class OurMoney(NamedTuple):
+    """What our ledger says of the account at the provider, in major units.
+
+    `booked`: legs on the account by balance transaction and kind. `balances`: the sum of all legs
+    on it, by intent, as are `payments`.
+    """
+
+    booked: Mapping[str, Mapping[str, Decimal]]
+    balances: Mapping[str, Decimal]
+    payments: Mapping[str, PaymentOf]
+    disputes: list[OurDispute]
+
+
+def read_our_money(cursor: CursorWrapper, *, first_at: datetime | None) -> OurMoney:
+    """Read our side within the caller's snapshot; of payments made from `first_at` on."""
+    cursor.execute(
+        """
+        SELECT p.payment_intent_id, entry.balance_transaction_id, entry.kind, sum(entry.amount)
+        FROM ledger_entries entry JOIN payments p ON p.id = entry.payment_id
+        WHERE entry.account = 'stripe_balance' AND p.created_at >= %s
+        GROUP BY p.payment_intent_id, entry.balance_transaction_id, entry.kind
+        """,
+        [first_at],
+    )
+    booked: defaultdict[str, dict[str, Decimal]] = defaultdict(dict)
+    balances: defaultdict[str, Decimal] = defaultdict(Decimal)
+    for intent_id, transaction_id, kind, amount in cursor.fetchall():
+        balances[intent_id] += amount
+        if transaction_id is not None:
+            booked[transaction_id][kind] = amount
+    cursor.execute(
+        """
+        SELECT p.payment_intent_id, o.order_number, p.currency,
+               p.status IN ('created', 'requires_action', 'processing', 'quarantined')
+               OR EXISTS (
+                   SELECT FROM refunds r
+                   WHERE r.payment_id = p.id AND r.status IN ('due', 'pending'))
+        FROM payments p JOIN orders o ON o.id = p.order_id
+        WHERE p.payment_intent_id IS NOT NULL AND p.created_at >= %s
+        """,
+        [first_at],
+    )
+    payments = {intent_id: PaymentOf(*row) for intent_id, *row in cursor.fetchall()}
+    cursor.execute(
+        """
+        SELECT d.stripe_dispute_id, p.payment_intent_id, d.status, d.currency, d.amount
+        FROM disputes d JOIN payments p ON p.id = d.payment_id WHERE p.created_at >= %s
+        """,
+        [first_at],
+    )
+    return OurMoney(
+        booked=booked,
+        balances=balances,
+        payments=payments,
+        disputes=[OurDispute(*row) for row in cursor.fetchall()],
+    )
+
+
+def compare_money(
+    ours: OurMoney,
+    compared: Compared,
+    *,
+    created_since: int,
+    booked_until: datetime,
+    on_progress: Callable[[str, int, int | None], None],
+) -> None:
+    """Ask the provider for every movement and dispute since, and add what was found.
+
+    Args:
+        created_since: Unix seconds.
+        booked_until: what is later need not be booked yet.
+
+    Raises:
+        ProviderUnavailableError: a list could not be read to its end.
+    """
+    judge = _Judge(ours, booked_until=booked_until)
+    movements = gateway.list_balance_transactions(created_since=created_since)
+    for seen, told in enumerate(movements, start=1):
+        judge.see_movement(told)
+        if seen % TOLD_EVERY == 0:
+            on_progress("movements of the provider's balance", seen, None)
+    for dispute in gateway.list_disputes(created_since=created_since):
+        judge.see_dispute(dispute)
+    judge.conclude(compared)
+
+
+class _Judge:
+    def __init__(self, ours: OurMoney, *, booked_until: datetime) -> None:
+        self.ours = ours
+        self.booked_until = booked_until
+        self.notes: Counter[str] = Counter()
+        self.discrepancies: list[Discrepancy] = []
+        self.seen: set[str] = set()
+        self.unseen = set(ours.booked)
+        self.disputes = {dispute.dispute_id: dispute for dispute in ours.disputes}
+        self.unseen_disputes = set(self.disputes)
+        self.net: defaultdict[str, Decimal] = defaultdict(Decimal)  # by intent
+        self.lagging: set[str] = set()  # intents with a movement that need not be booked yet
+        self.explained: set[str] = set()  # intents with a discrepancy that says more
+        self.movements = Finding(
+            id="I15",
+            name="movements_at_the_provider_are_booked",
+            says="each fee and disputed amount of our payments stands in the ledger, to the cent",
+        )
+        self.bookings = Finding(
+            id="I16",
+            name="bookings_stand_at_the_provider",
+            says="each booked fee and disputed amount is a movement of the provider's balance",
+        )
+        self.disputed = Finding(
+            id="I15",
+            name="disputes_are_known",
+            says="each dispute of our payments has its row here, of its amount and status",
+        )
+        self.balance = Finding(
+            id="I15",
+            name="provider_balance_is_the_ledgers",
+            says="a payment's movements at the provider add up to its legs on stripe_balance",
+        )
+
+    def see_movement(self, told: BalanceTransaction) -> None:
+        intent_id = told.payment_intent_id
+        payment = self.ours.payments.get(intent_id)
+        if payment is None:
+            return
+        self.seen.add(told.id)
+        self.unseen.discard(told.id)
+        if told.currency != payment.currency:
+            self._differs(
+                self.movements,
+                subject=told.id,
+                intent_id=intent_id,
+                problem=f"settled in {told.currency}, the payment is in {payment.currency}",
+            )
+            return
+        self.net[intent_id] += money.from_minor(told.amount_minor - told.fee_minor, told.currency)
+        may_lag = told.created_at >= self.booked_until
+        if may_lag:
+            self.lagging.add(intent_id)
+        booked = self.ours.booked.get(told.id, {})
+        expected = _expected(told)
+        if booked == expected:
+            return
+        if may_lag and not booked:
+            self.notes[NOT_BOOKED_YET] += 1
+            return
+        legs = ", ".join(f"{kind} {amount}" for kind, amount in sorted(expected.items()))
+        self._differs(
+            self.movements,
+            subject=told.id,
+            intent_id=intent_id,
+            problem=f"not booked as it is: {legs or 'nothing'} {told.currency}",
+            remedy=None if booked else Remedy.BOOK,
+        )
+
+    def see_dispute(self, told: ProviderDispute) -> None:
+        if told.payment_intent_id not in self.ours.payments:
+            return
+        self.seen.add(told.id)
+        self.unseen_disputes.discard(told.id)
+        known = self.disputes.get(told.id)
+        if (
+            known is not None
+            and (known.status, known.currency) == (told.status, told.currency)
+            and known.amount == money.from_minor(told.amount_minor, told.currency)
+        ):
+            return
+        if known is None and told.opened_at >= self.booked_until:
+            self.notes[NOT_BOOKED_YET] += 1
+            return
+        self._differs(
+            self.disputed,
+            subject=told.id,
+            intent_id=told.payment_intent_id,
+            problem=f"{known.status if known else 'unknown'} here, {told.status} at the provider",
+            remedy=Remedy.FOLLOW_DISPUTE,
+        )
+
+    def conclude(self, compared: Compared) -> None:
+        for transaction_id in sorted(self.unseen):
+            self._differs(
+                self.bookings,
+                subject=transaction_id,
+                intent_id="",
+                problem="booked here, the provider does not know it",
+            )
+        for dispute_id in sorted(self.unseen_disputes):
+            self._differs(
+                self.disputed,
+                subject=dispute_id,
+                intent_id=self.disputes[dispute_id].intent_id,
+                problem="known here, the provider does not know it",
+            )
+        for intent_id in sorted(self.net.keys() | self.ours.balances.keys()):
+            self._compare_balance(intent_id)
+        compared.findings.extend([self.movements, self.bookings, self.disputed, self.balance])
+        compared.notes.update({what: count for what, count in self.notes.items() if count})
+        compared.discrepancies.extend(self.discrepancies)
+        compared.seen.update(self.seen)
+
+    def _compare_balance(self, intent_id: str) -> None:
+        net, ours = self.net[intent_id], self.ours.balances.get(intent_id, Decimal(0))
+        if net == ours or intent_id in self.explained:
+            return
+        if self.ours.payments[intent_id].is_under_way or intent_id in self.lagging:
+            self.notes[UNDER_WAY] += 1
+            return
+        self._differs(
+            self.balance,
+            subject=intent_id,
+            intent_id=intent_id,
+            problem=f"its movements at the provider make {net}, its legs in the ledger {ours}",
+        )
+
+    def _differs(
+        self,
+        finding: Finding,
+        *,
+        subject: str,
+        intent_id: str,
+        problem: str,
+        remedy: Remedy | None = None,
+    ) -> None:
+        payment = self.ours.payments.get(intent_id)
+        order_number = payment.order_number if payment else "?"
+        finding.add(f"{order_number} {subject}")
+        self.explained.add(intent_id)
+        self.discrepancies.append(
+            Discrepancy(
+                classification=Class.AMOUNT_DIFFERS,
+                subject=subject,
+                intent_id=intent_id,
+                is_payment=payment is not None,
+                order_number=order_number,
+                problem=problem,
+                remedy=remedy,
+            )
+        )
+
+
+def _expected(told: BalanceTransaction) -> dict[str, Decimal]:
+    """The legs on the account that a booked movement has, by kind."""
+    legs: dict[str, Decimal] = {}
+    if told.fee_minor:
+        legs["fee"] = -money.from_minor(told.fee_minor, told.currency)
+    if told.category in bookkeeping.DISPUTED:
+        kind = "dispute_reversal" if told.amount_minor > 0 else "dispute"
+        legs[kind] = money.from_minor(told.amount_minor, told.currency)
+    return legs

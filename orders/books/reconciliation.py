@@ -1,0 +1,187 @@
+"""Compares payments with the provider, does what is safe, and puts the rest before a person.
+
+Safe is what any machine of ours may do at any time: settle what the provider says, cancel an intent
+that nobody can take up any more, follow refunds and disputes made elsewhere, book fees. Nothing is
+charged, and money is given back only where the settlement itself decides so.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Final
+
+import structlog
+from django.db import InterfaceError, OperationalError, connection
+from django.utils import timezone
+
+from audit import services as audit
+from config.kernel.clock import Deadline
+from config.kernel.db import CommitOutcomeUnknownError
+from config.kernel.models import new_uuid
+from orders.books import comparison, snapshot
+from orders.books.findings import Discrepancy, Remedy
+from orders.services import disputes, refunds, settlement
+from payments import bookkeeping, gateway
+from payments.cases import open_case, resolve_cases
+from payments.models import Payment
+from payments.services import Told
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from orders.books.comparison import Compared, Ours
+
+    OnProgress = Callable[[str, int, int | None], None]
+
+CALL_SECONDS: Final = 20.0
+CLOCKS_DIFFER: Final = timedelta(seconds=5)
+MATCHED: Final = "matched"
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reconciliation:
+    """What came of it: `payments` were compared, `discrepancies` are what is left.
+
+    `repaired` counts discrepancies that were there before and are gone now; `queued` those for
+    which a case was opened now, and `resolved` the cases that could be closed.
+    """
+
+    payments: int
+    discrepancies: list[Discrepancy]
+    repaired: int = 0
+    queued: int = 0
+    resolved: int = 0
+
+    def counts(self) -> dict[str, int]:
+        """How many there are of each kind, the payments that match among them."""
+        counts = Counter(str(found.classification) for found in self.discrepancies)
+        return {MATCHED: self.matched, **dict(sorted(counts.items()))}
+
+    @property
+    def matched(self) -> int:
+        """How many payments the provider tells the same story of."""
+        return self.payments - len(
+            {found.intent_id for found in self.discrepancies if found.is_payment}
+        )
+
+
+def reconcile(
+    *, since: datetime | None = None, repair: bool, on_progress: OnProgress
+) -> Reconciliation:
+    """Compare every payment since then with the provider, both ways.
+
+    Opens its own transactions; never call it inside one. Orders go on meanwhile. Repeating it is
+    harmless.
+
+    Args:
+        since: payments made at or after this instant; None: all.
+        repair: do what is safe and open a case for what is left; else nothing is changed.
+
+    Raises:
+        ProviderUnavailableError: a list could not be read to its end.
+    """
+    if not repair:
+        ours, compared = _compare(since, on_progress=on_progress)
+        return Reconciliation(payments=ours.count, discrepancies=_one_each(compared.discrepancies))
+    booked_until = _book(since, on_progress=on_progress)
+    ours, compared = _compare(since, on_progress=on_progress, booked_until=booked_until)
+    before = _one_each(compared.discrepancies)
+    if _repair(before, on_progress=on_progress):
+        ours, compared = _compare(since, on_progress=on_progress, booked_until=booked_until)
+    left = _one_each(compared.discrepancies)
+    return Reconciliation(
+        payments=ours.count,
+        discrepancies=left,
+        repaired=len({found.subject for found in before} - {found.subject for found in left}),
+        queued=_queue(left),
+        resolved=resolve_cases(
+            found={(found.classification, found.subject) for found in left},
+            looked_at=compared.seen,
+        ),
+    )
+
+
+def _compare(
+    since: datetime | None, *, on_progress: OnProgress, booked_until: datetime | None = None
+) -> tuple[Ours, Compared]:
+    with snapshot() as cursor:
+        ours = comparison.read_ours(cursor, since=since)
+    return ours, comparison.compare(ours, on_progress=on_progress, booked_until=booked_until)
+
+
+def _book(since: datetime | None, *, on_progress: OnProgress) -> datetime:
+    """Book what is not booked; returns the instant up to which everything is."""
+    began = timezone.now() - CLOCKS_DIFFER
+    first = Payment.objects.order_by("id").values_list("created_at", flat=True).first()
+    if first is not None:
+        bookkeeping.book_balance_transactions(
+            since=max(first, since) if since else first,
+            on_progress=lambda seen: on_progress("booking fees and disputes", seen, None),
+        )
+    return began
+
+
+def _one_each(discrepancies: Iterable[Discrepancy]) -> list[Discrepancy]:
+    """The first that is told of each thing: the later ones follow from it."""
+    by_subject: dict[str, Discrepancy] = {}
+    for found in discrepancies:
+        by_subject.setdefault(found.subject, found)
+    return list(by_subject.values())
+
+
+def _repair(discrepancies: list[Discrepancy], *, on_progress: OnProgress) -> int:
+    """Try what may be tried; one's trouble does not stop the others. Returns how many were."""
+    curable = [found for found in discrepancies if found.remedy]
+    for done, found in enumerate(curable):
+        on_progress("repairing", done, len(curable))
+        try:
+            _apply(found)
+        except (CommitOutcomeUnknownError, OperationalError, InterfaceError):
+            connection.close()
+            log.warning("reconciliation_database_trouble", subject=found.subject)
+        except Exception:  # whatever it is: what is left becomes a case
+            log.exception("reconciliation_repair_failed", subject=found.subject)
+    return len(curable)
+
+
+def _apply(found: Discrepancy) -> None:
+    deadline = Deadline(CALL_SECONDS)
+    payment = Payment.objects.filter(payment_intent_id=found.intent_id).first()
+    if found.remedy == Remedy.CANCEL_INTENT:
+        _cancel(found, payment, deadline)
+    elif found.remedy == Remedy.FOLLOW_DISPUTE:
+        disputes.sync_dispute(dispute_id=found.subject, deadline=deadline)
+    elif payment is not None and found.remedy == Remedy.SETTLE:
+        settlement.settle_afresh(payment=payment, deadline=deadline)
+    elif payment is not None and found.remedy == Remedy.FOLLOW_REFUNDS:
+        refunds.sync_refunds(payment_id=payment.pk, deadline=deadline)
+
+
+def _cancel(found: Discrepancy, payment: Payment | None, deadline: Deadline) -> None:
+    """Should it have been paid meanwhile, the provider says so, and the money goes back."""
+    answer = gateway.cancel_intent(
+        intent_id=found.intent_id, idempotency_key=f"cx-{new_uuid()}", deadline=deadline
+    )
+    if not isinstance(answer, gateway.Intent):
+        return
+    if payment is not None:
+        settlement.settle(order_id=payment.order_id, told=Told(intent=answer))
+    elif answer.status == "canceled":
+        log.warning("orphan_intent_cancelled", intent=answer.id, order_number=found.order_number)
+        audit.record("ORPHAN_INTENT_CANCELLED", data={"payment_intent_id": answer.id})
+
+
+def _queue(discrepancies: Iterable[Discrepancy]) -> int:
+    queued = 0
+    for found in discrepancies:
+        queued += open_case(
+            classification=found.classification,
+            subject=found.subject,
+            payment=Payment.objects.filter(payment_intent_id=found.intent_id).first(),
+            problem=found.problem,
+        )
+    return queued

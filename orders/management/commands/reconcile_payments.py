@@ -1,0 +1,112 @@
+"""`reconcile_payments`: compares payments with the provider, and puts right what is safe."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, Final
+
+from django.core.management.base import BaseCommand, CommandError
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from orders.books.reconciliation import Reconciliation, reconcile
+from orders.management.commands.check_books import (
+    PROVIDER_AWAY,
+    console_for_output,
+    instant,
+)
+from payments.errors import ProviderUnavailableError
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser
+    from datetime import datetime
+
+SHOWN: Final = 50
+
+
+class Command(BaseCommand):
+    help = (
+        "Compare every payment with the payment provider, both ways, and sort what differs: a "
+        "charge without an order, an order without a charge, an amount that differs, or not "
+        "decided yet. With --repair, do what is safe (settle, cancel intents that nobody can take "
+        "up, follow refunds and disputes made elsewhere, book fees) and open a case for a person "
+        "for what is left. Exit code: 0 all match, 1 something is left, 2 the provider is away."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--repair", action="store_true", help="else nothing is changed")
+        parser.add_argument(
+            "--since",
+            type=instant,
+            help="compare only payments made from this ISO 8601 date or time on (UTC unless it "
+            "says otherwise); the default is the first payment",
+        )
+        parser.add_argument("--json", action="store_true", help="print the result as JSON")
+
+    def handle(self, *_: Any, **options: Any) -> None:
+        try:
+            found = self.reconcile_with_bar(
+                since=options["since"], repair=options["repair"], quiet=options["json"]
+            )
+        except ProviderUnavailableError as exc:
+            raise CommandError(
+                f"the payment provider's lists could not be read: {exc.__cause__ or exc}",
+                returncode=PROVIDER_AWAY,
+            ) from exc
+        self.stdout.write(json.dumps(_as_json(found)) if options["json"] else _as_text(found))
+        if found.discrepancies:
+            raise SystemExit(1)
+
+    def reconcile_with_bar(
+        self, *, since: datetime | None, repair: bool, quiet: bool
+    ) -> Reconciliation:
+        """Reconcile with a progress bar for a person who watches."""
+        console = Console(stderr=True)
+        with Progress(console=console, disable=quiet or not console.is_terminal) as progress:
+            task = progress.add_task("Reading our payments", total=None)
+
+            def show(what: str, done: int, total: int | None) -> None:
+                progress.update(task, description=what, completed=done, total=total)
+
+            return reconcile(since=since, repair=repair, on_progress=show)
+
+
+def _as_json(found: Reconciliation) -> dict[str, Any]:
+    return {
+        "payments": found.payments,
+        **found.counts(),
+        "repaired": found.repaired,
+        "queued": found.queued,
+        "resolved": found.resolved,
+        "discrepancies": [
+            {
+                "classification": str(each.classification),
+                "subject": each.subject,
+                "order_number": each.order_number,
+                "problem": each.problem,
+                "remedy": each.remedy and each.remedy.value,
+            }
+            for each in found.discrepancies
+        ],
+    }
+
+
+def _as_text(found: Reconciliation) -> str:
+    console = console_for_output()
+    with console.capture() as printed:
+        if found.discrepancies:
+            table = Table("", "order", "what", "problem", "--repair would")
+            for each in found.discrepancies[:SHOWN]:
+                remedy = each.remedy.value if each.remedy else "ask a person"
+                kind = str(each.classification).replace("_", " ")
+                table.add_row(kind, each.order_number, each.subject, each.problem, remedy)
+            console.print(table)
+            if len(found.discrepancies) > SHOWN:
+                console.print(f"… and {len(found.discrepancies) - SHOWN} more: see --json")
+        told = ", ".join(f"{kind.replace('_', ' ')} {n}" for kind, n in found.counts().items())
+        console.print(
+            f"{found.payments} payments compared: {told}; {found.repaired} repaired,"
+            f" {found.queued} cases opened, {found.resolved} resolved."
+        )
+    return printed.get()

@@ -1,0 +1,77 @@
+"""The queue of what no machine may decide: one open case for each thing that needs a person."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import structlog
+from django.db import transaction
+from django.db.models.functions import Now
+
+from audit import services as audit
+from config.kernel.db import short_transaction
+from payments.models import Payment, ReconciliationCase
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+log = structlog.get_logger(__name__)
+
+
+def open_case(
+    *,
+    classification: ReconciliationCase.Classification,
+    subject: str,
+    payment: Payment | None,
+    problem: str,
+) -> bool:
+    """Put something before a person, unless it lies there already; told once, by log and audit.
+
+    Opens its own transaction, or a savepoint in the caller's.
+
+    Args:
+        subject: the provider's id of what it is about.
+
+    Returns:
+        Whether it is a new case.
+    """
+    with transaction.atomic():
+        case, is_new = ReconciliationCase.objects.update_or_create(
+            classification=classification,
+            subject=subject,
+            resolved_at=None,
+            defaults={"payment": payment, "problem": problem[:500], "last_seen_at": Now()},
+        )
+        if is_new:
+            log.error("reconciliation_case_opened", case=case.pk, subject=subject, problem=problem)
+            audit.record(
+                "RECONCILIATION_CASE_OPENED",
+                entity_type="order" if payment else None,
+                entity_id=payment.order_id if payment else None,
+                data={"case": case.pk, "classification": classification, "subject": subject},
+            )
+    return is_new
+
+
+def resolve_cases(*, found: Collection[tuple[str, str]], looked_at: Collection[str]) -> int:
+    """Close the cases of what was looked at and is in order now. Opens its own transaction.
+
+    Args:
+        found: classification and subject of what is still not in order.
+        looked_at: the subjects that the comparison has seen.
+
+    Returns:
+        How many were closed.
+    """
+    closed = 0
+    with short_transaction():
+        for case in ReconciliationCase.objects.filter(resolved_at=None).order_by("id"):
+            if case.subject in looked_at and (case.classification, case.subject) not in found:
+                closed += ReconciliationCase.objects.filter(pk=case.pk, resolved_at=None).update(
+                    resolved_at=Now()
+                )
+                audit.record(
+                    "RECONCILIATION_CASE_RESOLVED",
+                    data={"case": case.pk, "subject": case.subject},
+                )
+    return closed
