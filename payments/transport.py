@@ -162,17 +162,23 @@ class _TimedReader(io.RawIOBase):
     def __init__(self, connection: socket.socket, *, give_up_at: float) -> None:
         super().__init__()
         self._socket = connection
+        # Keeps the socket open: http.client closes it before it reads an answer that says "close".
+        self._file = connection.makefile("rb", buffering=0)
         self._give_up_at = give_up_at
 
     def readable(self) -> bool:
         return True
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
 
     def readinto(self, buffer: Any) -> int:
         left = self._give_up_at - time.monotonic()
         if left <= 0:
             raise TimeoutError("the answer did not end in time")
         self._socket.settimeout(left)
-        return self._socket.recv_into(buffer)
+        return self._file.readinto(buffer) or 0
 
 
 class _TimedSocket:
