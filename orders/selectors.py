@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from django.db.models import Count, F, OuterRef, Prefetch, Q, QuerySet, Subquery
 from django.db.models.functions import Coalesce, Now
@@ -19,7 +19,7 @@ from orders.models import (
     OrderItem,
     ShipmentItem,
 )
-from payments.models import Payment, ProviderEvent, Refund
+from payments.models import Dispute, Payment, ProviderEvent, Refund
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,7 +33,11 @@ LOCK_KEY: Final = """
 """
 LOCK_ORDER: Final = "SELECT *, transaction_timestamp() AS at FROM orders WHERE id = %s FOR UPDATE"
 LOCK_PAYMENT: Final = """
-    SELECT * FROM payments WHERE order_id = %s ORDER BY id DESC LIMIT 1 FOR UPDATE
+    SELECT *, EXISTS (
+        SELECT FROM disputes
+        WHERE disputes.payment_id = payments.id AND disputes.status <> ALL(%s)
+    ) AS is_disputed
+    FROM payments WHERE order_id = %s ORDER BY id DESC LIMIT 1 FOR UPDATE
 """
 
 
@@ -68,11 +72,15 @@ class DispatchedMethod(Protocol):
 
 @dataclass(slots=True, kw_only=True)
 class LockedOrder:
-    """An order with its key and payment, their rows locked until the transaction ends."""
+    """An order with its key and payment, their rows locked until the transaction ends.
+
+    `is_disputed`: when they were locked, the customer's bank had taken the money.
+    """
 
     key: IdempotencyKey | None
     order: Order
     payment: Payment
+    is_disputed: bool
     at: datetime
 
     @property
@@ -88,9 +96,15 @@ def lock_order(*, order_id: int) -> LockedOrder:
     """
     (key,) = IdempotencyKey.objects.raw(LOCK_KEY, [order_id]) or (None,)
     (order,) = Order.objects.raw(LOCK_ORDER, [order_id])
-    (payment,) = Payment.objects.raw(LOCK_PAYMENT, [order_id])
+    (payment,) = Payment.objects.raw(LOCK_PAYMENT, [list(Dispute.HARMLESS), order_id])
     payment.order = order
-    return LockedOrder(key=key, order=order, payment=payment, at=order.at)  # type: ignore[attr-defined]  # selected
+    return LockedOrder(
+        key=key,
+        order=order,
+        payment=payment,
+        is_disputed=payment.is_disputed,  # type: ignore[attr-defined]  # selected
+        at=order.at,  # type: ignore[attr-defined]  # likewise
+    )
 
 
 def get_order(*, order_number: str) -> Order:
@@ -220,13 +234,18 @@ def find_coupon(*, code: str, redeemed_by: str) -> Coupon | None:
 
 
 def claim_orders_in_doubt(
-    *, limit: int, ignore_backoff: bool, lease: timedelta, expired_only: bool = False
+    *,
+    limit: int,
+    ignore_backoff: bool,
+    lease: timedelta,
+    expired_only: bool = False,
+    after: int = 0,
 ) -> list[Payment]:
     """Take pending orders nobody else works on; moves their next attempt ahead by `lease`.
 
     Due are orders whose key is answered (3-D Secure under way) or whose request's lease is over,
-    and all whose hold is over; with `expired_only`, these alone. Requires an open transaction:
-    COMMIT it before asking the provider.
+    and all whose hold is over; with `expired_only`, these alone, by id and from the payment after
+    `after` on. Requires an open transaction: COMMIT it before asking the provider.
     """
     due = (
         Payment.objects.select_for_update(skip_locked=True, of=("self",))
@@ -238,27 +257,27 @@ def claim_orders_in_doubt(
             | Q(order__hold_expires_at__lte=Now())
         )
     )
-    if expired_only:
-        due = due.filter(order__hold_expires_at__lte=Now())
     if not ignore_backoff:
         due = due.filter(next_attempt_at__lte=Now())
     due = due.order_by("next_attempt_at", "id")
-    claimed = list(due.only("order_id", "attempts", "status", "created_at")[:limit])
+    if expired_only:
+        due = due.filter(order__hold_expires_at__lte=Now(), pk__gt=after).order_by("id")
+    claimed = list(due.only("uuid", "order_id", "attempts", "status", "created_at")[:limit])
     Payment.objects.filter(pk__in=[payment.pk for payment in claimed]).update(
         next_attempt_at=Now() + lease
     )
     return claimed
 
 
-def claim_refunds_due(*, limit: int, ignore_backoff: bool, lease: timedelta) -> list[int]:
+def claim_refunds_due(*, limit: int, ignore_backoff: bool, lease: timedelta) -> list[Refund]:
     """Take refunds still to be sent or not yet done; likewise."""
     due = Refund.objects.select_for_update(skip_locked=True).filter(
         status__in=[Refund.Status.DUE, Refund.Status.PENDING]
     )
     if not ignore_backoff:
         due = due.filter(next_attempt_at__lte=Now())
-    claimed = list(due.order_by("next_attempt_at", "id").values_list("id", flat=True)[:limit])
-    Refund.objects.filter(pk__in=claimed).update(
+    claimed = list(due.order_by("next_attempt_at", "id")[:limit])
+    Refund.objects.filter(pk__in=[refund.pk for refund in claimed]).update(
         next_attempt_at=Now() + lease, attempts=F("attempts") + 1
     )
     return claimed
@@ -278,11 +297,44 @@ def claim_events_due(*, limit: int, ignore_backoff: bool, lease: timedelta) -> l
     return claimed
 
 
-def find_unanswered_keys_of_final_orders(*, limit: int) -> list[int]:
+class Expired(NamedTuple):
+    """Pending orders whose hold is over: those a bank still decides about, and the others."""
+
+    for_bank: int
+    for_us: int
+
+
+def count_expired_orders() -> Expired:
+    """How many orders keep their stock although their hold is over."""
+    by_status = dict(
+        Payment.objects.filter(
+            order__status=Order.Status.PENDING,
+            order__hold_expires_at__lte=Now(),
+            status__in=Payment.OPEN,
+        )
+        .order_by()
+        .values_list("status")
+        .annotate(count=Count("pk"))
+    )
+    for_bank = by_status.pop(Payment.Status.PROCESSING, 0)
+    return Expired(for_bank=for_bank, for_us=sum(by_status.values()))
+
+
+def give_back_claimed(*rows: Payment | Refund | ProviderEvent) -> None:
+    """What was claimed and not come to is due again; it was not tried."""
+    for model in (Payment, Refund, ProviderEvent):
+        if ids := [row.pk for row in rows if isinstance(row, model)]:
+            untried: dict[str, Any] = {} if model is Payment else {"attempts": F("attempts") - 1}
+            model.objects.filter(pk__in=ids).update(next_attempt_at=Now(), **untried)
+
+
+def find_unanswered_final_orders(*, limit: int) -> list[Order]:
     """Orders that are decided while their key still waits for its answer."""
     return list(
-        IdempotencyKey.objects.filter(response_status=None, order__isnull=False)
-        .exclude(order__status=Order.Status.PENDING)
-        .order_by("id")
-        .values_list("order__id", flat=True)[:limit]
+        Order.objects.filter(
+            idempotency_key__isnull=False, idempotency_key__response_status__isnull=True
+        )
+        .exclude(status=Order.Status.PENDING)
+        .only("pk", "order_number")
+        .order_by("idempotency_key_id")[:limit]
     )

@@ -1,4 +1,8 @@
-"""Celery's way into sweeper, webhooks and bookkeeping: thin, repeatable, limited in time."""
+"""Celery's way into sweeper, webhooks and bookkeeping: thin, repeatable, limited in time.
+
+The long ones are acknowledged when they begin: the broker would hand them out a second time while
+they still run. Should they die, beat comes by again.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +17,7 @@ from orders.books import reconciliation
 from orders.services import events, recovery
 from payments import bookkeeping
 
-EVENTS_SECONDS = 60.0
+EVENTS_SECONDS = 25.0  # others wait for the worker
 BACKFILL = timedelta(hours=3)  # beat comes by every hour
 RECONCILED = timedelta(days=3)
 NUDGE_EXPIRES_SECONDS = 5  # beat sweeps anyway, and none must pile up
@@ -31,19 +35,19 @@ def process_events(**_: Any) -> None:
     events.process_due(deadline=Deadline(EVENTS_SECONDS))
 
 
-@shared_task(soft_time_limit=280, time_limit=300)
+@shared_task(soft_time_limit=280, time_limit=300, acks_late=False)
 def backfill_events(**_: Any) -> None:
     """Fetch what no webhook brought; beat calls it every hour."""
     events.backfill(since=timezone.now() - BACKFILL)
 
 
-@shared_task(soft_time_limit=280, time_limit=300)
+@shared_task(soft_time_limit=280, time_limit=300, acks_late=False)
 def book_balance_transactions(**_: Any) -> None:
     """Book the fees and disputes that the provider took; beat calls it every minute."""
     bookkeeping.book_balance_transactions()
 
 
-@shared_task(soft_time_limit=3_500, time_limit=3_600)
+@shared_task(soft_time_limit=3_500, time_limit=3_600, acks_late=False)
 def reconcile_payments(**_: Any) -> None:
     """Compare the last days with the provider and repair what is safe; beat calls it each night."""
     reconciliation.reconcile(

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from django.db import IntegrityError
 from django.db.models import Max
 
+from config.kernel import money
 from config.kernel.db import short_transaction, violated_constraint
 from payments import gateway, ledger
 from payments.cases import open_case
@@ -91,7 +92,11 @@ def _book_page(page: list[BalanceTransaction], report: BookingReport) -> None:
         if payment is None:
             report.foreign += 1
         elif told.id not in booked and has_something_to_book(told):
-            report.booked += _book(payment, told)
+            # Whatever is odd about one of them, the next ones must be booked all the same.
+            try:
+                report.booked += _book(payment, told)
+            except money.InvalidAmountError as exc:
+                _put_before_a_person(payment, told, problem=str(exc))
 
 
 def has_something_to_book(told: BalanceTransaction) -> bool:
@@ -109,12 +114,8 @@ def _book(payment: Payment, told: BalanceTransaction) -> bool:
     """All legs of one balance transaction, or none. Returns whether it was not booked before."""
     if told.currency != payment.currency:
         # An account that converts currencies: our ledger keeps each payment in its own.
-        open_case(
-            classification=ReconciliationCase.Classification.AMOUNT_DIFFERS,
-            subject=told.id,
-            payment=payment,
-            problem=f"settled in {told.currency}, the payment is in {payment.currency}",
-        )
+        problem = f"settled in {told.currency}, the payment is in {payment.currency}"
+        _put_before_a_person(payment, told, problem=problem)
         return False
     try:
         with short_transaction():
@@ -128,3 +129,12 @@ def _book(payment: Payment, told: BalanceTransaction) -> bool:
             raise
         return False  # another worker was faster
     return True
+
+
+def _put_before_a_person(payment: Payment, told: BalanceTransaction, *, problem: str) -> None:
+    open_case(
+        classification=ReconciliationCase.Classification.AMOUNT_DIFFERS,
+        subject=told.id,
+        payment=payment,
+        problem=problem,
+    )

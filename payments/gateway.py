@@ -65,7 +65,7 @@ DISPUTE_STATUSES: Final = frozenset(
 )
 
 # What is kept of an answer has to fit its columns, whatever the provider says.
-INTENT_ID: Final = re.compile(r"pi_[A-Za-z0-9_]{1,200}")
+INTENT_ID: Final = re.compile(r"pi_[A-Za-z0-9_]{1,97}")
 REFUND_ID: Final = re.compile(r"(?:re|pyr)_[A-Za-z0-9_]{1,200}")
 CODE: Final = re.compile(r"[A-Za-z0-9_.-]{1,60}")
 DISPUTE_ID: Final = re.compile(r"(?:dp|du)_[A-Za-z0-9_]{1,200}")

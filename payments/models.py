@@ -270,6 +270,9 @@ class Dispute(models.Model):
         "prevented",
     )
 
+    # Decided: an account that says otherwise is an older one.
+    CLOSED = ("warning_closed", "won", "lost", "prevented")
+
     payment = models.ForeignKey(Payment, models.PROTECT, related_name="disputes")
     stripe_dispute_id = models.CharField(max_length=255, unique=True)
     status = models.CharField(max_length=30, choices=Status)

@@ -235,7 +235,7 @@ def record_progress(payment: Payment, intent: Intent) -> None:
         "requires_action": Payment.Status.REQUIRES_ACTION,
         "processing": Payment.Status.PROCESSING,
     }.get(intent.status)
-    if shown and payment.status != shown:
+    if shown and payment.status in Payment.OPEN and payment.status != shown:
         payment.status = shown
         payment.save(update_fields=["status"])
 
@@ -520,7 +520,14 @@ def _find_at_provider(refund: Refund, deadline: Deadline) -> ProviderRefund | Un
     if isinstance(listed, Unknown):
         return listed
     wanted = str(refund.uuid)
-    return next((found for found in listed if found.metadata.get("refund") == wanted), None)
+    return next(
+        (
+            found
+            for found in listed
+            if found.id == refund.stripe_refund_id or found.metadata.get("refund") == wanted
+        ),
+        None,
+    )
 
 
 def _is_ours(refund: Refund, told: ProviderRefund) -> bool:

@@ -71,7 +71,11 @@ def _send_with_those_waiting(
     context: dict[str, Any],
 ) -> Any:
     waiting = _waiting.statements
-    if waiting and not many:
+    if waiting and many:
+        alone = b";".join(waiting)
+        waiting.clear()
+        execute(alone, None, False, context)
+    elif waiting:
         last = context["cursor"].mogrify(statement, values)
         statement, values = b";".join([*waiting, last]), None
         waiting.clear()
@@ -160,7 +164,7 @@ class _Writer:
                 continue
             if hasattr(value, "resolve_expression"):
                 raise TypeError(f"{field.name}: an expression is not a value")
-            if isinstance(field, models.JSONField):
+            if isinstance(field, models.JSONField) and value is not None:
                 value = json(value)
             name = f"v{len(values)}"
             places.append(f"%({name})s")

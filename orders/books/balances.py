@@ -187,12 +187,17 @@ class _Judge:
                 problem=f"settled in {told.currency}, the payment is in {payment.currency}",
             )
             return
-        self.net[intent_id] += money.from_minor(told.amount_minor - told.fee_minor, told.currency)
+        try:
+            net = money.from_minor(told.amount_minor - told.fee_minor, told.currency)
+            expected = _expected(told)
+        except money.InvalidAmountError as exc:
+            self._differs(self.movements, subject=told.id, intent_id=intent_id, problem=str(exc))
+            return
+        self.net[intent_id] += net
         may_lag = told.created_at >= self.booked_until
         if may_lag:
             self.lagging.add(intent_id)
         booked = self.ours.booked.get(told.id, {})
-        expected = _expected(told)
         if booked == expected:
             return
         if may_lag and not booked:

@@ -611,9 +611,9 @@ def _payments_without_intent(intents: Iterable[Intent]) -> set[str]:
 
     No other payment can ever take up an intent (rule 3), so that one may safely be cancelled.
     """
-    named = {_uuid(intent.metadata.get("payment", "")) for intent in intents}
+    named = [found for intent in intents if (found := _uuid(intent.metadata.get("payment", "")))]
     waiting = Payment.objects.filter(
-        uuid__in=named - {None}, payment_intent_id=None, status__in=Payment.OPEN
+        uuid__in=named, payment_intent_id=None, status__in=Payment.OPEN
     )
     return {str(found) for found in waiting.values_list("uuid", flat=True)}
 

@@ -225,7 +225,8 @@ INVARIANTS: Final = (
     Invariant(
         id="I6",
         name="dead_orders_hold_no_money",
-        says="what came in for a cancelled order is being refunded; for a refunded one it is back",
+        says="what came in for a cancelled order is being refunded or disputed; for a refunded one"
+        " it is back",
         # No grace: the refund's row is written in the transaction that ends the order.
         violators="""
             SELECT o.order_number AS violator
@@ -236,7 +237,10 @@ INVARIANTS: Final = (
                        sum(amount) FILTER (WHERE status = 'succeeded') AS done
                 FROM refunds WHERE status <> 'failed' GROUP BY payment_id
             ) given ON given.payment_id = p.id
-            WHERE (o.status = 'cancelled' AND given.decided IS DISTINCT FROM p.amount_received)
+            WHERE (o.status = 'cancelled' AND given.decided IS DISTINCT FROM p.amount_received
+                   AND NOT EXISTS (
+                       SELECT FROM disputes d WHERE d.payment_id = p.id
+                       AND d.status IN ('needs_response', 'under_review', 'lost')))
                OR (o.status = 'refunded' AND given.done IS DISTINCT FROM p.amount_received)
         """,
     ),

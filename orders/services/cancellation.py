@@ -78,14 +78,15 @@ def _settle_cancelled(locked: LockedOrder, reason: str, deadline: Deadline) -> b
 def _cancel_locked(locked: LockedOrder, reason: str, requested_by_id: int | None) -> list[int]:
     """What can be done without the provider. Returns the refunds that are on their way."""
     order, payment = locked.order, locked.payment
-    if payments.is_disputed(payment):
+    if order.status == Order.Status.CANCELLED:
+        if not locked.is_disputed:
+            # The provider may have failed the last refund: a dead order keeps no money.
+            payments.request_refund_of_rest(payment, reason=reason, requested_by_id=requested_by_id)
+        return _open_refunds(payment)
+    if locked.is_disputed:
         raise PaymentDisputedError
     if order.status in Order.PAID_UNSHIPPED:
         settlement.cancel_paid(locked, note=reason, requested_by_id=requested_by_id)
-        return _open_refunds(payment)
-    if order.status == Order.Status.CANCELLED:
-        # The provider may have failed the last refund: a dead order keeps no money.
-        payments.request_refund_of_rest(payment, reason=reason, requested_by_id=requested_by_id)
         return _open_refunds(payment)
     if order.status != Order.Status.PENDING or payment.status == Payment.Status.QUARANTINED:
         raise InvalidTransitionError

@@ -10,8 +10,10 @@ from audit import services as audit
 from config.kernel import money
 from config.kernel.db import short_transaction
 from orders import selectors
+from orders.models import Order
 from orders.services import settlement
 from payments import gateway
+from payments import services as payments
 from payments.gateway import ProviderDispute
 from payments.models import Dispute, Payment
 
@@ -52,8 +54,11 @@ def keep_dispute(told: ProviderDispute) -> bool:
     with short_transaction():
         locked = selectors.lock_order(order_id=payment.order_id)
         known = Dispute.objects.filter(stripe_dispute_id=told.id).first()
-        if known is not None and known.status == told.status:
-            return False
+        if known is not None and (
+            known.status == told.status
+            or (known.status in Dispute.CLOSED and told.status not in Dispute.CLOSED)
+        ):
+            return False  # nothing new, or an older account of it
         dispute = known or Dispute(payment=payment, stripe_dispute_id=told.id)
         dispute.status = Dispute.Status(told.status)
         dispute.reason = told.reason
@@ -64,8 +69,15 @@ def keep_dispute(told: ProviderDispute) -> bool:
         dispute.save()
         if locked.payment.status == Payment.Status.SUCCEEDED:
             settlement.show_money(locked)
+            _give_back_what_a_dead_order_won(locked)
         _tell(locked, dispute, is_new=known is None)
     return True
+
+
+def _give_back_what_a_dead_order_won(locked: LockedOrder) -> None:
+    """A dead order keeps no money, not even that of a dispute it has won."""
+    if locked.order.status == Order.Status.CANCELLED and not payments.is_disputed(locked.payment):
+        payments.request_refund_of_rest(locked.payment, reason="the dispute was won")
 
 
 def _tell(locked: LockedOrder, dispute: Dispute, *, is_new: bool) -> None:

@@ -6,6 +6,7 @@ cannot be done now is tried again; what is signed and yet not right is put befor
 
 from __future__ import annotations
 
+import random
 from datetime import timedelta
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
@@ -14,6 +15,7 @@ import structlog
 from django.conf import settings
 from django.db import InterfaceError, OperationalError, connection
 from django.db.models.functions import Now
+from django.utils import timezone
 
 from audit import services as audit
 from audit.nudger import Nudger
@@ -32,8 +34,10 @@ if TYPE_CHECKING:
 
 BATCH: Final = 100
 CLAIM: Final = timedelta(seconds=60)  # a worker that died gives the event back after this
-CALL_SECONDS: Final = 20.0
+CALL_SECONDS: Final = 10.0
 LONGEST_PAUSE_SECONDS: Final = 60  # nothing stays in doubt longer than two minutes
+LONGEST_WAIT: Final = timedelta(hours=23)  # a provider that is away for so long is a person's
+MOST_REFUSALS: Final = 10  # as many tries where it says no, or where we stumble
 
 Status = ProviderEvent.Status
 
@@ -41,7 +45,11 @@ log = structlog.get_logger(__name__)
 
 
 class TryLaterError(Exception):
-    """The provider or the database does not say now what the event is about."""
+    """The provider does not say now what the event is about, or (`is_refusal`) says no."""
+
+    def __init__(self, problem: str, *, is_refusal: bool = False) -> None:
+        super().__init__(problem)
+        self.is_refusal = is_refusal
 
 
 class QuarantinedError(Exception):
@@ -115,7 +123,7 @@ def process_due(*, deadline: Deadline, ignore_backoff: bool = False) -> int:
         if not claimed:
             break
         done += _process(claimed, deadline)
-        if ignore_backoff:
+        if ignore_backoff or gateway.breaker().is_open():
             break  # else those that could not be done would be claimed for ever
     return done
 
@@ -125,28 +133,40 @@ def _process(claimed: list[ProviderEvent], deadline: Deadline) -> int:
     found = Payment.objects.filter(payment_intent_id__in=intent_ids)
     payments_by_intent = {payment.payment_intent_id: payment for payment in found}
     finished: dict[str, list[int]] = {Status.PROCESSED: [], Status.IGNORED: []}
-    for event in claimed:
-        if deadline.remaining() < CALL_SECONDS:
-            break  # its lease ends; the next run goes on
-        payment = payments_by_intent.get(event.payment_intent_id)
+    left = list(claimed)
+    while left and deadline.remaining() > CALL_SECONDS and not gateway.breaker().is_open():
+        event = left.pop(0)
         try:
-            finished[_look_there(event, payment)].append(event.pk)
-        except QuarantinedError as exc:
-            _quarantine(event, payment, problem=str(exc))
-        except TryLaterError as exc:
-            _try_later(event, problem=str(exc))
+            status = _work_off(event, payments_by_intent.get(event.payment_intent_id))
         except (CommitOutcomeUnknownError, OperationalError, InterfaceError):
-            connection.close()
+            connection.close()  # its lease ends, and it is tried again
             log.warning("webhook_database_trouble", stripe_event=event.stripe_event_id)
-        except Exception as exc:  # whatever it is, the other events must not wait for it
-            log.exception("webhook_failed", stripe_event=event.stripe_event_id)
-            _try_later(event, problem=type(exc).__name__)
+        else:
+            if status is not None:
+                finished[status].append(event.pk)
+    selectors.give_back_claimed(*left)
     for status, ids in finished.items():
         if ids:
             ProviderEvent.objects.filter(pk__in=ids, status=Status.RECEIVED).update(
                 status=status, processed_at=Now(), last_error=""
             )
     return sum(map(len, finished.values()))
+
+
+def _work_off(event: ProviderEvent, payment: Payment | None) -> str | None:
+    """One event; whatever is wrong with it, the others must not wait. None: it is not finished."""
+    try:
+        return _look_there(event, payment)
+    except QuarantinedError as exc:
+        _quarantine(event, payment, problem=str(exc))
+    except TryLaterError as exc:
+        _try_later(event, payment, problem=str(exc), is_refusal=exc.is_refusal)
+    except (CommitOutcomeUnknownError, OperationalError, InterfaceError):
+        raise
+    except Exception as exc:
+        log.exception("webhook_failed", stripe_event=event.stripe_event_id)
+        _try_later(event, payment, problem=type(exc).__name__, is_refusal=True)
+    return None
 
 
 def _look_there(event: ProviderEvent, payment: Payment | None) -> str:
@@ -220,9 +240,10 @@ def _may_be_news(about: dict[str, Any], payment: Payment) -> bool:
 
 
 def _sync(outcome: Refused | Unknown | None) -> None:
+    if isinstance(outcome, Refused):
+        raise TryLaterError(outcome.code, is_refusal=True)
     if outcome is not None:
-        told = outcome.code if isinstance(outcome, Refused) else outcome.reason
-        raise TryLaterError(told)
+        raise TryLaterError(outcome.reason)
 
 
 def _quarantine(event: ProviderEvent, payment: Payment | None, *, problem: str) -> None:
@@ -240,8 +261,16 @@ def _quarantine(event: ProviderEvent, payment: Payment | None, *, problem: str) 
             )
 
 
-def _try_later(event: ProviderEvent, *, problem: str) -> None:
-    pause = timedelta(seconds=min(LONGEST_PAUSE_SECONDS, 2 ** min(event.attempts + 1, 6)))
+def _try_later(
+    event: ProviderEvent, payment: Payment | None, *, problem: str, is_refusal: bool
+) -> None:
+    """Ever more rarely; in the end a person has to look. `attempts` counts the earlier tries."""
+    is_old = timezone.now() - event.received_at > LONGEST_WAIT
+    if is_old or (is_refusal and event.attempts + 1 >= MOST_REFUSALS):
+        _quarantine(event, payment, problem=f"given up: {problem}"[:500])
+        return
+    longest = min(LONGEST_PAUSE_SECONDS, 2 ** min(event.attempts + 2, 6))
+    pause = timedelta(seconds=random.uniform(longest / 2, longest))  # noqa: S311 - spreads load
     ProviderEvent.objects.filter(pk=event.pk).update(
         last_error=problem[:500], next_attempt_at=Now() + pause
     )

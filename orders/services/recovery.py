@@ -10,8 +10,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 from django.db import InterfaceError, OperationalError, connection
@@ -26,17 +25,24 @@ from orders.models import Order
 from orders.services import events, refunds, settlement
 from payments import services as payments
 from payments.gateway import Intent
-from payments.models import Payment
+from payments.models import Payment, Refund
 from payments.services import NotCreated, Superseded, Told
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from orders.selectors import LockedOrder
     from payments.gateway import Unknown
 
 BATCH: Final = 20
 SWEEP_SECONDS: Final = 60.0  # a sweep is over by then, the last call included; the next goes on
 CLAIM: Final = timedelta(seconds=60)  # a worker that died gives the row back after this
-ABANDONED_AFTER: Final = timedelta(minutes=2)  # of a request that died without an answer
+# Of a request that died without an answer: its client has long ceased to retry, and with a pause of
+# the sweeper's no stock is held, and nothing in doubt, for more than two minutes.
+ABANDONED_AFTER: Final = timedelta(seconds=90)
+MAY_STILL_BE_PAID: Final = frozenset(
+    {"requires_confirmation", "requires_action", "requires_capture"}
+)
 CALL_SECONDS: Final = 20.0
 LONGEST_PAUSE_SECONDS: Final = 60  # nothing stays in doubt longer than two minutes
 LONGEST_DOUBT: Final = timedelta(hours=23)  # then the provider forgets our keys: a person decides
@@ -66,11 +72,12 @@ class SweepReport:
 
 
 def sweep(*, limit: int = BATCH, ignore_backoff: bool = False) -> SweepReport:
-    """Work off webhooks, orders in doubt, expired holds, refunds due and keys left open.
+    """Work off orders in doubt, expired holds, refunds due, keys left open, and webhooks.
 
     Opens its own transactions; never call it inside one. One order's trouble does not keep the
     others waiting: it is logged, noted on its payment, and tried again later. Goes on, batch by
-    batch, until nothing is due or `SWEEP_SECONDS` are over.
+    batch, until nothing is due or `SWEEP_SECONDS` are over. Webhooks come last: they have a task of
+    their own as well.
 
     Args:
         limit: the most orders, and the most refunds, to claim at a time.
@@ -79,28 +86,37 @@ def sweep(*, limit: int = BATCH, ignore_backoff: bool = False) -> SweepReport:
     """
     report = SweepReport()
     deadline = Deadline(SWEEP_SECONDS)
-    report.events_done = events.process_due(deadline=deadline, ignore_backoff=ignore_backoff)
     while _sweep_batch(report, deadline, limit=limit, ignore_backoff=ignore_backoff):
         if ignore_backoff or deadline.remaining() < CALL_SECONDS:
             break
+    report.events_done = events.process_due(deadline=deadline, ignore_backoff=ignore_backoff)
     return report
 
 
-def release_expired(*, limit: int) -> SweepReport:
-    """End the orders whose hold is over, and settle those that were paid after all; each once.
+def release_expired(*, on_progress: Callable[[int], None] | None = None) -> SweepReport:
+    """End every order whose hold is over, and settle those that were paid after all; each once.
 
     Opens its own transactions; never call it inside one. A bank debit keeps its stock until the
     provider decides.
+
+    Args:
+        on_progress: told how many were looked at.
     """
     report = SweepReport()
-    with short_transaction():
-        claimed = selectors.claim_orders_in_doubt(
-            limit=limit, ignore_backoff=True, lease=CLAIM, expired_only=True
-        )
-    for payment in claimed:
-        report.orders_seen += 1
-        report.orders_settled += _guarded(report, partial(_recover, payment, timedelta(0)))
-    return report
+    seen = 0
+    while True:
+        with short_transaction():
+            claimed = selectors.claim_orders_in_doubt(
+                limit=BATCH, ignore_backoff=True, lease=CLAIM, expired_only=True, after=seen
+            )
+        if not claimed:
+            return report
+        for payment in claimed:
+            report.orders_seen += 1
+            report.orders_settled += _attempt(report, _recover, payment, patience=timedelta(0))
+        seen = claimed[-1].pk
+        if on_progress is not None:
+            on_progress(report.orders_seen)
 
 
 def _sweep_batch(
@@ -109,26 +125,24 @@ def _sweep_batch(
     """Claim a batch and work it off; returns whether there was anything to claim."""
     patience = timedelta(0) if ignore_backoff else ABANDONED_AFTER
     with short_transaction():
-        claimed = selectors.claim_orders_in_doubt(
+        payments_due = selectors.claim_orders_in_doubt(
             limit=limit, ignore_backoff=ignore_backoff, lease=CLAIM
         )
-        refund_ids = selectors.claim_refunds_due(
+        refunds_due = selectors.claim_refunds_due(
             limit=limit, ignore_backoff=ignore_backoff, lease=CLAIM
         )
-    unanswered = selectors.find_unanswered_keys_of_final_orders(limit=limit)
-    for payment in claimed:
-        if deadline.remaining() < CALL_SECONDS:
-            break
+    claimed_some = bool(payments_due or refunds_due)
+    for order in selectors.find_unanswered_final_orders(limit=limit):
+        report.keys_answered += _attempt(report, _answer_key, order)
+    while payments_due and deadline.remaining() > CALL_SECONDS:
         report.orders_seen += 1
-        report.orders_settled += _guarded(report, partial(_recover, payment, patience))
-    for refund_id in refund_ids:
-        if deadline.remaining() < CALL_SECONDS:
-            break
+        payment = payments_due.pop(0)
+        report.orders_settled += _attempt(report, _recover, payment, patience=patience)
+    while refunds_due and deadline.remaining() > CALL_SECONDS:
         report.refunds_seen += 1
-        report.refunds_done += _guarded(report, partial(_finish_refund, refund_id))
-    for order_id in unanswered:
-        report.keys_answered += _guarded(report, partial(_answer_key, order_id))
-    return bool(claimed or refund_ids)
+        report.refunds_done += _attempt(report, _finish_refund, refunds_due.pop(0))
+    selectors.give_back_claimed(*payments_due, *refunds_due)
+    return claimed_some
 
 
 def recover_order(
@@ -181,8 +195,7 @@ def _ask(
         return payments.charge(payment=payment, hold_is_over=False, deadline=deadline)
     answer = payments.retrieve(payment=payment, deadline=deadline)
     if isinstance(answer, Intent):
-        may_still_be_paid = answer.status in {"requires_confirmation", "requires_action"}
-        if may_still_be_paid and give_up:
+        if give_up and answer.status in MAY_STILL_BE_PAID:
             answer = payments.cancel(payment=payment, deadline=deadline)
         elif answer.status == "requires_confirmation" and was_promised:
             return payments.confirm(payment=payment, deadline=deadline)
@@ -190,8 +203,12 @@ def _ask(
 
 
 def _note_doubt(locked: LockedOrder, *, reason: str) -> None:
-    """What kept it from being settled, for staff; after a day of it, they have to decide."""
-    if locked.at - locked.payment.created_at < LONGEST_DOUBT:
+    """What kept it from being settled, for staff; after a day of it, they have to decide.
+
+    A bank debit is not in doubt: days are what it takes, and asking about it needs no key.
+    """
+    is_debit = locked.payment.status == Payment.Status.PROCESSING
+    if is_debit or locked.at - locked.payment.created_at < LONGEST_DOUBT:
         Payment.objects.filter(pk=locked.payment.pk, status__in=Payment.OPEN).update(
             last_error=reason[:500]
         )
@@ -208,10 +225,11 @@ def _is_abandoned(locked: LockedOrder, patience: timedelta) -> bool:
     key = locked.key
     if key is None or key.response_status is not None or locked.payment.in_doubt_since:
         return False
-    return key.lease_until + patience <= locked.at
+    is_old = locked.order.created_at + patience <= locked.at
+    return is_old and key.lease_until <= locked.at
 
 
-def _recover(payment: Payment, patience: timedelta) -> bool:
+def _recover(payment: Payment, *, patience: timedelta) -> bool:
     try:
         return recover_order(
             order_id=payment.order_id, deadline=Deadline(CALL_SECONDS), patience=patience
@@ -220,28 +238,42 @@ def _recover(payment: Payment, patience: timedelta) -> bool:
         _schedule_next(payment)
 
 
-def _finish_refund(target_id: int) -> bool:
-    return refunds.finish_refund(refund_id=target_id, deadline=Deadline(CALL_SECONDS))
+def _finish_refund(refund: Refund) -> bool:
+    return refunds.finish_refund(refund_id=refund.pk, deadline=Deadline(CALL_SECONDS))
 
 
-def _answer_key(target_id: int) -> bool:
+def _answer_key(order: Order) -> bool:
     with short_transaction():
-        settlement.answer_if_final(selectors.lock_order(order_id=target_id))
+        settlement.answer_if_final(selectors.lock_order(order_id=order.pk))
     return True
 
 
-def _guarded(report: SweepReport, work: partial[bool]) -> bool:
-    """Run one piece; trouble with it is told and left for the next sweep."""
+def _attempt(
+    report: SweepReport, work: Callable[..., bool], row: Payment | Refund | Order, **options: Any
+) -> bool:
+    """Work on one row; trouble with it is told, noted on it, and left for the next sweep."""
     try:
-        return work()
+        return work(row, **options)
     except (CommitOutcomeUnknownError, OperationalError, InterfaceError):
         connection.close()
         report.problems += 1
-        log.warning("sweep_database_trouble", work=work.func.__name__, target=str(work.args[0]))
-    except Exception:  # whatever it is, the other orders must not wait for it
+        log.warning("sweep_database_trouble", work=work.__name__, target=str(row))
+    except Exception as exc:  # whatever it is, the other orders must not wait for it
         report.problems += 1
-        log.exception("sweep_failed", work=work.func.__name__, target=str(work.args[0]))
+        log.exception("sweep_failed", work=work.__name__, target=str(row))
+        _note_failure(row, exc)
     return False
+
+
+def _note_failure(row: Payment | Refund | Order, exc: Exception) -> None:
+    if isinstance(row, Order):
+        return  # its key's answer is all that is missing
+    try:
+        type(row)._default_manager.filter(pk=row.pk).update(  # noqa: SLF001 - documented API
+            last_error=f"failed: {type(exc).__name__}"
+        )
+    except (OperationalError, InterfaceError):
+        connection.close()
 
 
 def _schedule_next(payment: Payment) -> None:
@@ -252,6 +284,9 @@ def _schedule_next(payment: Payment) -> None:
         shortest, most = DEBIT_PAUSE_SECONDS
         longest = int(min(most, max(shortest, age * DEBIT_PAUSE_BY_AGE)))
     pause = random.uniform(longest / 2, longest)  # noqa: S311 - spreads load, no secret
+    until_abandoned = (payment.created_at + ABANDONED_AFTER - timezone.now()).total_seconds()
+    if 0 < until_abandoned < pause:
+        pause = until_abandoned + 0.5  # what nobody came back for is not to wait any longer
     Payment.objects.filter(pk=payment.pk, status__in=Payment.OPEN).update(
         attempts=F("attempts") + 1, next_attempt_at=Now() + timedelta(seconds=pause)
     )

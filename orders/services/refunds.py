@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections import Counter
 from dataclasses import dataclass
 from datetime import timedelta
@@ -23,7 +24,7 @@ from orders.services import settlement
 from payments import services as payments
 from payments.cases import open_case
 from payments.errors import PaymentDisputedError, RefundExceedsPaymentError
-from payments.gateway import ProviderRefund, Refused
+from payments.gateway import ProviderRefund, Refused, Unknown
 from payments.models import Payment, ReconciliationCase, Refund
 
 if TYPE_CHECKING:
@@ -32,9 +33,10 @@ if TYPE_CHECKING:
     from config.kernel.clock import Deadline
     from orders.models import OrderItem
     from orders.selectors import LockedOrder
-    from payments.gateway import Unknown
 
 PENDING_PAUSE: Final = timedelta(minutes=10)  # the bank takes days
+# Nothing stays in doubt longer than two minutes; a refusal will hardly change its mind.
+LONGEST_PAUSE_SECONDS: Final = {Unknown: 60, Refused: 600}
 MADE_AT_PROVIDER: Final = "made at the provider"
 
 log = structlog.get_logger(__name__)
@@ -88,10 +90,21 @@ def _decided_before(payment: Payment, wish: RefundWish) -> Refund | None:
     if refund is None:
         return None
     units = {line.order_item.product_sku: line.quantity for line in refund.lines.all()}
-    is_same = units == dict(wish.units or {}) and wish.amount in {None, refund.amount}
+    if wish.units or units:
+        is_same = units == dict(wish.units or {})
+    elif wish.amount is None:
+        is_same = _took_all_that_was_left(refund)
+    else:
+        is_same = wish.amount == refund.amount
     if not is_same:
         raise RefundRequestReusedError
     return refund
+
+
+def _took_all_that_was_left(refund: Refund) -> bool:
+    earlier = refund.payment.refunds.filter(pk__lt=refund.pk).exclude(status=Refund.Status.FAILED)
+    given = earlier.aggregate(sum=Sum("amount"))["sum"] or 0
+    return given + refund.amount == refund.payment.amount_received
 
 
 def _decide(locked: LockedOrder, wish: RefundWish) -> Refund:
@@ -214,7 +227,10 @@ def finish_refund(*, refund_id: int, deadline: Deadline) -> bool:
     told = payments.send_refund(refund=refund, deadline=deadline)
     if not isinstance(told, ProviderRefund):
         _try_later(refund, told)
-        return False
+        if isinstance(told, Refused):  # perhaps because somebody gave it back there by hand
+            sync_refunds(payment_id=refund.payment_id, deadline=deadline)
+            refund.refresh_from_db(fields=["status"])
+        return refund.status == Refund.Status.SUCCEEDED
     with short_transaction():
         locked = selectors.lock_order(order_id=refund.payment.order_id)
         refund = Refund.objects.select_for_update().get(pk=refund_id)
@@ -231,6 +247,8 @@ def sync_refunds(*, payment_id: int, deadline: Deadline) -> Refused | Unknown | 
         None when it is done; else what the provider answered instead of its list.
     """
     payment = Payment.objects.get(pk=payment_id)
+    if payment.status in (*Payment.OPEN, Payment.Status.QUARANTINED):
+        return Unknown(reason="the payment is not settled here yet")
     listed = payments.list_refunds(payment=payment, deadline=deadline)
     if not isinstance(listed, list):
         return listed
@@ -280,8 +298,12 @@ def _try_later(refund: Refund, told: Refused | Unknown) -> None:
     problem = f"{payments.REFUSED}{told.code}" if isinstance(told, Refused) else told.reason
     if isinstance(told, Refused) and refund.last_error != problem:
         _tell_staff(refund, problem)
-    pause = timedelta(seconds=min(600, 5 * 2 ** min(refund.attempts, 7)))
-    Refund.objects.filter(pk=refund.pk).update(last_error=problem, next_attempt_at=Now() + pause)
+    longest = LONGEST_PAUSE_SECONDS[type(told)]
+    longest = min(longest, 5 * 2 ** min(refund.attempts, 7))
+    pause = timedelta(seconds=random.uniform(longest / 2, longest))  # noqa: S311 - spreads load
+    Refund.objects.filter(pk=refund.pk).update(
+        last_error=problem[:500], next_attempt_at=Now() + pause
+    )
 
 
 def _tell_staff(refund: Refund, problem: str) -> None:

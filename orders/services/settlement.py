@@ -306,11 +306,16 @@ def _confirm(locked: LockedOrder) -> None:
     move(
         locked,
         to=Order.Status.CONFIRMED,
-        payment_status=Order.PaymentStatus.SUCCEEDED,
+        payment_status=_shown_of_success(locked),
         event_type="ORDER_CONFIRMED",
     )
     stock.commit_reservation(order_id=locked.order.pk)
     announce(locked.order)
+
+
+def _shown_of_success(locked: LockedOrder) -> Order.PaymentStatus:
+    """The dispute's webhook may have been faster than the settlement."""
+    return Order.PaymentStatus.DISPUTED if locked.is_disputed else Order.PaymentStatus.SUCCEEDED
 
 
 def _end_unpaid(locked: LockedOrder, *, cause: str, note: str) -> None:
@@ -331,10 +336,16 @@ def _end_unpaid(locked: LockedOrder, *, cause: str, note: str) -> None:
 
 
 def _refund_late_success(locked: LockedOrder) -> None:
-    """A dead order keeps no money: the refund is decided where the money is noted."""
-    payments.request_refund(locked.payment, amount=locked.payment.amount, reason=LATE_SUCCESS)
-    Order.objects.filter(pk=locked.order.pk).update(payment_status=Order.PaymentStatus.SUCCEEDED)
-    locked.order.payment_status = Order.PaymentStatus.SUCCEEDED
+    """A dead order keeps no money: the refund is decided where the money is noted.
+
+    Money that the customer's bank has taken already is not given back twice; should the dispute
+    be won, `disputes` decides the refund.
+    """
+    if not locked.is_disputed:
+        payments.request_refund(locked.payment, amount=locked.payment.amount, reason=LATE_SUCCESS)
+    shown = _shown_of_success(locked)
+    Order.objects.filter(pk=locked.order.pk).update(payment_status=shown)
+    locked.order.payment_status = shown
     audit.record(
         "PAYMENT_CAME_LATE",
         entity_type="order",

@@ -10,6 +10,7 @@ from django.core.management import CommandError, call_command
 from django.utils import timezone
 
 from orders.models import Order
+from orders.services import recovery
 from payments.models import ProviderEvent, Refund
 from tests import factories
 from tests.shop import order_of
@@ -117,7 +118,7 @@ class TestReleaseExpired:
 
         code, said = run("release_expired", "--json")
 
-        assert (code, json.loads(said)) == (0, {"expired": 1, "ended": 1, "left": 0})
+        assert (code, json.loads(said)) == (0, {"ended": 1, "waiting": 0, "left": 0})
         waiting.refresh_from_db()
         other.refresh_from_db()
         assert (waiting.status, other.status) == ("cancelled", "pending")
@@ -128,6 +129,33 @@ class TestReleaseExpired:
         assert run("release_expired")[0] == 0
         waiting.refresh_from_db()
         assert waiting.status == "confirmed"
+
+    def test_says_so_where_the_provider_is_away(self, run, waiting, provider):
+        Order.objects.update(hold_expires_at=timezone.now() - timedelta(seconds=1))
+        provider.fail("drop", path="/v1/payment_intents/*", method="*", times=None)
+
+        code, said = run("release_expired", "--json")
+
+        assert (code, json.loads(said)) == (1, {"ended": 0, "waiting": 0, "left": 1})
+
+    def test_leaves_to_its_bank_what_a_bank_decides(self, run, shopper, product):
+        shopper.order((product.sku, 1), payment_method_id="pm_usBankAccount_success")
+        Order.objects.update(hold_expires_at=timezone.now() - timedelta(seconds=1))
+
+        code, said = run("release_expired", "--json")
+
+        assert (code, json.loads(said)) == (0, {"ended": 0, "waiting": 1, "left": 0})
+
+    def test_goes_on_until_all_are_ended(self, run, shopper, product, monkeypatch, settings):
+        settings.THROTTLE = False
+        monkeypatch.setattr(recovery, "BATCH", 2)
+        for _ in range(5):
+            shopper.order((product.sku, 1), payment_method_id=ASKS_FOR_3DS)
+        Order.objects.update(hold_expires_at=timezone.now() - timedelta(seconds=1))
+
+        code, said = run("release_expired", "--json")
+
+        assert (code, json.loads(said)) == (0, {"ended": 5, "waiting": 0, "left": 0})
 
 
 class TestBackfillEvents:

@@ -6,6 +6,7 @@ import json
 import uuid
 from datetime import timedelta
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
@@ -36,7 +37,7 @@ def open_cases() -> dict[str, str]:
     return dict(cases.values_list("subject", "classification"))
 
 
-def everything() -> dict[str, list]:
+def everything() -> dict[str, list[Any]]:
     return {
         model.__name__: list(model.objects.order_by("pk").values())
         for model in (Payment, Refund, LedgerEntry, ReconciliationCase, AuditLog)
@@ -341,7 +342,7 @@ class TestTrouble:
 
 class TestTheCommand:
     def run(self, capsys, *arguments: str) -> tuple[int, str]:
-        code = 0
+        code: Any = 0
         try:
             call_command("reconcile_payments", *arguments)
         except SystemExit as exc:

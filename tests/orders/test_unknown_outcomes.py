@@ -287,7 +287,7 @@ class TestAnAbandonedRequest:
         order.refresh_from_db()
         assert order.status == "pending"  # a retry may still come
 
-        IdempotencyKey.objects.update(lease_until=F("lease_until") - timedelta(minutes=2))
+        Order.objects.update(created_at=F("created_at") - recovery.ABANDONED_AFTER)
         Payment.objects.update(next_attempt_at=timezone.now())
         recovery.sweep()
 

@@ -14,6 +14,7 @@ from config.kernel.errors import DomainError
 from orders.models import Order
 from orders.services.refunds import RefundWish, decide_refund, finish_refund
 from payments.models import Refund
+from payments.services import not_given_back
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser
@@ -96,16 +97,21 @@ def _wish(order: Order, options: dict[str, Any]) -> RefundWish:
     return RefundWish(
         reason=options["reason"],
         amount=amount,
-        units=dict(map(_units, options["line"])) or None,
+        units=_units(options["line"]) or None,
         request_key=key,
     )
 
 
-def _units(text: str) -> tuple[str, int]:
-    sku, _, quantity = text.rpartition("=")
-    if not (sku and quantity.isascii() and quantity.isdecimal() and len(quantity) < 6):  # noqa: PLR2004
-        raise CommandError(f"--line: SKU=QUANTITY, not {text!r}")
-    return sku, int(quantity)
+def _units(lines: list[str]) -> dict[str, int]:
+    units: dict[str, int] = {}
+    for text in lines:
+        sku, _, quantity = text.rpartition("=")
+        if not (sku and quantity.isascii() and quantity.isdecimal() and len(quantity) < 6):  # noqa: PLR2004
+            raise CommandError(f"--line: SKU=QUANTITY, not {text!r}")
+        if sku in units:
+            raise CommandError(f"--line: {sku} is named twice")
+        units[sku] = int(quantity)
+    return units
 
 
 def _under_way(order: Order, wish: RefundWish) -> Refund | None:
@@ -114,7 +120,8 @@ def _under_way(order: Order, wish: RefundWish) -> Refund | None:
         return None
     open_ones = Refund.objects.filter(
         payment__order=order, status__in=[Refund.Status.DUE, Refund.Status.PENDING]
-    )
+    ).select_related("payment")
     if wish.amount is not None:
-        open_ones = open_ones.filter(amount=wish.amount)
-    return open_ones.order_by("id").first()
+        return open_ones.filter(amount=wish.amount).order_by("id").first()
+    last = open_ones.order_by("id").last()
+    return last if last is not None and not not_given_back(last.payment) else None
