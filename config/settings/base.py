@@ -283,11 +283,13 @@ SPECTACULAR_SETTINGS = {
     "SERVE_PUBLIC": True,
     "SCHEMA_PATH_PREFIX": "/api/v1",
     "COMPONENT_SPLIT_REQUEST": True,
+    "COMPONENT_SPLIT_PATCH": False,  # what has to be sent is required of a PATCH too
+    "ENUM_GENERATE_CHOICE_DESCRIPTION": False,  # each word would explain itself by itself
     "ENUM_ADD_EXPLICIT_BLANK_NULL_CHOICE": False,
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
-        "config.kernel.api.schema.complete_errors",
-        "config.docs.add_probes",
+        "config.openapi.operations.complete",
+        "config.openapi.pages.add_pages",
     ],
 }
 CONTENT_SECURITY_POLICY = {

@@ -39,11 +39,15 @@ class ProfileSerializer(serializers.Serializer[Any]):
 class ProfileChangeSerializer(StrictSerializer):
     """What `PATCH /me` takes; an address of its own account cannot be changed here."""
 
-    version = StrictIntegerField(min_value=1, max_value=2**31 - 1)
+    version = StrictIntegerField(
+        min_value=1, max_value=2**31 - 1, help_text="the one that was read"
+    )
     first_name = StrictCharField(max_length=LONGEST_NAME, required=False)
     last_name = StrictCharField(max_length=LONGEST_NAME, required=False)
     phone = PhoneField(allow_null=True, required=False)
-    date_of_birth = StrictDateField(allow_null=True, required=False)
+    date_of_birth = StrictDateField(
+        allow_null=True, required=False, help_text="between 1900 and today"
+    )
     marketing_consent = StrictBooleanField(required=False)
 
     def validate_date_of_birth(self, born: date | None) -> date | None:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, cast
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from config.kernel.api.schema import operation
+from config.kernel.api.schema import Access, Answer, Refusal, operation
 from customers import services
+from customers.api import examples
 from customers.api.serializers import ProfileChangeSerializer, ProfileSerializer
 
 if TYPE_CHECKING:
@@ -20,7 +21,14 @@ class MeView(APIView):
 
     @operation(
         summary="Read my profile",
-        responses={200: ProfileSerializer},
+        access=Access.TOKEN,
+        answers={
+            200: Answer(
+                body=ProfileSerializer,
+                description="The profile.",
+                examples={"profile": examples.PROFILE},
+            )
+        },
         tags=["me"],
         operation_id="get_me",
     )
@@ -30,9 +38,18 @@ class MeView(APIView):
     @operation(
         summary="Change my profile",
         description="Send the `version` that you read; another one in the meantime is a conflict.",
-        request=ProfileChangeSerializer,
-        responses={200: ProfileSerializer},
+        access=Access.TOKEN,
+        body=ProfileChangeSerializer,
+        body_examples={"change": examples.PROFILE_CHANGE},
+        answers={
+            200: Answer(
+                body=ProfileSerializer,
+                description="The profile as it is now, with its new `version`.",
+                examples={"profile": examples.CHANGED_PROFILE},
+            )
+        },
         errors=["EDIT_CONFLICT"],
+        refusals={"VALIDATION_FAILED": Refusal(details={"version": ["This field is required."]})},
         tags=["me"],
         operation_id="change_me",
     )

@@ -21,10 +21,12 @@ from inventory.selectors import ORDERINGS
 class ProductQuerySerializer(QuerySerializer):
     """Filters and order of the product list."""
 
-    search = StrictCharField(max_length=100, required=False)
-    category = StrictCharField(max_length=100, required=False)
-    min_price = MoneyField(required=False)
-    max_price = MoneyField(required=False)
+    search = StrictCharField(
+        max_length=100, required=False, help_text="part of the name, or a whole SKU; in any case"
+    )
+    category = StrictCharField(max_length=100, required=False, help_text="its `slug`")
+    min_price = MoneyField(required=False, help_text="inclusive")
+    max_price = MoneyField(required=False, help_text="inclusive")
     in_stock = serializers.BooleanField(required=False, allow_null=True, default=None)
     currency = CurrencyField(required=False)
     ordering = StrictChoiceField(choices=list(ORDERINGS), required=False, default="name")

@@ -14,8 +14,18 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from config.kernel.api.pagination import SignedCursorPagination
-from config.kernel.api.schema import operation
+from config.kernel.api.schema import (
+    PAGE,
+    Access,
+    Answer,
+    Refusal,
+    header,
+    operation,
+    path_parameter,
+)
+from config.kernel.errors import ValidationFailedError
 from inventory import selectors
+from inventory.api import examples
 from inventory.api.serializers import (
     CategorySerializer,
     ProductDetailQuerySerializer,
@@ -45,6 +55,18 @@ def _publicly_cached(view: Callable[..., HttpResponseBase]) -> Callable[..., Htt
     return answer
 
 
+IF_NONE_MATCH = header(
+    "If-None-Match",
+    "The `ETag` of an answer that is at hand.",
+    example='"b4c2d820c1aee91c31cd95e7df51a8f6"',
+)
+CACHING = ("ETag", "Cache-Control")
+NOT_MODIFIED = Answer(
+    body=None,
+    description="The answer with the `ETag` of `If-None-Match` is still good.",
+    headers=CACHING,
+)
+
 cacheable = method_decorator([conditional_page, _publicly_cached], "dispatch")
 
 
@@ -57,11 +79,25 @@ class ProductListView(APIView):
 
     @operation(
         summary="List products",
+        access=Access.PUBLIC,
         query=ProductQuerySerializer,
-        responses={200: ProductSerializer(many=True)},
+        parameters=[*PAGE, IF_NONE_MATCH],
+        answers={
+            200: Answer(
+                body=ProductSerializer(many=True),
+                description="A page of them.",
+                examples={"page": examples.PRODUCT_PAGE},
+                headers=CACHING,
+            ),
+            304: NOT_MODIFIED,
+        },
+        refusals={
+            "VALIDATION_FAILED": Refusal(
+                details={"ordering": ["This is not one of the allowed values."]}
+            )
+        },
         tags=["catalogue"],
         operation_id="list_products",
-        public=True,
     )
     def get(self, request: Request) -> Response:
         wanted = ProductQuerySerializer.read(request)
@@ -82,12 +118,28 @@ class ProductView(APIView):
 
     @operation(
         summary="Read a product",
+        access=Access.PUBLIC,
         query=ProductDetailQuerySerializer,
-        responses={200: ProductSerializer},
-        errors=["NOT_FOUND"],
+        parameters=[
+            path_parameter("sku", "In upper case.", example=examples.PRODUCT["sku"]),
+            IF_NONE_MATCH,
+        ],
+        answers={
+            200: Answer(
+                body=ProductSerializer,
+                description="The product.",
+                examples={"product": examples.PRODUCT},
+                headers=CACHING,
+            ),
+            304: NOT_MODIFIED,
+        },
+        refusals={
+            "VALIDATION_FAILED": Refusal(
+                details={"currency": ["Must be a supported ISO 4217 code like USD."]}
+            )
+        },
         tags=["catalogue"],
         operation_id="get_product",
-        public=True,
     )
     def get(self, request: Request, sku: str) -> Response:
         wanted: dict[str, Any] = ProductDetailQuerySerializer.read(request)
@@ -105,10 +157,25 @@ class CategoryListView(APIView):
 
     @operation(
         summary="List categories",
-        responses={200: CategorySerializer(many=True)},
+        access=Access.PUBLIC,
+        parameters=[*PAGE, IF_NONE_MATCH],
+        answers={
+            200: Answer(
+                body=CategorySerializer(many=True),
+                description="A page of them.",
+                examples={"page": examples.CATEGORY_PAGE},
+                headers=CACHING,
+            ),
+            304: NOT_MODIFIED,
+        },
+        refusals={
+            "VALIDATION_FAILED": Refusal(
+                details={"page_size": ["Must be a whole number of at least 1."]},
+                message=ValidationFailedError.message,
+            )
+        },
         tags=["catalogue"],
         operation_id="list_categories",
-        public=True,
     )
     def get(self, request: Request) -> Response:
         paginator = SignedCursorPagination()

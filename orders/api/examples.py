@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
-from drf_spectacular.utils import OpenApiExample
+ORDER_NUMBER: Final = "K7M2-Q9XD-4T"
+GUEST_TOKEN: Final = "h0VtWqgXcZ3nJ5dQ2mYb8sKfRr1uLx7AoEiPpTvNw6M"  # noqa: S105 - opens nothing
+IDEMPOTENCY_KEY: Final = "0192f0c1-7a51-7c3e-9d5e-3f0a5b9c1d2e"
 
-ADDRESS: dict[str, str] = {
+ADDRESS: Final[dict[str, str]] = {
     "name": "Ada Lovelace",
     "line1": "1 Main Street",
     "city": "New York",
@@ -14,11 +16,23 @@ ADDRESS: dict[str, str] = {
     "postal_code": "10001",
     "country": "US",
 }
-BASKET: dict[str, Any] = {
+
+BASKET: Final[dict[str, Any]] = {
     "items": [{"sku": "DEMO-PLENTY", "quantity": 2}],
     "shipping_address": ADDRESS,
 }
-TOTALS: dict[str, Any] = {
+ORDER_REQUEST: Final[dict[str, Any]] = {
+    **BASKET,
+    "payment_method_id": "pm_card_visa",
+    "expected_total": "46.57",
+}
+GUEST_ORDER_REQUEST: Final[dict[str, Any]] = {
+    **ORDER_REQUEST,
+    "customer": {"email": "grace@example.com", "first_name": "Grace", "last_name": "Hopper"},
+}
+CANCEL_REQUEST: Final[dict[str, Any]] = {"reason": "Ordered twice."}
+
+TOTALS: Final[dict[str, Any]] = {
     "currency": "USD",
     "items": [
         {
@@ -39,48 +53,79 @@ TOTALS: dict[str, Any] = {
     "shipping_method": "standard",
     "estimated_delivery": "2026-12-01",
 }
+QUOTE: Final[dict[str, Any]] = {
+    **TOTALS,
+    "shipping_methods": [
+        {
+            "code": "standard",
+            "name": "Standard",
+            "amount": "4.99",
+            "estimated_delivery": "2026-12-01",
+        }
+    ],
+    "unavailable_items": [],
+}
 
-QUOTE_REQUEST = OpenApiExample("a basket", value=BASKET, request_only=True)
-QUOTE = OpenApiExample(
-    "its price",
-    value={
-        **TOTALS,
-        "shipping_methods": [
-            {
-                "code": "standard",
-                "name": "Standard",
-                "amount": "4.99",
-                "estimated_delivery": "2026-12-01",
-            }
-        ],
-        "unavailable_items": [],
-    },
-    response_only=True,
-    status_codes=["200"],
-)
-ORDER_REQUEST = OpenApiExample(
-    "an order",
-    value={**BASKET, "payment_method_id": "pm_card_visa", "expected_total": "46.57"},
-    request_only=True,
-)
-ORDER = OpenApiExample(
-    "confirmed and paid",
-    value={
-        "id": "0192f0c1-7a51-7c3e-9d5e-3f0a5b9c1d2e",
-        "order_number": "K7M2-Q9XD-4T",
-        "status": "confirmed",
-        "payment_status": "succeeded",
-        **TOTALS,
-        "refunded_amount": "0.00",
-        "shipping_address": ADDRESS,
-        "billing_address": ADDRESS,
-        "notes": None,
-        "shipments": [],
-        "created_at": "2026-11-22T12:00:00Z",
-        "updated_at": "2026-11-22T12:00:01Z",
-        "shipped_at": None,
-        "delivered_at": None,
-    },
-    response_only=True,
-    status_codes=["201"],
-)
+ORDER: Final[dict[str, Any]] = {
+    "id": "0192f0c1-7a52-7d01-8b3c-5e6f70819a2b",
+    "order_number": ORDER_NUMBER,
+    "status": "confirmed",
+    "payment_status": "succeeded",
+    **TOTALS,
+    "refunded_amount": "0.00",
+    "shipping_address": ADDRESS,
+    "billing_address": ADDRESS,
+    "notes": None,
+    "shipments": [],
+    "created_at": "2026-11-22T12:00:00.104733Z",
+    "updated_at": "2026-11-22T12:00:01.250180Z",
+    "shipped_at": None,
+    "delivered_at": None,
+}
+GUEST_ORDER: Final[dict[str, Any]] = {**ORDER, "guest_token": GUEST_TOKEN}
+UNDECIDED_ORDER: Final[dict[str, Any]] = {
+    **ORDER,
+    "status": "pending",
+    "payment_status": "pending",
+}
+SHIPPED_ORDER: Final[dict[str, Any]] = {
+    **ORDER,
+    "status": "shipped",
+    "shipments": [
+        {
+            "carrier": "UPS",
+            "tracking_number": "1Z999AA10123456784",
+            "tracking_url": "https://www.ups.com/track?tracknum=1Z999AA10123456784",
+            "shipped_at": "2026-11-24T15:30:00.420913Z",
+            "items": [{"sku": "DEMO-PLENTY", "quantity": 2}],
+        }
+    ],
+    "updated_at": "2026-11-24T15:30:00.420913Z",
+    "shipped_at": "2026-11-24T15:30:00.420913Z",
+}
+CANCELLED_ORDER: Final[dict[str, Any]] = {
+    **ORDER,
+    "status": "cancelled",
+    "payment_status": "refunded",
+    "refunded_amount": "46.57",
+}
+REFUND_UNDER_WAY: Final[dict[str, Any]] = {
+    **ORDER,
+    "status": "cancelled",
+    "payment_status": "succeeded",
+}
+ORDER_PAGE: Final[dict[str, Any]] = {
+    "next": "https://shop.example/api/v1/orders?cursor=WzAsWyIyMDI2LTExLTIyIl1d%3A1sAbCd%3AxYz",
+    "previous": None,
+    "results": [SHIPPED_ORDER],
+}
+
+EVENT: Final[dict[str, Any]] = {
+    "id": "evt_1Q9xK7",
+    "object": "event",
+    "type": "payment_intent.succeeded",
+    "created": 1_795_348_800,
+    "livemode": False,
+    "data": {"object": {"id": "pi_3Q9xK7", "object": "payment_intent", "status": "succeeded"}},
+}
+RECEIVED: Final = {"received": True}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from django.conf import settings
@@ -94,7 +94,9 @@ class BasketSerializer(StrictSerializer):
     """What quotes and orders share."""
 
     items = LinesField()
-    shipping_method = StrictCharField(max_length=30, required=False)
+    shipping_method = StrictCharField(
+        max_length=30, required=False, help_text="the `code` of one in the quote; else the cheapest"
+    )
     coupon_code = StrictCharField(max_length=50, required=False)
     currency = CurrencyField(required=False)
 
@@ -102,7 +104,9 @@ class BasketSerializer(StrictSerializer):
 class QuoteRequestSerializer(BasketSerializer):
     """`POST /quotes`."""
 
-    shipping_address = AddressSerializer(required=False)
+    shipping_address = AddressSerializer(
+        required=False, help_text="without it the shop's own country is assumed"
+    )
 
     @staticmethod
     def to_basket(wanted: Mapping[str, Any], *, redeemed_by: str) -> Basket:
@@ -126,11 +130,17 @@ class OrderRequestSerializer(BasketSerializer):
         r"pm_[A-Za-z0-9_]{1,250}", form="a payment method id like pm_1Nx…"
     )
     shipping_address = AddressSerializer()
-    billing_address = AddressSerializer(required=False)
-    expected_total = MoneyField(required=False)
+    billing_address = AddressSerializer(required=False, help_text="else the shipping address")
+    expected_total = MoneyField(
+        required=False, help_text="the total that the shopper saw; another one is PRICE_CHANGED"
+    )
     notes = StrictCharField(max_length=MAX_NOTES, multiline=True, required=False, allow_blank=True)
-    return_url = StrictCharField(max_length=2_000, required=False)
-    customer = GuestSerializer(required=False)
+    return_url = StrictCharField(
+        max_length=2_000,
+        required=False,
+        help_text="where the shopper comes back to; of the shop's own or a storefront's origin",
+    )
+    customer = GuestSerializer(required=False, help_text="who buys without an access token")
 
     def validate_return_url(self, value: str) -> str:
         """Only back to the shop: an open redirect would lend its name to a fraud."""
@@ -192,12 +202,16 @@ class ConfirmRequestSerializer(StrictSerializer):
     """`POST /orders/{order_number}/confirm`: nothing to say."""
 
 
+# The generator leaves out the body of a serializer that has no fields.
+CONFIRM_REQUEST: Final = {"type": "object", "additionalProperties": False}
+
+
 class OrderQuerySerializer(QuerySerializer):
     """Filters of the order list."""
 
     status = StrictChoiceField(choices=Order.Status.values, required=False)
-    created_after = serializers.DateTimeField(required=False)
-    created_before = serializers.DateTimeField(required=False)
+    created_after = serializers.DateTimeField(required=False, help_text="exclusive")
+    created_before = serializers.DateTimeField(required=False, help_text="exclusive")
 
 
 class PricedLineSerializer(serializers.Serializer[Any]):
@@ -278,7 +292,7 @@ class OrderSerializer(TotalsSerializer):
     shipping_address = AddressSerializer()
     billing_address = AddressSerializer()
     shipping_method = serializers.CharField()
-    estimated_delivery = serializers.DateField()
+    estimated_delivery = serializers.DateField(allow_null=True)
     notes = serializers.CharField(allow_null=True)
     shipments = ShipmentSerializer(many=True)
     created_at = serializers.DateTimeField()
@@ -288,6 +302,21 @@ class OrderSerializer(TotalsSerializer):
     guest_token = serializers.CharField(
         required=False, help_text="only for a guest's order: reads it with ?token="
     )
+
+
+class EventDataSerializer(serializers.Serializer[Any]):
+    """What an event is about."""
+
+    object = serializers.DictField(help_text="the payment intent, refund, dispute or charge")
+
+
+class EventSerializer(serializers.Serializer[Any]):
+    """What is read of an event of the provider; whatever else it holds is kept with it."""
+
+    id = serializers.CharField()
+    type = serializers.CharField()
+    livemode = serializers.BooleanField()
+    data = EventDataSerializer()  # type: ignore[assignment]  # a field, not `Serializer.data`
 
 
 class WebhookReceivedSerializer(serializers.Serializer[Any]):

@@ -14,12 +14,22 @@ from rest_framework.views import APIView
 
 from config.kernel.api.pagination import SignedCursorPagination
 from config.kernel.api.parsers import canonical_fingerprint
-from config.kernel.api.schema import header, operation, query_parameter
+from config.kernel.api.schema import (
+    PAGE,
+    Access,
+    Answer,
+    Refusal,
+    header,
+    operation,
+    path_parameter,
+    query_parameter,
+)
 from config.kernel.clock import Deadline
 from config.kernel.errors import DomainError, NotFoundError, ValidationFailedError
 from orders import answers, selectors
 from orders.api import examples
 from orders.api.serializers import (
+    CONFIRM_REQUEST,
     CancelRequestSerializer,
     ConfirmRequestSerializer,
     OrderQuerySerializer,
@@ -43,14 +53,19 @@ IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}")
 IDEMPOTENCY_HEADER = header(
     "Idempotency-Key",
     "1–255 visible ASCII characters; the same key and body again is the same order.",
+    kind={"type": "string", "pattern": f"^{IDEMPOTENCY_KEY.pattern}$"},
     required=True,
-    example="0192f0c1-7a51-7c3e-9d5e-3f0a5b9c1d2e",
+    example=examples.IDEMPOTENCY_KEY,
 )
-
-
+ORDER_NUMBER = path_parameter(
+    "order_number", "As it stands in the order.", example=examples.ORDER_NUMBER
+)
 GUEST_TOKEN = query_parameter(
-    "token", "A guest's `guest_token`, in place of an access token.", example="Zm9v…"
+    "token",
+    "A guest's `guest_token`, in place of an access token.",
+    example=examples.GUEST_TOKEN,
 )
+BAD_LINE = Refusal(details={"items": [{"quantity": ["A whole number is required."]}]})
 
 
 class IdempotencyKeyMissingError(DomainError):
@@ -70,10 +85,18 @@ class QuoteView(APIView):
         summary="Price a basket",
         description="Holds nothing. Without an address: the shop's country; without a method:"
         " the cheapest.",
-        request=QuoteRequestSerializer,
-        responses={200: QuoteSerializer},
+        access=Access.GUEST_TOO,
+        body=QuoteRequestSerializer,
+        body_examples={"basket": examples.BASKET},
+        answers={
+            200: Answer(
+                body=QuoteSerializer,
+                description="What it would cost now.",
+                examples={"quote": examples.QUOTE},
+            )
+        },
         errors=["COUPON_INVALID"],
-        examples=[examples.QUOTE_REQUEST, examples.QUOTE],
+        refusals={"VALIDATION_FAILED": BAD_LINE},
         tags=["orders"],
         operation_id="quote",
     )
@@ -101,8 +124,22 @@ class OrderListView(APIView):
 
     @operation(
         summary="List my orders",
+        description="Newest first.",
+        access=Access.TOKEN,
         query=OrderQuerySerializer,
-        responses={200: OrderSerializer(many=True)},
+        parameters=PAGE,
+        answers={
+            200: Answer(
+                body=OrderSerializer(many=True),
+                description="A page of them.",
+                examples={"page": examples.ORDER_PAGE},
+            )
+        },
+        refusals={
+            "VALIDATION_FAILED": Refusal(
+                details={"status": ["This is not one of the allowed values."]}
+            )
+        },
         tags=["orders"],
         operation_id="list_orders",
     )
@@ -122,16 +159,29 @@ class OrderListView(APIView):
         description="Reserves stock, charges the payment method and confirms the order. 202: the"
         " outcome of the charge is not known yet; it settles by itself, ask again with the same"
         " key. The same key and body again gives the first answer with"
-        " `Idempotent-Replayed: true`.",
-        request=OrderRequestSerializer,
-        responses={201: OrderSerializer, 202: OrderSerializer},
+        " `Idempotent-Replayed: true`. Without a token, `customer` says who buys; both is 400.",
+        access=Access.GUEST_TOO,
+        body=OrderRequestSerializer,
+        body_examples={"customer": examples.ORDER_REQUEST, "guest": examples.GUEST_ORDER_REQUEST},
+        answers={
+            201: Answer(
+                body=OrderSerializer,
+                description="Confirmed and paid.",
+                examples={"customer": examples.ORDER, "guest": examples.GUEST_ORDER},
+                headers=["Idempotent-Replayed"],
+            ),
+            202: Answer(
+                body=OrderSerializer,
+                description="The order exists; its payment is not decided yet.",
+                examples={"pending": examples.UNDECIDED_ORDER},
+                headers=["Location", "Retry-After"],
+            ),
+        },
         errors=[
             "IDEMPOTENCY_KEY_MISSING",
-            "NOT_AUTHENTICATED",
             "CARD_DECLINED",
             "PAYMENT_REQUIRES_ACTION",
             "PAYMENT_FAILED",
-            "INACTIVE_CUSTOMER",
             "INSUFFICIENT_INVENTORY",
             "PRICE_CHANGED",
             "COUPON_INVALID",
@@ -139,8 +189,9 @@ class OrderListView(APIView):
             "IDEMPOTENCY_KEY_REUSED",
             "PAYMENT_ERROR",
         ],
-        headers=[IDEMPOTENCY_HEADER],
-        examples=[examples.ORDER_REQUEST, examples.ORDER],
+        refusals={"VALIDATION_FAILED": BAD_LINE},
+        error_headers={402: ["Idempotent-Replayed"], 502: ["Idempotent-Replayed"]},
+        parameters=[IDEMPOTENCY_HEADER],
         tags=["orders"],
         operation_id="place_order",
     )
@@ -172,9 +223,15 @@ class OrderView(APIView):
     @operation(
         summary="Read an order",
         description="With an access token, or a guest's `?token=`.",
-        responses={200: OrderSerializer},
-        errors=["NOT_AUTHENTICATED", "NOT_FOUND"],
-        headers=[GUEST_TOKEN],
+        access=Access.GUEST_TOO,
+        parameters=[ORDER_NUMBER, GUEST_TOKEN],
+        answers={
+            200: Answer(
+                body=OrderSerializer,
+                description="The order as it is now.",
+                examples={"customer": examples.SHIPPED_ORDER, "guest": examples.GUEST_ORDER},
+            )
+        },
         tags=["orders"],
         operation_id="get_order",
     )
@@ -190,20 +247,34 @@ class OrderConfirmView(APIView):
     @operation(
         summary="Confirm an order after 3-D Secure",
         description="Asks the provider how the payment stands. Repeating is harmless.",
-        request=ConfirmRequestSerializer,
-        responses={200: OrderSerializer, 202: OrderSerializer},
+        access=Access.GUEST_TOO,
+        parameters=[ORDER_NUMBER, GUEST_TOKEN],
+        body=CONFIRM_REQUEST,
+        body_examples={"empty": {}},
+        answers={
+            200: Answer(
+                body=OrderSerializer,
+                description="The order is paid.",
+                examples={"confirmed": examples.ORDER},
+            ),
+            202: Answer(
+                body=OrderSerializer,
+                description="The provider has not decided yet; ask again.",
+                examples={"pending": examples.UNDECIDED_ORDER},
+            ),
+        },
         errors=[
-            "NOT_AUTHENTICATED",
-            "NOT_FOUND",
             "PAYMENT_REQUIRES_ACTION",
             "CARD_DECLINED",
             "PAYMENT_FAILED",
-            "INACTIVE_CUSTOMER",
             "INVALID_TRANSITION",
             "ORDER_IN_PROGRESS",
             "PAYMENT_ERROR",
         ],
-        headers=[GUEST_TOKEN],
+        refusals={
+            "VALIDATION_FAILED": Refusal(details={"paid": ["This field is not known."]}),
+            "INVALID_TRANSITION": Refusal(message="This order was cancelled."),
+        },
         tags=["orders"],
         operation_id="confirm_order",
     )
@@ -225,16 +296,24 @@ class OrderCancelView(APIView):
         summary="Cancel an order",
         description="What was paid is refunded; 202 while the provider's answer or the refund is on"
         " its way. Repeating answers 200.",
-        request=CancelRequestSerializer,
-        responses={200: OrderSerializer, 202: OrderSerializer},
-        errors=[
-            "NOT_AUTHENTICATED",
-            "NOT_FOUND",
-            "INACTIVE_CUSTOMER",
-            "INVALID_TRANSITION",
-            "ORDER_IN_PROGRESS",
-        ],
-        headers=[GUEST_TOKEN],
+        access=Access.GUEST_TOO,
+        parameters=[ORDER_NUMBER, GUEST_TOKEN],
+        body=CancelRequestSerializer,
+        body_examples={"reason": examples.CANCEL_REQUEST},
+        answers={
+            200: Answer(
+                body=OrderSerializer,
+                description="Cancelled, and whatever was paid is back.",
+                examples={"refunded": examples.CANCELLED_ORDER},
+            ),
+            202: Answer(
+                body=OrderSerializer,
+                description="The provider's answer or the refund is on its way.",
+                examples={"refund_under_way": examples.REFUND_UNDER_WAY},
+            ),
+        },
+        errors=["INVALID_TRANSITION", "ORDER_IN_PROGRESS"],
+        refusals={"VALIDATION_FAILED": Refusal(details={"reason": ["A text is required."]})},
         tags=["orders"],
         operation_id="cancel_order",
     )

@@ -8,8 +8,9 @@ from rest_framework.permissions import AllowAny
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from config.kernel.api.schema import header, operation
-from orders.api.serializers import WebhookReceivedSerializer
+from config.kernel.api.schema import Access, Answer, Refusal, header, operation
+from orders.api import examples
+from orders.api.serializers import EventSerializer, WebhookReceivedSerializer
 from orders.services import events
 
 if TYPE_CHECKING:
@@ -35,11 +36,21 @@ class StripeWebhookView(APIView):
         summary="Receive an event of the payment provider",
         description="Checked, stored once by its id and answered; worked off afterwards by"
         " fetching the object it is about. Signature or age wrong: 400, nothing stored.",
-        responses={200: WebhookReceivedSerializer},
-        headers=[SIGNATURE_HEADER],
+        access=Access.UNCHECKED,
+        parameters=[SIGNATURE_HEADER],
+        body=EventSerializer,
+        body_examples={"event": examples.EVENT},
+        answers={
+            200: Answer(
+                body=WebhookReceivedSerializer,
+                description="It is kept.",
+                examples={"received": examples.RECEIVED},
+            )
+        },
+        never=["RATE_LIMIT_EXCEEDED"],
+        refusals={"VALIDATION_FAILED": Refusal(message="The signature is not valid.")},
         tags=["webhooks"],
         operation_id="stripe_webhook",
-        public=True,
     )
     def post(self, request: Request) -> Response:
         # The signature is over the very bytes that came in.

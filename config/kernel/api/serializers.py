@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from babel import Locale
 from django.core.validators import validate_email
+from drf_spectacular.drainage import set_override
+from drf_spectacular.extensions import OpenApiSerializerExtension
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
@@ -54,6 +56,19 @@ class StrictSerializer(serializers.Serializer[Any]):
         if unknown:
             raise serializers.ValidationError(unknown)
         return value
+
+
+class StrictObject(OpenApiSerializerExtension):  # type: ignore[no-untyped-call]
+    """How OpenAPI shows a `StrictSerializer`: what is not named is not taken."""
+
+    target_class = StrictSerializer
+    match_subclasses = True
+
+    def map_serializer(self, auto_schema: Any, direction: str) -> dict[str, Any]:
+        shown: dict[str, Any] = auto_schema._map_serializer(  # noqa: SLF001 - as its docs have it
+            self.target, direction, bypass_extensions=True
+        )
+        return {**shown, "additionalProperties": False} if direction == "request" else shown
 
 
 @functools.cache
@@ -131,6 +146,7 @@ class StrictRegexField(StrictCharField):
         self.pattern = re.compile(pattern)
         self.form = form
         super().__init__(**kwargs)
+        set_override(self, "field", {"type": "string", "pattern": f"^{pattern}$"})
 
     def to_internal_value(self, data: Any) -> str:
         text = super().to_internal_value(data)
@@ -207,6 +223,9 @@ class CountryField(StrictCharField):
         return code
 
 
+@extend_schema_field(
+    {"type": "string", "pattern": f"^{_PHONE.pattern}$", "example": "+1 212 555 0100"}
+)
 class PhoneField(StrictCharField):
     """A telephone number as people write it: digits and the signs that group them."""
 

@@ -1,0 +1,28 @@
+"""What answers look like, for the OpenAPI document."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+PRODUCT: Final[dict[str, Any]] = {
+    "sku": "DEMO-PLENTY",
+    "name": "Plenty of It",
+    "description": "There are a million of it.",
+    "category": "demo",
+    "price": "19.99",
+    "currency": "USD",
+    "image_url": "",
+    "in_stock": True,
+    "available_quantity": 1_000_000,
+    "attributes": {},
+}
+PRODUCT_PAGE: Final[dict[str, Any]] = {
+    "next": "https://shop.example/api/v1/products?cursor=WzAsWyJQbGVudHkiLCI3Il1d%3A1sAbCd%3AxYz",
+    "previous": None,
+    "results": [PRODUCT],
+}
+CATEGORY_PAGE: Final[dict[str, Any]] = {
+    "next": None,
+    "previous": None,
+    "results": [{"slug": "demo", "name": "Demo"}],
+}
