@@ -5,10 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from django import forms
-from django.contrib import admin
+from django.contrib import admin, messages
+from django.db import OperationalError
 
+from audit import services as audit
 from audit.admin import AuditedAdmin
+from config.kernel import request_context
 from config.kernel.admin import ReadOnlyAdmin, ReadOnlyInline
+from config.kernel.clock import Deadline
+from config.kernel.db import CommitOutcomeUnknownError
+from config.kernel.errors import DomainError
 from orders.models import (
     Coupon,
     CouponRedemption,
@@ -22,10 +28,17 @@ from orders.models import (
     ShippingMethod,
     TaxRate,
 )
+from orders.services import quarantine, recovery
 from payments.models import Payment
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from django.db.models import QuerySet
     from django.http import HttpRequest
+
+MOST_AT_ONCE = 10  # each may take as long as the provider does
+CALL_SECONDS = 12.0
 
 
 class OrderItemInline(ReadOnlyInline):
@@ -43,7 +56,18 @@ class OrderItemInline(ReadOnlyInline):
 
 class PaymentInline(ReadOnlyInline):
     model = Payment
-    fields = ("created_at", "status", "amount", "amount_refunded", "currency", "failure_code")
+    fields = (
+        "created_at",
+        "status",
+        "amount",
+        "amount_refunded",
+        "currency",
+        "failure_code",
+        "attempts",
+        "next_attempt_at",
+        "last_error",
+        "payment_intent_id",
+    )
 
 
 class ShipmentInline(ReadOnlyInline):
@@ -74,6 +98,71 @@ class OrderAdmin(ReadOnlyAdmin):
     search_help_text = "An order number or an e-mail address, in full"
     ordering = ("-created_at", "-pk")
     inlines = (OrderItemInline, PaymentInline, ShipmentInline, OrderTransitionInline)
+    actions = ("settle_now", "end_quarantined")
+
+    def has_settle_permission(self, request: HttpRequest) -> bool:
+        """Whether this member of staff may have the provider asked about an order."""
+        return request.user.has_perm("orders.change_order")
+
+    @admin.action(description="Settle now: ask the payment provider", permissions=["settle"])
+    def settle_now(self, request: HttpRequest, queryset: QuerySet[Order]) -> None:
+        """Ask about everything that is open about the selected orders, refunds included."""
+        self._do(
+            request,
+            queryset,
+            recovery.settle_now,
+            event_type="SETTLED_BY_STAFF",
+            done="settled",
+            left="still open: the provider or the customer has not decided",
+        )
+
+    @admin.action(
+        description="End a payment in quarantine: give the money back, cancel the order",
+        permissions=["settle"],
+    )
+    def end_quarantined(self, request: HttpRequest, queryset: QuerySet[Order]) -> None:
+        """The way out where the provider's story of a payment will never be ours."""
+        self._do(
+            request,
+            queryset,
+            quarantine.end_quarantined,
+            event_type="QUARANTINE_ENDED_BY_STAFF",
+            done="ended",
+            left="not ended: the provider does not answer, try again",
+        )
+
+    def _do(
+        self,
+        request: HttpRequest,
+        queryset: QuerySet[Order],
+        act: Callable[..., bool],
+        *,
+        event_type: str,
+        done: str,
+        left: str,
+    ) -> None:
+        """Act on each selected order by itself; each gets its audit row and its own message."""
+        request_context.set_user(user_id=request.user.pk)
+        orders = list(queryset.order_by("pk")[: MOST_AT_ONCE + 1])
+        if len(orders) > MOST_AT_ONCE:
+            self.message_user(request, f"At most {MOST_AT_ONCE} at once.", messages.ERROR)
+            return
+        for order in orders:
+            audit.record(
+                event_type,
+                entity_type="order",
+                entity_id=order.pk,
+                data={"order_number": order.order_number},
+            )
+            try:
+                is_done = act(order_id=order.pk, deadline=Deadline(CALL_SECONDS))
+            except DomainError as exc:
+                told, level = exc.message, messages.ERROR
+            except (CommitOutcomeUnknownError, OperationalError):
+                told, level = "the database went away; try again", messages.ERROR
+            else:
+                told, level = (done, messages.SUCCESS) if is_done else (left, messages.WARNING)
+            self.message_user(request, f"{order.order_number}: {told}", level)
 
     @admin.display(description="buyer")
     def buyer(self, order: Order) -> str:

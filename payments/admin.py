@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from django.contrib import admin
+from typing import TYPE_CHECKING
 
+from django.contrib import admin
+from django.db import transaction
+
+from audit import services as audit
+from config.kernel import request_context
 from config.kernel.admin import ReadOnlyAdmin, ReadOnlyInline
+from payments import events
 from payments.models import (
     Dispute,
     LedgerEntry,
@@ -14,10 +20,34 @@ from payments.models import (
     Refund,
 )
 
+if TYPE_CHECKING:
+    from django.db.models import QuerySet
+    from django.http import HttpRequest
+
 
 class RefundInline(ReadOnlyInline):
     model = Refund
-    fields = ("created_at", "status", "amount", "currency", "reason", "stripe_refund_id")
+    fields = (
+        "created_at",
+        "status",
+        "amount",
+        "currency",
+        "reason",
+        "attempts",
+        "next_attempt_at",
+        "last_error",
+        "stripe_refund_id",
+    )
+
+
+class DisputeInline(ReadOnlyInline):
+    model = Dispute
+    fields = ("opened_at", "status", "reason", "amount", "currency", "evidence_due_at")
+
+
+class ReconciliationCaseInline(ReadOnlyInline):
+    model = ReconciliationCase
+    fields = ("first_seen_at", "classification", "subject", "problem", "resolved_at")
 
 
 class LedgerEntryInline(ReadOnlyInline):
@@ -45,7 +75,7 @@ class PaymentAdmin(ReadOnlyAdmin):
     ordering = ("-pk",)
     # What is sent to the provider holds the customer's particulars; support needs none of it.
     exclude = ("create_params", "confirm_params")
-    inlines = (RefundInline, LedgerEntryInline)
+    inlines = (RefundInline, DisputeInline, ReconciliationCaseInline, LedgerEntryInline)
 
 
 @admin.register(Refund)
@@ -74,7 +104,15 @@ class RefundAdmin(ReadOnlyAdmin):
 
 @admin.register(Dispute)
 class DisputeAdmin(ReadOnlyAdmin):
-    list_display = ("opened_at", "order_number", "status", "reason", "amount", "evidence_due_at")
+    list_display = (
+        "opened_at",
+        "order_number",
+        "status",
+        "reason",
+        "amount",
+        "currency",
+        "evidence_due_at",
+    )
     list_filter = ("status",)
     list_select_related = ("payment__order",)
     search_fields = ("stripe_dispute_id__exact", "payment__order__order_number__exact")
@@ -96,6 +134,7 @@ class ProviderEventAdmin(ReadOnlyAdmin):
         "stripe_event_id",
         "payment_intent_id",
         "attempts",
+        "next_attempt_at",
         "last_error",
     )
     list_filter = ("status",)
@@ -108,20 +147,63 @@ class ProviderEventAdmin(ReadOnlyAdmin):
     ordering = ("-pk",)
     # A payment intent in it carries the secret with which a browser confirms it.
     exclude = ("payload",)
+    actions = ("work_off_again",)
+
+    def has_retry_permission(self, request: HttpRequest) -> bool:
+        """Whether this member of staff may have a webhook worked off again."""
+        return request.user.has_perm("payments.change_providerevent")
+
+    @admin.action(description="Work off again", permissions=["retry"])
+    def work_off_again(self, request: HttpRequest, queryset: QuerySet[ProviderEvent]) -> None:
+        """Have the selected ones looked into once more, quarantined ones included."""
+        with transaction.atomic():
+            ids = list(queryset.order_by("pk").values_list("pk", flat=True))
+            due = events.work_off_again(event_ids=ids)
+            request_context.set_user(user_id=request.user.pk)
+            audit.record("WEBHOOKS_RETRIED", data={"event_ids": ids, "due": due})
+        self.message_user(request, f"{due} webhooks are worked off within seconds.")
 
 
 @admin.register(ReconciliationCase)
 class ReconciliationCaseAdmin(ReadOnlyAdmin):
-    list_display = ("first_seen_at", "classification", "subject", "problem", "resolved_at")
+    list_display = (
+        "first_seen_at",
+        "last_seen_at",
+        "classification",
+        "order_number",
+        "subject",
+        "problem",
+        "resolved_at",
+    )
+    list_select_related = ("payment__order",)
     list_filter = ("classification", ("resolved_at", admin.EmptyFieldListFilter))
     search_fields = ("subject__exact", "payment__order__order_number__exact")
     ordering = ("-pk",)
 
+    @admin.display(description="order")
+    def order_number(self, case: ReconciliationCase) -> str:
+        """Which order it is about, if any."""
+        return case.payment.order.order_number if case.payment else ""
+
 
 @admin.register(LedgerEntry)
 class LedgerEntryAdmin(ReadOnlyAdmin):
-    list_display = ("created_at", "kind", "account", "amount", "currency", "payment", "refund")
+    list_display = (
+        "created_at",
+        "kind",
+        "account",
+        "amount",
+        "currency",
+        "payment",
+        "refund",
+        "dispute",
+        "balance_transaction_id",
+    )
     list_filter = ("kind", "account")
-    list_select_related = ("payment", "refund")
-    search_fields = ("payment__payment_intent_id__exact", "payment__order__order_number__exact")
+    list_select_related = ("payment", "refund", "dispute")
+    search_fields = (
+        "payment__payment_intent_id__exact",
+        "payment__order__order_number__exact",
+        "balance_transaction_id__exact",
+    )
     ordering = ("-pk",)

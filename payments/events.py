@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from django.db.models.functions import Now
+
 from payments import gateway
 from payments.models import ProviderEvent
 
@@ -75,6 +77,20 @@ def store_missing(events: Sequence[Event]) -> int:
     missing = [event for event in events if event.id not in kept]
     store(missing)
     return len(missing)
+
+
+def work_off_again(*, event_ids: Sequence[int]) -> int:
+    """Make events due now, whatever became of them before; returns how many.
+
+    Harmless: what is done already is found done.
+    """
+    return ProviderEvent.objects.filter(pk__in=event_ids).update(
+        status=ProviderEvent.Status.RECEIVED,
+        processed_at=None,
+        attempts=0,
+        next_attempt_at=Now(),
+        last_error="",
+    )
 
 
 def _storable(value: Any) -> Any:

@@ -91,6 +91,14 @@ class PaymentServer:
         answer.raise_for_status()
         return answer.json()
 
+    def clear_journal(self) -> None:
+        requests.delete(f"{self.base_url}/_test/journal", timeout=5).raise_for_status()
+
+    def journal(self, *, path: str) -> list[dict[str, Any]]:
+        """What was asked on this path since the journal was cleared."""
+        found = self._get("/_test/journal", {"path": path})
+        return found["requests"]
+
     def _get(self, path: str, params: dict[str, str] | None = None) -> Any:
         answer = requests.get(
             f"{self.base_url}{path}",

@@ -51,6 +51,7 @@ REFUND_DEAD: Final = frozenset({"failed", "canceled"})
 MAY_BE_PAID: Final = frozenset(
     {"requires_confirmation", "requires_payment_method", "requires_action"}
 )
+ENDED_UNPAID: Final = frozenset({"failed", "cancelled"})
 REFUND_OPEN: Final = frozenset({"due", "pending"})
 
 IN_DOUBT: Final = "payments in doubt: the provider has decided, we have not yet"
@@ -538,7 +539,9 @@ class _Judge:
             is_ours = payment is not None or refund.metadata.get("app") == "orderkeep"
             is_lost = is_ours and refund.id not in known
             self._count_refund(refund, is_booked=is_lost)
-            if is_lost and refund.status not in REFUND_DEAD:
+            # What a payment that ended unpaid here took all the same needs no books to go back.
+            needs_books = payment is None or payment.status not in ENDED_UNPAID
+            if is_lost and needs_books and refund.status not in REFUND_DEAD:
                 self._differs(
                     self.found.foreign_refunds,
                     Class.AMOUNT_DIFFERS,

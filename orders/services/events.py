@@ -37,7 +37,7 @@ CLAIM: Final = timedelta(seconds=60)  # a worker that died gives the event back 
 CALL_SECONDS: Final = 10.0
 LONGEST_PAUSE_SECONDS: Final = 60  # nothing stays in doubt longer than two minutes
 LONGEST_WAIT: Final = timedelta(hours=23)  # a provider that is away for so long is a person's
-MOST_REFUSALS: Final = 10  # as many tries where it says no, or where we stumble
+MOST_TRIES: Final = 10  # at least so many; and no more where it says no, or where we stumble
 
 Status = ProviderEvent.Status
 
@@ -266,7 +266,7 @@ def _try_later(
 ) -> None:
     """Ever more rarely; in the end a person has to look. `attempts` counts the earlier tries."""
     is_old = timezone.now() - event.received_at > LONGEST_WAIT
-    if is_old or (is_refusal and event.attempts + 1 >= MOST_REFUSALS):
+    if (is_old or is_refusal) and event.attempts + 1 >= MOST_TRIES:
         _quarantine(event, payment, problem=f"given up: {problem}"[:500])
         return
     longest = min(LONGEST_PAUSE_SECONDS, 2 ** min(event.attempts + 2, 6))

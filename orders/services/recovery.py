@@ -145,6 +145,32 @@ def _sweep_batch(
     return claimed_some
 
 
+def settle_now(*, order_id: int, deadline: Deadline) -> bool:
+    """Whatever is open about an order, its refunds included: ask the provider, at somebody's wish.
+
+    Opens its own transactions; never call it inside one. Repeating it is harmless.
+
+    Returns:
+        Whether nothing is open any more.
+
+    Raises:
+        CommitOutcomeUnknownError, OperationalError: the database went away; repeating is safe.
+    """
+    payment = Payment.objects.filter(order_id=order_id).order_by("-pk").first()
+    if payment is not None and payment.status == Payment.Status.QUARANTINED:
+        settlement.settle_afresh(payment=payment, deadline=deadline)
+        payment.refresh_from_db()
+        is_settled = payment.status != Payment.Status.QUARANTINED
+    else:
+        is_settled = recover_order(order_id=order_id, deadline=deadline, patience=timedelta(0))
+    open_ones = Refund.objects.filter(
+        payment__order_id=order_id, status__in=[Refund.Status.DUE, Refund.Status.PENDING]
+    )
+    for refund_id in open_ones.order_by("pk").values_list("pk", flat=True):
+        is_settled &= refunds.finish_refund(refund_id=refund_id, deadline=deadline)
+    return is_settled
+
+
 def recover_order(
     *, order_id: int, deadline: Deadline, patience: timedelta = ABANDONED_AFTER
 ) -> bool:

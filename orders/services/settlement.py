@@ -105,7 +105,7 @@ def settle_locked(
             _refund_late_success(locked)
     elif intent.status == "canceled" and order.status == Order.Status.PENDING:
         payments.record_end_unpaid(payment, failure=told.failure)
-        _end_unpaid(locked, cause=payment.failure_code or "payment_cancelled", note=note)
+        end_unpaid(locked, cause=payment.failure_code or "payment_cancelled", note=note)
     elif order.status == Order.Status.PENDING:
         payments.record_progress(payment, intent)
         _show_progress(locked)
@@ -125,7 +125,7 @@ def close_without_intent(
     if locked.payment.payment_intent_id or locked.order.status != Order.Status.PENDING:
         raise InvalidTransitionError
     payments.record_end_unpaid(locked.payment, failure=failure)
-    _end_unpaid(locked, cause=cause, note=note)
+    end_unpaid(locked, cause=cause, note=note)
     answer_if_final(locked)
 
 
@@ -256,6 +256,27 @@ def cancel_paid(
     return refund
 
 
+def end_unpaid(locked: LockedOrder, *, cause: str, note: str = "") -> None:
+    """Cancel a pending order whose payment has ended: stock and coupon go back.
+
+    Requires the locks; the caller remembers the key's answer (`answer_if_final`).
+    """
+    payment_failed = locked.payment.status == Payment.Status.FAILED
+    move(
+        locked,
+        to=Order.Status.CANCELLED,
+        payment_status=Order.PaymentStatus.FAILED
+        if payment_failed
+        else Order.PaymentStatus.CANCELLED,
+        event_type="ORDER_FAILED" if payment_failed else "ORDER_CANCELLED",
+        cause=cause,
+        note=note,
+    )
+    release_coupon(locked.order)
+    stock.release(order_id=locked.order.pk)
+    announce(locked.order)
+
+
 def show_money(locked: LockedOrder) -> None:
     """Bring `payment_status` in line with refunds and disputes of a payment that succeeded.
 
@@ -316,23 +337,6 @@ def _confirm(locked: LockedOrder) -> None:
 def _shown_of_success(locked: LockedOrder) -> Order.PaymentStatus:
     """The dispute's webhook may have been faster than the settlement."""
     return Order.PaymentStatus.DISPUTED if locked.is_disputed else Order.PaymentStatus.SUCCEEDED
-
-
-def _end_unpaid(locked: LockedOrder, *, cause: str, note: str) -> None:
-    payment_failed = locked.payment.status == Payment.Status.FAILED
-    move(
-        locked,
-        to=Order.Status.CANCELLED,
-        payment_status=Order.PaymentStatus.FAILED
-        if payment_failed
-        else Order.PaymentStatus.CANCELLED,
-        event_type="ORDER_FAILED" if payment_failed else "ORDER_CANCELLED",
-        cause=cause,
-        note=note,
-    )
-    release_coupon(locked.order)
-    stock.release(order_id=locked.order.pk)
-    announce(locked.order)
 
 
 def _refund_late_success(locked: LockedOrder) -> None:

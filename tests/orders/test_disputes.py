@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 from decimal import Decimal
 
 import pytest
 
 from audit.models import AuditLog, OutboxMessage
 from config.kernel.clock import Deadline
-from orders.services import events
-from orders.services.disputes import sync_dispute
+from orders.services import events, recovery, settlement
+from orders.services.disputes import keep_dispute, sync_dispute
 from orders.services.refunds import RefundWish, decide_refund, finish_refund
-from payments import bookkeeping
+from payments import bookkeeping, gateway
 from payments.gateway import Refused, Unknown
 from payments.models import Dispute, LedgerEntry, ReconciliationCase
+from payments.services import Told
 from tests import factories
+from tests.orders.mismatches import tamper
 from tests.shop import order_of
 from tests.webhooks import SECRET, event, send
 
@@ -177,3 +180,79 @@ class TestTheBooks:
         bookkeeping.book_balance_transactions()
         assert not LedgerEntry.objects.filter(kind="fee").exists()
         assert ReconciliationCase.objects.get().problem == "settled in EUR, the payment is in USD"
+
+
+class TestADisputeBeforeTheSettlement:
+    """C2's answer is lost; the dispute's webhook is faster than the sweeper."""
+
+    @pytest.fixture
+    def doubtful(self, shop, provider, shopper):
+        provider.reset()
+        product = factories.ProductFactory(on_hand=50)
+        provider.fail("answer_lost", path="/v1/payment_intents/*/confirm")
+        provider.fail("drop", path="/v1/payment_intents/*", method="GET")
+        answer = shopper.order((product.sku, 1))
+        assert answer.status_code == 202
+        return order_of(answer)
+
+    def test_is_not_forgotten_when_the_order_is_confirmed(self, doubtful, provider):
+        sync(provider.dispute(doubtful.payments.get().payment_intent_id))
+
+        recovery.sweep(ignore_backoff=True)
+
+        doubtful.refresh_from_db()
+        assert (doubtful.status, doubtful.payment_status) == ("confirmed", "disputed")
+
+    @pytest.fixture
+    def dead(self, doubtful, provider):
+        """Cancelled here on a word of the provider's that was not true."""
+        payment = doubtful.payments.get()
+        told = gateway.retrieve_intent(intent_id=payment.payment_intent_id, deadline=Deadline(5))
+        untrue = dataclasses.replace(told, status="canceled")
+        settlement.settle(order_id=doubtful.pk, told=Told(intent=untrue))
+        return doubtful
+
+    def test_of_a_dead_order_is_not_paid_twice(self, dead, provider):
+        payment = dead.payments.get()
+        sync(provider.dispute(payment.payment_intent_id))
+
+        settlement.settle_afresh(payment=payment, deadline=Deadline(5))
+
+        dead.refresh_from_db()
+        assert (dead.status, dead.payment_status) == ("cancelled", "disputed")
+        assert not payment.refunds.exists()
+
+    def test_of_a_dead_order_is_given_back_once_it_is_won(self, dead, provider):
+        payment = dead.payments.get()
+        dispute = provider.dispute(payment.payment_intent_id)
+        sync(dispute)
+        settlement.settle_afresh(payment=payment, deadline=Deadline(5))
+
+        provider.decide_dispute(dispute["id"], "win")
+        sync(dispute)
+        sync(dispute)
+
+        assert payment.refunds.get().amount == payment.amount
+
+
+class TestAnOlderAccountOfADispute:
+    def test_does_not_open_it_again(self, paid, dispute, provider):
+        older = gateway.retrieve_dispute(dispute_id=dispute["id"], deadline=Deadline(5))
+        provider.decide_dispute(dispute["id"], "win")
+        sync(dispute)
+
+        assert not keep_dispute(older)
+
+        paid.refresh_from_db()
+        assert (Dispute.objects.get().status, paid.payment_status) == ("won", "succeeded")
+
+
+class TestCancellingADisputedOrder:
+    def test_is_refused_until_it_is_cancelled_and_then_repeats(self, paid, dispute, shopper):
+        sync(dispute)
+        assert shopper.post(f"/orders/{paid.order_number}/cancel").status_code == 409
+
+        tamper(paid, status="cancelled")
+
+        again = shopper.post(f"/orders/{paid.order_number}/cancel")
+        assert (again.status_code, again.json()["payment_status"]) == (200, "disputed")

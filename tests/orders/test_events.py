@@ -11,8 +11,10 @@ from django.utils import timezone
 from audit.models import AuditLog, OutboxMessage
 from config.kernel.clock import Deadline
 from orders.models import IdempotencyKey
-from orders.services import events
+from orders.services import events, recovery
 from orders.services.refunds import RefundWish, decide_refund, finish_refund
+from payments import events as webhooks
+from payments.breaker import FAILURES_TO_OPEN
 from payments.models import ProviderEvent, Refund
 from tests import factories
 from tests.shop import order_of
@@ -45,8 +47,16 @@ def tell(kind, about, **changes):
     return ProviderEvent.objects.get(stripe_event_id=told["id"])
 
 
-def intent_of(order, provider):
-    return provider.intent(order.payments.get().payment_intent_id)
+def intent_id(order):
+    return order.payments.get().payment_intent_id
+
+
+def intent_of(order, provider, *, bare=False):
+    """As the provider tells it; `bare`: without asking."""
+    if not bare:
+        return provider.intent(intent_id(order))
+    params = order.payments.get().create_params
+    return {"object": "payment_intent", "id": intent_id(order), **params}
 
 
 @pytest.fixture
@@ -304,3 +314,81 @@ class TestRefundsMadeAtTheProvider:
         ours.refresh_from_db()
         assert (ours.status, ours.stripe_refund_id) == ("succeeded", made["id"])
         assert Refund.objects.count() == 1
+
+
+class TestARefundOfAPaymentThatIsNotSettledYet:
+    def test_waits_until_it_is(self, shopper, product, provider):
+        """Staff gave the money back at the provider while we were still in doubt."""
+        provider.fail("answer_lost", path=CONFIRM)
+        provider.fail("drop", path=RETRIEVE, method="GET")
+        order = order_of(shopper.order((product.sku, 1)))
+        made = provider.refund(order.payments.get().payment_intent_id)
+
+        kept = tell("refund.created", made)
+        assert (kept.status, kept.last_error) == ("received", "the payment is not settled here yet")
+        recovery.sweep(ignore_backoff=True)
+
+        kept.refresh_from_db()
+        order.refresh_from_db()
+        assert kept.status == "processed"
+        assert (order.status, order.payment_status) == ("cancelled", "refunded")
+        assert product.stock_levels.get().allocated == 0
+
+
+class TestAnEventThatNeverEnds:
+    def test_comes_before_a_person_after_so_many_refusals(self, paid, provider):
+        unknown = {"object": "dispute", "id": "dp_unheard", "payment_intent": intent_id(paid)}
+        kept = tell("charge.dispute.created", unknown)
+        assert (kept.status, kept.last_error) == ("received", "resource_missing")
+
+        ProviderEvent.objects.update(attempts=events.MOST_TRIES - 1)
+        process()
+
+        kept.refresh_from_db()
+        assert (kept.status, kept.last_error) == ("quarantined", "given up: resource_missing")
+        assert AuditLog.objects.filter(event_type="WEBHOOK_QUARANTINED").count() == 1
+
+    def test_comes_before_a_person_after_a_day_without_an_answer(self, waiting, provider):
+        provider.fail("drop", path=RETRIEVE, method="GET", times=None)
+        kept = tell("payment_intent.succeeded", intent_of(waiting, provider, bare=True))
+        assert kept.status == "received"
+        ProviderEvent.objects.update(attempts=1_000)
+        process()
+        kept.refresh_from_db()
+        assert kept.status == "received"  # an hour's outage is no reason
+
+        ProviderEvent.objects.update(
+            attempts=1_000, received_at=timezone.now() - events.LONGEST_WAIT
+        )
+        process()
+
+        kept.refresh_from_db()
+        assert kept.status == "quarantined"
+
+    def test_is_worked_off_again_when_a_person_says_so(self, paid, provider):
+        kept = tell("payment_intent.succeeded", intent_of(paid, provider), livemode=True)
+        assert kept.status == "quarantined"
+
+        assert webhooks.work_off_again(event_ids=[kept.pk]) == 1
+
+        kept.refresh_from_db()
+        assert (kept.status, kept.attempts, kept.last_error) == ("received", 0, "")
+
+
+class TestAProviderThatIsAway:
+    def test_is_not_asked_about_event_after_event(self, waiting, provider):
+        about = intent_of(waiting, provider)
+        for _ in range(8):
+            send(event("payment_intent.succeeded", about))
+        provider.fail("drop", path=RETRIEVE, method="GET", times=None)
+        provider.clear_journal()
+
+        process()
+
+        asked = provider.journal(path=f"/v1/payment_intents/{about['id']}")
+        assert len(asked) == FAILURES_TO_OPEN
+        waiting_still = ProviderEvent.objects.filter(status="received", attempts=0)
+        assert waiting_still.count() == 8 - FAILURES_TO_OPEN
+        assert waiting_still.filter(next_attempt_at__lte=timezone.now()).count() == (
+            8 - FAILURES_TO_OPEN
+        )

@@ -12,6 +12,7 @@ from audit.models import AuditLog
 from config.kernel.clock import Deadline
 from orders.models import IdempotencyKey, Order
 from orders.services import events, recovery, settlement
+from orders.services.refunds import RefundWish, decide_refund
 from payments import gateway
 from payments import services as payments
 from payments.models import Payment, ProviderEvent, Refund
@@ -215,6 +216,18 @@ class TestDoubtOfADay:
         # Asked ever more rarely: the webhook tells.
         assert payment.next_attempt_at > timezone.now() + timedelta(minutes=29)
 
+    def test_of_a_debit_is_none_though_one_answer_is_lost(self, shopper, product, provider):
+        answer = shopper.order((product.sku, 1), payment_method_id="pm_usBankAccount_success")
+        order = order_of(answer)
+        Payment.objects.update(created_at=timezone.now() - timedelta(days=5))
+        provider.fail("drop", path=RETRIEVE, method="GET")
+
+        sweep()
+
+        payment = order.payments.get()
+        assert payment.status == Payment.Status.PROCESSING
+        assert payment.last_error
+
 
 class TestStoredRefusalsAnd500s:
     def test_of_a_cancel_keep_nothing_for_ever(self, waiting, provider, product):
@@ -224,5 +237,45 @@ class TestStoredRefusalsAnd500s:
         sweep()
         waiting.refresh_from_db()
         assert waiting.status == "pending"
+        sweep()
+        is_cancelled_unpaid(waiting, product)
+
+
+class TestASweepWithoutTime:
+    def test_gives_back_what_it_did_not_come_to(self, waiting, shopper, product, monkeypatch):
+        paid = order_of(shopper.order((product.sku, 1)))
+        refund = decide_refund(order_id=paid.pk, wish=RefundWish(reason="x"))
+        Refund.objects.update(next_attempt_at=timezone.now())
+        Payment.objects.update(next_attempt_at=timezone.now())
+        monkeypatch.setattr(recovery, "SWEEP_SECONDS", recovery.CALL_SECONDS - 1)
+
+        report = recovery.sweep()
+
+        assert (report.orders_seen, report.refunds_seen) == (0, 0)
+        refund.refresh_from_db()
+        assert refund.attempts == 0
+        assert refund.next_attempt_at <= timezone.now()
+        assert waiting.payments.get().next_attempt_at <= timezone.now()
+
+    def test_notes_on_the_payment_what_it_stumbled_over(self, waiting, monkeypatch):
+        def stumble(**_):
+            raise LookupError("with somebody's address in it")
+
+        monkeypatch.setattr(payments, "retrieve", stumble)
+
+        assert sweep().problems == 1
+
+        assert waiting.payments.get().last_error == "failed: LookupError"
+
+
+class TestAnIntentThatWaitsForItsCapture:
+    def test_is_cancelled_once_the_hold_is_over(self, waiting, provider, product, monkeypatch):
+        expire(waiting)
+        retrieve = payments.retrieve
+
+        def uncaptured(**arguments):
+            return dataclasses.replace(retrieve(**arguments), status="requires_capture")
+
+        monkeypatch.setattr(payments, "retrieve", uncaptured)
         sweep()
         is_cancelled_unpaid(waiting, product)

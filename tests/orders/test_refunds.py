@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from decimal import Decimal
 
 import pytest
+from django.utils import timezone
 
 from audit.models import OutboxMessage
 from config.kernel.clock import Deadline
@@ -13,7 +15,7 @@ from orders.errors import RefundRequestReusedError
 from orders.models import Order, RefundLine
 from orders.services.refunds import RefundWish, decide_refund, finish_refund, sync_refunds
 from payments.errors import PaymentDisputedError, RefundExceedsPaymentError
-from payments.models import Dispute, LedgerEntry, Refund
+from payments.models import Dispute, LedgerEntry, ReconciliationCase, Refund
 from tests import factories
 from tests.shop import order_of
 
@@ -220,3 +222,55 @@ class TestARefundThatFailsLate:
             assert paid.payments.get().amount_refunded == 0
             assert balance() == paid.total_amount
         assert OutboxMessage.objects.filter(fact="order.refund_failed").count() == 1
+
+
+class TestAKeyStandsForOneWish:
+    def test_all_that_is_left_is_not_a_part(self, paid):
+        decide(paid, amount=Decimal("1.00"), request_key="k")
+        with pytest.raises(RefundRequestReusedError):
+            decide(paid, request_key="k")
+
+    def test_all_that_is_left_is_itself(self, paid):
+        decide(paid, amount=Decimal("1.00"))
+        rest = decide(paid, request_key="k")
+        assert decide(paid, request_key="k") == rest
+
+
+class TestWhatThePersonAtTheProviderWasFasterWith:
+    def test_stands_in_for_ours_even_if_it_was_told_first(self, paid, provider):
+        ours = decide(paid)
+        provider.refund(paid.payments.get().payment_intent_id)
+        payment_id = paid.payments.get().pk
+        sync_refunds(payment_id=payment_id, deadline=Deadline(5))
+        assert ReconciliationCase.objects.filter(resolved_at=None).count() == 1
+
+        assert finish_refund(refund_id=ours.pk, deadline=Deadline(5))
+
+        ours.refresh_from_db()
+        paid.refresh_from_db()
+        assert (ours.status, paid.payment_status) == ("succeeded", "refunded")
+
+    def test_is_found_by_its_id_while_it_is_pending(self, shopper, products, provider):
+        order = order_of(
+            shopper.order((products[0].sku, 1), payment_method_id="pm_card_pendingRefund")
+        )
+        made = provider.refund(order.payments.get().payment_intent_id)
+        sync_refunds(payment_id=order.payments.get().pk, deadline=Deadline(5))
+        adopted = Refund.objects.get()
+        assert adopted.status == "pending"
+        provider.decide_refund(made["id"], "succeed")
+
+        assert finish_refund(refund_id=adopted.pk, deadline=Deadline(5))
+
+
+class TestARefundInDoubt:
+    def test_is_asked_about_every_minute_at_most(self, paid, provider):
+        decided = decide(paid)
+        Refund.objects.update(attempts=50)
+        provider.fail("drop", path=REFUNDS, method="POST")
+
+        finish_refund(refund_id=decided.pk, deadline=Deadline(5))
+
+        decided.refresh_from_db()
+        pause = decided.next_attempt_at - timezone.now()
+        assert timedelta(seconds=20) < pause <= timedelta(seconds=60)
