@@ -77,7 +77,9 @@ class Delivery(models.Model):
         DELIVERED = "delivered"
         DEAD = "dead"
 
-    message = models.ForeignKey(OutboxMessage, models.PROTECT, related_name="deliveries")
+    message = models.ForeignKey(  # its index is the unique one
+        OutboxMessage, models.PROTECT, related_name="deliveries", db_index=False
+    )
     subscriber = models.CharField(max_length=60)
     status = models.CharField(
         max_length=20, choices=Status, default=Status.PENDING, db_default=Status.PENDING

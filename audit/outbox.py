@@ -130,13 +130,20 @@ def relay(
         jitter: a number from 0 to 1, for the waiting time after a failure.
     """
     report = RelayReport(fanned_out=_fan_out())
+    done: _Done | None = None
     while limit is None or report.attempted < limit:
         if deadline is not None and deadline.remaining() <= 0:
             break
-        delivery = _lease_one()
+        delivery = _lease_next(done=done)
+        done = None
         if delivery is None:
-            break
-        report += _deliver(delivery, jitter=jitter)
+            return report
+        outcome = _deliver(delivery, jitter=jitter)
+        if isinstance(outcome, _Done):
+            done, outcome = outcome, RelayReport(delivered=1)
+        report += outcome
+    if done is not None:
+        _mark_delivered(done)
     return report
 
 
@@ -171,42 +178,58 @@ def _fan_out() -> int:
 
 
 def _fan_out_batch() -> int:
-    with transaction.atomic(durable=True):
-        messages = list(
-            OutboxMessage.objects.select_for_update(skip_locked=True, no_key=True)
-            .filter(fanned_out_at__isnull=True)
-            .order_by("pk")[:FAN_OUT_BATCH]
+    """One delivery for each new fact and subscriber: one statement, so all of it or nothing."""
+    wanted = [(fact, name) for fact, handlers in _handlers.items() for name in handlers]
+    return sql.execute(
+        """
+        WITH batch AS (
+            SELECT id, fact FROM outbox_messages WHERE fanned_out_at IS NULL
+            ORDER BY id LIMIT %(limit)s FOR NO KEY UPDATE SKIP LOCKED
+        ), told AS (
+            INSERT INTO deliveries (message_id, subscriber)
+            SELECT batch.id, wanted.subscriber
+            FROM batch JOIN unnest(%(facts)s::text[], %(subscribers)s::text[])
+                AS wanted (fact, subscriber) ON wanted.fact = batch.fact
+            ON CONFLICT DO NOTHING
         )
-        if messages:
-            Delivery.objects.bulk_create(
-                [
-                    Delivery(message=message, subscriber=subscriber)
-                    for message in messages
-                    for subscriber in _handlers.get(message.fact, ())
-                ],
-                ignore_conflicts=True,
-            )
-            OutboxMessage.objects.filter(pk__in=[message.pk for message in messages]).update(
-                fanned_out_at=Now()
-            )
-    return len(messages)
+        UPDATE outbox_messages AS message SET fanned_out_at = statement_timestamp()
+        FROM batch WHERE message.id = batch.id
+        """,
+        limit=FAN_OUT_BATCH,
+        facts=[fact for fact, _ in wanted],
+        subscribers=[name for _, name in wanted],
+    )
 
 
-def _lease_one() -> Delivery | None:
-    """Take the delivery that has been due for longest, for the length of a lease.
+@dataclass(frozen=True, slots=True)
+class _Done:
+    """A delivery that was handed over; `note`: why that was not needed, if so."""
+
+    delivery_id: int
+    note: str
+
+
+def _lease_next(*, done: _Done | None) -> Delivery | None:
+    """Mark one delivered, and take the one that has been due for longest, for a lease's length.
 
     One at a time: a slow receiver then never outlives the leases of others behind it, and a
-    message that kills its worker uses up its own tries only.
+    message that kills its worker uses up its own tries only. Both in one statement: each would
+    cost a round trip and a COMMIT of its own.
     """
     leased = sql.fetch_one(
         """
-        WITH leased AS (
+        WITH marked AS (
+            UPDATE deliveries SET status = 'delivered', delivered_at = statement_timestamp(),
+                last_error = %(note)s
+            WHERE id = %(done)s AND status <> 'delivered'
+        ), leased AS (
             UPDATE deliveries
             SET attempts = attempts + 1, last_error = '',
                 next_attempt_at = statement_timestamp() + %(lease)s
             WHERE id = (
                 SELECT id FROM deliveries
                 WHERE status = 'pending' AND next_attempt_at <= statement_timestamp()
+                    AND id IS DISTINCT FROM %(done)s
                 ORDER BY next_attempt_at, id LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED
             )
             RETURNING id, message_id, subscriber, attempts
@@ -217,6 +240,8 @@ def _lease_one() -> Delivery | None:
         FROM leased JOIN outbox_messages AS message ON message.id = leased.message_id
         """,
         lease=LEASE,
+        done=done and done.delivery_id,
+        note=done.note if done else "",
     )
     if leased is None:
         return None
@@ -239,15 +264,15 @@ def _lease_one() -> Delivery | None:
     )
 
 
-def _deliver(delivery: Delivery, *, jitter: Callable[[], float]) -> RelayReport:
+def _deliver(delivery: Delivery, *, jitter: Callable[[], float]) -> _Done | RelayReport:
+    """Hand it over. A failure is marked at once; a success by whoever comes next."""
     if delivery.attempts > MAX_ATTEMPTS:
         return _mark_failed(delivery, error="every try ended without a word", jitter=jitter)
     try:
         note = _hand_over(delivery)
     except Exception as exc:  # noqa: BLE001 - a subscriber may fail in any way; others go on
         return _mark_failed(delivery, error=describe(exc), jitter=jitter)
-    _mark_delivered(delivery, note=note or "")
-    return RelayReport(delivered=1)
+    return _Done(delivery.pk, _clip(note or ""))
 
 
 def _hand_over(delivery: Delivery) -> str | None:
@@ -257,7 +282,7 @@ def _hand_over(delivery: Delivery) -> str | None:
     return handler(delivery.message)
 
 
-def _mark_delivered(delivery: Delivery, *, note: str) -> None:
+def _mark_delivered(done: _Done) -> None:
     # Whoever holds the lease by now: told is told.
     sql.execute(
         """
@@ -265,8 +290,8 @@ def _mark_delivered(delivery: Delivery, *, note: str) -> None:
             last_error = %(note)s
         WHERE id = %(id)s AND status <> 'delivered'
         """,
-        id=delivery.pk,
-        note=_clip(note),
+        id=done.delivery_id,
+        note=done.note,
     )
 
 

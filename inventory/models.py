@@ -186,7 +186,9 @@ class Reservation(models.Model):
         SHIPPED = "shipped"
         RELEASED = "released"
 
-    order = models.ForeignKey("orders.Order", models.PROTECT, related_name="reservations")
+    order = models.ForeignKey(  # its index is the unique one
+        "orders.Order", models.PROTECT, related_name="reservations", db_index=False
+    )
     stock_level = models.ForeignKey(StockLevel, models.PROTECT, related_name="reservations")
     quantity = models.PositiveIntegerField()
     status = models.CharField(

@@ -29,15 +29,17 @@ if TYPE_CHECKING:
 
 LOCK_KEY: Final = """
     SELECT * FROM idempotency_keys
-    WHERE id = (SELECT idempotency_key_id FROM orders WHERE id = %s) FOR UPDATE
+    WHERE id = (SELECT idempotency_key_id FROM orders WHERE id = %(order_id)s) FOR UPDATE
 """
-LOCK_ORDER: Final = "SELECT *, transaction_timestamp() AS at FROM orders WHERE id = %s FOR UPDATE"
+LOCK_ORDER: Final = """
+    SELECT *, transaction_timestamp() AS at FROM orders WHERE id = %(order_id)s FOR UPDATE
+"""
 LOCK_PAYMENT: Final = """
     SELECT *, EXISTS (
         SELECT FROM disputes
-        WHERE disputes.payment_id = payments.id AND disputes.status <> ALL(%s)
+        WHERE disputes.payment_id = payments.id AND disputes.status <> ALL(%(harmless)s)
     ) AS is_disputed
-    FROM payments WHERE order_id = %s ORDER BY id DESC LIMIT 1 FOR UPDATE
+    FROM payments WHERE order_id = %(order_id)s ORDER BY id DESC LIMIT 1 FOR UPDATE
 """
 
 
@@ -93,10 +95,16 @@ def lock_order(*, order_id: int) -> LockedOrder:
     """Lock key → order → payment, the order in which everybody locks (rule 9).
 
     Stock levels come after these, by id. Requires an open transaction; `at` is its time.
+
+    Raises:
+        NotFoundError: there is no such order.
     """
-    (key,) = IdempotencyKey.objects.raw(LOCK_KEY, [order_id]) or (None,)
-    (order,) = Order.objects.raw(LOCK_ORDER, [order_id])
-    (payment,) = Payment.objects.raw(LOCK_PAYMENT, [list(Dispute.HARMLESS), order_id])
+    key = sql.fetch_model(IdempotencyKey, LOCK_KEY, order_id=order_id)
+    order = sql.fetch_model(Order, LOCK_ORDER, order_id=order_id)
+    harmless = list(Dispute.HARMLESS)
+    payment = sql.fetch_model(Payment, LOCK_PAYMENT, order_id=order_id, harmless=harmless)
+    if order is None or payment is None:
+        raise NotFoundError
     payment.order = order
     return LockedOrder(
         key=key,

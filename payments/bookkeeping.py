@@ -80,23 +80,36 @@ def _where_we_stand() -> datetime | None:
 
 
 def _book_page(page: list[BalanceTransaction], report: BookingReport) -> None:
+    """All of the page in one transaction; again, should another worker book some meanwhile."""
     report.seen += len(page)
-    booked = set(
+    while True:
+        try:
+            with short_transaction():
+                booked, foreign = _book_missing(page)
+        except IntegrityError as exc:
+            if violated_constraint(exc) != BOOKED_ONCE:
+                raise
+        else:
+            report.booked += booked
+            report.foreign += foreign
+            return
+
+
+def _book_missing(page: list[BalanceTransaction]) -> tuple[int, int]:
+    known = set(
         LedgerEntry.objects.filter(
             balance_transaction_id__in=[told.id for told in page]
         ).values_list("balance_transaction_id", flat=True)
     )
     payments = _payments_of(page)
+    booked = foreign = 0
     for told in page:
         payment = payments.get(told.payment_intent_id)
         if payment is None:
-            report.foreign += 1
-        elif told.id not in booked and has_something_to_book(told):
-            # Whatever is odd about one of them, the next ones must be booked all the same.
-            try:
-                report.booked += _book(payment, told)
-            except money.InvalidAmountError as exc:
-                _put_before_a_person(payment, told, problem=str(exc))
+            foreign += 1
+        elif told.id not in known and has_something_to_book(told):
+            booked += _book(payment, told)
+    return booked, foreign
 
 
 def has_something_to_book(told: BalanceTransaction) -> bool:
@@ -111,30 +124,31 @@ def _payments_of(page: Iterable[BalanceTransaction]) -> dict[str, Payment]:
 
 
 def _book(payment: Payment, told: BalanceTransaction) -> bool:
-    """All legs of one balance transaction, or none. Returns whether it was not booked before."""
-    if told.currency != payment.currency:
-        # An account that converts currencies: our ledger keeps each payment in its own.
-        problem = f"settled in {told.currency}, the payment is in {payment.currency}"
-        _put_before_a_person(payment, told, problem=problem)
+    """All legs of one balance transaction; what is odd about it comes before a person instead."""
+    problem = _why_not(payment, told)
+    if problem:
+        open_case(
+            classification=ReconciliationCase.Classification.AMOUNT_DIFFERS,
+            subject=told.id,
+            payment=payment,
+            problem=problem,
+        )
         return False
-    try:
-        with short_transaction():
-            if told.fee_minor:
-                ledger.book_fee(payment, told)
-            if told.category in DISPUTED:
-                dispute = Dispute.objects.filter(stripe_dispute_id=told.source_id).first()
-                ledger.book_dispute(payment, dispute, told)
-    except IntegrityError as exc:
-        if violated_constraint(exc) != BOOKED_ONCE:
-            raise
-        return False  # another worker was faster
+    if told.fee_minor:
+        ledger.book_fee(payment, told)
+    if told.category in DISPUTED:
+        dispute = Dispute.objects.filter(stripe_dispute_id=told.source_id).first()
+        ledger.book_dispute(payment, dispute, told)
     return True
 
 
-def _put_before_a_person(payment: Payment, told: BalanceTransaction, *, problem: str) -> None:
-    open_case(
-        classification=ReconciliationCase.Classification.AMOUNT_DIFFERS,
-        subject=told.id,
-        payment=payment,
-        problem=problem,
-    )
+def _why_not(payment: Payment, told: BalanceTransaction) -> str:
+    if told.currency != payment.currency:
+        # An account that converts currencies: our ledger keeps each payment in its own.
+        return f"settled in {told.currency}, the payment is in {payment.currency}"
+    try:
+        for amount in (told.amount_minor, told.fee_minor):
+            money.from_minor(amount, told.currency)
+    except money.InvalidAmountError as exc:
+        return str(exc)
+    return ""

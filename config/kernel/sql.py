@@ -10,7 +10,7 @@ import contextlib
 import functools
 import threading
 from collections import namedtuple
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import orjson
 from django.db import connection, models
@@ -19,6 +19,9 @@ from psycopg2.extras import Json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+
+
+_Model = TypeVar("_Model", bound=models.Model)
 
 
 def execute(statement: str, **values: Any) -> int:
@@ -96,6 +99,22 @@ def fetch_one(statement: str, **values: Any) -> Any | None:
     return found[0] if found else None
 
 
+def fetch_model(model: type[_Model], statement: str, **values: Any) -> _Model | None:
+    """The first row that a `SELECT *` finds, as an instance; None if there is none.
+
+    What is selected besides the model's own columns becomes an attribute of its name. As
+    `Manager.raw`, in a fraction of the time.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(statement, values)
+        found = cursor.fetchone()
+        if found is None:
+            return None
+        columns = tuple(column.name for column in cursor.description)
+    reader: _Reader[_Model] = _reader(model, columns)
+    return reader.instance(found)
+
+
 def insert(*rows: models.Model) -> None:
     """INSERT new rows of one model in one statement, in their order.
 
@@ -128,6 +147,38 @@ def _dump(value: Any) -> str:
 @functools.cache
 def _row_type(names: tuple[str, ...]) -> Any:
     return namedtuple("Row", names)  # noqa: PYI024 - columns are known when they come
+
+
+@functools.cache
+def _reader(model: type[_Model], columns: tuple[str, ...]) -> _Reader[_Model]:
+    return _Reader(model, columns)
+
+
+class _Reader(Generic[_Model]):
+    """Makes instances of a model out of rows with these columns."""
+
+    def __init__(self, model: type[_Model], columns: tuple[str, ...]) -> None:
+        # In the model's order, which `from_db` takes for granted; the table may have another one.
+        own = [field for field in model._meta.concrete_fields if field.column in columns]  # noqa: SLF001
+        self.model = model
+        self.names = [field.attname for field in own]
+        self.places = [columns.index(field.column) for field in own]
+        self.converters = [
+            (place, convert)
+            for place, field in enumerate(own)
+            if (convert := getattr(field, "from_db_value", None))
+        ]
+        known = {field.column for field in own}
+        self.besides = [(n, column) for n, column in enumerate(columns) if column not in known]
+
+    def instance(self, row: Sequence[Any]) -> _Model:
+        values = [row[place] for place in self.places]
+        for place, convert in self.converters:
+            values[place] = convert(values[place], None, connection)
+        made = self.model.from_db(connection.alias, self.names, values)
+        for place, name in self.besides:
+            setattr(made, name, row[place])
+        return made
 
 
 @functools.cache

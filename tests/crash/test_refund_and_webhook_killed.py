@@ -71,7 +71,7 @@ def arm(edge: int, when: str) -> None:
         return str(sql).lstrip().upper().startswith(("INSERT", "UPDATE", "DELETE"))
 
     BaseDatabaseWrapper._commit = dying(BaseDatabaseWrapper._commit)
-    CursorWrapper.execute = dying(CursorWrapper.execute, counts=writes)
+    CursorWrapper.execute = dying(CursorWrapper.execute, counts=writes)  # type: ignore[method-assign]
     for name in CALLS:
         setattr(gateway, name, dying(getattr(gateway, name)))
 

@@ -53,6 +53,56 @@ class TestFetch:
         assert sql.fetch_one("SELECT 1 AS one WHERE false") is None
 
 
+class TestFetchModel:
+    def test_is_what_the_orm_would_have_read(self):
+        factories.open_shop()
+        expected = Warehouse.objects.get()
+
+        found = sql.fetch_model(
+            Warehouse, "SELECT * FROM warehouses WHERE code = %(code)s", code=expected.code
+        )
+
+        assert found == expected
+        fields = [field.attname for field in Warehouse._meta.concrete_fields]
+        assert {name: getattr(found, name) for name in fields} == {
+            name: getattr(expected, name) for name in fields
+        }
+        assert not found._state.adding
+
+    def test_reads_json_and_whatever_order_the_columns_come_in(self):
+        message = OutboxMessage(
+            fact="x.done", aggregate_type="x", aggregate_id=1, dedupe_key="1", payload={"a": [1]}
+        )
+        message.save()
+
+        found = sql.fetch_model(
+            OutboxMessage,
+            """
+            SELECT 1 + 1 AS two, occurred_at, payload, dedupe_key, fanned_out_at, aggregate_id,
+                aggregate_type, fact, uuid, id
+            FROM outbox_messages
+            """,
+        )
+
+        assert (found.pk, found.payload, found.fact) == (message.pk, {"a": [1]}, "x.done")
+        assert found.two == 2
+        found.save()  # it is a row like any other
+
+    def test_of_nothing_is_nothing(self):
+        assert sql.fetch_model(Warehouse, "SELECT * FROM warehouses WHERE false") is None
+
+
+class TestManyAtOnce:
+    def test_go_out_after_what_waits(self):
+        with short_transaction():
+            add_later("first")
+            with connection.cursor() as cursor:
+                cursor.executemany(
+                    "UPDATE categories SET name = %s WHERE slug = %s", [("new", "first")]
+                )
+        assert Category.objects.get(slug="first").name == "new"
+
+
 class TestInsert:
     def test_writes_what_create_would_and_knows_what_the_database_added(self):
         first = OutboxMessage(
