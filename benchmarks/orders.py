@@ -186,18 +186,19 @@ async def run_stage(
             await till.buy(connection, into)
             progress.update(task, completed=time.perf_counter() - begun)
 
-    connections = [Connection(till.base_url) for _ in range(buyers)]
     for into, length in ((None, warmup), (stage, seconds)):
+        # New ones each time: the server hangs up on those that had nothing to say for a while.
+        connections = [Connection(till.base_url) for _ in range(buyers)]
         before = parts.snapshot()
         started = time.perf_counter()
         await asyncio.gather(
             *(shop(connection, until=started + length, into=into) for connection in connections)
         )
         stage.seconds = time.perf_counter() - started
+        for connection in connections:
+            await connection.close()
         if into is None and warmup:  # its e-mails are not this stage's
             parts.wait_until_idle(["worker"], seconds=DRAIN_SECONDS)
-    for connection in connections:
-        await connection.close()
     progress.update(task, description=f"{buyers} buyers: e-mails")
     if "worker" in parts.roots:
         stage.drain_seconds = parts.wait_until_idle(["worker"], seconds=DRAIN_SECONDS)

@@ -77,7 +77,8 @@ def _send_with_those_waiting(
     if waiting and many:
         alone = b";".join(waiting)
         waiting.clear()
-        execute(alone, None, False, context)
+        with connection.cursor() as cursor:  # `execute` here is that of many
+            cursor.execute(alone)  # type: ignore[arg-type]  # bytes will do
     elif waiting:
         last = context["cursor"].mogrify(statement, values)
         statement, values = b";".join([*waiting, last]), None
