@@ -12,7 +12,8 @@ How a request travels, module by module:
     faults       breaks the request on purpose: before, inside or after its execution
     idempotency  replays what was answered under the same key
     endpoints    which function answers which address
-    parameters   refuses what Stripe would refuse before executing anything
+    parameters   refuses what Stripe would refuse before executing anything; the hashes inside
+                 parameters (nested) and the readers of all values beside it
     intents      the life of a PaymentIntent; attempts at paying it; the test payment methods;
                  charges, refunds and customers beside it
     expansion    puts whole objects where they were asked for

@@ -63,6 +63,7 @@ def _next_action(call: Call, intent: Document, step: Step) -> Document:
 
 
 def _start_debit(call: Call, intent: Document, method: Record) -> None:
+    methods.use_up(call, method, intent=intent)
     charge = charges.record_charge(
         call, intent=intent, method=method, status="pending", captured=True
     )
@@ -85,8 +86,14 @@ _TOLD = {  # what is told of the state an attempt, or somebody's decision, has l
 def _keep(call: Call, intent: Document, method: Record) -> None:
     call.store.save(intent)
     emit(call, _TOLD[intent["status"]], intent)
+    if intent["status"] == "succeeded":
+        follow_up(call, intent=intent, method=method)
+
+
+def follow_up(call: Call, *, intent: Document, method: Record) -> None:
+    """What some documented methods bring as soon as the money is taken: a dispute."""
     fate = methods.fate_of(method)
-    if intent["status"] == "succeeded" and fate.dispute is not None:
+    if fate.dispute is not None:
         charge = charges.get(call, charge_id=intent["latest_charge"], param="charge")
         disputes.open_dispute(call, charge=charge, reason=fate.dispute, inquiry=fate.is_inquiry)
 
@@ -153,6 +160,7 @@ def _authentication_error(fate: TestMethod) -> Document:
 
 def _take_money(call: Call, intent: Document, method: Record) -> None:
     """The bank said yes: take the money, or hold it when the capture is to come later."""
+    methods.use_up(call, method, intent=intent)
     captured = intent["capture_method"] != "manual"
     charge = charges.record_charge(
         call, intent=intent, method=method, status="succeeded", captured=captured

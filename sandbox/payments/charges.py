@@ -39,6 +39,9 @@ def record_charge(
         "amount": intent["amount"],
         "amount_captured": intent["amount"] if captured and status == "succeeded" else 0,
         "amount_refunded": 0,
+        "application": None,
+        "application_fee": None,
+        "application_fee_amount": None,
         "balance_transaction": None,
         "billing_details": method.body["billing_details"],
         "calculated_statement_descriptor": "ORDERKEEP TEST",
@@ -48,10 +51,13 @@ def record_charge(
         "customer": intent["customer"],
         "description": intent["description"],
         "disputed": False,
+        "failure_balance_transaction": None,
         "failure_code": decline.code if decline else None,
         "failure_message": decline.message if decline else None,
+        "fraud_details": {},
         "livemode": False,
         "metadata": dict(intent["metadata"]),
+        "on_behalf_of": None,
         "outcome": {
             "network_status": "declined_by_network" if failed else "approved_by_network",
             "reason": decline.decline_code if decline else None,
@@ -63,12 +69,21 @@ def record_charge(
         "payment_intent": intent["id"],
         "payment_method": method.body["id"],
         "payment_method_details": {"type": fate.type, fate.type: method.body[fate.type]},
+        "radar_options": {},
         "receipt_email": intent["receipt_email"],
+        "receipt_number": None,
+        "receipt_url": None,
         "refunded": False,
+        "review": None,
         "shipping": intent["shipping"],
+        "source": None,
+        "source_transfer": None,
         "statement_descriptor": intent["statement_descriptor"],
         "statement_descriptor_suffix": intent["statement_descriptor_suffix"],
         "status": status,
+        "transfer": None,
+        "transfer_data": None,
+        "transfer_group": intent["transfer_group"],
     }
     if charge["amount_captured"]:
         balance.book_capture(call, charge)
@@ -100,13 +115,6 @@ def capture_held(call: Call, *, charge_id: str, amount: int) -> None:
     balance.book_capture(call, charge)
     call.store.save(charge)
     emit(call, "charge.captured", charge)
-
-
-def release_held(call: Call, *, charge_id: str) -> None:
-    """Give back what was held without taking anything: the intent was canceled."""
-    charge = get(call, charge_id=charge_id, param="charge")
-    charge |= {"amount_refunded": charge["amount"], "refunded": True}
-    call.store.save(charge)
 
 
 def retrieve(call: Call) -> Document:

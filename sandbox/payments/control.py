@@ -65,6 +65,9 @@ class Control:
             return await self._route(request)(request)
         except ControlError as exc:
             return _json({"error": {"message": str(exc)}}, status=exc.status)
+        except web.RequestPayloadError:
+            error = {"message": "the body cannot be read"}
+            return _json({"error": error}, status=HTTPStatus.BAD_REQUEST)
 
     def _route(self, request: web.BaseRequest) -> Route:
         address = _pattern_of(request.path)
@@ -97,7 +100,7 @@ class Control:
 
     async def _remove_fault(self, request: web.BaseRequest) -> web.Response:
         wanted = _id_in(request.path)
-        if not (wanted.isascii() and wanted.isdecimal() and self._faults.remove(int(wanted))):
+        if not (_is_whole(wanted) and self._faults.remove(int(wanted))):
             raise ControlError(f"no such fault: {wanted}", status=HTTPStatus.NOT_FOUND)
         return _json({"faults": self._faults.described()})
 
@@ -125,6 +128,7 @@ class Control:
     async def _reset(self, _request: web.BaseRequest) -> web.Response:
         self._faults.clear()
         with self._store.transaction():
+            self._journal.clear()
             self._store.clear()
         return _json({"reset": True})
 
@@ -137,7 +141,9 @@ class Control:
         if event is None:
             raise ControlError("no such event", status=HTTPStatus.NOT_FOUND)
         with self._store.transaction():
-            self._store.add_delivery(event_id=event.body["id"], kind=event.body["type"])
+            self._store.add_delivery(
+                event_id=event.body["id"], kind=event.body["type"], is_marked=True
+            )
         return _json(event.body)
 
     async def _health(self, _request: web.BaseRequest) -> web.Response:
@@ -172,27 +178,24 @@ class Control:
         return _json(intent)
 
     async def _open_dispute(self, request: web.BaseRequest) -> web.Response:
-        wish = await _body(request)
-        known = {"payment_intent", "charge", "reason", "amount", "inquiry"}
-        if not isinstance(wish, dict) or not wish.keys() <= known:
-            raise ControlError(f"the body must be an object of: {', '.join(sorted(known))}")
+        wish = _dispute_wish(await _body(request))
         call = self._call(request, object_id="")
         try:
             charge = disputes.charge_to_dispute(
-                call, payment_intent=wish.get("payment_intent"), charge=wish.get("charge")
+                call, payment_intent=wish["payment_intent"], charge=wish["charge"]
             )
         except ApiError as exc:
             raise ControlError(str(exc), status=HTTPStatus.CONFLICT) from exc
-        amount = wish.get("amount")
-        if amount is not None and not (type(amount) is int and 0 < amount <= charge["amount"]):
-            raise ControlError("amount: minor units, at most the charge's")
+        amount, left = wish["amount"], disputes.money_left(charge)
+        if amount is not None and not (type(amount) is int and 0 < amount <= left):
+            raise ControlError(f"amount: must be minor units, at most the {left} that are left")
         with self._store.transaction():
             dispute = disputes.open_dispute(
                 call,
                 charge=charge,
-                reason=str(wish.get("reason", "fraudulent")),
+                reason=wish["reason"],
                 amount=amount,
-                inquiry=wish.get("inquiry") is True,
+                inquiry=wish["inquiry"],
             )
         return _json(dispute, status=HTTPStatus.CREATED)
 
@@ -300,6 +303,28 @@ async def _body(request: web.BaseRequest) -> Any:
         raise ControlError(f"the body is not JSON: {exc}") from exc
 
 
+def _dispute_wish(body: Any) -> Document:
+    """What a dispute to open is to be like, with every name there; its amount is not checked."""
+    wish: Document = {
+        "payment_intent": None,
+        "charge": None,
+        "reason": "fraudulent",
+        "amount": None,
+        "inquiry": False,
+    }
+    if not isinstance(body, dict) or not body.keys() <= wish.keys():
+        raise ControlError(f"the body must be an object of: {', '.join(wish)}")
+    wish |= body
+    for name in ("payment_intent", "charge"):
+        if not isinstance(wish[name], str | None):
+            raise ControlError(f"{name}: must be an id")
+    if wish["reason"] not in disputes.REASONS:
+        raise ControlError(f"reason: must be one of {', '.join(disputes.REASONS)}")
+    if not isinstance(wish["inquiry"], bool):
+        raise ControlError("inquiry: must be true or false")
+    return wish
+
+
 async def _outcome(request: web.BaseRequest, *, yes: str, no: str) -> bool:
     wish = await _body(request)
     if not isinstance(wish, dict) or wish.get("outcome") not in (yes, no) or len(wish) != 1:
@@ -309,9 +334,13 @@ async def _outcome(request: web.BaseRequest, *, yes: str, no: str) -> bool:
 
 def _whole_number(query: dict[str, str], name: str, *, default: int) -> int:
     value = query.get(name, str(default))
-    if not (value.isascii() and value.isdecimal() and len(value) < 19):  # noqa: PLR2004 - 64 bits
+    if not _is_whole(value):
         raise ControlError(f"{name}: must be a whole number")
     return int(value)
+
+
+def _is_whole(value: str) -> bool:
+    return value.isascii() and value.isdecimal() and len(value) < 19  # noqa: PLR2004 - 64 bits
 
 
 def _json(document: Document, *, status: int = HTTPStatus.OK) -> web.Response:

@@ -10,11 +10,28 @@ from sandbox.payments.errors import invalid_request, no_such_resource
 from sandbox.payments.events import emit
 from sandbox.payments.listing import list_objects
 from sandbox.payments.metadata import merged
-from sandbox.payments.parameters import EVIDENCE
+from sandbox.payments.nested import EVIDENCE_TEXTS
 
 KIND = "dispute"
 OPEN = ("needs_response", "under_review", "warning_needs_response", "warning_under_review")
 ANSWER_WITHIN_SECONDS = 9 * 86_400
+REASONS = (
+    "bank_cannot_process",
+    "check_returned",
+    "credit_not_processed",
+    "customer_initiated",
+    "debit_not_authorized",
+    "duplicate",
+    "fraudulent",
+    "general",
+    "incorrect_account_details",
+    "insufficient_funds",
+    "noncompliant",
+    "product_not_received",
+    "product_unacceptable",
+    "subscription_canceled",
+    "unrecognized",
+)
 # https://docs.stripe.com/testing#evidence
 _VERDICTS = {"winning_evidence": True, "losing_evidence": False}
 
@@ -22,16 +39,16 @@ _VERDICTS = {"winning_evidence": True, "losing_evidence": False}
 def open_dispute(
     call: Call, *, charge: Document, reason: str, amount: int | None = None, inquiry: bool = False
 ) -> Document:
-    """Dispute a charge that succeeded. Requires that no other dispute of it is open.
+    """Dispute a charge. Requires that it was not disputed before and that money is there to take.
 
     Args:
         call: the request that led to it.
         charge: the charge; saved here.
-        reason: Stripe's `reason`, such as `fraudulent`.
-        amount: minor units; all that was captured if not given.
+        reason: one of `REASONS`.
+        amount: minor units, at most `money_left(charge)`; all of that if not given.
         inquiry: the bank only asks.
     """
-    disputed = charge["amount_captured"] if amount is None else amount
+    disputed = money_left(charge) if amount is None else amount
     dispute: Document = {
         "id": new_id("dp"),
         "object": KIND,
@@ -41,7 +58,7 @@ def open_dispute(
         "created": call.now,
         "currency": charge["currency"],
         "enhanced_eligibility_types": [],
-        "evidence": dict.fromkeys(EVIDENCE),
+        "evidence": dict.fromkeys(EVIDENCE_TEXTS),
         "evidence_details": {
             "due_by": call.now + ANSWER_WITHIN_SECONDS,
             "has_evidence": False,
@@ -52,6 +69,7 @@ def open_dispute(
         "livemode": False,
         "metadata": {},
         "payment_intent": charge["payment_intent"],
+        "payment_method_details": None,
         "reason": reason,
         "status": "warning_needs_response" if inquiry else "needs_response",
     }
@@ -108,7 +126,11 @@ def list_all(call: Call) -> Document:
 
 
 def update(call: Call) -> Document:
-    """Take evidence; submitting it has the bank look, and the documented texts decide at once."""
+    """Take evidence; submitting it has the bank look, and the documented texts decide at once.
+
+    As documented: what is sent is submitted with it unless `submit` says no. What lies here since
+    an earlier request waits until one says yes.
+    """
     dispute = retrieve(call)
     _require_open(dispute)
     if "metadata" in call.params:
@@ -117,15 +139,15 @@ def update(call: Call) -> Document:
     dispute["evidence"] |= evidence
     details = dispute["evidence_details"]
     details["has_evidence"] = any(dispute["evidence"].values())
-    # As documented: evidence is submitted at once unless `submit` says otherwise.
-    if evidence and call.get("submit", True):
+    is_submitted = call.get("submit", bool(evidence)) and details["has_evidence"]
+    if is_submitted:
         details["submission_count"] += 1
         prefix = "warning_" if dispute["status"].startswith("warning_") else ""
         dispute["status"] = f"{prefix}under_review"
     call.store.save(dispute)
     emit(call, "charge.dispute.updated", dispute)
     verdict = _VERDICTS.get(dispute["evidence"]["uncategorized_text"])
-    if verdict is not None and details["submission_count"]:
+    if verdict is not None and is_submitted:
         return decide(call, dispute=dispute, won=verdict)
     return dispute
 
@@ -139,6 +161,11 @@ def close(call: Call) -> Document:
 def _require_open(dispute: Document) -> None:
     if dispute["status"] not in OPEN:
         raise invalid_request("This dispute is already closed.", code="dispute_already_closed")
+
+
+def money_left(charge: Document) -> int:
+    """What a bank can still take back, in minor units."""
+    return int(charge["amount_captured"] - charge["amount_refunded"])
 
 
 def is_refundable(call: Call, charge: Document) -> bool:
@@ -164,7 +191,7 @@ def get(call: Call, *, dispute_id: str) -> Document:
 
 
 def charge_to_dispute(call: Call, *, payment_intent: str | None, charge: str | None) -> Document:
-    """The succeeded, undisputed charge of an intent, or of this id.
+    """The undisputed charge of an intent, or of this id, with money left to take back.
 
     Raises:
         ApiError: there is none.
@@ -175,6 +202,8 @@ def charge_to_dispute(call: Call, *, payment_intent: str | None, charge: str | N
     if charge is None:
         raise invalid_request("There is no charge to dispute.", param="payment_intent")
     body = charges.get(call, charge_id=charge, param="charge")
-    if not body["paid"] or body["disputed"]:
-        raise invalid_request("This charge did not succeed, or is disputed already.")
+    if body["disputed"]:
+        raise invalid_request("This charge is disputed already.")
+    if money_left(body) <= 0:
+        raise invalid_request("No money of this charge was captured, or all of it was given back.")
     return body

@@ -16,7 +16,7 @@ from sandbox.payments import (
 )
 from sandbox.payments.calls import Call
 from sandbox.payments.documents import Document
-from sandbox.payments.parameters import Schema
+from sandbox.payments.readers import Schema
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,11 @@ class Endpoint:
     accepts: Schema
     requires: tuple[str, ...] = ()
     check: Callable[[Call], None] | None = None  # which parameters go together
+
+    @property
+    def answers_list(self) -> bool:
+        """Whether the answer is a page of a list."""
+        return "starting_after" in self.accepts
 
 
 _ONLY_EXPAND = parameters.EXPAND

@@ -75,9 +75,13 @@ def unrecognized_url(*, method: str, path: str) -> ApiError:
     )
 
 
-def not_built(*, param: str) -> ApiError:
-    """Refuse a parameter that Stripe knows and whose silent loss would tell a lie about money."""
-    return invalid_request(f"The local payment server does not support '{param}'.", param=param)
+def not_built(*, param: str, value: str | None = None) -> ApiError:
+    """Refuse a parameter that Stripe knows and whose silent loss would tell a lie about money.
+
+    With a `value`, it is that value alone which is not supported.
+    """
+    wish = param if value is None else f"{param}={value}"
+    return invalid_request(f"The local payment server does not support '{wish}'.", param=param)
 
 
 def unexpected_state(message: str, *, intent: Document) -> ApiError:

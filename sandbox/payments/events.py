@@ -10,6 +10,8 @@ from sandbox.payments.listing import list_objects
 
 KIND = "event"
 KEPT_SECONDS = 30 * 86_400  # as long as Stripe's list reaches back
+# Whose shapes the objects in events have, whatever version the request behind them asked for.
+API_VERSION = "2026-10-28.endive"
 
 
 def emit(call: Call, kind: str, document: Document, *, previous: Document | None = None) -> None:
@@ -30,7 +32,7 @@ def emit(call: Call, kind: str, document: Document, *, previous: Document | None
         {
             "id": new_id("evt"),
             "object": KIND,
-            "api_version": call.api_version,
+            "api_version": API_VERSION,
             "created": call.now,
             "data": data,
             "livemode": False,
@@ -53,4 +55,6 @@ def list_all(call: Call) -> Document:
         raise invalid_request("You may only specify one of these parameters: type, types.")
     if "types" in call.params:
         call.params["type"] = call.params["types"]
+    elif "*" in call.get("type", ""):
+        return list_objects(call, kind=KIND, patterns=("type",))
     return list_objects(call, kind=KIND, filters=("type",))

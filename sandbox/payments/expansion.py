@@ -21,20 +21,24 @@ EXPANDABLE = {
 _KINDS = {"ch": "charge", "re": "refund", "dp": "dispute"}  # by the beginning of an id
 
 
-def check_expansions(call: Call) -> None:
-    """Refuse what can never be expanded, before anything is executed."""
+def check_expansions(call: Call, *, of_list: bool) -> None:
+    """Refuse what can never be expanded, before anything is executed.
+
+    Of a list, what is asked for has to lie in its `data`; of anything else it must not.
+    """
     for path in call.get("expand", []):
-        for name in path.removeprefix("data.").split("."):
-            if name not in EXPANDABLE:
-                raise invalid_request(f"This property cannot be expanded ({path}).", param="expand")
+        first, *deeper = path.split(".")
+        names = deeper if of_list else [first, *deeper]
+        if (first != "data" and of_list) or not names or not EXPANDABLE.keys() >= set(names):
+            raise invalid_request(f"This property cannot be expanded ({path}).", param="expand")
 
 
 def expand(call: Call, document: Document) -> Document:
     """Return the answer with the asked-for objects inside; the kept objects are not changed."""
     for path in call.get("expand", []):
         names = path.split(".")
-        if names[0] == "data":
-            items = [_expanded(call, item, names[1:]) for item in document.get("data", [])]
+        if names[0] == "data":  # let through for lists alone
+            items = [_expanded(call, item, names[1:]) for item in document["data"]]
             document = {**document, "data": items}
         else:
             document = _expanded(call, document, names)

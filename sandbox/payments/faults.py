@@ -224,6 +224,10 @@ def _is_text_hash(value: Any) -> bool:
     return isinstance(value, dict) and all(isinstance(item, str) for item in value.values())
 
 
+def _is_printable(value: Any) -> bool:
+    return isinstance(value, str) and re.fullmatch(r"[!-~]+", value) is not None
+
+
 _BILLION = 1_000_000_000
 _COMMON: dict[str, tuple[Callable[[Any], bool], str]] = {
     "method": (lambda value: value in ("GET", "POST", "*"), "GET, POST or *"),
@@ -247,7 +251,7 @@ _SETTINGS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "applied": (lambda value: type(value) is bool, "true or false"),
     "retry_after": (_whole(least=0, most=86_400), "a whole number of seconds"),
     "status": (_whole(least=400, most=599), "a status from 400 to 599"),
-    "location": (lambda value: isinstance(value, str) and bool(value), "a URL"),
+    "location": (_is_printable, "a URL without spaces or control characters"),
     "seconds": (_number(least=0, most=MAX_SECONDS), f"a number from 0 to {MAX_SECONDS:.0f}"),
     "form": (lambda value: value in MALFORMED_FORMS, f"one of {', '.join(MALFORMED_FORMS)}"),
     "amount": (_or_null(_whole(least=0, most=_BILLION)), "minor units, or null for one more"),

@@ -6,7 +6,7 @@ A failed attempt leads back to requires_payment_method; anything not under way m
 """
 
 from sandbox.payments import charges, customers, methods
-from sandbox.payments.attempts import attempt
+from sandbox.payments.attempts import attempt, follow_up
 from sandbox.payments.calls import Call
 from sandbox.payments.documents import Document, new_id, random_token
 from sandbox.payments.errors import (
@@ -38,9 +38,21 @@ _PLAIN = (
 _ALWAYS_CHANGEABLE = frozenset(
     {"metadata", "description", "receipt_email", "shipping", "transfer_group", "expand"}
 )
+# What decides which kinds of payment method an intent takes.
 _TYPE_PARAMETERS = frozenset(
-    {"payment_method_types", "allowed_payment_method_types", "excluded_payment_method_types"}
+    {
+        "payment_method_types",
+        "allowed_payment_method_types",
+        "excluded_payment_method_types",
+        "currency",
+        "capture_method",
+    }
 )
+_NO_WISH: Document = {
+    "automatic_payment_methods": None,
+    "allowed_payment_method_types": None,
+    "excluded_payment_method_types": None,
+}
 _MISSING_METHOD = (
     "You cannot confirm this PaymentIntent because it's missing a payment method. You can either "
     "update the PaymentIntent with a payment method and then confirm it again, or confirm it "
@@ -73,7 +85,9 @@ def check_create(call: Call) -> None:
 
 def create(call: Call) -> Document:
     intent = _new_intent(call)
-    method = _method_of(call, intent=intent)
+    method = _brought(call)
+    if method is not None:
+        _require_usable(intent, method)
     if not call.get("confirm", False):
         if method is not None:
             _attach(call, intent, method)
@@ -119,11 +133,15 @@ def update(call: Call) -> Document:
         if name in call.params:
             intent[name] = call.params[name]
     _describe(call, intent)
+    brought = _brought(call)
     if _TYPE_PARAMETERS & call.params.keys():
         _choose_types(call, intent)
-    method = _method_of(call, intent=intent)
-    if method is not None:
-        _attach(call, intent, method)
+        held = methods.kept_method(call, intent)
+        if brought is None and held is not None:
+            _require_allowed(intent, held)
+    if brought is not None:
+        _require_usable(intent, brought)
+        _attach(call, intent, brought)
     call.store.save(intent)
     return intent
 
@@ -132,15 +150,16 @@ def confirm(call: Call) -> Document:
     intent = get(call, intent_id=call.object_id, param="intent", in_path=True)
     if intent["status"] not in CONFIRMABLE:
         raise unexpected_state(_why_not_confirmable(intent["status"]), intent=intent)
-    if _TYPE_PARAMETERS & call.params.keys():
-        _choose_types(call, intent)
-    method = _method_of(call, intent=intent) or methods.kept_method(call, intent)
-    if method is None:
-        raise unexpected_state(_MISSING_METHOD, intent=intent)
-    _require_return_url(call, intent=intent, method=method)
-    _describe(call, intent)
     if "capture_method" in call.params:
         intent["capture_method"] = call.params["capture_method"]
+    if _TYPE_PARAMETERS & call.params.keys():
+        _choose_types(call, intent)
+    method = _brought(call) or methods.kept_method(call, intent)
+    if method is None:
+        raise unexpected_state(_MISSING_METHOD, intent=intent)
+    _require_usable(intent, method)
+    _require_return_url(call, intent=intent, method=method)
+    _describe(call, intent)
     _attach(call, intent, method)
     return attempt(call, intent=intent, method=method)
 
@@ -154,8 +173,7 @@ def cancel(call: Call) -> Document:
             f"canceled: {', '.join(CANCELABLE)}.",
             intent=intent,
         )
-    if intent["status"] == "requires_capture":
-        charges.release_held(call, charge_id=intent["latest_charge"])
+    # A hold just ends. Since 2025-03-31.basil Stripe no longer writes a refund on its charge.
     intent |= {
         "status": "canceled",
         "canceled_at": call.now,
@@ -184,11 +202,14 @@ def capture(call: Call) -> Document:
             param="amount_to_capture",
             code="amount_too_large",
         )
+    _describe(call, intent)  # may refuse, so before any money moves
     charges.capture_held(call, charge_id=intent["latest_charge"], amount=amount)
-    _describe(call, intent)
     intent |= {"status": "succeeded", "amount_capturable": 0, "amount_received": amount}
     call.store.save(intent)
     emit(call, "payment_intent.succeeded", intent)
+    method = methods.kept_method(call, intent)
+    if method is not None:
+        follow_up(call, intent=intent, method=method)
     return intent
 
 
@@ -209,37 +230,48 @@ def get(call: Call, *, intent_id: str, param: str, in_path: bool = False) -> Doc
 
 def _new_intent(call: Call) -> Document:
     intent_id = new_id("pi")
-    currency = call.params["currency"]
     intent: Document = {
         "id": intent_id,
         "object": KIND,
+        "allowed_payment_method_types": None,
         "amount": call.params["amount"],
         "amount_capturable": 0,
         "amount_received": 0,
-        "automatic_payment_methods": None,
+        "application": None,
+        "application_fee_amount": None,
+        "automatic_payment_methods": {"allow_redirects": "always", "enabled": True},
         "canceled_at": None,
         "cancellation_reason": None,
         "capture_method": call.get("capture_method", "automatic"),
         "client_secret": f"{intent_id}_secret_{random_token()}",
         "confirmation_method": call.get("confirmation_method", "automatic"),
         "created": call.now,
-        "currency": currency,
+        "currency": call.params["currency"],
         "customer": None,
+        "customer_account": None,
         "description": None,
+        "excluded_payment_method_types": None,
         "last_payment_error": None,
         "latest_charge": None,
         "livemode": False,
         "metadata": {},
         "next_action": None,
+        "on_behalf_of": None,
         "payment_method": None,
+        "payment_method_configuration_details": None,
+        "payment_method_options": None,
         "payment_method_types": [],
+        "payment_record": None,
         "processing": None,
         "receipt_email": None,
+        "review": None,
         "setup_future_usage": None,
         "shipping": None,
+        "source": None,
         "statement_descriptor": None,
         "statement_descriptor_suffix": None,
         "status": "requires_payment_method",
+        "transfer_data": None,
         "transfer_group": None,
     }
     _choose_types(call, intent)
@@ -253,47 +285,63 @@ def _add(call: Call, intent: Document) -> None:
 
 
 def _choose_types(call: Call, intent: Document) -> None:
-    """Which kinds of payment method the intent takes, and whether Stripe or the caller chose."""
-    currency = intent["currency"]
-    intent["automatic_payment_methods"] = None
-    if "payment_method_types" in call.params:
-        _refuse_together(call, "payment_method_types", "allowed_payment_method_types")
-        intent["payment_method_types"] = _listed_types(call, currency=currency)
-        return
-    available = methods.available_types(currency=currency)
-    if "allowed_payment_method_types" in call.params:
-        for other in ("excluded_payment_method_types", "automatic_payment_methods"):
-            _refuse_together(call, "allowed_payment_method_types", other)
-        wanted = call.params["allowed_payment_method_types"]
-        intent["allowed_payment_method_types"] = wanted
-        intent["payment_method_types"] = [name for name in available if name in wanted]
-    else:
-        automatic = call.get("automatic_payment_methods", {"enabled": True})
-        redirects = automatic.get("allow_redirects", "always")
-        excluded = set(call.get("excluded_payment_method_types", []))
-        if redirects == "never":
+    """Which kinds of payment method the intent takes: those asked for that are possible.
+
+    What was asked for stays with the intent, so that another currency or capture method later is
+    measured by the same wish.
+    """
+    _note_wish(call, intent)
+    available = methods.available_types(
+        currency=intent["currency"], capture_method=intent["capture_method"]
+    )
+    automatic = intent["automatic_payment_methods"]
+    allowed = intent.get("allowed_payment_method_types")
+    excluded = set(intent.get("excluded_payment_method_types") or ())
+    if automatic is not None:
+        wanted = available
+        if automatic["allow_redirects"] == "never":
             excluded |= methods.REDIRECT_TYPES
-        if automatic["enabled"]:
-            intent["automatic_payment_methods"] = {"allow_redirects": redirects, "enabled": True}
-        else:
-            excluded |= set(available) - {"card"}
-        intent["payment_method_types"] = [name for name in available if name not in excluded]
+    elif allowed is not None:
+        wanted = [name for name in available if name in allowed]
+    else:
+        wanted = intent["payment_method_types"]
+        _require_possible(wanted, available, intent=intent)
+    intent["payment_method_types"] = [name for name in wanted if name not in excluded]
     if not intent["payment_method_types"]:
         raise invalid_request("No valid payment method types for this Payment Intent.")
 
 
-def _listed_types(call: Call, *, currency: str) -> list[str]:
-    listed: list[str] = call.params["payment_method_types"]
-    available = methods.available_types(currency=currency)
+def _note_wish(call: Call, intent: Document) -> None:
+    """Write down which kinds this request asks for, in place of what was asked for before."""
+    if "payment_method_types" in call.params:
+        _refuse_together(call, "payment_method_types", "allowed_payment_method_types")
+        intent |= {**_NO_WISH, "payment_method_types": call.params["payment_method_types"]}
+    elif "allowed_payment_method_types" in call.params:
+        for other in ("excluded_payment_method_types", "automatic_payment_methods"):
+            _refuse_together(call, "allowed_payment_method_types", other)
+        allowed = call.params["allowed_payment_method_types"]
+        intent |= {**_NO_WISH, "allowed_payment_method_types": allowed}
+    elif "automatic_payment_methods" in call.params:
+        automatic = {"allow_redirects": "always", **call.params["automatic_payment_methods"]}
+        if automatic["enabled"]:
+            intent["automatic_payment_methods"] = automatic
+        else:
+            intent |= {**_NO_WISH, "payment_method_types": ["card"]}
+    if "excluded_payment_method_types" in call.params:
+        excluded = call.params["excluded_payment_method_types"]
+        intent["excluded_payment_method_types"] = excluded
+
+
+def _require_possible(listed: list[str], available: list[str], *, intent: Document) -> None:
     for name in listed:
         if name not in available:
             raise invalid_request(
-                f'The payment method type "{name}" is invalid for {currency}. The local payment '
-                f"server knows: {', '.join(available)}.",
+                f'The payment method type "{name}" is invalid for {intent["currency"]} with '
+                f"capture_method={intent['capture_method']}. The local payment server knows: "
+                f"{', '.join(available)}.",
                 param="payment_method_types",
                 code="payment_intent_invalid_parameter",
             )
-    return listed
 
 
 def _refuse_together(call: Call, first: str, second: str) -> None:
@@ -314,17 +362,25 @@ def _describe(call: Call, intent: Document) -> None:
 # --- payment methods ----------------------------------------------------------------------------
 
 
-def _method_of(call: Call, *, intent: Document) -> Record | None:
-    """The payment method this request brings, if any; refused where the intent cannot take it."""
+def _brought(call: Call) -> Record | None:
+    """The payment method this request brings, if any."""
     if "payment_method_data" in call.params:
         _refuse_together(call, "payment_method", "payment_method_data")
-        method = methods.make(call, test_id=f"pm_{call.params['payment_method_data']['type']}")
-    elif "payment_method" in call.params:
-        method = methods.find_or_make(
+        return methods.make(call, test_id=f"pm_{call.params['payment_method_data']['type']}")
+    if "payment_method" in call.params:
+        return methods.find_or_make(
             call, method_id=call.params["payment_method"], param="payment_method"
         )
-    else:
-        return None
+    return None
+
+
+def _require_usable(intent: Document, method: Record) -> None:
+    """Refuse a payment method that has paid already, or that the intent cannot take."""
+    methods.require_unused(method)
+    _require_allowed(intent, method)
+
+
+def _require_allowed(intent: Document, method: Record) -> None:
     kind = method.body["type"]
     if kind not in intent["payment_method_types"]:
         raise invalid_request(
@@ -334,7 +390,6 @@ def _method_of(call: Call, *, intent: Document) -> Record | None:
             param="payment_method",
             code="payment_intent_incompatible_payment_method",
         )
-    return method
 
 
 def _attach(call: Call, intent: Document, method: Record) -> None:

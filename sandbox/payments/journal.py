@@ -47,8 +47,9 @@ class Journal:
 
     def __init__(self, *, store: Store) -> None:
         self._store = store
-        newest = store.execute("SELECT max(id) FROM journal").fetchone()[0]
-        self._last_id: int = newest or 0
+        self._last_id: int = store.execute(
+            "SELECT max(coalesce((SELECT max(id) FROM journal), 0), used) FROM journal_numbers"
+        ).fetchone()[0]
 
     def next_id(self) -> int:
         self._last_id += 1
@@ -111,8 +112,9 @@ class Journal:
         ]
 
     def clear(self) -> None:
-        """Forget all entries; their numbers are not used again."""
+        """Forget all entries; their numbers are not used again. Requires a transaction."""
         self._store.execute("DELETE FROM journal")
+        self._store.execute("UPDATE journal_numbers SET used = ?", (self._last_id,))
 
 
 def without_secrets(value: Any) -> Any:

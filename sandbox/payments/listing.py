@@ -8,8 +8,17 @@ DEFAULT_PAGE = 10
 _OPERATORS = {"gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
 
 
-def list_objects(call: Call, *, kind: str, filters: tuple[str, ...]) -> Document:
-    """Answer one page, newest first, out of the objects whose `filters` fields are as asked."""
+def list_objects(
+    call: Call, *, kind: str, filters: tuple[str, ...] = (), patterns: tuple[str, ...] = ()
+) -> Document:
+    """Answer one page, newest first, out of the objects whose fields are as asked.
+
+    Args:
+        call: the request.
+        kind: Stripe's "object" value.
+        filters: fields that must have the value asked for, or one of them.
+        patterns: fields for which `*` in it stands for anything.
+    """
     size = call.get("limit", DEFAULT_PAGE)
     if "starting_after" in call.params and "ending_before" in call.params:
         raise invalid_request(
@@ -19,6 +28,7 @@ def list_objects(call: Call, *, kind: str, filters: tuple[str, ...]) -> Document
         kind=kind,
         limit=size + 1,  # one more tells whether there is a next page
         equal={name: call.params[name] for name in filters if name in call.params},
+        like={name: call.params[name] for name in patterns if name in call.params},
         created=_bounds(call),
         older_than=_cursor(call, kind=kind, param="starting_after"),
         newer_than=_cursor(call, kind=kind, param="ending_before"),

@@ -8,7 +8,7 @@ from enum import Enum
 
 from sandbox.payments.calls import Call
 from sandbox.payments.documents import Document, new_id
-from sandbox.payments.errors import no_such_resource
+from sandbox.payments.errors import invalid_request, no_such_resource
 from sandbox.payments.store import Record
 
 KIND = "payment_method"
@@ -197,11 +197,17 @@ REDIRECT_TYPES = frozenset(
 )
 # Which kinds of method a payment in a currency may use at all; None: every currency.
 AVAILABLE_TYPES: dict[str, str | None] = {"card": None, "us_bank_account": "usd", "paypal": None}
+CANNOT_HOLD = frozenset({"us_bank_account"})  # a debit takes the money, there is no hold before it
 
 
-def available_types(*, currency: str) -> list[str]:
-    """The kinds this account takes for a currency, as the dashboard of a real one would say."""
-    return [name for name, only in AVAILABLE_TYPES.items() if only in (None, currency)]
+def available_types(*, currency: str, capture_method: str) -> list[str]:
+    """The kinds this account takes for a payment, as the dashboard of a real one would say."""
+    excluded = CANNOT_HOLD if capture_method == "manual" else frozenset()
+    return [
+        name
+        for name, only in AVAILABLE_TYPES.items()
+        if only in (None, currency) and name not in excluded
+    ]
 
 
 def fate_of(method: Record) -> TestMethod:
@@ -249,6 +255,26 @@ def keep(call: Call, method: Record) -> None:
     """Keep a PaymentMethod made by `find_or_make`; harmless for one that is kept already."""
     if not method.kept:
         call.store.add(method.body, hidden=method.hidden)
+
+
+def use_up(call: Call, method: Record, *, intent: Document) -> None:
+    """Note that money was asked for: a method that no customer keeps is good for one payment."""
+    if intent["customer"] is None or intent["setup_future_usage"] is None:
+        call.store.save(method.body, hidden={**method.hidden, "is_used_up": True})
+
+
+def require_unused(method: Record) -> None:
+    """Refuse a method that has paid already.
+
+    Raises:
+        ApiError: 400, as Stripe answers.
+    """
+    if method.hidden.get("is_used_up", False):
+        raise invalid_request(
+            "The provided PaymentMethod was previously used with a PaymentIntent without Customer "
+            "attachment. It may not be used again.",
+            param="payment_method",
+        )
 
 
 def kept_method(call: Call, intent: Document) -> Record | None:

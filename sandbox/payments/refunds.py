@@ -19,6 +19,7 @@ KIND = "refund"
 def create(call: Call) -> Document:
     charge = _charge_to_refund(call)
     amount = _refundable(charge, asked=call.get("amount"))
+    takes_time = _takes_time(call, charge)
     refund: Document = {
         "id": new_id("re"),
         "object": KIND,
@@ -27,14 +28,19 @@ def create(call: Call) -> Document:
         "charge": charge["id"],
         "created": call.now,
         "currency": charge["currency"],
+        "customer": None,
         "destination_details": {"type": charge["payment_method_details"]["type"]},
         "failure_balance_transaction": None,
         "failure_reason": None,
         "metadata": merged({}, call.get("metadata")),
         "payment_intent": charge["payment_intent"],
+        "payment_method": None,
+        "pending_reason": "processing" if takes_time else None,
         "reason": call.get("reason"),
         "receipt_number": None,
-        "status": "pending" if _takes_time(call, charge) else "succeeded",
+        "source_transfer_reversal": None,
+        "status": "pending" if takes_time else "succeeded",
+        "transfer_reversal": None,
     }
     balance.book_refund(call, refund, method=charge["payment_method_details"]["type"])
     charge["amount_refunded"] += amount
@@ -69,6 +75,7 @@ def can_be_decided(refund: Document, *, succeed: bool) -> bool:
 
 def decide(call: Call, *, refund: Document, succeed: bool) -> Document:
     """The shopper's bank has taken the money, or sends it back. Requires `can_be_decided`."""
+    refund["pending_reason"] = None
     if succeed:
         refund["status"] = "succeeded"
     else:

@@ -66,6 +66,8 @@ class PaymentServer:
             return await self._handle_api(request)
         except web.HTTPException:
             raise  # aiohttp's own refusals, such as a body that is too large
+        except ConnectionError:
+            return hang_up(request)  # the client has gone already
         except Exception:
             logger.exception("%s %s failed", request.method, request.path)
             return respond(answer_error(server_error()))
@@ -183,7 +185,7 @@ class PaymentServer:
                 required=endpoint.requires,
                 api_version=call.api_version,
             )
-            check_expansions(call)
+            check_expansions(call, of_list=endpoint.answers_list)
             if endpoint.check is not None:
                 endpoint.check(call)
         except ApiError as refusal:  # nothing was executed, so nothing is remembered
@@ -282,6 +284,8 @@ async def _encoded_form(request: web.BaseRequest) -> bytes:
         body = await request.read()
     except web.HTTPRequestEntityTooLarge:
         raise invalid_request("Request body too large.") from None
+    except web.RequestPayloadError:
+        raise invalid_request("Invalid request: the body cannot be read.") from None
     return body + b"&" + query if query else body
 
 

@@ -16,9 +16,9 @@ import orjson
 
 from sandbox.payments.documents import Document
 
-SCHEMA_VERSION = 2
 LOCK_SECONDS = 2.0  # a predecessor that is just stopping lets go of the file by then
-SCHEMA = """
+# What each version added; a file of an older one gets the rest on opening.
+_VERSION_1 = """
 CREATE TABLE objects (
     seq            INTEGER PRIMARY KEY AUTOINCREMENT,   -- order of creation; lists page by it
     id             TEXT NOT NULL UNIQUE,
@@ -64,8 +64,7 @@ CREATE TABLE journal (
     order_id        TEXT
 ) STRICT;
 """
-# What version 2 added; a file of version 1 gets it on opening.
-ADDED_IN_2 = """
+_VERSION_2 = """
 ALTER TABLE objects ADD COLUMN type TEXT;
 ALTER TABLE objects ADD COLUMN source TEXT;
 ALTER TABLE objects ADD COLUMN currency TEXT;
@@ -84,12 +83,18 @@ CREATE TABLE deliveries (
 ) STRICT;
 CREATE INDEX deliveries_due ON deliveries (due, id) WHERE due IS NOT NULL;
 """
+_VERSION_3 = """
+CREATE TABLE journal_numbers (used INTEGER NOT NULL) STRICT;   -- one row; outlives the journal
+INSERT INTO journal_numbers SELECT coalesce(max(id), 0) FROM journal;
+"""
+VERSIONS = (_VERSION_1, _VERSION_2, _VERSION_3)
 # The columns lists may be filtered by; each mirrors a top-level field of the object.
 FILTERS = ("customer", "payment_intent", "charge", "email", "type", "source", "currency")
 TABLES = ("objects", "idempotency_keys", "journal", "deliveries")
 _COLUMNS = ", ".join(FILTERS)
 _PLACES = ", ".join("?" for _ in FILTERS)
 _CHANGES = ", ".join(f"{name} = ?" for name in FILTERS)
+_GLOB_LITERALS = str.maketrans({"[": "[[]", "?": "[?]"})  # GLOB's other signs stand for themselves
 
 
 class StateFileError(Exception):
@@ -125,9 +130,12 @@ class Store:
         self.is_listened_to: Callable[[str], bool] = lambda _kind: False
         self.on_delivery: Callable[[], None] = lambda: None
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._connection = sqlite3.connect(
-            path, isolation_level=None, cached_statements=256, timeout=LOCK_SECONDS
-        )
+        try:
+            self._connection = sqlite3.connect(
+                path, isolation_level=None, cached_statements=256, timeout=LOCK_SECONDS
+            )
+        except sqlite3.Error as exc:
+            raise StateFileError(f"{path}: {exc}") from exc
         self._connection.row_factory = sqlite3.Row
         try:
             self._open()
@@ -144,19 +152,16 @@ class Store:
         # lose. Only a crash of the whole machine could, and this server does not claim to.
         self._connection.execute("PRAGMA synchronous = NORMAL")
         version = self._connection.execute("PRAGMA user_version").fetchone()[0]
-        if version == 0:
-            self._connection.executescript(
-                f"BEGIN IMMEDIATE; {SCHEMA} {ADDED_IN_2}"
-                f" PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
-            )
-        elif version == 1:
-            self._connection.executescript(
-                f"BEGIN IMMEDIATE; {ADDED_IN_2} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
-            )
-        elif version != SCHEMA_VERSION:
+        newest = len(VERSIONS)
+        if not 0 <= version <= newest:
             raise sqlite3.DatabaseError(
-                f"state of version {version}, this server writes version {SCHEMA_VERSION}; "
+                f"state of version {version}, this server writes version {newest}; "
                 "delete the file or use another"
+            )
+        if version < newest:
+            self._connection.executescript(
+                f"BEGIN IMMEDIATE; {' '.join(VERSIONS[version:])}"
+                f" PRAGMA user_version = {newest}; COMMIT;"
             )
 
     def close(self) -> None:
@@ -198,12 +203,12 @@ class Store:
         if self.is_listened_to(body["type"]):
             self.add_delivery(event_id=body["id"], kind=body["type"])
 
-    def add_delivery(self, *, event_id: str, kind: str) -> None:
+    def add_delivery(self, *, event_id: str, kind: str, is_marked: bool = False) -> None:
         """Have an event told, now and until it was heard."""
         now = time.time()
         self._connection.execute(
-            "INSERT INTO deliveries (event_id, kind, created, due) VALUES (?, ?, ?, ?)",
-            (event_id, kind, now, now),
+            "INSERT INTO deliveries (event_id, kind, created, due, marked) VALUES (?, ?, ?, ?, ?)",
+            (event_id, kind, now, now, is_marked),
         )
         self.on_delivery()
 
@@ -268,11 +273,16 @@ class Store:
             (before,),
         )
 
-    def save(self, body: Document) -> None:
-        """Keep the changed state of an object that exists."""
+    def save(self, body: Document, *, hidden: Document | None = None) -> None:
+        """Keep the changed state of an object that exists; without `hidden`, that part stays."""
         self._connection.execute(
-            f"UPDATE objects SET {_CHANGES}, body = ? WHERE id = ?",  # noqa: S608 - constants
-            (*(_column(body, name) for name in FILTERS), orjson.dumps(body), body["id"]),
+            f"UPDATE objects SET {_CHANGES}, body = ?, hidden = coalesce(?, hidden) WHERE id = ?",  # noqa: S608 - constants
+            (
+                *(_column(body, name) for name in FILTERS),
+                orjson.dumps(body),
+                None if hidden is None else orjson.dumps(hidden),
+                body["id"],
+            ),
         )
 
     def find(self, *, kind: str, object_id: str) -> Record | None:
@@ -296,7 +306,8 @@ class Store:
         kind: str,
         limit: int,
         equal: Mapping[str, str | list[str]],
-        created: Mapping[str, int],
+        like: Mapping[str, str] | None = None,
+        created: Mapping[str, int] | None = None,
         older_than: int | None = None,
         newer_than: int | None = None,
     ) -> list[Document]:
@@ -306,6 +317,7 @@ class Store:
             kind: Stripe's "object" value.
             limit: at most this many.
             equal: the wanted value, or values, by column, out of `FILTERS`.
+            like: the wanted pattern by column, out of `FILTERS`; `*` stands for anything.
             created: bounds in Unix seconds by SQL operator (`>=`, ...).
             older_than: only objects created before this position.
             newer_than: only objects created after this position; those nearest to it.
@@ -320,8 +332,11 @@ class Store:
             elif wanted is not None:
                 conditions.append(f"{column} = ?")
                 values.append(wanted)
+            if like and column in like:
+                conditions.append(f"{column} GLOB ?")
+                values.append(like[column].translate(_GLOB_LITERALS))
         for operator in ("=", "<", "<=", ">", ">="):
-            if operator in created:
+            if created and operator in created:
                 conditions.append(f"created {operator} ?")
                 values.append(created[operator])
         if older_than is not None:

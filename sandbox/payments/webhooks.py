@@ -23,6 +23,7 @@ AT_A_TIME = 4
 ANSWER_SECONDS = 10.0
 FIRST_PAUSE_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 60.0
+_MOST_DOUBLINGS = 6  # make the first pause longer than the longest; 2**1024 is no float any more
 GIVE_UP_SECONDS = 3 * 86_400.0
 ROUND_SECONDS = 0.5
 REORDER_SECONDS = 5.0  # a delivery held back for others goes out after this at the latest
@@ -53,9 +54,10 @@ class Courier:
     store: Store
     faults: Faults
     listener: Listener
-    sent: int = 0
+    heard: int = 0  # deliveries that the listener has taken
     _under_way: set[int] = field(default_factory=set)
-    _held: dict[int, int] = field(default_factory=dict)  # delivery -> may go when so many are sent
+    _resting: dict[int, float] = field(default_factory=dict)  # delivery -> left alone until then
+    _held: dict[int, int] = field(default_factory=dict)  # delivery -> goes when so many are heard
     _woken: asyncio.Event = field(default_factory=asyncio.Event)
 
     def wake(self) -> None:
@@ -65,13 +67,13 @@ class Courier:
     async def run(self) -> None:
         """Carry until cancelled."""
         timeout = aiohttp.ClientTimeout(total=ANSWER_SECONDS)
-        connector = aiohttp.TCPConnector(limit=AT_A_TIME)
+        connector = aiohttp.TCPConnector(limit=0)  # a delivery's copies go beside each other
         async with (
             aiohttp.ClientSession(timeout=timeout, connector=connector) as http,
             asyncio.TaskGroup() as tasks,
         ):
             while True:
-                for delivery in self._due():
+                for delivery in self._next():
                     self._under_way.add(delivery.id)
                     tasks.create_task(self._carry(http, delivery))
                 try:
@@ -80,25 +82,38 @@ class Courier:
                     continue
                 self._woken.clear()
 
-    def _due(self) -> list[Delivery]:
-        now = time.time()
-        ready = [number for number, after in self._held.items() if self.sent >= after]
+    def _next(self) -> list[Delivery]:
+        """What is to be carried now; nothing if the store fails, which must not end the rounds."""
+        try:
+            return self._due(now=time.time())
+        except Exception:
+            logger.exception("the deliveries that are due cannot be read")
+            return []
+
+    def _due(self, *, now: float) -> list[Delivery]:
+        ready = [number for number, after in self._held.items() if self.heard >= after]
         if ready:
             with self.store.transaction():
                 for number in ready:
                     self.store.postpone_delivery(number, due=now)
-                    del self._held[number]
+        self._resting = {number: until for number, until in self._resting.items() if until > now}
+        passed_over = self._under_way | self._resting.keys()
         free = AT_A_TIME - len(self._under_way)
-        due = self.store.deliveries_due(now=now, limit=free + len(self._under_way))
-        return [delivery for delivery in due if delivery.id not in self._under_way][:free]
+        due = self.store.deliveries_due(now=now, limit=free + len(passed_over))
+        chosen = [delivery for delivery in due if delivery.id not in passed_over][:free]
+        for number in [*ready, *(delivery.id for delivery in chosen)]:
+            self._held.pop(number, None)
+        return chosen
 
     async def _carry(self, http: aiohttp.ClientSession, delivery: Delivery) -> None:
+        is_first_way = not delivery.is_marked and delivery.attempts == 0
         try:
-            copies = 1 if delivery.is_marked else self._spoil(delivery)
-            for _ in range(copies):
-                await self._send(http, delivery)
+            copies = self._spoil(delivery) if is_first_way else 1
+            heard = await asyncio.gather(*(self._send(http, delivery) for _ in range(copies)))
+            self.heard += any(heard)
         except Exception:
             logger.exception("delivery %s failed", delivery.id)
+            self._resting[delivery.id] = time.time() + LONGEST_PAUSE_SECONDS
         finally:
             self._under_way.discard(delivery.id)
             self._woken.set()
@@ -118,13 +133,14 @@ class Courier:
                     due = now + fault.settings["seconds"]
                     self.store.postpone_delivery(delivery.id, due=due)
                 case "webhook_reorder":
-                    self._held[delivery.id] = self.sent + fault.settings["count"]
+                    self._held[delivery.id] = self.heard + fault.settings["count"]
                     self.store.postpone_delivery(delivery.id, due=now + REORDER_SECONDS)
                 case _:
                     return int(1 + fault.settings["copies"])
         return 0
 
-    async def _send(self, http: aiohttp.ClientSession, delivery: Delivery) -> None:
+    async def _send(self, http: aiohttp.ClientSession, delivery: Delivery) -> bool:
+        """Try once; returns whether it was heard."""
         headers = {
             "Content-Type": "application/json; charset=utf-8",
             "Stripe-Signature": sign(
@@ -140,8 +156,8 @@ class Courier:
                 heard = 200 <= answer.status < 300  # noqa: PLR2004 - any success will do
         except (aiohttp.ClientError, TimeoutError, OSError) as exc:
             outcome, heard = type(exc).__name__, False
-        self.sent += 1
         self._note(delivery, outcome=outcome, heard=heard)
+        return heard
 
     def _note(self, delivery: Delivery, *, outcome: str, heard: bool) -> None:
         now = time.time()
@@ -149,5 +165,6 @@ class Courier:
             if heard or now - delivery.created > GIVE_UP_SECONDS:
                 self.store.finish_delivery(delivery.id, outcome=outcome)
                 return
-            pause = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2**delivery.attempts)
+            doublings = min(delivery.attempts, _MOST_DOUBLINGS)
+            pause = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2**doublings)
             self.store.postpone_delivery(delivery.id, due=now + pause, outcome=outcome)

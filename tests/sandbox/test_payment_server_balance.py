@@ -149,6 +149,17 @@ class TestDisputes:
         (made,) = api.get("/v1/disputes", payment_intent=intent["id"]).json()["data"]
         assert (made["reason"], made["status"]) == (reason, status)
 
+    def test_follow_the_documented_cards_once_the_money_is_captured(self, api):
+        held = api.intent(
+            payment_method="pm_card_createDispute", capture_method="manual", confirm="true"
+        )
+        assert api.get("/v1/disputes").json()["data"] == []
+
+        api.post(f"/v1/payment_intents/{held['id']}/capture", {"amount_to_capture": 1500})
+
+        (made,) = api.get("/v1/disputes").json()["data"]
+        assert (made["payment_intent"], made["amount"]) == (held["id"], 1500)
+
     def test_follow_the_documented_debit(self, api):
         intent = debit(api, "pm_usBankAccount_dispute")
         assert len(api.get("/v1/disputes", payment_intent=intent["id"]).json()["data"]) == 1
@@ -163,6 +174,41 @@ class TestDisputes:
         answer = api.post(f"/v1/disputes/{made['id']}", form).json()
         assert answer["status"] == status
         assert answer["evidence_details"]["submission_count"] == 1
+
+    @pytest.mark.parametrize(
+        ("text", "status"), [("winning_evidence", "won"), ("see here", "under_review")]
+    )
+    def test_take_evidence_that_is_submitted_later(self, api, text, status):
+        path = f"/v1/disputes/{dispute(api, api.paid())['id']}"
+        staged = {"evidence[uncategorized_text]": text, "submit": "false"}
+
+        waiting = api.post(path, staged).json()
+        described = api.post(path, {"metadata[a]": "b"}).json()
+        submitted = api.post(path, {"submit": "true"}).json()
+
+        assert waiting["status"] == described["status"] == "needs_response"
+        assert described["evidence_details"] | {"due_by": 0} == {
+            "due_by": 0,
+            "has_evidence": True,
+            "past_due": False,
+            "submission_count": 0,
+        }
+        assert submitted["status"] == status
+        assert submitted["evidence_details"]["submission_count"] == 1
+
+    def test_are_not_decided_by_evidence_that_only_lies_there(self, api):
+        path = f"/v1/disputes/{dispute(api, api.paid())['id']}"
+        api.post(path, {"evidence[uncategorized_text]": "see here"})
+
+        staged = {"evidence[uncategorized_text]": "losing_evidence", "submit": "false"}
+        assert api.post(path, staged).json()["status"] == "under_review"
+
+    def test_without_evidence_have_nothing_to_submit(self, api):
+        path = f"/v1/disputes/{dispute(api, api.paid())['id']}"
+
+        answer = api.post(path, {"submit": "true"}).json()
+        assert answer["status"] == "needs_response"
+        assert answer["evidence_details"]["submission_count"] == 0
 
     def test_may_be_accepted(self, api):
         made = dispute(api, api.paid())
@@ -189,12 +235,45 @@ class TestDisputes:
         ]
 
     @pytest.mark.parametrize(
-        "wish", [{}, {"colour": "red"}, {"amount": 0}, {"amount": "9"}, {"amount": 10**9}]
+        "wish",
+        [
+            {"colour": "red"},
+            {"amount": 0},
+            {"amount": "9"},
+            {"amount": 2000},
+            {"amount": True},
+            {"reason": "mood"},
+            {"reason": ["fraudulent"]},
+            {"inquiry": "yes"},
+            {"charge": 5},
+            {"charge": ["ch_1"]},
+            {"payment_intent": {"id": "pi_1"}},
+        ],
     )
-    def test_of_nothing_are_refused(self, api, wish):
-        intent = api.paid() if wish else api.intent()
+    def test_that_make_no_sense_are_refused(self, api, wish):
+        intent = api.paid()
         answer = api.http.post("/_test/disputes", json={"payment_intent": intent["id"], **wish})
-        assert answer.status_code in (400, 409)
+        assert answer.status_code == 400, answer.text
+        assert api.get("/v1/disputes").json()["data"] == []
+
+    def test_of_money_that_never_came_are_refused(self, api):
+        held = api.intent(capture_method="manual", confirm="true")
+        canceled = api.intent(capture_method="manual", confirm="true")
+        api.cancel(canceled)
+        refunded = api.paid()
+        api.refund(refunded)
+        for intent in (api.intent(), held, canceled, refunded):
+            answer = api.http.post("/_test/disputes", json={"payment_intent": intent["id"]})
+            assert answer.status_code == 409
+        assert balance(api) == {"usd": -88}
+
+    def test_take_no_more_than_was_captured_and_not_given_back(self, api):
+        held = api.intent(capture_method="manual", confirm="true")
+        api.post(f"/v1/payment_intents/{held['id']}/capture", {"amount_to_capture": 1500})
+        api.refund(held, amount=500)
+        wish = {"payment_intent": held["id"], "amount": 1001}
+        assert api.http.post("/_test/disputes", json=wish).status_code == 400
+        assert dispute(api, held)["amount"] == 1000
 
     def test_are_only_opened_once(self, api):
         intent = api.paid()

@@ -145,6 +145,7 @@ class TestRest:
             ("GET", "/_test/reset", 405),
             ("DELETE", "/_test/faults/99", 404),
             ("DELETE", "/_test/faults/x", 404),
+            ("DELETE", f"/_test/faults/{'9' * 5000}", 404),
             ("POST", "/_test/disputes", 400),
             ("POST", "/_test/disputes/dp_none/action", 400),
             ("POST", "/_test/nothing", 404),

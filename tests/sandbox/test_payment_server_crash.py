@@ -88,6 +88,22 @@ class TestKill:
         assert revived.create(key="k").status_code == 200
 
 
+class TestJournalNumbers:
+    @pytest.mark.parametrize(("method", "path"), [("DELETE", "journal"), ("POST", "reset")])
+    def test_are_not_used_again_after_a_restart(self, start_server, client_of, method, path):
+        server = start_server()
+        api = client_of(server)
+        api.paid()
+        before = api.journal()[-1]["id"]
+        api.http.request(method, f"/_test/{path}")
+        server.stop(signal.SIGKILL)
+
+        revived = client_of(start_server())
+        revived.paid()
+
+        assert [entry["id"] for entry in revived.journal()] == [before + 1]
+
+
 class TestStop:
     @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
     def test_is_clean_and_quick(self, start_server, client_of, number):
@@ -144,6 +160,35 @@ class TestStart:
         assert failed.returncode == 1
         assert failed.stderr.startswith("payment server cannot start: ")
         assert failed.stderr.count("\n") == 1
+
+    def test_refuses_a_place_where_no_file_can_be(self, tmp_path):
+        failed = self._run("--port", "0", "--state", str(tmp_path))
+
+        assert failed.returncode == 1
+        assert failed.stderr == (
+            f"payment server cannot start: {tmp_path}: unable to open database file\n"
+        )
+
+    @pytest.mark.parametrize("port", ["99999", "-1"])
+    def test_refuses_a_port_that_is_none(self, tmp_path, port):
+        failed = self._run("--port", port, "--state", str(tmp_path / "s"))
+
+        assert failed.returncode == 1
+        assert failed.stderr == "--port must be from 0 to 65535\n"
+
+    @pytest.mark.parametrize(
+        "url", ["nowhere", "127.0.0.1:9/hooks", "ftp://127.0.0.1/", "http://", "http://x:99999/"]
+    )
+    def test_refuses_to_tell_nobody_of_events(self, tmp_path, url):
+        failed = self._run(
+            *("--port", "0", "--state", str(tmp_path / "s")),
+            *("--webhook-url", url, "--webhook-secret", "whsec_x"),
+        )
+
+        assert failed.returncode == 1
+        assert failed.stderr == (
+            "--webhook-url must be an address like http://127.0.0.1:8000/hooks\n"
+        )
 
     def test_wants_a_secret_to_sign_events_with(self, tmp_path):
         told = self._run(

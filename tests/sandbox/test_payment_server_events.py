@@ -109,10 +109,19 @@ class TestAnEvent:
             "idempotency_key": "pi-7",
         }
 
+    def test_names_one_version_whoever_is_behind_it(self, api):
+        intent = api.intent(payment_method="pm_card_threeDSecure2Required", confirm="true")
+        api.act(intent, "succeed")
+        api.http.post("/v1/customers", headers={"Stripe-Version": "2026-06-24.dahlia"})
+        versions = {event["api_version"] for event in api.get("/v1/events").json()["data"]}
+        assert versions == {stripe.api_version}
+
     def test_is_read_by_its_id(self, api):
         api.intent()
         event = api.get("/v1/events").json()["data"][0]
-        assert api.get(f"/v1/events/{event['id']}").json() == event
+        path = f"/v1/events/{event['id']}"
+        assert api.get(path).json() == event
+        assert api.get(path, **{"expand[]": "data.source"}).status_code == 400
         assert api.get("/v1/events/evt_none").status_code == 404
 
 
@@ -124,6 +133,25 @@ class TestLists:
         assert types(api, **wanted) == ["payment_intent.created", "charge.refunded"]
         both = api.get("/v1/events", type="x", **wanted)
         assert both.status_code == 400
+
+    @pytest.mark.parametrize(
+        ("pattern", "found"),
+        [
+            ("payment_intent.*", ["payment_intent.created", "payment_intent.succeeded"]),
+            ("*.created", ["payment_intent.created", "refund.created"]),
+            ("charge.*ed", ["charge.succeeded", "charge.refunded"]),
+            ("*.nothing", []),
+            ("charge.[r]*", []),
+            ("charge.refunde?*", []),
+        ],
+    )
+    def test_are_filtered_by_a_group_of_types(self, api, pattern, found):
+        api.refund(api.paid())
+        assert types(api, type=pattern) == found
+
+    def test_take_no_group_among_types(self, api):
+        api.paid()
+        assert types(api, **{"types[]": "payment_intent.*"}) == []
 
     def test_are_walked_by_the_sdk(self, api):
         for _ in range(4):
@@ -140,13 +168,14 @@ class TestLists:
         assert api.get("/v1/events", colour="red").status_code == 400
 
 
-def test_a_state_file_of_the_version_before_goes_on(start_server, client_of, tmp_path):
+def test_a_state_file_of_the_first_version_goes_on(start_server, client_of, tmp_path):
     first = start_server(name="old")
     paid = client_of(first).paid()
     first.stop()
     with sqlite3.connect(tmp_path / "old.sqlite3") as old:
         old.executescript(
             "DROP INDEX objects_of_type; DROP INDEX objects_of_source; DROP TABLE deliveries;"
+            "DROP TABLE journal_numbers;"
             "ALTER TABLE objects DROP COLUMN type; ALTER TABLE objects DROP COLUMN source;"
             "ALTER TABLE objects DROP COLUMN currency; DELETE FROM objects WHERE kind = 'event';"
             "PRAGMA user_version = 1;"

@@ -320,6 +320,9 @@ class TestDefinitions:
             ({"kind": "malformed", "form": "odd"}, "form: must be one of truncated,"),
             ({"kind": "altered", "fields": 1}, "fields: must be an object"),
             ({"kind": "conflict", "status": 200}, "status: must be a status from 400 to 599"),
+            ({"kind": "redirect", "location": "http://x/\r\nX: y"}, "location: must be a URL"),
+            ({"kind": "redirect", "location": "http://x/ y"}, "location: must be a URL"),
+            ({"kind": "redirect", "location": ""}, "location: must be a URL"),
         ],
     )
     def test_that_are_wrong_are_refused(self, api, definition, complaint):

@@ -83,6 +83,61 @@ class TestPaymentMethodTypes:
         assert refused.status_code == 400
         assert refused.json()["error"]["code"] == "payment_intent_incompatible_payment_method"
 
+    def test_leave_out_debits_where_the_money_is_only_to_be_held(self, api):
+        intent = api.intent(capture_method="manual")
+
+        assert intent["payment_method_types"] == ["card"]
+        refused = api.create(capture_method="manual", payment_method="pm_usBankAccount_success")
+        assert refused.json()["error"]["code"] == "payment_intent_incompatible_payment_method"
+        old = api.create(
+            capture_method="manual",
+            payment_method="pm_usBankAccount_success",
+            **{"payment_method_types[]": "us_bank_account"},
+        )
+        assert old.json()["error"]["param"] == "payment_method_types"
+
+    @pytest.mark.parametrize("change", [{"currency": "eur"}, {"capture_method": "manual"}])
+    def test_are_chosen_anew_when_the_payment_changes(self, api, change):
+        form = {"amount": 1, "currency": "usd", "payment_method": "pm_card_visa"}
+        intent = api.post("/v1/payment_intents", form).json()
+        path = f"/v1/payment_intents/{intent['id']}"
+
+        assert api.post(path, change).json()["payment_method_types"] == ["card", "paypal"]
+        refused = api.confirm(
+            intent, payment_method="pm_usBankAccount_success", return_url="https://shop.example/"
+        )
+        assert refused.json()["error"]["code"] == "payment_intent_incompatible_payment_method"
+        back = {"currency": "usd", "capture_method": "automatic"}
+        types = api.post(path, back).json()["payment_method_types"]
+        assert types == ["card", "us_bank_account", "paypal"]
+
+    @pytest.mark.parametrize("change", [{"currency": "eur"}, {"capture_method": "manual"}])
+    def test_do_not_change_under_a_method_they_no_longer_hold(self, api, change):
+        intent = api.intent(payment_method="pm_usBankAccount_success")
+
+        refused = api.post(f"/v1/payment_intents/{intent['id']}", change)
+
+        assert refused.status_code == 400
+        assert refused.json()["error"]["code"] == "payment_intent_incompatible_payment_method"
+        assert api.read(intent) == intent
+
+    def test_remember_what_was_asked_for(self, api):
+        form = {"amount": 1, "currency": "usd", "allowed_payment_method_types[0]": "card"}
+        allowed = {**form, "allowed_payment_method_types[1]": "us_bank_account"}
+        intent = api.post("/v1/payment_intents", allowed).json()
+        path = f"/v1/payment_intents/{intent['id']}"
+
+        assert api.post(path, {"currency": "eur"}).json()["payment_method_types"] == ["card"]
+        assert api.post(path, {"currency": "usd"}).json()["payment_method_types"] == [
+            "card",
+            "us_bank_account",
+        ]
+        without_redirects = api.intent()
+        path = f"/v1/payment_intents/{without_redirects['id']}"
+        excluded = api.post(path, {"excluded_payment_method_types[]": "us_bank_account"}).json()
+        assert excluded["payment_method_types"] == ["card"]
+        assert excluded["automatic_payment_methods"]["allow_redirects"] == "never"
+
     def test_lost_their_old_parameter_with_endive(self, api):
         form = {"amount": "1", "currency": "usd", "payment_method_types[]": "card"}
         now = api.http.post(
@@ -252,6 +307,58 @@ class TestTestIds:
         assert api.paid(payment_method=method["id"])["payment_method"] == method["id"]
 
 
+class TestUsedMethods:
+    def test_pay_once_without_a_customer(self, api):
+        method = api.paid()["payment_method"]
+
+        for form in ({}, {"confirm": "true"}):
+            error = api.create(payment_method=method, **form).json()["error"]
+            assert (error["type"], error["param"]) == ("invalid_request_error", "payment_method")
+            assert "previously used" in error["message"]
+        assert len(api.intents()) == 1
+        assert api.get(f"/v1/payment_methods/{method}").json()["id"] == method
+
+    def test_are_refused_by_intents_that_hold_them_already(self, api):
+        method = api.intent()["payment_method"]
+        first, second = (api.intent(payment_method=method) for _ in range(2))
+
+        assert api.confirm(first).json()["status"] == "succeeded"
+        refused = api.confirm(second)
+
+        assert refused.status_code == 400
+        assert "previously used" in refused.json()["error"]["message"]
+        assert api.read(second)["status"] == "requires_confirmation"
+        assert api.confirm(second, payment_method="pm_card_visa").json()["status"] == "succeeded"
+
+    @pytest.mark.parametrize(
+        "form",
+        [
+            {"capture_method": "manual"},
+            {"payment_method": "pm_usBankAccount_success"},
+            {"payment_method": "pm_card_threeDSecure2Required"},
+        ],
+    )
+    def test_are_used_up_by_holds_debits_and_late_approval_too(self, api, form):
+        intent = api.intent(confirm="true", **form)
+        api.act(intent, "succeed")
+
+        assert api.create(payment_method=intent["payment_method"]).status_code == 400
+
+    def test_last_when_they_are_kept_for_a_customer(self, api):
+        customer = api.post("/v1/customers", {"email": "a@example.com"}).json()["id"]
+        kept = api.paid(customer=customer, setup_future_usage="off_session")["payment_method"]
+
+        assert api.paid(customer=customer, payment_method=kept)["payment_method"] == kept
+
+    def test_that_paid_nothing_may_be_tried_again(self, api):
+        intent = api.intent(payment_method="pm_card_threeDSecure2Required", confirm="true")
+        api.act(intent, "fail")
+
+        again = api.confirm(intent, payment_method=intent["payment_method"])
+
+        assert again.json()["status"] == "requires_action"
+
+
 class TestAuthentication:
     def test_that_fails_leads_back_to_choosing_a_method(self, api):
         intent = api.intent(payment_method="pm_card_authenticationRequired", confirm="true")
@@ -376,6 +483,16 @@ class TestCancel:
         assert canceled["canceled_at"] is not None
         assert (canceled["next_action"], canceled["amount_capturable"]) == (None, 0)
 
+    def test_of_a_hold_leaves_no_refund_behind(self, api):
+        held = api.intent(capture_method="manual", confirm="true")
+
+        api.cancel(held)
+
+        charge = api.get(f"/v1/charges/{held['latest_charge']}").json()
+        assert (charge["amount_captured"], charge["captured"]) == (0, False)
+        assert (charge["amount_refunded"], charge["refunded"]) == (0, False)
+        assert api.get("/v1/refunds").json()["data"] == []
+
     def test_keeps_the_reason_of_the_last_failure(self, api):
         error = api.create(payment_method="pm_card_chargeDeclinedLostCard", confirm="true").json()
 
@@ -410,6 +527,18 @@ class TestCapture:
         assert api.refund(held, amount=1501).status_code == 400
         assert api.refund(held).json()["amount"] == 1500
 
+    def test_that_is_refused_takes_nothing(self, api):
+        metadata = {f"metadata[k{number}]": "x" for number in range(50)}
+        held = api.intent(capture_method="manual", confirm="true", **metadata)
+
+        refused = api.post(f"/v1/payment_intents/{held['id']}/capture", {"metadata[one_more]": "x"})
+
+        assert (refused.status_code, refused.json()["error"]["param"]) == (400, "metadata")
+        assert api.read(held) == held
+        charge = api.get(f"/v1/charges/{held['latest_charge']}").json()
+        assert (charge["captured"], charge["amount_captured"]) == (False, 0)
+        assert api.get("/v1/balance_transactions").json()["data"] == []
+
 
 class TestUpdate:
     def test_changes_what_is_not_paid(self, api):
@@ -420,6 +549,20 @@ class TestUpdate:
 
         assert (changed["amount"], changed["description"]) == (500, "x")
         assert changed["metadata"] == {"b": "2", "c": "3"}
+
+    @pytest.mark.parametrize("what", ["payment_intents", "customers"])
+    def test_never_leads_to_more_than_50_keys(self, api, what):
+        made = api.intent() if what == "payment_intents" else api.post("/v1/customers").json()
+        path = f"/v1/{what}/{made['id']}"
+        for start in (0, 25):
+            keys = {f"metadata[k{number}]": "x" for number in range(start, start + 25)}
+            assert api.post(path, keys).status_code == 200
+
+        refused = api.post(path, {"metadata[one_more]": "x"})
+        swapped = api.post(path, {"metadata[one_more]": "x", "metadata[k0]": ""})
+
+        assert (refused.status_code, refused.json()["error"]["param"]) == (400, "metadata")
+        assert len(swapped.json()["metadata"]) == 50
 
     def test_leaves_paid_money_alone_but_not_its_description(self, api):
         intent = api.paid()
@@ -521,6 +664,21 @@ class TestExpand:
 
     def test_refuses_what_is_no_object(self, api):
         answer = api.get("/v1/payment_intents", **{"expand[]": "data.amount"})
+
+        assert (answer.status_code, answer.json()["error"]["param"]) == (400, "expand")
+
+    @pytest.mark.parametrize(
+        ("path", "expand"),
+        [
+            ("/v1/payment_intents/{}", "data.customer"),
+            ("/v1/payment_intents/{}", "data"),
+            ("/v1/payment_intents", "customer"),
+            ("/v1/payment_intents", "data"),
+            ("/v1/balance", "data.source"),
+        ],
+    )
+    def test_knows_a_list_from_an_object(self, api, path, expand):
+        answer = api.get(path.format(api.intent()["id"]), **{"expand[]": expand})
 
         assert (answer.status_code, answer.json()["error"]["param"]) == (400, "expand")
 

@@ -3,13 +3,18 @@
 import importlib
 import random
 import socket
+import struct
+import time
+import types
+import typing
 
 import pytest
-import stripe.params
 
-from sandbox.payments import parameters
+from sandbox.payments import parameters, readers
 from sandbox.payments.endpoints import ENDPOINTS
+from sandbox.payments.errors import ApiError
 from sandbox.payments.forms import parse_form
+from sandbox.payments.readers import ArrayOf, HashOf, Unsettable
 
 AS_CLIENT = (
     b" HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer sk_test_x\r\nX: \r\nConnection: close\r\n\r\n"
@@ -51,31 +56,90 @@ ONLY_EXPAND = {  # the type of each endpoint that takes nothing else
 }
 
 
-def names_in_the_sdk(where):
+def connected(api):
+    return socket.create_connection(("127.0.0.1", int(api.url.rpartition(":")[2])), timeout=5)
+
+
+OPTIONS = importlib.import_module("stripe._request_options").RequestOptions
+# Lists of choices that are long, and change nothing here.
+ANY_TEXT = {"payment_method_options[paypal][preferred_locale]", "tax_id_data[type]"}
+
+
+def fields_in_the_sdk(generated):
+    module = importlib.import_module(generated.__module__)
+    imported = {"StripeContext": object, "UntypedStripeObject": dict}  # for type checkers alone
+    known = {**vars(typing), **imported, **vars(module)}
+    hints = typing.get_type_hints(generated, known)
+    return {name: hint for name, hint in hints.items() if name not in OPTIONS.__annotations__}
+
+
+def alternatives(hint):
+    """What a field may hold: the parts of a union, the items of a list."""
+    if typing.get_origin(hint) in (typing.Union, types.UnionType, list):
+        return [part for inner in typing.get_args(hint) for part in alternatives(inner)]
+    return [hint]
+
+
+def takes(reader, value):
+    """Whether it is taken, or refused only because it is not built here."""
+    try:
+        reader(value, "param")
+    except ApiError as exc:
+        return "does not support" in str(exc)
+    return True
+
+
+def compare(reader, hint, *, name=""):
+    """Check that a parameter is read as the SDK's type of it says, at every depth."""
+    if reader is readers.refused:
+        return
+    if isinstance(reader, Unsettable | ArrayOf):
+        compare(reader.reader, hint, name=name)
+        return
+    for part in alternatives(hint):
+        if hasattr(part, "__required_keys__"):  # a TypedDict of whichever module
+            compare_hash(parameters.BOUNDS if name == "created" else reader, part, name=name)
+        elif typing.get_origin(part) is typing.Literal and typing.get_args(part) != ("",):
+            assert all(takes(reader, choice) for choice in typing.get_args(part)), name
+            assert takes(reader, "nonsense") == (name in ANY_TEXT), name
+        elif part in (int, bool):
+            assert not takes(reader, "nonsense"), name
+
+
+def compare_hash(reader, generated, *, name=""):
+    assert isinstance(reader, HashOf), name
+    fields = fields_in_the_sdk(generated)
+    assert set(reader.schema) - set(parameters.REMOVED) == set(fields), name
+    required = generated.__required_keys__ - OPTIONS.__annotations__.keys()
+    assert set(reader.required) == required, name
+    for field, hint in fields.items():
+        compare(reader.schema[field], hint, name=f"{name}[{field}]" if name else field)
+
+
+def generated_type(where):
     module, _, name = where.partition(".")
-    generated = getattr(importlib.import_module(f"stripe.params.{module}"), name)
-    options = importlib.import_module("stripe._request_options").RequestOptions
-    return set(generated.__annotations__) - set(options.__annotations__)
+    return getattr(importlib.import_module(f"stripe.params.{module}"), name)
+
+
+def required_by(schema):
+    """What the endpoint that accepts this schema requires."""
+    return next(one.requires for one in ENDPOINTS.values() if one.accepts is schema)
 
 
 class TestNames:
     @pytest.mark.parametrize(("where", "schema"), SDK_TYPES.items())
     def test_are_those_of_the_generated_types_of_the_sdk(self, where, schema):
-        assert set(schema) - set(parameters.REMOVED) == names_in_the_sdk(where)
+        compare_hash(HashOf(schema, required=required_by(schema)), generated_type(where))
 
     @pytest.mark.parametrize(("address", "where"), ONLY_EXPAND.items())
     def test_where_nothing_but_expand_is_taken(self, address, where):
         assert ENDPOINTS[address].accepts == parameters.EXPAND
-        assert names_in_the_sdk(where) == {"expand"}
+        assert set(fields_in_the_sdk(generated_type(where))) == {"expand"}
 
     def test_are_compared_for_every_endpoint(self):
         compared = [id(schema) for schema in SDK_TYPES.values()]
         for address, endpoint in ENDPOINTS.items():
             assert address in ONLY_EXPAND or id(endpoint.accepts) in compared, address
-
-    def test_of_evidence_too(self):
-        named = set(stripe.params.DisputeUpdateParamsEvidence.__annotations__)
-        assert set(parameters.EVIDENCE) | {"appeal", "enhanced_evidence"} == named
 
 
 class TestParameters:
@@ -113,6 +177,33 @@ class TestParameters:
             ({"transfer_data[destination]": "acct_1"}, "transfer_data", None),
             ({"payment_method_data[type]": "card"}, "payment_method_data[type]", None),
             ({"amount": "1", "amount[a]": "1"}, "amount", None),
+            (
+                {"payment_method_options[card][colour]": "red"},
+                "payment_method_options[card][colour]",
+                "parameter_unknown",
+            ),
+            (
+                {"payment_method_options[card][moto]": "perhaps"},
+                "payment_method_options[card][moto]",
+                None,
+            ),
+            (
+                {"amount_details[line_items][0][product_name]": "Tea"},
+                "amount_details[line_items][0][quantity]",
+                "parameter_missing",
+            ),
+            ({"mandate_data[x]": "1"}, "mandate_data[x]", "parameter_unknown"),
+            ({"radar_options[x]": "1"}, "radar_options[x]", "parameter_unknown"),
+            (
+                {"allowed_payment_method_types[]": "cash"},
+                "allowed_payment_method_types[0]",
+                None,
+            ),
+            (
+                {"payment_method_data[type]": "paypal", "payment_method_data[paypal][x]": "1"},
+                "payment_method_data[paypal][x]",
+                "parameter_unknown",
+            ),
         ],
     )
     def test_that_are_wrong_are_named(self, api, form, param, code):
@@ -126,6 +217,60 @@ class TestParameters:
         assert (error.get("param"), error.get("code")) == (param, code)
         assert api.intents() == []
         assert api.post("/v1/payment_intents", valid, key="k").status_code == 200
+
+    @pytest.mark.parametrize(
+        ("form", "param"),
+        [
+            (
+                {"payment_method_options[card][capture_method]": "manual"},
+                "payment_method_options[card][capture_method]",
+            ),
+            (
+                {"payment_method_options[paypal][capture_method]": "manual"},
+                "payment_method_options[paypal][capture_method]",
+            ),
+            ({"payment_method_options[klarna][x]": "1"}, "payment_method_options[klarna]"),
+            ({"confirmation_method": "manual"}, "confirmation_method"),
+            ({"application_fee_amount": "1"}, "application_fee_amount"),
+        ],
+    )
+    def test_that_would_change_where_money_goes_are_refused(self, api, form, param):
+        error = api.create(confirm="true", **form).json()["error"]
+
+        assert error["param"] == param
+        assert "The local payment server does not support" in error["message"]
+        assert api.intents() == []
+
+    def test_of_a_confirmation_for_a_part_of_the_amount_are_refused(self, api):
+        intent = api.intent()
+
+        answer = api.confirm(intent, amount_to_confirm=5)
+
+        assert (answer.status_code, answer.json()["error"]["param"]) == (400, "amount_to_confirm")
+        assert api.read(intent) == intent
+
+    def test_of_a_capture_that_is_not_the_last_are_refused(self, api):
+        held = api.intent(capture_method="manual", confirm="true")
+        path = f"/v1/payment_intents/{held['id']}/capture"
+
+        refused = api.post(path, {"amount_to_capture": 5, "final_capture": "false"})
+
+        assert refused.json()["error"]["message"] == (
+            "The local payment server does not support 'final_capture=false'."
+        )
+        assert api.read(held) == held
+        assert api.post(path, {"final_capture": "true"}).json()["status"] == "succeeded"
+
+    def test_that_mean_what_is_done_anyway_are_taken(self, api):
+        api.paid(
+            confirmation_method="automatic",
+            **{
+                "payment_method_options[card][capture_method]": "",
+                "payment_method_options[card][request_three_d_secure]": "automatic",
+                "amount_details[tax][total_tax_amount]": "0",
+                "mandate_data[customer_acceptance][type]": "offline",
+            },
+        )
 
     @pytest.mark.parametrize("amount", [1, 50, 99_999_999])
     def test_of_every_size_are_taken(self, api, amount):
@@ -260,6 +405,41 @@ class TestOddRequests:
         assert answer.status_code == 400
         assert answer.json()["error"]["type"] == "invalid_request_error"
 
+    @pytest.mark.parametrize("path", ["/v1/payment_intents", "/_test/faults"])
+    def test_a_body_that_does_not_unpack_is_400(self, api, shared_server, path):
+        answer = api.http.post(
+            path,
+            content=b"no gzip at all",
+            headers={
+                "Content-Type": "application/x-www-form-urlencoded",
+                "Content-Encoding": "gzip",
+            },
+        )
+
+        assert answer.status_code == 400
+        assert "cannot be read" in answer.json()["error"]["message"]
+        assert shared_server.complaints == ""
+
+    @pytest.mark.parametrize(
+        "fault", [None, {"kind": "latency", "seconds": 0.3}, {"kind": "drip", "seconds": 0.01}]
+    )
+    def test_of_a_client_that_leaves_are_no_error_of_the_servers(
+        self, api, shared_server, eventually, fault
+    ):
+        if fault is not None:
+            api.break_next(**fault)
+        form = b"Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 21"
+        with connected(api) as connection:
+            head = AS_CLIENT.replace(b"X: ", form)
+            connection.sendall(b"POST /v1/payment_intents" + head + b"amount=1&currency=usd")
+            # Closing throws away what comes and sends a reset.
+            reset = struct.pack("ii", 1, 0)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, reset)
+
+        eventually(lambda: len(api.intents()) == 1)
+        time.sleep(0.1)  # the drip goes on for a while
+        assert shared_server.complaints == ""
+
     def test_json_is_refused_as_stripe_does(self, api):
         answer = api.http.post("/v1/payment_intents", json={"amount": 1, "currency": "usd"})
 
@@ -319,8 +499,7 @@ class TestOddRequests:
         ],
     )
     def test_bytes_that_are_not_http_close_only_their_connection(self, api, raw):
-        port = int(api.url.rpartition(":")[2])
-        with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+        with connected(api) as connection:
             connection.sendall(raw)
             connection.shutdown(socket.SHUT_WR)
             while connection.recv(4096):

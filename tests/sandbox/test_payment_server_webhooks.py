@@ -1,14 +1,22 @@
 """Webhooks: signed, at least once, whoever dies; and spoiled on request."""
 
+import asyncio
 import json
+import random
 import signal
 import threading
 import time
 from collections import Counter
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 import pytest
 import stripe
+
+from sandbox.payments import webhooks
+from sandbox.payments.faults import Faults
+from sandbox.payments.store import Store
 
 SECRET = "whsec_of_the_tests"
 
@@ -17,7 +25,8 @@ class Listener:
     """A shop's endpoint: keeps what came, answers as told."""
 
     def __init__(self, *, port: int = 0) -> None:
-        self.heard: list[dict] = []
+        self.heard: list[dict[str, Any]] = []
+        self.times: list[float] = []
         self.signatures: list[str] = []
         self.answers: list[int] = []  # the next ones; 200 when there is none left
         self.delay = 0.0
@@ -29,6 +38,7 @@ class Listener:
                 signature = self.headers["Stripe-Signature"]
                 stripe.WebhookSignature.verify_header(body.decode(), signature, SECRET, 300)
                 listener.signatures.append(signature)
+                listener.times.append(time.monotonic())
                 listener.heard.append(json.loads(body))
                 time.sleep(listener.delay)
                 status = listener.answers.pop(0) if listener.answers else 200
@@ -44,7 +54,8 @@ class Listener:
         self.server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
         self.port = self.server.server_address[1]
         self.url = f"http://127.0.0.1:{self.port}/hooks"
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        serve = partial(self.server.serve_forever, poll_interval=0.02)
+        threading.Thread(target=serve, daemon=True).start()
 
     def types(self):
         return [event["type"] for event in self.heard]
@@ -77,6 +88,93 @@ def deliveries(api):
 
 def all_done(api):
     return lambda: all(delivery["done"] for delivery in deliveries(api))
+
+
+def strikes(seed):
+    """What two rolls of a fault with this seed and a probability of one half bring."""
+    chance = random.Random(seed)  # noqa: S311 - the fault's own dice
+    return [chance.random() < 0.5 for _ in range(2)]
+
+
+@pytest.fixture
+def courier(tmp_path, listener):
+    """A courier of this process, so that it can be broken from inside."""
+    store = Store(path=tmp_path / "state.sqlite3")
+    store.is_listened_to = lambda _kind: True
+    told = webhooks.Listener(url=listener.url, secret=SECRET)
+    yield webhooks.Courier(store=store, faults=Faults(), listener=told)
+    store.close()
+
+
+def happen(courier, name):
+    body = {"id": f"evt_{name}", "object": "event", "created": 1, "type": f"test.{name}"}
+    with courier.store.transaction():
+        courier.store.add_event(body)
+
+
+def run(courier, *, seconds):
+    async def work():
+        task = asyncio.create_task(courier.run())
+        await asyncio.sleep(seconds)
+        assert not task.done()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    asyncio.run(work())
+
+
+class TestCourier:
+    @pytest.mark.parametrize(
+        ("attempts", "pause"), [(0, 1), (1, 2), (5, 32), (6, 60), (1_024, 60), (4_320, 60)]
+    )
+    def test_pauses_longer_and_longer_up_to_a_minute(self, courier, attempts, pause):
+        happen(courier, "one")
+        courier.store.execute("UPDATE deliveries SET attempts = ?", (attempts,))
+        (delivery,) = courier.store.deliveries_due(now=time.time(), limit=9)
+
+        courier._note(delivery, outcome="500", heard=False)
+
+        due = courier.store.execute("SELECT due FROM deliveries").fetchone()["due"]
+        assert due - time.time() == pytest.approx(pause, abs=0.5)
+
+    def test_leaves_what_breaks_it_alone_and_carries_the_rest(
+        self, courier, listener, monkeypatch, caplog
+    ):
+        note, noted = courier._note, []
+
+        def note_or_break(delivery, **outcome):
+            noted.append(delivery.kind)
+            if delivery.kind == "test.bad":
+                raise RuntimeError
+            note(delivery, **outcome)
+
+        monkeypatch.setattr(courier, "_note", note_or_break)
+        for name in ("bad", "good"):
+            happen(courier, name)
+
+        run(courier, seconds=1.2)
+
+        assert sorted(noted) == sorted(listener.types()) == ["test.bad", "test.good"]
+        assert len(caplog.records) == 1
+
+    def test_goes_on_after_a_round_that_failed(self, courier, listener, monkeypatch, caplog):
+        read, failures = courier.store.deliveries_due, [1, 2]
+
+        def read_or_fail(**wanted):
+            if failures:
+                failures.pop()
+                raise OSError
+            return read(**wanted)
+
+        monkeypatch.setattr(courier.store, "deliveries_due", read_or_fail)
+        happen(courier, "one")
+
+        run(courier, seconds=1.5)
+
+        assert listener.types() == ["test.one"]
+        assert [record.message for record in caplog.records] == [
+            "the deliveries that are due cannot be read"
+        ] * 2
 
 
 class TestDelivery:
@@ -171,6 +269,37 @@ class TestFaults:
         eventually(lambda: len(listener.heard) == 3)
         assert len({event["id"] for event in listener.heard}) == 1
 
+    def test_duplicate_side_by_side(self, api, listener, eventually):
+        listener.delay = 0.5
+        api.break_next("webhook_duplicate", copies=5)
+        api.intent()
+        eventually(lambda: len(listener.heard) == 6)
+        assert max(listener.times) - min(listener.times) < 0.5
+
+    def test_leave_alone_what_was_tried_before(self, api, listener, eventually):
+        listener.answers = [500]
+        api.intent()
+        eventually(lambda: deliveries(api)[0]["attempts"] == 1)
+        api.break_next("webhook_drop", times=None)
+        eventually(all_done(api))
+        assert len(listener.heard) == 2
+        assert api.get("/_test/faults").json()["faults"][0]["hits"] == 0
+
+    def test_roll_their_dice_once_for_each_event(self, api, listener, eventually):
+        seed = next(s for s in range(99) if strikes(s) == [False, True])
+        api.break_next("webhook_drop", times=None, probability=0.5, seed=seed)
+        listener.answers = [500]
+        api.intent()
+        eventually(all_done(api))
+        assert [found["outcome"] for found in deliveries(api)] == ["200"]
+
+    def test_leave_alone_what_is_told_once_more(self, api, listener, eventually):
+        api.intent()
+        eventually(lambda: len(listener.heard) == 1)
+        api.break_next("webhook_drop")
+        api.http.post(f"/_test/events/{listener.heard[0]['id']}/resend")
+        eventually(lambda: len(listener.heard) == 2)
+
     def test_delay(self, api, listener, eventually):
         api.break_next("webhook_delay", seconds=0.7)
         began = time.monotonic()
@@ -182,6 +311,22 @@ class TestFaults:
         api.break_next("webhook_reorder", event="payment_intent.created", count=2)
         api.paid()
         eventually(lambda: len(listener.heard) == 3)
+        assert listener.types()[-1] == "payment_intent.created"
+
+    def test_reorder_behind_what_was_heard(self, start_server, client_of, listener, eventually):
+        wanted = options(listener, "payment_intent.created", "payment_intent.succeeded")
+        api = client_of(start_server(options=wanted))
+        api.break_next("webhook_reorder", event="payment_intent.created", count=1)
+        listener.answers = [500]
+        api.paid()
+        eventually(lambda: len(listener.heard) == 3)
+        assert listener.types() == [*["payment_intent.succeeded"] * 2, "payment_intent.created"]
+
+    def test_reorder_counts_an_event_once(self, api, listener, eventually):
+        api.break_next("webhook_reorder", event="payment_intent.created", count=2)
+        api.break_next("webhook_duplicate", event="charge.succeeded", copies=3)
+        api.paid()
+        eventually(lambda: len(listener.heard) == 6)
         assert listener.types()[-1] == "payment_intent.created"
 
     def test_of_another_type_wait_for_theirs(self, api, listener, eventually):
