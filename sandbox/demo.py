@@ -7,6 +7,7 @@ last two buy real baskets, several customers at once, and have the books checked
 from __future__ import annotations
 
 import argparse
+import contextlib
 import email
 import email.policy
 import os
@@ -44,7 +45,7 @@ from sandbox.hosting import Host
 from sandbox.shopper import API, NotAsPromisedError, Shopper, encode, expect, expect_equal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
     from types import FrameType
 
@@ -150,6 +151,7 @@ class Story:
         self.order_request = b""
         self.first_answer: httpx.Response | None = None
         self.order: dict[str, Any] = {}
+        self.last_shown: tuple[str, httpx.URL, int] | None = None
 
     def scenes(self) -> list[tuple[str, Callable[[], str]]]:
         """Title and scene."""
@@ -161,10 +163,13 @@ class Story:
             ("Send it all again", self.replay),
             ("Be declined", self.be_declined),
             ("Pay with 3-D Secure", self.pay_securely),
+            ("Pay with 3-D Secure and walk away", self.walk_away),
+            ("Pay while the provider's answers are lost", self.lose_answers),
             ("Want what is sold out", self.order_sold_out),
             ("Cancel the paid order", self.cancel),
             ("Read the e-mail", self.read_mail),
             (f"Buy {self.baskets} real baskets", self.buy_baskets),
+            ("Compare with the payment provider", self.reconcile),
             ("Check the books", self.check_books),
         ]
 
@@ -198,8 +203,12 @@ class Story:
         return table
 
     def show(self, response: httpx.Response) -> None:
-        """Print one exchange."""
+        """Print one exchange; the same one again and again is told once."""
         request = response.request
+        exchange = (request.method, request.url, response.status_code)
+        if exchange == self.last_shown:
+            return
+        self.last_shown = exchange
         milliseconds = response.elapsed.total_seconds() * 1000
         self.console.print(
             f"    [dim]{request.method} {escape(request.url.raw_path.decode())} → "
@@ -308,6 +317,44 @@ class Story:
         expect_equal("its payment", order["payment_status"], "succeeded")
         return f"402 first; after the bank's check order {number} is confirmed and paid."
 
+    def walk_away(self) -> str:
+        if not self.payments_are_local:
+            raise SkippedError("a person has to be at the bank.")
+        wish = self.plenty() | {"payment_method_id": "pm_card_threeDSecure2Required"}
+        answer = self.shopper.post(ORDERS, wish, key=self.key("walk-away"))
+        details = expect(answer, 402, code="PAYMENT_REQUIRES_ACTION")["error"]["details"]
+        number = details["order_number"]
+        began = time.monotonic()
+        expect(self.do_3d_secure(details["payment_intent_id"]), 200)
+        self.await_confirmation(number)
+        seconds = time.monotonic() - began
+        return f"Nobody said so to the shop: the webhook confirmed {number} within {seconds:.1f} s."
+
+    def lose_answers(self) -> str:
+        if not self.payments_are_local:
+            raise SkippedError("only the local payment server loses answers on demand.")
+        wish = encode(self.plenty() | {"payment_method_id": "pm_card_visa"})
+        intent = "/v1/payment_intents/*"
+        # The money is taken, and the answer lost; whoever asks afterwards hears nothing, at first.
+        with self.faults(
+            {"kind": "answer_lost", "path": f"{intent}/confirm", "times": 1},
+            {"kind": "drop", "path": intent, "method": "GET", "times": 3},
+        ):
+            answer = self.shopper.post(ORDERS, wish, key=self.key("lost"))
+            order = expect(answer, 202)
+            expect_equal("its status", order["status"], "pending")
+            began = time.monotonic()
+            self.await_confirmation(order["order_number"])
+        seconds = time.monotonic() - began
+        again = expect(self.shopper.post(ORDERS, wish, key=self.key("lost")), 201)
+        expect_equal("the order", again["order_number"], order["order_number"])
+        charges = self.charges_of(again["id"])
+        expect_equal("how often it was charged", charges, 1)
+        return (
+            f"202 at first; {order['order_number']} settled by itself after {seconds:.1f} s, "
+            "charged once, and the same request now hears 201."
+        )
+
     def order_sold_out(self) -> str:
         wish = self.basket([{"sku": "DEMO-SOLD-OUT", "quantity": 1}])
         answer = self.shopper.post(
@@ -359,15 +406,22 @@ class Story:
             seen += f" There are {different} different baskets; the others were bought again."
         return seen
 
+    def reconcile(self) -> str:
+        return self.manage("reconcile_payments", "--repair")
+
     def check_books(self) -> str:
-        argv = [sys.executable, "-m", "sandbox.manage", "check_books", "--stripe"]
+        return self.manage("check_books", "--stripe")
+
+    def manage(self, command: str, *arguments: str) -> str:
+        """Run a management command; its last line, which sums up."""
+        argv = [sys.executable, "-m", "sandbox.manage", command, *arguments]
         done = subprocess.run(argv, capture_output=True, text=True, check=False)
         for line in done.stdout.rstrip().splitlines():
             self.console.print(f"    [dim]{escape(line)}[/]", soft_wrap=True)
         if done.returncode:
             last = (done.stderr.strip().splitlines() or ["see above"])[-1]
-            raise NotAsPromisedError(f"check_books ended with {done.returncode}: {last}")
-        return (done.stdout.strip().splitlines() or ["check_books found no violation."])[-1]
+            raise NotAsPromisedError(f"{command} ended with {done.returncode}: {last}")
+        return (done.stdout.strip().splitlines() or [f"{command} said nothing."])[-1]
 
     # --- what scenes share ----------------------------------------------------------------------
 
@@ -390,13 +444,47 @@ class Story:
 
     def do_3d_secure(self, payment_intent_id: str) -> httpx.Response:
         """The shopper's part at the bank, which the local payment server offers to tests."""
-        url = f"{self.payment_url}/_test/payment_intents/{payment_intent_id}/action"
-        try:
-            answer = httpx.post(url, json={"outcome": "succeed"}, trust_env=False)
-        except httpx.TransportError as exc:
-            raise NotAsPromisedError(f"the payment server does not answer: {exc!r}") from exc
+        path = f"/_test/payment_intents/{payment_intent_id}/action"
+        answer = self.ask_payment_server("POST", path, json={"outcome": "succeed"})
         self.show(answer)
         return answer
+
+    @contextlib.contextmanager
+    def faults(self, *faults: dict[str, Any]) -> Iterator[None]:
+        """Let the local payment server misbehave for as long as this lasts."""
+        for fault in faults:
+            expect(self.ask_payment_server("POST", "/_test/faults", json=fault), 201)
+        try:
+            yield
+        finally:
+            self.ask_payment_server("DELETE", "/_test/faults")
+
+    def charges_of(self, order_id: str) -> int:
+        """How many of an order's intents the provider has been paid."""
+        answer = self.ask_payment_server("GET", "/v1/payment_intents", params={"limit": 20})
+        return sum(
+            intent["status"] == "succeeded" and intent["metadata"].get("order_id") == order_id
+            for intent in expect(answer, 200)["data"]
+        )
+
+    def ask_payment_server(self, method: str, path: str, **more: Any) -> httpx.Response:
+        headers = {"Authorization": "Bearer sk_test_demo"}
+        try:
+            return httpx.request(
+                method, f"{self.payment_url}{path}", headers=headers, trust_env=False, **more
+            )
+        except httpx.TransportError as exc:
+            raise NotAsPromisedError(f"the payment server does not answer: {exc!r}") from exc
+
+    def await_confirmation(self, order_number: str) -> None:
+        """Nobody does anything more; it has to be confirmed all the same."""
+
+        def is_confirmed() -> bool:
+            order = expect(self.shopper.get(f"{ORDERS}/{order_number}"), 200)
+            return (order["status"], order["payment_status"]) == ("confirmed", "succeeded")
+
+        if not until(is_confirmed):
+            raise NotAsPromisedError(f"{order_number} was not confirmed by itself")
 
 
 class Inbox:
