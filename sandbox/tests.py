@@ -99,8 +99,11 @@ def scratch_directory(parent: Path) -> Iterator[Path]:
     try:
         yield directory
     finally:
+        # The lock's file goes with the directory: nobody may take it for a stale one meanwhile.
+        turnstile.acquire()
         shutil.rmtree(directory)
         in_use.release()
+        turnstile.release()
 
 
 def remove_stale(parent: Path) -> None:
