@@ -30,8 +30,8 @@ def busy(django_db_setup, django_db_blocker):
         try:
             yield open_busy_shop(PaymentServer(settings.STRIPE_API_BASE))
         finally:
-            with pgtrigger.ignore():
-                call_command("flush", verbosity=0, interactive=False, inhibit_post_migrate=True)
+            with pgtrigger.ignore():  # permissions and content types are made anew
+                call_command("flush", verbosity=0, interactive=False)
 
 
 @dataclass(frozen=True, kw_only=True)
