@@ -15,12 +15,15 @@ from django.utils import timezone
 from audit.models import OutboxMessage
 from config.kernel.clock import Deadline
 from inventory.models import StockLevel
+from orders.books import reconciliation
 from orders.models import Coupon, IdempotencyKey, Order
 from orders.services import events, recovery
+from orders.services.quarantine import end_quarantined
 from orders.services.refunds import RefundWish, decide_refund, finish_refund
 from payments.errors import RefundExceedsPaymentError
-from payments.models import LedgerEntry, Payment, ProviderEvent, Refund
+from payments.models import LedgerEntry, Payment, ProviderEvent, ReconciliationCase, Refund
 from tests import factories, webhooks
+from tests.orders.mismatches import tamper
 from tests.shop import Shopper, order_of
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.concurrency]
@@ -282,3 +285,50 @@ def test_one_wish_pressed_six_times_is_one_refund(shop, provider):
 
     assert len(set(at_once(*[press] * 6))) == 1
     assert len(provider.refunds_of(order.payments.get().payment_intent_id)) == 1
+
+
+def test_two_reconciliations_at_once_repair_once_and_ask_one_person(shop, provider):
+    provider.reset()
+    product = factories.ProductFactory(on_hand=10)
+    paid = order_of(guest_order(product)())
+    waits = {"payment_method_id": "pm_card_threeDSecure2Required"}
+    waiting = order_of(guest_order(product, key="w", email="w@example.com", **waits)())
+    provider.act(waiting.payments.get().payment_intent_id, "succeed")
+    provider.refund(paid.payments.get().payment_intent_id, amount=100)
+    second = provider.charge_anew(paid.payments.get().create_params)
+
+    def reconcile():
+        return reconciliation.reconcile(repair=True, on_progress=lambda *_: None)
+
+    at_once(reconcile, reconcile, reconcile)
+
+    waiting.refresh_from_db()
+    assert waiting.status == "confirmed"
+    assert LedgerEntry.objects.filter(payment__order=waiting, kind="capture").count() == 2
+    assert Refund.objects.get().amount == Decimal("1.00")
+    case = ReconciliationCase.objects.get()
+    assert (case.subject, case.resolved_at) == (second["id"], None)
+    fees = LedgerEntry.objects.filter(kind="fee")
+    assert fees.count() == 2 * fees.values("balance_transaction_id").distinct().count()
+    assert reconcile().queued == 0
+
+
+def test_two_members_of_staff_end_one_quarantine(shop, provider):
+    product = factories.ProductFactory(on_hand=10)
+    waits = {"payment_method_id": "pm_card_threeDSecure2Required"}
+    odd = order_of(guest_order(product, **waits)())
+    payment = odd.payments.get()
+    provider.act(payment.payment_intent_id, "succeed")
+    tamper(payment, status="quarantined", create_params={**payment.create_params, "amount": 1})
+
+    def end():
+        return end_quarantined(order_id=odd.pk, deadline=Deadline(10))
+
+    at_once(end, end)
+
+    odd.refresh_from_db()
+    assert odd.status == "cancelled"
+    given = provider.refunds_of(payment.payment_intent_id)
+    received = provider.intent(payment.payment_intent_id)["amount_received"]
+    assert sum(refund["amount"] for refund in given) == received
+    assert StockLevel.objects.get().allocated == 0
