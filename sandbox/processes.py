@@ -50,6 +50,7 @@ class Command:
     stop_signal: signal.Signals = signal.SIGTERM
     user: tuple[int, int] | None = None  # uid and gid to drop to, when root starts a server
     stop_seconds: float = 3.0
+    niceness: int = 0  # 1 to 19: how readily it leaves the processor to others
     # Ends what a killed one left behind, called before it is started again.
     clear_away: Callable[[], None] | None = None
 
@@ -120,26 +121,34 @@ def spawn(command: Command) -> Child:
                 user=uid,
                 group=gid,
                 extra_groups=None if command.user is None else [],
-                preexec_fn=die_with_parent(command.stop_signal),  # noqa: PLW1509  # we have no threads
+                preexec_fn=preparation(command),  # noqa: PLW1509  # we have no threads
             )
         except OSError as error:
             raise StartError(f"{command.name}: cannot run {command.argv[0]}: {error}") from error
     return Child(command=command, process=process, log_offset=offset)
 
 
-def die_with_parent(stop_signal: signal.Signals) -> Callable[[], None] | None:
-    """On Linux the kernel stops the child when we are killed; elsewhere the next start does."""
-    if sys.platform != "linux":
-        return None
-    prctl = ctypes.CDLL(None).prctl
+def preparation(command: Command) -> Callable[[], None]:
+    """What the child does before it becomes the command.
+
+    On Linux the kernel stops it when we are killed; elsewhere the next start does.
+    """
+    is_linux = sys.platform == "linux"
+    prctl = ctypes.CDLL(None).prctl if is_linux else None
     parent = os.getpid()
 
-    def arm() -> None:
-        prctl(PR_SET_PDEATHSIG, int(stop_signal))
-        if os.getppid() != parent:  # killed in the moment between fork and prctl
-            os._exit(1)
+    def prepare() -> None:
+        if prctl is not None:
+            prctl(PR_SET_PDEATHSIG, int(command.stop_signal))
+            if os.getppid() != parent:  # killed in the moment between fork and prctl
+                os._exit(1)
+        if command.niceness:
+            os.nice(command.niceness)
+            # Linux weighs sessions against each other, and processes only within theirs.
+            with contextlib.suppress(OSError):
+                Path("/proc/self/autogroup").write_text(str(command.niceness))
 
-    return arm
+    return prepare
 
 
 def roll(log: Path) -> None:

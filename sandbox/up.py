@@ -201,8 +201,6 @@ class Shop:
         celery = [sys.executable, "-m", "celery", "--app", "config"]
         concurrency = env.integer("WORKER_CONCURRENCY", max(2, cores()), minimum=1, maximum=256)
         worker = [*celery, "worker", "--loglevel", "INFO", "--concurrency", str(concurrency)]
-        # What a customer waits for goes before what nobody waits for.
-        worker = ["nice", "-n", str(WORKER_NICENESS), *worker]
         beat = [*celery, "beat", "--loglevel", "INFO", "--schedule", str(run / "beat-schedule")]
         commands = {"web": gunicorn(variables), "worker": worker, "beat": beat}
         return {
@@ -213,6 +211,8 @@ class Shop:
                 log=self.logs / f"{name}.log",
                 env=variables,
                 stop_seconds=APPLICATION_STOP_SECONDS,
+                # What a customer waits for goes before what nobody waits for.
+                niceness=WORKER_NICENESS if name == "worker" else 0,
             )
             for name, argv in commands.items()
         }

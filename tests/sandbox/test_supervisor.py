@@ -243,3 +243,29 @@ class TestFileLock:
         assert refused is False
         assert lock.acquire(wait=False) is True
         lock.release()
+
+
+def test_a_nice_child_leaves_the_processor_to_others(tmp_path):
+    """Within its session, and its session among the others."""
+    told = tmp_path / "told"
+    say = "import os, pathlib, sys; told = pathlib.Path('/proc/self/autogroup');"
+    say += "group = told.read_text() if told.exists() else '';"
+    say += "pathlib.Path(sys.argv[1]).write_text(f'{os.nice(0)} {group}')"
+    before = os.nice(0)
+
+    child = spawn(
+        Command(
+            name="nice",
+            argv=[sys.executable, "-c", say, str(told)],
+            cwd=tmp_path,
+            log=tmp_path / "log",
+            niceness=3,
+        )
+    )
+    child.process.wait(timeout=10)
+
+    niceness, _, group = told.read_text().partition(" ")
+    assert int(niceness) == before + 3
+    assert os.nice(0) == before
+    if group.strip():
+        assert group.split()[-2:] == ["nice", "3"]
