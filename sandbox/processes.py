@@ -129,19 +129,12 @@ def spawn(command: Command) -> Child:
 
 
 def preparation(command: Command) -> Callable[[], None]:
-    """What the child does before it becomes the command.
-
-    On Linux the kernel stops it when we are killed; elsewhere the next start does.
-    """
-    is_linux = sys.platform == "linux"
-    prctl = ctypes.CDLL(None).prctl if is_linux else None
-    parent = os.getpid()
+    """What the child does before it becomes the command."""
+    arm = die_with_parent(command.stop_signal)
 
     def prepare() -> None:
-        if prctl is not None:
-            prctl(PR_SET_PDEATHSIG, int(command.stop_signal))
-            if os.getppid() != parent:  # killed in the moment between fork and prctl
-                os._exit(1)
+        if arm is not None:
+            arm()
         if command.niceness:
             os.nice(command.niceness)
             # Linux weighs sessions against each other, and processes only within theirs.
@@ -149,6 +142,21 @@ def preparation(command: Command) -> Callable[[], None]:
                 Path("/proc/self/autogroup").write_text(str(command.niceness))
 
     return prepare
+
+
+def die_with_parent(stop_signal: signal.Signals) -> Callable[[], None] | None:
+    """On Linux the kernel stops the child when we are killed; elsewhere the next start does."""
+    if sys.platform != "linux":
+        return None
+    prctl = ctypes.CDLL(None).prctl
+    parent = os.getpid()
+
+    def arm() -> None:
+        prctl(PR_SET_PDEATHSIG, int(stop_signal))
+        if os.getppid() != parent:  # killed in the moment between fork and prctl
+            os._exit(1)
+
+    return arm
 
 
 def roll(log: Path) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
+from sandbox import processes
 from sandbox import supervisor as supervision
 from sandbox.environment import ROOT
 from sandbox.processes import (
@@ -253,8 +254,8 @@ def test_a_nice_child_leaves_the_processor_to_others(tmp_path):
     say += "pathlib.Path(sys.argv[1]).write_text(f'{os.nice(0)} {group}')"
     before = os.nice(0)
 
-    child = spawn(
-        Command(
+    child = processes.spawn(
+        processes.Command(
             name="nice",
             argv=[sys.executable, "-c", say, str(told)],
             cwd=tmp_path,
