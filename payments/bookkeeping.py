@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from payments.gateway import BalanceTransaction
 
-OVERLAP: Final = timedelta(minutes=10)  # the provider may show a movement a little later
+OVERLAP: Final = timedelta(minutes=1)  # the provider may show a movement a little later
 BATCH: Final = 100
 DISPUTED: Final = frozenset({"dispute", "dispute_reversal"})  # reporting categories
 BOOKED_ONCE: Final = "ledger_balance_transaction_booked_once"

@@ -259,8 +259,7 @@ def list_intents(*, created_since: int) -> Iterator[Intent]:
     Raises:
         ProviderUnavailableError: the list could not be read to its end.
     """
-    since = _since(created_since)
-    return _whole_list(lambda client: client.v1.payment_intents.list(since), _intent)
+    return _whole_list(INTENTS, _since(created_since), _intent)
 
 
 def create_refund(
@@ -298,8 +297,7 @@ def list_all_refunds(*, created_since: int) -> Iterator[ProviderRefund]:
     Raises:
         ProviderUnavailableError: the list could not be read to its end.
     """
-    since = _since(created_since)
-    return _whole_list(lambda client: client.v1.refunds.list(since), _refund)
+    return _whole_list("/v1/refunds", _since(created_since), _refund)
 
 
 def retrieve_dispute(*, dispute_id: str, deadline: Deadline) -> ProviderDispute | Refused | Unknown:
@@ -318,8 +316,7 @@ def list_disputes(*, created_since: int) -> Iterator[ProviderDispute]:
     Raises:
         ProviderUnavailableError: the list could not be read to its end.
     """
-    since = _since(created_since)
-    return _whole_list(lambda client: client.v1.disputes.list(since), _dispute)
+    return _whole_list("/v1/disputes", _since(created_since), _dispute)
 
 
 def list_balance_transactions(*, created_since: int) -> Iterator[BalanceTransaction]:
@@ -328,10 +325,8 @@ def list_balance_transactions(*, created_since: int) -> Iterator[BalanceTransact
     Raises:
         ProviderUnavailableError: the list could not be read to its end.
     """
-    since = _since(created_since) | {"expand": ["data.source"]}
-    return _whole_list(
-        lambda client: client.v1.balance_transactions.list(since), _balance_transaction
-    )
+    with_sources = _since(created_since) | {"expand": ["data.source"]}
+    return _whole_list("/v1/balance_transactions", with_sources, _balance_transaction)
 
 
 def list_events(*, types: Sequence[str], created_since: int) -> Iterator[Event]:
@@ -342,10 +337,7 @@ def list_events(*, types: Sequence[str], created_since: int) -> Iterator[Event]:
     Raises:
         ProviderUnavailableError: the list could not be read to its end.
     """
-    wanted = _since(created_since) | {"types": list(types)}
-    return _whole_list(
-        lambda client: client.v1.events.list(wanted), lambda found: _event(_plain(found))
-    )
+    return _whole_list("/v1/events", _since(created_since) | {"types": list(types)}, _event)
 
 
 def read_webhook(*, payload: bytes, signature: str) -> Event:
@@ -387,19 +379,27 @@ def bulkhead() -> Bulkhead:
     return Bulkhead(places=settings.PROVIDER_SLOTS)
 
 
-def _since(created_since: int) -> Any:
+def _since(created_since: int) -> dict[str, Any]:
     return {"created": {"gte": created_since}, "limit": PAGE}
 
 
 def _whole_list(
-    ask: Callable[[stripe.StripeClient], Any], read: Callable[[Any], _Read]
+    path: str, params: Mapping[str, Any], read: Callable[[Any], _Read]
 ) -> Iterator[_Read]:
-    """A list that ends early would be a lie about what is missing: all of it, or an error."""
-    _deadline.set(Deadline(PAGE_SECONDS))
+    """A list that ends early would be a lie about what is missing: all of it, or an error.
+
+    Page by page as plain JSON: the SDK's objects cost several times as much as all the rest.
+    """
+    after: dict[str, str] = {}
     try:
-        for found in ask(_client()).auto_paging_iter():
-            yield read(found)
+        while True:
             _deadline.set(Deadline(PAGE_SECONDS))
+            page = _plain(_client().raw_request("get", path, **params, **after))
+            for found in page["data"]:
+                yield read(found)
+            if not page["has_more"]:
+                return
+            after = {"starting_after": page["data"][-1]["id"]}
     except (stripe.StripeError, *NONSENSE) as exc:
         raise ProviderUnavailableError from exc
 
@@ -667,8 +667,9 @@ def _was_replayed(headers: Mapping[str, str] | None) -> bool:
 
 
 def _response_was_replayed(found: Any) -> bool:
+    """Of a whole answer; an item of a list is no answer of its own."""
     response = getattr(found, "last_response", found)
-    return _was_replayed(response.headers if response else None)
+    return _was_replayed(getattr(response, "headers", None))
 
 
 class _SdkTransport(stripe.HTTPClient):

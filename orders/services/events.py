@@ -122,8 +122,9 @@ def process_due(*, deadline: Deadline, ignore_backoff: bool = False) -> int:
             )
         if not claimed:
             break
-        done += _process(claimed, deadline)
-        if ignore_backoff or gateway.breaker().is_open():
+        done_now = _process(claimed, deadline)
+        done += done_now
+        if ignore_backoff or not done_now:
             break  # else those that could not be done would be claimed for ever
     return done
 
@@ -134,7 +135,7 @@ def _process(claimed: list[ProviderEvent], deadline: Deadline) -> int:
     payments_by_intent = {payment.payment_intent_id: payment for payment in found}
     finished: dict[str, list[int]] = {Status.PROCESSED: [], Status.IGNORED: []}
     left = list(claimed)
-    while left and deadline.remaining() > CALL_SECONDS and not gateway.breaker().is_open():
+    while left and deadline.remaining() > CALL_SECONDS:
         event = left.pop(0)
         try:
             status = _work_off(event, payments_by_intent.get(event.payment_intent_id))
@@ -144,6 +145,8 @@ def _process(claimed: list[ProviderEvent], deadline: Deadline) -> int:
         else:
             if status is not None:
                 finished[status].append(event.pk)
+            elif gateway.breaker().is_open():
+                break  # the provider is away: it need not be asked about each of them
     selectors.give_back_claimed(*left)
     for status, ids in finished.items():
         if ids:
