@@ -6,7 +6,7 @@ each payment in the ledger add up to what the provider's balance transactions fo
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from datetime import timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from django.db.backends.utils import CursorWrapper
 
-    from orders.books.comparison import Compared
+    from orders.books.findings import Compared
     from payments.gateway import BalanceTransaction, ProviderDispute
 
 BOOKED_WITHIN: Final = timedelta(minutes=3)  # beat books every minute
@@ -127,7 +127,7 @@ def compare_money(
     Raises:
         ProviderUnavailableError: a list could not be read to its end.
     """
-    judge = _Judge(ours, booked_until=booked_until)
+    judge = _Judge(ours, compared, booked_until=booked_until)
     movements = gateway.list_balance_transactions(created_since=created_since)
     for seen, told in enumerate(movements, start=1):
         judge.see_movement(told)
@@ -135,16 +135,14 @@ def compare_money(
             on_progress("movements of the provider's balance", seen, None)
     for dispute in gateway.list_disputes(created_since=created_since):
         judge.see_dispute(dispute)
-    judge.conclude(compared)
+    judge.conclude()
 
 
 class _Judge:
-    def __init__(self, ours: OurMoney, *, booked_until: datetime) -> None:
+    def __init__(self, ours: OurMoney, compared: Compared, *, booked_until: datetime) -> None:
         self.ours = ours
+        self.compared = compared
         self.booked_until = booked_until
-        self.notes: Counter[str] = Counter()
-        self.discrepancies: list[Discrepancy] = []
-        self.seen: set[str] = set()
         self.unseen = set(ours.booked)
         self.disputes = {dispute.dispute_id: dispute for dispute in ours.disputes}
         self.unseen_disputes = set(self.disputes)
@@ -177,7 +175,7 @@ class _Judge:
         payment = self.ours.payments.get(intent_id)
         if payment is None:
             return
-        self.seen.add(told.id)
+        self.compared.seen.add(told.id)
         self.unseen.discard(told.id)
         if told.currency != payment.currency:
             self._differs(
@@ -201,7 +199,7 @@ class _Judge:
         if booked == expected:
             return
         if may_lag and not booked:
-            self.notes[NOT_BOOKED_YET] += 1
+            self.compared.notes[NOT_BOOKED_YET] += 1
             return
         legs = ", ".join(f"{kind} {amount}" for kind, amount in sorted(expected.items()))
         self._differs(
@@ -215,7 +213,7 @@ class _Judge:
     def see_dispute(self, told: ProviderDispute) -> None:
         if told.payment_intent_id not in self.ours.payments:
             return
-        self.seen.add(told.id)
+        self.compared.seen.add(told.id)
         self.unseen_disputes.discard(told.id)
         known = self.disputes.get(told.id)
         if (
@@ -225,7 +223,7 @@ class _Judge:
         ):
             return
         if known is None and told.opened_at >= self.booked_until:
-            self.notes[NOT_BOOKED_YET] += 1
+            self.compared.notes[NOT_BOOKED_YET] += 1
             return
         self._differs(
             self.disputed,
@@ -235,7 +233,7 @@ class _Judge:
             remedy=Remedy.FOLLOW_DISPUTE,
         )
 
-    def conclude(self, compared: Compared) -> None:
+    def conclude(self) -> None:
         for transaction_id in sorted(self.unseen):
             self._differs(
                 self.bookings,
@@ -252,17 +250,14 @@ class _Judge:
             )
         for intent_id in sorted(self.net.keys() | self.ours.balances.keys()):
             self._compare_balance(intent_id)
-        compared.findings.extend([self.movements, self.bookings, self.disputed, self.balance])
-        compared.notes.update({what: count for what, count in self.notes.items() if count})
-        compared.discrepancies.extend(self.discrepancies)
-        compared.seen.update(self.seen)
+        self.compared.findings += [self.movements, self.bookings, self.disputed, self.balance]
 
     def _compare_balance(self, intent_id: str) -> None:
         net, ours = self.net[intent_id], self.ours.balances.get(intent_id, Decimal(0))
         if net == ours or intent_id in self.explained:
             return
         if self.ours.payments[intent_id].is_under_way or intent_id in self.lagging:
-            self.notes[UNDER_WAY] += 1
+            self.compared.notes[UNDER_WAY] += 1
             return
         self._differs(
             self.balance,
@@ -281,20 +276,17 @@ class _Judge:
         remedy: Remedy | None = None,
     ) -> None:
         payment = self.ours.payments.get(intent_id)
-        order_number = payment.order_number if payment else "?"
-        finding.add(f"{order_number} {subject}")
-        self.explained.add(intent_id)
-        self.discrepancies.append(
-            Discrepancy(
-                classification=Class.AMOUNT_DIFFERS,
-                subject=subject,
-                intent_id=intent_id,
-                is_payment=payment is not None,
-                order_number=order_number,
-                problem=problem,
-                remedy=remedy,
-            )
+        found = Discrepancy(
+            classification=Class.AMOUNT_DIFFERS,
+            subject=subject,
+            intent_id=intent_id,
+            is_payment=payment is not None,
+            order_number=payment.order_number if payment else "?",
+            problem=problem,
+            remedy=remedy,
         )
+        self.compared.add(found, violates=finding)
+        self.explained.add(intent_id)
 
 
 def _expected(told: BalanceTransaction) -> dict[str, Decimal]:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from config.kernel import money
 from config.kernel.clock import Deadline
 from orders.books.balances import BOOKED_WITHIN, compare_money, read_our_money
-from orders.books.findings import Discrepancy, Finding, Remedy
+from orders.books.findings import Compared, Discrepancy, Finding, Remedy
 from payments import gateway
 from payments.errors import ProviderUnavailableError
 from payments.models import Payment, ReconciliationCase, Refund
@@ -103,16 +103,6 @@ class Ours:
     def count(self) -> int:
         """How many payments have an intent to be compared with."""
         return sum(payment.intent_id is not None for payment in self.payments)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Compared:
-    """What the comparison found; `seen`: the provider's ids of all that it looked at."""
-
-    findings: list[Finding]
-    notes: dict[str, int]
-    discrepancies: list[Discrepancy]
-    seen: set[str]
 
 
 def read_ours(cursor: CursorWrapper, *, since: datetime | None) -> Ours:
@@ -264,9 +254,7 @@ class _Judge:
 
     def __init__(self, ours: Ours) -> None:
         self.found = _Findings()
-        self.notes: Counter[str] = Counter()
-        self.discrepancies: list[Discrepancy] = []
-        self.seen: set[str] = set()
+        self.compared = Compared()
         self.balances = ours.balances
         self.payments = {
             payment.intent_id: payment for payment in ours.payments if payment.intent_id
@@ -298,19 +286,16 @@ class _Judge:
         remedy: Remedy | None = None,
     ) -> None:
         """Note a discrepancy; one with a `finding` violates that invariant, too."""
-        if finding is not None:
-            finding.add(f"{order_number} {subject}")
-        self.discrepancies.append(
-            Discrepancy(
-                classification=classification,
-                subject=subject,
-                intent_id=intent_id,
-                is_payment=intent_id in self.payments,
-                order_number=order_number,
-                problem=problem,
-                remedy=remedy,
-            )
+        found = Discrepancy(
+            classification=classification,
+            subject=subject,
+            intent_id=intent_id,
+            is_payment=intent_id in self.payments,
+            order_number=order_number,
+            problem=problem,
+            remedy=remedy,
         )
+        self.compared.add(found, violates=finding)
 
     # --- intents ------------------------------------------------------------------------------
     def see_intent(self, intent: Intent) -> None:
@@ -319,7 +304,7 @@ class _Judge:
             if intent.metadata.get("app") == "orderkeep":
                 self.strange_intents.append(intent)
             return
-        self.seen.add(intent.id)
+        self.compared.seen.add(intent.id)
         self.unseen_payments.pop(intent.id, None)
         self._count_charge(intent)
         if payment.status == Payment.Status.QUARANTINED:
@@ -361,7 +346,7 @@ class _Judge:
         if fitting is None:
             self.not_counted.add(intent.id)
             if payment.status in Payment.OPEN and intent.status in {"succeeded", "canceled"}:
-                self.notes[IN_DOUBT] += 1
+                self.compared.notes[IN_DOUBT] += 1
                 self._payment_differs(
                     None,
                     payment,
@@ -424,15 +409,15 @@ class _Judge:
                 self.not_counted.add(intent.id)
                 continue
             self._count_charge(intent)
-            self.seen.add(intent.id)
+            self.compared.seen.add(intent.id)
             if intent.status in HARMLESS:
-                self.notes[ORPHANS] += 1
+                self.compared.notes[ORPHANS] += 1
                 if intent.status == "canceled" or intent.metadata.get("payment") in on_the_way:
                     continue
                 self._stranger_differs(None, intent, Class.UNKNOWN)
             elif self._is_given_back(intent):
                 self.not_counted.add(intent.id)
-                self.notes[GIVEN_BACK] += 1
+                self.compared.notes[GIVEN_BACK] += 1
             else:
                 self._stranger_differs(self.found.intents, intent, Class.CHARGE_WITHOUT_ORDER)
                 if intent.status == "succeeded":
@@ -469,7 +454,7 @@ class _Judge:
         if row is None:
             self.strange_refunds.append(refund)
             return
-        self.seen.add(refund.id)
+        self.compared.seen.add(refund.id)
         self.unseen_refunds.pop(refund.id, None)
         self._count_refund(refund, is_booked=row.status not in REFUND_OPEN)
         if refund.status in REFUND_DEAD:
@@ -574,12 +559,8 @@ class _Judge:
             balance = self.balances.get(currency, Decimal(0))
             if not _is_amount(balance, currency, self.total[currency], currency):
                 self.found.totals.add(currency)
-        return Compared(
-            findings=self.found.all(),
-            notes={what: count for what, count in self.notes.items() if count},
-            discrepancies=self.discrepancies,
-            seen=self.seen,
-        )
+        self.compared.findings.extend(self.found.all())
+        return self.compared
 
 
 def _is_about(payment: OurPayment, intent: Intent) -> bool:

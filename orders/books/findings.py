@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -54,3 +55,22 @@ class Discrepancy:
     order_number: str
     problem: str
     remedy: Remedy | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class Compared:
+    """What a comparison with the provider found; `seen`: the provider's ids of all it looked at.
+
+    `notes` count what is allowed yet notable, by what it is.
+    """
+
+    findings: list[Finding] = field(default_factory=list)
+    notes: Counter[str] = field(default_factory=Counter)
+    discrepancies: list[Discrepancy] = field(default_factory=list)
+    seen: set[str] = field(default_factory=set)
+
+    def add(self, found: Discrepancy, *, violates: Finding | None) -> None:
+        """Note a discrepancy, and the invariant it violates, if it does."""
+        if violates is not None:
+            violates.add(f"{found.order_number} {found.subject}")
+        self.discrepancies.append(found)

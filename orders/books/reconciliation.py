@@ -31,7 +31,8 @@ from payments.services import Told
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from orders.books.comparison import Compared, Ours
+    from orders.books.comparison import Ours
+    from orders.books.findings import Compared
 
     OnProgress = Callable[[str, int, int | None], None]
 

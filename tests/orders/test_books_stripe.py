@@ -12,7 +12,8 @@ from django.utils import timezone
 from audit.models import AuditLog
 from orders.books import comparison
 from orders.books.balances import NOT_BOOKED_YET, UNDER_WAY
-from orders.books.comparison import IN_DOUBT, ORPHANS, Compared
+from orders.books.comparison import IN_DOUBT, ORPHANS
+from orders.books.findings import Compared
 from orders.services import recovery
 from payments import bookkeeping
 from payments.errors import ProviderUnavailableError
