@@ -63,10 +63,10 @@ class PaymentAdmin(ReadOnlyAdmin):
         "status",
         "amount",
         "currency",
-        "amount_refunded",
         "attempts",
         "next_attempt_at",
         "last_error",
+        "amount_refunded",
         "payment_intent_id",
     )
     list_filter = ("status", ("in_doubt_since", admin.EmptyFieldListFilter))
