@@ -15,6 +15,7 @@ from audit.models import AuditLog
 from orders import tasks
 from orders.books import reconciliation
 from orders.books.reconciliation import Reconciliation
+from orders.models import Order
 from payments import services as payments_service
 from payments.models import LedgerEntry, Payment, ReconciliationCase, Refund
 from tests.orders.mismatches import charge_outside, forget, intent_form, tamper
@@ -291,6 +292,31 @@ class TestAnAmountThatDiffers:
         found = reconcile(repair=True)
 
         assert kinds(found) == {"txn_invented": "amount_differs"}
+
+
+class TestAProviderThatHasForgottenEverything:
+    def test_moves_no_order_and_asks_a_person_about_each(self, orders, payments, refund, provider):
+        fees = set(
+            LedgerEntry.objects.filter(kind="fee").values_list("balance_transaction_id", flat=True)
+        )
+        statuses = Order.objects.order_by("pk").values_list("status", "payment_status")
+        before = list(statuses)
+        provider.reset()
+
+        found = reconcile(repair=True)
+
+        assert found.matched == 0
+        intents = {name: payment.payment_intent_id for name, payment in payments.items()}
+        assert kinds(found) == {
+            intents["paid"]: "order_without_charge",
+            intents["cancelled"]: "order_without_charge",
+            intents["waiting"]: "unknown",
+            intents["declined"]: "unknown",
+            refund.stripe_refund_id: "amount_differs",
+            **dict.fromkeys(fees, "amount_differs"),
+        }
+        assert open_cases() == kinds(found)
+        assert list(statuses.all()) == before
 
 
 class TestADispute:
