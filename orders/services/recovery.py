@@ -177,7 +177,7 @@ def recover_order(
     """Bring one pending order on, as far as the provider's word and its hold allow.
 
     Args:
-        patience: how long after its lease an order that nobody was told of is left to a retry.
+        patience: how long an order that nobody was told of is left to a retry, and to its lease.
 
     Returns:
         Whether the order is decided now.
