@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 import socket
 import threading
 import time
@@ -786,6 +787,7 @@ class Hostile:
         self.url = f"http://127.0.0.1:{self.listener.getsockname()[1]}"
         self.answer = lambda client: None
         self.visits = 0
+        self.hung_up = threading.Semaphore(0)  # once for each connection that is closed
         self.stopped = threading.Event()
         self.thread = threading.Thread(target=self._serve)
         self.thread.start()
@@ -796,8 +798,9 @@ class Hostile:
                 client, _ = self.listener.accept()
                 self.visits += 1
                 with client, contextlib.suppress(OSError):
-                    client.recv(64 * 1024)
+                    read_request(client)
                     self.answer(client)
+                self.hung_up.release()
 
     def stop(self):
         self.stopped.set()
@@ -805,6 +808,20 @@ class Hostile:
         self.listener.close()
         self.thread.join(timeout=10)
         assert not self.thread.is_alive()
+
+
+def read_request(client: socket.socket) -> None:
+    """To its end: closing over what was not read would take the answer along."""
+    told = b""
+    while b"\r\n\r\n" not in told:
+        if not (piece := client.recv(64 * 1024)):
+            return
+        told += piece
+    head, _, body = told.partition(b"\r\n\r\n")
+    length = re.search(rb"(?i)content-length: (\d+)", head)
+    left = int(length[1]) - len(body) if length else 0
+    while left > 0 and (piece := client.recv(64 * 1024)):
+        left -= len(piece)
 
 
 @pytest.fixture
@@ -941,7 +958,10 @@ class TestTheSdk:
         body += b' "amount": 4852, "currency": "usd"}'
         hostile.answer = lambda client: client.sendall(json_answer(body))
 
-        answers = [create() for _ in range(3)]
+        answers = []
+        for _ in range(3):
+            answers.append(create())
+            assert hostile.hung_up.acquire(timeout=5)
 
         assert [type(answer) for answer in answers] == [Intent] * 3
         assert hostile.visits == 3
