@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from django import forms
 from django.contrib import admin, messages
-from django.db import OperationalError
+from django.db import InterfaceError, OperationalError
 
 from audit import services as audit
 from audit.admin import AuditedAdmin
@@ -111,7 +111,7 @@ class OrderAdmin(ReadOnlyAdmin):
             request,
             queryset,
             recovery.settle_now,
-            event_type="SETTLED_BY_STAFF",
+            event_type="SETTLEMENT_REQUESTED_BY_STAFF",
             done="settled",
             left="still open: the provider or the customer has not decided",
         )
@@ -126,7 +126,7 @@ class OrderAdmin(ReadOnlyAdmin):
             request,
             queryset,
             quarantine.end_quarantined,
-            event_type="QUARANTINE_ENDED_BY_STAFF",
+            event_type="END_OF_QUARANTINE_REQUESTED_BY_STAFF",
             done="ended",
             left="not ended: the provider does not answer, try again",
         )
@@ -158,7 +158,7 @@ class OrderAdmin(ReadOnlyAdmin):
                 is_done = act(order_id=order.pk, deadline=Deadline(CALL_SECONDS))
             except DomainError as exc:
                 told, level = exc.message, messages.ERROR
-            except (CommitOutcomeUnknownError, OperationalError):
+            except (CommitOutcomeUnknownError, OperationalError, InterfaceError):
                 told, level = "the database went away; try again", messages.ERROR
             else:
                 told, level = (done, messages.SUCCESS) if is_done else (left, messages.WARNING)

@@ -19,7 +19,8 @@ from payments import bookkeeping
 
 EVENTS_SECONDS = 25.0  # others wait for the worker
 BACKFILL = timedelta(hours=3)  # beat comes by every hour
-RECONCILED = timedelta(days=3)
+RECONCILED_DAYS = 3
+EVENTS_KEPT = timedelta(days=29)  # 30, by the provider
 NUDGE_EXPIRES_SECONDS = 5  # beat sweeps anyway, and none must pile up
 
 
@@ -50,9 +51,10 @@ def book_balance_transactions(**_: Any) -> None:
 @shared_task(soft_time_limit=3_500, time_limit=3_600, acks_late=False)
 def reconcile_payments(**_: Any) -> None:
     """Compare the last days with the provider and repair what is safe; beat calls it each night."""
-    reconciliation.reconcile(
-        since=timezone.now() - RECONCILED, repair=True, on_progress=lambda *_progress: None
-    )
+    since = reconciliation.since_for_the_night(days=RECONCILED_DAYS)
+    # Disputes, and refunds made by hand, come long after the payment: their events tell of them.
+    events.backfill(since=max(since, timezone.now() - EVENTS_KEPT))
+    reconciliation.reconcile(since=since, repair=True, on_progress=lambda *_progress: None)
 
 
 def nudge_events() -> None:

@@ -67,9 +67,10 @@ def resolve_cases(*, found: Collection[tuple[str, str]], looked_at: Collection[s
     with short_transaction():
         for case in ReconciliationCase.objects.filter(resolved_at=None).order_by("id"):
             if case.subject in looked_at and (case.classification, case.subject) not in found:
-                closed += ReconciliationCase.objects.filter(pk=case.pk, resolved_at=None).update(
-                    resolved_at=Now()
-                )
+                is_open = ReconciliationCase.objects.filter(pk=case.pk, resolved_at=None)
+                if not is_open.update(resolved_at=Now()):
+                    continue  # another run was faster
+                closed += 1
                 audit.record(
                     "RECONCILIATION_CASE_RESOLVED",
                     data={"case": case.pk, "subject": case.subject},

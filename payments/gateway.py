@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 PAGE: Final = 100
 PAGE_SECONDS: Final = 20.0  # of a list that is read to its end
+PAGE_TRIES: Final = 3
 # Every order makes an intent and confirms it. The SDK's typed calls build an object of each part of
 # the answer, a third of what the two calls cost; of these two we read the plain JSON.
 INTENTS: Final = "/v1/payment_intents"
@@ -393,8 +394,7 @@ def _whole_list(
     after: dict[str, str] = {}
     try:
         while True:
-            _deadline.set(Deadline(PAGE_SECONDS))
-            page = _plain(_client().raw_request("get", path, **params, **after))
+            page = _page(path, {**params, **after})
             for found in page["data"]:
                 yield read(found)
             if not page["has_more"]:
@@ -402,6 +402,21 @@ def _whole_list(
             after = {"starting_after": page["data"][-1]["id"]}
     except (stripe.StripeError, *NONSENSE) as exc:
         raise ProviderUnavailableError from exc
+
+
+def _page(path: str, params: Mapping[str, Any]) -> Any:
+    """One page of a list; asking again is harmless, and one lost answer must not end the rest."""
+    tried = 0
+    while True:
+        tried += 1
+        _deadline.set(Deadline(PAGE_SECONDS))
+        try:
+            return _plain(_client().raw_request("get", path, **params))
+        except stripe.StripeError as exc:
+            may_pass = exc.http_status in {None, 429} or exc.http_status >= 500  # noqa: PLR2004
+            if not may_pass or tried == PAGE_TRIES:
+                raise
+        time.sleep(random.uniform(0, 0.5 * 2**tried))  # noqa: S311  # full jitter, no secret
 
 
 def _ask(

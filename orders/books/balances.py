@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 BOOKED_WITHIN: Final = timedelta(minutes=3)  # beat books every minute
 TOLD_EVERY: Final = 100
+CLOCKS_DIFFER_SECONDS: Final = 60
 
 NOT_BOOKED_YET: Final = "fees and disputes of the last minutes, not booked yet"
 UNDER_WAY: Final = "payments whose balance was not compared: something is under way"
@@ -55,11 +56,12 @@ class PaymentOf(NamedTuple):
 class OurMoney(NamedTuple):
     """What our ledger says of the account at the provider, in major units.
 
-    `booked`: legs on the account by balance transaction and kind. `balances`: the sum of all legs
-    on it, by intent, as are `payments`.
+    `booked`: legs on the account by balance transaction and kind, `booked_for` whose intent's they
+    are. `balances`: the sum of all legs on it, by intent, as are `payments`.
     """
 
     booked: Mapping[str, Mapping[str, Decimal]]
+    booked_for: Mapping[str, str]
     balances: Mapping[str, Decimal]
     payments: Mapping[str, PaymentOf]
     disputes: list[OurDispute]
@@ -77,11 +79,13 @@ def read_our_money(cursor: CursorWrapper, *, first_at: datetime | None) -> OurMo
         [first_at],
     )
     booked: defaultdict[str, dict[str, Decimal]] = defaultdict(dict)
+    booked_for: dict[str, str] = {}
     balances: defaultdict[str, Decimal] = defaultdict(Decimal)
     for intent_id, transaction_id, kind, amount in cursor.fetchall():
         balances[intent_id] += amount
         if transaction_id is not None:
             booked[transaction_id][kind] = amount
+            booked_for[transaction_id] = intent_id
     cursor.execute(
         """
         SELECT p.payment_intent_id, o.order_number, p.currency,
@@ -104,6 +108,7 @@ def read_our_money(cursor: CursorWrapper, *, first_at: datetime | None) -> OurMo
     )
     return OurMoney(
         booked=booked,
+        booked_for=booked_for,
         balances=balances,
         payments=payments,
         disputes=[OurDispute(*row) for row in cursor.fetchall()],
@@ -128,6 +133,7 @@ def compare_money(
         ProviderUnavailableError: a list could not be read to its end.
     """
     judge = _Judge(ours, compared, booked_until=booked_until)
+    created_since -= CLOCKS_DIFFER_SECONDS
     movements = gateway.list_balance_transactions(created_since=created_since)
     for seen, told in enumerate(movements, start=1):
         judge.see_movement(told)
@@ -238,7 +244,7 @@ class _Judge:
             self._differs(
                 self.bookings,
                 subject=transaction_id,
-                intent_id="",
+                intent_id=self.ours.booked_for[transaction_id],
                 problem="booked here, the provider does not know it",
             )
         for dispute_id in sorted(self.unseen_disputes):

@@ -88,7 +88,7 @@ class OurRefund(NamedTuple):
 class Ours:
     """Our side: payments since an instant, their refunds, their ledger balance by currency.
 
-    `created_since`: Unix seconds of the first payment; None where there is no payment. `read_at`:
+    `created_since`: Unix seconds, as asked for or of the first payment, if any. `read_at`:
     the instant of the snapshot, by the database's clock.
     """
 
@@ -116,6 +116,8 @@ def read_ours(cursor: CursorWrapper, *, since: datetime | None) -> Ours:
         [since],
     )
     first_at, created_since, read_at = cursor.fetchone()
+    if since is not None:  # what was made before our first payment may be what we have lost
+        created_since = int(since.timestamp())
     cursor.execute(
         """
         SELECT p.payment_intent_id, p.uuid::text, o.order_number, p.status, p.currency, p.amount
@@ -355,10 +357,10 @@ class _Judge:
                     remedy=Remedy.SETTLE,
                 )
             return
-        if intent.status == "succeeded":
+        if intent.status == "succeeded" and payment.status == Payment.Status.SUCCEEDED:
             self.total[intent.currency] += intent.amount_received_minor
-            if payment.status != Payment.Status.SUCCEEDED:
-                self.unbooked.append(intent)
+        elif intent.status == "succeeded":
+            self.unbooked.append(intent)
         elif intent.status not in fitting:
             self._judge_misfit(payment, intent)
 
@@ -520,6 +522,7 @@ class _Judge:
     def _judge_strange_refunds(self) -> None:
         known = _known_refunds(self.strange_refunds)
         for refund in self.strange_refunds:
+            self.compared.seen.add(refund.id)
             payment = self.payments.get(refund.payment_intent_id)
             is_ours = payment is not None or refund.metadata.get("app") == "orderkeep"
             is_lost = is_ours and refund.id not in known
@@ -537,20 +540,27 @@ class _Judge:
                     remedy=Remedy.FOLLOW_REFUNDS if payment else None,
                 )
 
+    def _judge_unbooked(self) -> None:
+        """Paid there, ended unpaid here; our ledger need not know what is on its way back."""
+        for intent in self.unbooked:
+            if self._is_given_back(intent):
+                self.not_counted.add(intent.id)
+                continue
+            self.total[intent.currency] += intent.amount_received_minor
+            payment = self.payments[intent.id]
+            self._payment_differs(
+                self.found.captures,
+                payment,
+                Class.CHARGE_WITHOUT_ORDER,
+                problem=f"paid at the provider, {payment.status} here",
+                remedy=Remedy.SETTLE,
+            )
+
     # --- all together -------------------------------------------------------------------------
     def conclude(self) -> Compared:
         self._judge_strange_intents()
+        self._judge_unbooked()
         self._judge_strange_refunds()
-        for intent in self.unbooked:
-            if not self._is_given_back(intent):
-                payment = self.payments[intent.id]
-                self._payment_differs(
-                    self.found.captures,
-                    payment,
-                    Class.CHARGE_WITHOUT_ORDER,
-                    problem=f"paid at the provider, {payment.status} here",
-                    remedy=Remedy.SETTLE,
-                )
         for order, charges in self.charged_by_order.items():
             kept = [1 for intent_id, amount in charges if self.given_back[intent_id] < amount]
             if len(kept) > 1:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 from django.db import InterfaceError, OperationalError, connection
+from django.db.models import Min
 from django.utils import timezone
 
 from audit import services as audit
@@ -25,7 +26,7 @@ from orders.books.findings import Discrepancy, Remedy
 from orders.services import disputes, refunds, settlement
 from payments import bookkeeping, gateway
 from payments.cases import open_case, resolve_cases
-from payments.models import Payment
+from payments.models import Payment, ReconciliationCase
 from payments.services import Told
 
 if TYPE_CHECKING:
@@ -85,15 +86,16 @@ def reconcile(
     Raises:
         ProviderUnavailableError: a list could not be read to its end.
     """
-    if not repair:
-        ours, compared = _compare(since, on_progress=on_progress)
-        return Reconciliation(payments=ours.count, discrepancies=_one_each(compared.discrepancies))
-    booked_until = _book(since, on_progress=on_progress)
+    booked_until = _book(since, on_progress=on_progress) if repair else None
     ours, compared = _compare(since, on_progress=on_progress, booked_until=booked_until)
-    before = _one_each(compared.discrepancies)
-    if _repair(before, on_progress=on_progress):
+    before = left = _one_each(compared.discrepancies)
+    if repair and _repair(before, on_progress=on_progress):
+        booked_until = _book(since, on_progress=on_progress)
+    if before:
         ours, compared = _compare(since, on_progress=on_progress, booked_until=booked_until)
-    left = _one_each(compared.discrepancies)
+        left = _lasting(before, _one_each(compared.discrepancies))
+    if not repair:
+        return Reconciliation(payments=ours.count, discrepancies=left)
     return Reconciliation(
         payments=ours.count,
         discrepancies=left,
@@ -104,6 +106,12 @@ def reconcile(
             looked_at=compared.seen,
         ),
     )
+
+
+def since_for_the_night(*, days: int) -> datetime:
+    """How far back the nightly run looks: some days, and so far that open cases can be closed."""
+    oldest = ReconciliationCase.objects.filter(resolved_at=None).aggregate(at=Min("first_seen_at"))
+    return min(oldest["at"] or timezone.now(), timezone.now()) - timedelta(days=days)
 
 
 def _compare(
@@ -132,6 +140,12 @@ def _one_each(discrepancies: Iterable[Discrepancy]) -> list[Discrepancy]:
     for found in discrepancies:
         by_subject.setdefault(found.subject, found)
     return list(by_subject.values())
+
+
+def _lasting(before: list[Discrepancy], now: list[Discrepancy]) -> list[Discrepancy]:
+    """Without the orders that are just on their way, which the next look finds settled."""
+    seen_before = {found.subject for found in before}
+    return [found for found in now if found.remedy is None or found.subject in seen_before]
 
 
 def _repair(discrepancies: list[Discrepancy], *, on_progress: OnProgress) -> int:
@@ -163,7 +177,7 @@ def _apply(found: Discrepancy) -> None:
 
 
 def _cancel(found: Discrepancy, payment: Payment | None, deadline: Deadline) -> None:
-    """Should it have been paid meanwhile, the provider says so, and the money goes back."""
+    """Should it have been paid meanwhile, the provider says so: settled if a payment has it."""
     answer = gateway.cancel_intent(
         intent_id=found.intent_id, idempotency_key=f"cx-{new_uuid()}", deadline=deadline
     )

@@ -54,16 +54,18 @@ def keep_dispute(told: ProviderDispute) -> bool:
     with short_transaction():
         locked = selectors.lock_order(order_id=payment.order_id)
         known = Dispute.objects.filter(stripe_dispute_id=told.id).first()
-        if known is not None and (
-            known.status == told.status
-            or (known.status in Dispute.CLOSED and told.status not in Dispute.CLOSED)
-        ):
-            return False  # nothing new, or an older account of it
+        amount = money.from_minor(told.amount_minor, told.currency)
+        if known is not None:
+            news = (told.status, told.currency, amount, told.evidence_due_at)
+            if news == (known.status, known.currency, known.amount, known.evidence_due_at):
+                return False
+            if known.status in Dispute.CLOSED and told.status not in Dispute.CLOSED:
+                return False  # an older account of it
         dispute = known or Dispute(payment=payment, stripe_dispute_id=told.id)
         dispute.status = Dispute.Status(told.status)
         dispute.reason = told.reason
         dispute.currency = told.currency
-        dispute.amount = money.from_minor(told.amount_minor, told.currency)
+        dispute.amount = amount
         dispute.evidence_due_at = told.evidence_due_at
         dispute.opened_at = told.opened_at
         dispute.save()

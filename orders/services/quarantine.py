@@ -23,6 +23,7 @@ from payments.models import Payment
 if TYPE_CHECKING:
     from config.kernel.clock import Deadline
 
+NO_SUCH_INTENT: Final = "resource_missing"
 REFUND_DEAD: Final = frozenset({"failed", "canceled"})
 
 
@@ -43,8 +44,14 @@ def end_quarantined(*, order_id: int, deadline: Deadline) -> bool:
     payment = Payment.objects.filter(order_id=order_id).order_by("-pk").first()
     if payment is None or payment.status != Payment.Status.QUARANTINED:
         raise InvalidTransitionError("No payment of this order is in quarantine.")
-    if settlement.settle_afresh(payment=payment, deadline=deadline):
+    problem = settlement.settle_afresh(payment=payment, deadline=deadline)
+    if isinstance(problem, Unknown):
         return False
+    if isinstance(problem, Refused):
+        if problem.code != NO_SUCH_INTENT:
+            raise InvalidTransitionError(f"The provider refuses: {problem.code}.")
+        _close(order_id, intent=None)  # what does not exist cannot be paid
+        return True
     payment.refresh_from_db()
     if payment.status != Payment.Status.QUARANTINED:
         return True
@@ -58,7 +65,7 @@ def end_quarantined(*, order_id: int, deadline: Deadline) -> bool:
             return False
     elif answer.status != "canceled":
         raise InvalidTransitionError(f"The payment is {answer.status}; try later.")
-    _close(order_id, answer)
+    _close(order_id, intent=answer)
     return True
 
 
@@ -82,7 +89,7 @@ def _is_given_back(payment: Payment, intent: Intent, deadline: Deadline) -> bool
     return given >= intent.amount_received_minor
 
 
-def _close(order_id: int, intent: Intent) -> None:
+def _close(order_id: int, *, intent: Intent | None) -> None:
     with short_transaction():
         locked = selectors.lock_order(order_id=order_id)
         if locked.payment.status != Payment.Status.QUARANTINED:
@@ -95,8 +102,8 @@ def _close(order_id: int, intent: Intent) -> None:
             data={
                 "order_number": locked.order.order_number,
                 "payment": str(locked.payment.uuid),
-                "intent_status": intent.status,
-                "given_back_minor": intent.amount_received_minor,
+                "intent_status": intent.status if intent else NO_SUCH_INTENT,
+                "given_back_minor": intent.amount_received_minor if intent else 0,
             },
         )
         if locked.order.status == Order.Status.PENDING:

@@ -22,7 +22,7 @@ from inventory import services as stock
 from orders import answers, idempotency, selectors
 from orders.models import Coupon, CouponRedemption, Order
 from payments import services as payments
-from payments.gateway import Unknown
+from payments.gateway import Refused, Unknown
 from payments.models import Payment
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def settle(*, order_id: int, told: Told, note: str = "") -> LockedOrder:
     return locked
 
 
-def settle_afresh(*, payment: Payment, deadline: Deadline) -> Unknown | None:
+def settle_afresh(*, payment: Payment, deadline: Deadline) -> Refused | Unknown | None:
     """Ask the provider how a payment stands, cancel a failed attempt (C3), and settle what it says.
 
     Opens its own transaction; never call it inside one. Repeating it is harmless.
@@ -72,6 +72,8 @@ def settle_afresh(*, payment: Payment, deadline: Deadline) -> Unknown | None:
         CommitOutcomeUnknownError: the COMMIT was lost; repeating is harmless.
     """
     answer = payments.retrieve(payment=payment, deadline=deadline)
+    if isinstance(answer, Refused):
+        return answer
     told = payments.close_failed_attempt(payment=payment, answer=answer, deadline=deadline)
     if isinstance(told, Unknown):
         return told

@@ -41,7 +41,7 @@ class TestOrderActions:
         waiting.refresh_from_db()
         assert waiting.status == "confirmed"
         assert f"{waiting.order_number}: settled" in page
-        row = AuditLog.objects.get(event_type="SETTLED_BY_STAFF")
+        row = AuditLog.objects.get(event_type="SETTLEMENT_REQUESTED_BY_STAFF")
         assert (row.user_id, row.entity_id) == (superuser.pk, waiting.pk)
 
     def test_settle_now_says_that_the_customer_has_not_acted(self, browser, waiting):
@@ -77,7 +77,7 @@ class TestOrderActions:
         page = self.press(client, "settle_now", waiting)
 
         assert "settle_now" not in page
-        assert not AuditLog.objects.filter(event_type="SETTLED_BY_STAFF").exists()
+        assert not AuditLog.objects.filter(event_type="SETTLEMENT_REQUESTED_BY_STAFF").exists()
 
 
 class TestWorkOffAgain:

@@ -409,9 +409,17 @@ class TestLists:
 
         assert made <= seen
 
+    @pytest.mark.parametrize("kind", ["drop", "error_before", "rate_limit"])
+    def test_are_asked_for_again_where_one_answer_is_lost(self, provider, kind):
+        since = int(time.time())
+        made = paid().id
+        provider.fail(kind, path=CREATE, method="GET", times=2)
+
+        assert made in {found.id for found in gateway.list_intents(created_since=since)}
+
     def test_of_a_provider_that_does_not_answer_raise(self, provider):
-        provider.fail("drop", path=CREATE, method="GET")
-        provider.fail("drop", path=REFUNDS, method="GET")
+        provider.fail("drop", path=CREATE, method="GET", times=None)
+        provider.fail("drop", path=REFUNDS, method="GET", times=None)
 
         with pytest.raises(ProviderUnavailableError):
             list(gateway.list_intents(created_since=0))

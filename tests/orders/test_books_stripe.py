@@ -152,6 +152,16 @@ class TestMoneyThatIsNotInOurBooks:
 
         assert violated() == {}
 
+    def test_is_no_violation_while_it_is_on_its_way_back(self, orders, shopper, stripe):
+        product = factories.ProductFactory(on_hand=5)
+        answer = shopper.order((product.sku, 1), payment_method_id="pm_card_pendingRefund")
+        slow = order_of(answer).payments.get()
+        forget(LedgerEntry.objects.filter(payment=slow))
+        tamper(slow, status="cancelled", amount_received=0)
+        stripe("/v1/refunds", payment_intent=slow.payment_intent_id)
+
+        assert "provider_totals_are_the_ledgers" not in violated()
+
 
 class TestAPaymentTheProviderDenies:
     def test_because_it_never_succeeded(self, orders, payments):

@@ -247,6 +247,18 @@ class TestAnOlderAccountOfADispute:
         assert (Dispute.objects.get().status, paid.payment_status) == ("won", "succeeded")
 
 
+class TestADisputeThatChanges:
+    def test_in_its_amount_alone_is_followed(self, paid, dispute):
+        told = gateway.retrieve_dispute(dispute_id=dispute["id"], deadline=Deadline(5))
+        keep_dispute(told)
+        less = dataclasses.replace(told, amount_minor=told.amount_minor - 1)
+
+        assert keep_dispute(less)
+        assert not keep_dispute(less)
+
+        assert Dispute.objects.get().amount == paid.total_amount - Decimal("0.01")
+
+
 class TestCancellingADisputedOrder:
     def test_is_refused_until_it_is_cancelled_and_then_repeats(self, paid, dispute, shopper):
         sync(dispute)

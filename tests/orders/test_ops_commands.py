@@ -191,7 +191,7 @@ class TestBackfillEvents:
             call_command("backfill_events", "--hours", hours)
 
     def test_says_when_the_provider_is_away(self, shop, provider):
-        provider.fail("drop", path="/v1/events", method="GET")
+        provider.fail("drop", path="/v1/events", method="GET", times=None)
         with pytest.raises(CommandError) as refused:
             call_command("backfill_events")
         assert refused.value.returncode == 2

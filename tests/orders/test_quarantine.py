@@ -120,6 +120,22 @@ class TestEnding:
 
         assert IdempotencyKey.objects.get().response_status == 402
 
+    def test_of_an_intent_that_the_provider_does_not_know(self, odd, product, provider):
+        provider.reset()
+
+        assert end(odd)
+
+        assert is_over(odd, product)
+
+    def test_waits_for_a_bank_that_is_about_to_decide(self, shopper, product, provider):
+        answer = shopper.order((product.sku, 1), payment_method_id="pm_usBankAccount_success")
+        debit = order_of(answer)
+        payment = debit.payments.get()
+        tamper(payment, status="quarantined", create_params={**payment.create_params, "amount": 1})
+
+        with pytest.raises(InvalidTransitionError, match="processing"):
+            end(debit)
+
     def test_is_for_payments_in_quarantine_alone(self, shopper, product):
         paid = order_of(shopper.order((product.sku, 1)))
         with pytest.raises(InvalidTransitionError, match="quarantine"):

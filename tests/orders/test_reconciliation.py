@@ -10,12 +10,15 @@ from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.utils import timezone
 
 from audit.models import AuditLog
+from config.kernel.clock import Deadline
 from orders import tasks
 from orders.books import reconciliation
 from orders.books.reconciliation import Reconciliation
 from orders.models import Order
+from orders.services import events
 from payments import services as payments_service
 from payments.models import LedgerEntry, Payment, ReconciliationCase, Refund
 from tests.orders.mismatches import charge_outside, forget, intent_form, tamper
@@ -337,6 +340,62 @@ class TestADispute:
     def test_of_this_moment_is_given_time(self, orders, payments, provider):
         provider.dispute(payments["paid"].payment_intent_id)
         assert reconcile().counts() == {"matched": 4}
+
+
+class TestAnOrderOnItsWay:
+    def test_is_nobodys_case(self, orders, payments, provider, stripe, monkeypatch):
+        """It is paid between the two looks, and its request has not settled it yet."""
+        stripe("/v1/payment_intents", **intent_form())  # gives reason for a second look
+        compare = reconciliation.comparison.compare
+        looks = []
+
+        def paid_in_between(*args, **options):
+            looks.append(1)
+            if len(looks) == 2:
+                provider.act(payments["waiting"].payment_intent_id, "succeed")
+            return compare(*args, **options)
+
+        monkeypatch.setattr(reconciliation.comparison, "compare", paid_in_between)
+
+        found = reconcile(repair=True)
+
+        assert (len(looks), found.discrepancies, open_cases()) == (2, [], {})
+
+
+class TestWhatIsOlderThanTheNightLooks:
+    def test_is_looked_at_while_a_case_is_open(self, orders, payments, stripe):
+        second = charge_outside(stripe, payments["paid"])
+        reconcile(repair=True)
+        ReconciliationCase.objects.update(first_seen_at=timezone.now() - timedelta(days=9))
+
+        since = reconciliation.since_for_the_night(days=3)
+
+        assert timezone.now() - since > timedelta(days=11)
+        stripe("/v1/refunds", payment_intent=second["id"])
+        tasks.reconcile_payments()
+        assert open_cases() == {}
+
+    def test_is_told_of_by_its_events(self, orders, payments, provider):
+        """A dispute of a payment made long ago."""
+        paid = payments["paid"]
+        tamper(paid, created_at=timezone.now() - timedelta(days=60))
+        dispute = provider.dispute(paid.payment_intent_id)
+
+        tasks.reconcile_payments()
+        events.process_due(deadline=Deadline(30))
+
+        assert paid.disputes.get().stripe_dispute_id == dispute["id"]
+
+    def test_is_asked_about_even_if_we_have_no_payment_of_these_days(
+        self, orders, payments, stripe
+    ):
+        """A database that was restored from an old backup."""
+        Payment.objects.all().update(created_at=timezone.now() - timedelta(days=60))
+        second = charge_outside(stripe, payments["paid"])
+
+        tasks.reconcile_payments()
+
+        assert open_cases() == {second["id"]: "charge_without_order"}
 
 
 class TestTrouble:
