@@ -247,6 +247,14 @@ def record_quarantine(payment: Payment, *, problem: str) -> None:
     payment.save(update_fields=["status", "last_error"])
 
 
+def record_quarantine_over(payment: Payment) -> None:
+    """It was never paid, and never can be: back to how it had ended. Requires the row's lock."""
+    ended = Payment.Status.FAILED if payment.failure_code else Payment.Status.CANCELLED
+    payment.status = ended
+    payment.last_error = ""
+    payment.save(update_fields=["status", "last_error"])
+
+
 def record_doubt(payment: Payment, *, reason: str) -> None:
     """The customer hears 202: from now on the sweeper may finish what the request could not."""
     Payment.objects.filter(pk=payment.pk, status__in=Payment.OPEN).update(

@@ -62,6 +62,13 @@ def short_transaction() -> Iterator[None]:
             connection.close()
             raise OperationalError("a time limit ended the session") from exc
         raise
+    except Exception as exc:
+        if at_commit and not connection.autocommit:
+            # Something else broke into the COMMIT, a task's time limit for one. Django would keep
+            # the connection, half inside a transaction, and could not use it for anything again.
+            connection.close()
+            raise CommitOutcomeUnknownError from exc
+        raise
 
 
 @contextlib.contextmanager

@@ -108,6 +108,8 @@ def settle_locked(
     elif intent.status == "canceled" and order.status == Order.Status.PENDING:
         payments.record_end_unpaid(payment, failure=told.failure)
         end_unpaid(locked, cause=payment.failure_code or "payment_cancelled", note=note)
+    elif intent.status == "canceled" and payment.status == Payment.Status.QUARANTINED:
+        payments.record_quarantine_over(payment)  # the order had ended before the odd answer came
     elif order.status == Order.Status.PENDING:
         payments.record_progress(payment, intent)
         _show_progress(locked)

@@ -10,6 +10,7 @@ from django.db import OperationalError
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.postgresql.base import DatabaseWrapper
 
+from config.kernel.db import CommitOutcomeUnknownError, short_transaction
 from inventory.models import StockLevel
 from orders.models import IdempotencyKey, Order
 from orders.services import recovery
@@ -115,3 +116,21 @@ def one_paid_order(provider, answer) -> None:
     assert StockLevel.objects.get().allocated == 1
     statuses = [intent["status"] for intent in provider.intents_of(str(placed.public_id))]
     assert statuses == ["succeeded"]
+
+
+def test_what_breaks_into_a_commit_does_not_spoil_the_connection(provider, product):
+    """A worker's time limit, for one: nobody knows what was committed, and the next one works."""
+    really_commit = BaseDatabaseWrapper._commit
+
+    def interrupted(_self):
+        raise TimeoutError("the task took too long")
+
+    with (
+        mock.patch.object(BaseDatabaseWrapper, "_commit", interrupted),
+        pytest.raises(CommitOutcomeUnknownError),
+        short_transaction(),
+    ):
+        IdempotencyKey.objects.count()
+
+    assert BaseDatabaseWrapper._commit is really_commit
+    assert order(product).status_code == 201

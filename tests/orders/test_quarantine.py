@@ -163,3 +163,20 @@ class TestAskingAgain:
         odd.refresh_from_db()
         assert (odd.status, odd.payments.get().status) == ("pending", "quarantined")
         assert product.stock_levels.get().allocated == 1
+
+    def test_finds_an_order_that_had_ended_before_the_odd_answer(self, shopper, product, provider):
+        declined = order_of(
+            shopper.order((product.sku, 1), payment_method_id="pm_card_chargeDeclined")
+        )
+        tamper(declined.payments.get(), status="quarantined")
+
+        assert recovery.settle_now(order_id=declined.pk, deadline=Deadline(10))
+
+        payment = declined.payments.get()
+        assert (payment.status, payment.failure_code, payment.last_error) == (
+            "failed",
+            "card_declined",
+            "",
+        )
+        declined.refresh_from_db()
+        assert (declined.status, declined.payment_status) == ("cancelled", "failed")
