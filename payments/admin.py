@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
-from django.contrib import admin
-from django.db import transaction
+from django.contrib import admin, messages
+from django.db import InterfaceError, OperationalError, transaction
+from django.utils import timezone
 
 from audit import services as audit
 from config.kernel import request_context
 from config.kernel.admin import ReadOnlyAdmin, ReadOnlyInline
-from payments import events
+from config.kernel.clock import Deadline
+from config.kernel.db import CommitOutcomeUnknownError
+from config.kernel.errors import DomainError
+from payments import events, selectors, strangers
 from payments.models import (
     Dispute,
     LedgerEntry,
@@ -23,6 +27,9 @@ from payments.models import (
 if TYPE_CHECKING:
     from django.db.models import QuerySet
     from django.http import HttpRequest
+
+MOST_AT_ONCE: Final = 10  # each may take as long as the provider does
+CALL_SECONDS: Final = 12.0
 
 
 class RefundInline(ReadOnlyInline):
@@ -102,6 +109,28 @@ class RefundAdmin(ReadOnlyAdmin):
         return refund.payment.order.order_number
 
 
+class EvidenceFilter(admin.SimpleListFilter):
+    title = "evidence"
+    parameter_name = "evidence"
+
+    def lookups(
+        self,
+        request: HttpRequest,  # noqa: ARG002 - Django's hook
+        model_admin: Any,  # noqa: ARG002 - Django's hook
+    ) -> list[tuple[str, str]]:
+        return [
+            ("due", f"due within {selectors.EVIDENCE_DUE_SOON.days} days"),
+            ("wanted", "wanted"),
+        ]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Dispute]) -> QuerySet[Dispute]:  # noqa: ARG002 - Django's hook
+        if self.value() == "due":
+            return queryset.filter(pk__in=selectors.disputes_due_soon(now=timezone.now()))
+        if self.value() == "wanted":
+            return queryset.filter(pk__in=selectors.disputes_to_answer())
+        return queryset
+
+
 @admin.register(Dispute)
 class DisputeAdmin(ReadOnlyAdmin):
     list_display = (
@@ -113,7 +142,7 @@ class DisputeAdmin(ReadOnlyAdmin):
         "currency",
         "evidence_due_at",
     )
-    list_filter = ("status",)
+    list_filter = (EvidenceFilter, "status")
     list_select_related = ("payment__order",)
     search_fields = ("stripe_dispute_id__exact", "payment__order__order_number__exact")
     ordering = ("-pk",)
@@ -179,6 +208,37 @@ class ReconciliationCaseAdmin(ReadOnlyAdmin):
     list_filter = ("classification", ("resolved_at", admin.EmptyFieldListFilter))
     search_fields = ("subject__exact", "payment__order__order_number__exact")
     ordering = ("-pk",)
+    actions = ("give_back",)
+
+    def has_give_back_permission(self, request: HttpRequest) -> bool:
+        """Whether this member of staff may give money back."""
+        return request.user.has_perm("payments.add_refund")
+
+    @admin.action(
+        description="Give this money back: a paid charge that no order of ours has",
+        permissions=["give_back"],
+    )
+    def give_back(self, request: HttpRequest, queryset: QuerySet[ReconciliationCase]) -> None:
+        """Each by itself, with a message of its own; the case closes once the money is back."""
+        request_context.set_user(user_id=request.user.pk)
+        cases = list(queryset.order_by("pk")[: MOST_AT_ONCE + 1])
+        if len(cases) > MOST_AT_ONCE:
+            self.message_user(request, f"At most {MOST_AT_ONCE} at once.", messages.ERROR)
+            return
+        for case in cases:
+            try:
+                is_back = strangers.give_back(case_id=case.pk, deadline=Deadline(CALL_SECONDS))
+            except DomainError as exc:
+                told, level = exc.message, messages.ERROR
+            except (CommitOutcomeUnknownError, OperationalError, InterfaceError):
+                told, level = "the database went away; try again", messages.ERROR
+            else:
+                told, level = (
+                    ("given back", messages.SUCCESS)
+                    if is_back
+                    else ("not back yet: on its way, or not known; try again", messages.WARNING)
+                )
+            self.message_user(request, f"Charge {case.subject}: {told}", level)
 
     @admin.display(description="order")
     def order_number(self, case: ReconciliationCase) -> str:

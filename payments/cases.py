@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import structlog
 from django.db import transaction
@@ -13,7 +13,7 @@ from config.kernel.db import short_transaction
 from payments.models import Payment, ReconciliationCase
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
 
 log = structlog.get_logger(__name__)
 
@@ -67,12 +67,20 @@ def resolve_cases(*, found: Collection[tuple[str, str]], looked_at: Collection[s
     with short_transaction():
         for case in ReconciliationCase.objects.filter(resolved_at=None).order_by("id"):
             if case.subject in looked_at and (case.classification, case.subject) not in found:
-                is_open = ReconciliationCase.objects.filter(pk=case.pk, resolved_at=None)
-                if not is_open.update(resolved_at=Now()):
-                    continue  # another run was faster
-                closed += 1
-                audit.record(
-                    "RECONCILIATION_CASE_RESOLVED",
-                    data={"case": case.pk, "subject": case.subject},
-                )
+                closed += close_case(case, event_type="RECONCILIATION_CASE_RESOLVED")
     return closed
+
+
+def close_case(
+    case: ReconciliationCase, *, event_type: str, data: Mapping[str, Any] | None = None
+) -> bool:
+    """Close a case and say by audit how, unless somebody was faster. Requires a transaction.
+
+    Returns:
+        Whether it was closed now.
+    """
+    is_open = ReconciliationCase.objects.filter(pk=case.pk, resolved_at=None)
+    if not is_open.update(resolved_at=Now()):
+        return False
+    audit.record(event_type, data={"case": case.pk, "subject": case.subject, **(data or {})})
+    return True

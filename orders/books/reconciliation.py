@@ -2,11 +2,13 @@
 
 Safe is what any machine of ours may do at any time: settle what the provider says, cancel an intent
 that nobody can take up any more, follow refunds and disputes made elsewhere, book fees. Nothing is
-charged, and money is given back only where the settlement itself decides so.
+charged, and money is given back only where the settlement itself decides so, or where somebody
+has said so of charges that lay before a person already.
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -20,17 +22,18 @@ from django.utils import timezone
 from audit import services as audit
 from config.kernel.clock import Deadline
 from config.kernel.db import CommitOutcomeUnknownError
+from config.kernel.errors import DomainError
 from config.kernel.models import new_uuid
 from orders.books import comparison, snapshot
 from orders.books.findings import Discrepancy, Remedy
 from orders.services import disputes, refunds, settlement
-from payments import bookkeeping, gateway
+from payments import bookkeeping, gateway, strangers
 from payments.cases import open_case, resolve_cases
 from payments.models import Payment, ReconciliationCase
 from payments.services import Told
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from orders.books.comparison import Ours
     from orders.books.findings import Compared
@@ -49,7 +52,8 @@ class Reconciliation:
     """What came of it: `payments` were compared, `discrepancies` are what is left.
 
     `repaired` counts discrepancies that were there before and are gone now; `queued` those for
-    which a case was opened now, and `resolved` the cases that could be closed.
+    which a case was opened now, and `resolved` the cases that could be closed. `given_back`: the
+    charges without an order whose money is back now, by somebody's wish.
     """
 
     payments: int
@@ -57,6 +61,7 @@ class Reconciliation:
     repaired: int = 0
     queued: int = 0
     resolved: int = 0
+    given_back: int = 0
 
     def counts(self) -> dict[str, int]:
         """How many there are of each kind, the payments that match among them."""
@@ -72,23 +77,35 @@ class Reconciliation:
 
 
 def reconcile(
-    *, since: datetime | None = None, repair: bool, on_progress: OnProgress
+    *,
+    since: datetime | None = None,
+    repair: bool,
+    refund_strangers: bool = False,
+    on_progress: OnProgress,
 ) -> Reconciliation:
     """Compare every payment since then with the provider, both ways.
 
-    Opens its own transactions; never call it inside one. Orders go on meanwhile. Repeating it is
-    harmless.
+    With `repair` staff is also reminded of disputes that have to be answered soon. Opens its own
+    transactions; never call it inside one. Orders go on meanwhile. Repeating it is harmless.
 
     Args:
         since: payments made at or after this instant; None: all.
         repair: do what is safe and open a case for what is left; else nothing is changed.
+        refund_strangers: with `repair`: also give back charges without an order that no payment
+            here has, but only those with a case from before. Never by a machine's own decision.
 
     Raises:
         ProviderUnavailableError: a list could not be read to its end.
     """
-    booked_until = _book(since, on_progress=on_progress) if repair else None
+    booked_until = None
+    if repair:
+        disputes.remind_of_evidence(now=timezone.now())
+        booked_until = _book(since, on_progress=on_progress)
     ours, compared = _compare(since, on_progress=on_progress, booked_until=booked_until)
     before = left = _one_each(compared.discrepancies)
+    given_back = 0
+    if repair and refund_strangers:
+        given_back = _give_back(before, on_progress=on_progress)
     if repair and _repair(before, on_progress=on_progress):
         booked_until = _book(since, on_progress=on_progress)
     if before:
@@ -105,6 +122,7 @@ def reconcile(
             found={(found.classification, found.subject) for found in left},
             looked_at=compared.seen,
         ),
+        given_back=given_back,
     )
 
 
@@ -153,14 +171,39 @@ def _repair(discrepancies: list[Discrepancy], *, on_progress: OnProgress) -> int
     curable = [found for found in discrepancies if found.remedy]
     for done, found in enumerate(curable):
         on_progress("repairing", done, len(curable))
-        try:
+        with _by_itself(found.subject):
             _apply(found)
-        except (CommitOutcomeUnknownError, OperationalError, InterfaceError):
-            connection.close()
-            log.warning("reconciliation_database_trouble", subject=found.subject)
-        except Exception:  # whatever it is: what is left becomes a case
-            log.exception("reconciliation_repair_failed", subject=found.subject)
     return len(curable)
+
+
+def _give_back(discrepancies: Iterable[Discrepancy], *, on_progress: OnProgress) -> int:
+    """Give back the charges that nobody here knows and a person could have looked at before."""
+    strange = [found.subject for found in discrepancies if not found.is_payment]
+    cases = ReconciliationCase.objects.filter(
+        classification=ReconciliationCase.Classification.CHARGE_WITHOUT_ORDER,
+        subject__in=strange,
+        resolved_at=None,
+    ).order_by("id")
+    given_back = 0
+    for done, case in enumerate(cases):
+        on_progress("giving back", done, len(cases))
+        with _by_itself(case.subject):
+            given_back += strangers.give_back(case_id=case.pk, deadline=Deadline(CALL_SECONDS))
+    return given_back
+
+
+@contextlib.contextmanager
+def _by_itself(subject: str) -> Iterator[None]:
+    """One's trouble is logged and does not stop the others; what is left is, or stays, a case."""
+    try:
+        yield
+    except (CommitOutcomeUnknownError, OperationalError, InterfaceError):
+        connection.close()
+        log.warning("reconciliation_database_trouble", subject=subject)
+    except DomainError as exc:
+        log.warning("reconciliation_refused", subject=subject, problem=exc.message)
+    except Exception:
+        log.exception("reconciliation_repair_failed", subject=subject)
 
 
 def _apply(found: Discrepancy) -> None:
@@ -197,6 +240,13 @@ def _queue(discrepancies: Iterable[Discrepancy]) -> int:
             classification=found.classification,
             subject=found.subject,
             payment=Payment.objects.filter(payment_intent_id=found.intent_id).first(),
-            problem=found.problem,
+            problem=_problem(found),
         )
     return queued
+
+
+def _problem(found: Discrepancy) -> str:
+    """In words for a case; of what no payment has, it is all that tells whose it may be."""
+    if found.is_payment or found.order_number == "?":
+        return found.problem
+    return f"{found.problem}; it names the order {found.order_number}"

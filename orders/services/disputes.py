@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from audit import services as audit
+from audit.models import OutboxMessage
 from config.kernel import money
 from config.kernel.db import short_transaction
 from orders import selectors
@@ -16,8 +17,12 @@ from payments import gateway
 from payments import services as payments
 from payments.gateway import ProviderDispute
 from payments.models import Dispute, Payment
+from payments.selectors import disputes_due_soon, disputes_to_answer
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
     from config.kernel.clock import Deadline
     from orders.selectors import LockedOrder
     from payments.gateway import Refused, Unknown
@@ -76,6 +81,40 @@ def keep_dispute(told: ProviderDispute) -> bool:
     return True
 
 
+def remind_of_evidence(*, now: datetime) -> int:
+    """Tell staff of every dispute whose evidence is due within three days; once for each due date.
+
+    By log, audit log and the fact `order.dispute_due`. Opens its own transactions; never call it
+    inside one. Repeating it is harmless.
+
+    Returns:
+        Of how many was told now.
+    """
+    due = disputes_due_soon(now=now).select_related("payment").order_by("evidence_due_at", "id")
+    return sum(_remind(dispute_id=one.pk, order_id=one.payment.order_id) for one in due)
+
+
+def _remind(*, dispute_id: int, order_id: int) -> bool:
+    with short_transaction():
+        locked = selectors.lock_order(order_id=order_id)
+        dispute = disputes_to_answer().filter(pk=dispute_id).first()
+        if dispute is None or dispute.evidence_due_at is None:
+            return False  # answered meanwhile
+        due_at = dispute.evidence_due_at.isoformat(timespec="seconds")
+        dedupe_key = f"dispute.{dispute.stripe_dispute_id}.due.{due_at}"
+        if OutboxMessage.objects.filter(dedupe_key=dedupe_key).exists():
+            return False
+        data = {**_about(locked, dispute), "evidence_due_at": due_at}
+        audit.record(
+            "DISPUTE_EVIDENCE_DUE", entity_type="order", entity_id=locked.order.pk, data=data
+        )
+        _publish("order.dispute_due", dedupe_key, locked, data)
+    log.error(
+        "dispute_evidence_due", order_number=locked.order.order_number, evidence_due_at=due_at
+    )
+    return True
+
+
 def _give_back_what_a_dead_order_won(locked: LockedOrder) -> None:
     """A dead order keeps no money, not even that of a dispute it has won."""
     if locked.order.status == Order.Status.CANCELLED and not payments.is_disputed(locked.payment):
@@ -83,27 +122,35 @@ def _give_back_what_a_dead_order_won(locked: LockedOrder) -> None:
 
 
 def _tell(locked: LockedOrder, dispute: Dispute, *, is_new: bool) -> None:
-    order = locked.order
-    data = {
-        "order_number": order.order_number,
+    data = _about(locked, dispute)
+    audit.record(
+        "DISPUTE_OPENED" if is_new else "DISPUTE_MOVED",
+        entity_type="order",
+        entity_id=locked.order.pk,
+        data=data,
+    )
+    if is_new:
+        log.error("payment_disputed", order_number=locked.order.order_number)  # to be answered
+        _publish("order.disputed", f"dispute.{dispute.stripe_dispute_id}", locked, data)
+    elif dispute.status == Dispute.Status.LOST:
+        log.error("dispute_lost", order_number=locked.order.order_number)  # the money is gone
+
+
+def _about(locked: LockedOrder, dispute: Dispute) -> dict[str, str]:
+    return {
+        "order_number": locked.order.order_number,
         "dispute": dispute.stripe_dispute_id,
         "status": dispute.status,
         "amount": money.format_amount(dispute.amount, dispute.currency),
         "currency": dispute.currency,
     }
-    audit.record(
-        "DISPUTE_OPENED" if is_new else "DISPUTE_MOVED",
-        entity_type="order",
-        entity_id=order.pk,
-        data=data,
-    )
-    if not is_new:
-        return
-    log.error("payment_disputed", order_number=order.order_number)  # a person has to answer it
+
+
+def _publish(fact: str, dedupe_key: str, locked: LockedOrder, data: Mapping[str, str]) -> None:
     audit.publish(
-        "order.disputed",
+        fact,
         aggregate_type="order",
-        aggregate_id=order.pk,
-        dedupe_key=f"dispute.{dispute.stripe_dispute_id}",
-        payload={"order_id": order.pk, **data},
+        aggregate_id=locked.order.pk,
+        dedupe_key=dedupe_key,
+        payload={"order_id": locked.order.pk, **data},
     )

@@ -23,10 +23,11 @@ from config.kernel.clock import Deadline
 from config.kernel.db import CommitOutcomeUnknownError, short_transaction
 from orders import selectors
 from orders.services import disputes, refunds, settlement
-from payments import events, gateway
+from payments import events, gateway, strangers
 from payments import services as payments
 from payments.gateway import Refused, Unknown
 from payments.models import Payment, ProviderEvent
+from payments.selectors import EVENTS_BACKFILLED, events_read_until, first_payment_at
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,6 +38,8 @@ CLAIM: Final = timedelta(seconds=60)  # a worker that died gives the event back 
 CALL_SECONDS: Final = 10.0
 LONGEST_PAUSE_SECONDS: Final = 60  # nothing stays in doubt longer than two minutes
 LONGEST_WAIT: Final = timedelta(hours=23)  # a provider that is away for so long is a person's
+KEPT: Final = timedelta(days=29)  # by the provider: 30
+OVERLAP: Final = timedelta(hours=1)  # clocks differ, and the list may show an event a little later
 MOST_TRIES: Final = 10  # at least so many; and no more where it says no, or where we stumble
 
 Status = ProviderEvent.Status
@@ -80,7 +83,8 @@ def receive(*, payload: bytes, signature: str) -> None:
 def backfill(*, since: datetime, on_progress: Callable[[int], None] | None = None) -> int:
     """Fetch the provider's events since then and keep those that no webhook brought.
 
-    Must not be called inside a transaction.
+    From further back if that is unread: however long nobody called this, no event is left out,
+    unless the provider has forgotten it. Must not be called inside a transaction.
 
     Args:
         since: the provider has none older than 30 days.
@@ -92,6 +96,8 @@ def backfill(*, since: datetime, on_progress: Callable[[int], None] | None = Non
     Raises:
         ProviderUnavailableError: the list could not be read to its end; what was read is kept.
     """
+    began = timezone.now()
+    since = _reaching_back(since, now=began)
     found = gateway.list_events(types=sorted(events.HANDLED), created_since=int(since.timestamp()))
     new = seen = 0
     while page := list(islice(found, BATCH)):
@@ -99,7 +105,23 @@ def backfill(*, since: datetime, on_progress: Callable[[int], None] | None = Non
         seen += len(page)
         if on_progress is not None:
             on_progress(seen)
+    audit.record(
+        EVENTS_BACKFILLED,
+        data={"since": since.isoformat(), "until": began.isoformat(), "seen": seen, "new": new},
+    )
     return new
+
+
+def _reaching_back(since: datetime, *, now: datetime) -> datetime:
+    """As far as the list was last read to its end; never read, as far as our first payment."""
+    read_until = events_read_until()
+    begin = read_until or first_payment_at()
+    if begin is None:
+        return since
+    oldest_kept = now - KEPT
+    if read_until is not None and read_until < oldest_kept:
+        log.error("events_forgotten", since=read_until.isoformat(), until=oldest_kept.isoformat())
+    return min(since, max(begin - OVERLAP, oldest_kept))
 
 
 # --- working off ------------------------------------------------------------------------------
@@ -217,10 +239,21 @@ def _judge_stranger(event: ProviderEvent, about: dict[str, Any]) -> str:
     An intent's id is durable here before it is confirmed (rule 3), so there is nothing to wait for.
     """
     metadata = about.get("metadata") or {}
-    is_ours = isinstance(metadata, dict) and metadata.get("app") == "orderkeep"
+    is_ours = isinstance(metadata, dict) and metadata.get("app") == strangers.MARK
+    if event.event_type in events.REFUND_EVENTS and event.payment_intent_id is not None:
+        return _judge_strangers_refund(event, about, is_ours=is_ours)
     if is_ours and event.event_type != "payment_intent.canceled":
         raise QuarantinedError("it names a payment that is not here")
     return Status.IGNORED
+
+
+def _judge_strangers_refund(event: ProviderEvent, about: dict[str, Any], *, is_ours: bool) -> str:
+    """Money of a charge without an order goes back, or comes back: then a person is asked again."""
+    if not is_ours and about.get("status") not in strangers.DEAD:
+        return Status.IGNORED
+    deadline = Deadline(CALL_SECONDS)
+    _sync(strangers.look_again(intent_id=event.payment_intent_id or "", deadline=deadline))
+    return Status.PROCESSED
 
 
 def _settle(event: ProviderEvent, payment: Payment) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pgtrigger
 import pytest
 from django.contrib.auth.models import Permission
@@ -9,7 +11,8 @@ from django.urls import reverse
 from django.utils import timezone
 
 from audit.models import AuditLog
-from payments.models import Payment, ProviderEvent
+from payments.admin import MOST_AT_ONCE
+from payments.models import Dispute, Payment, ProviderEvent, ReconciliationCase
 from tests import factories
 from tests.admin import rows
 from tests.shop import order_of
@@ -99,3 +102,116 @@ class TestWorkOffAgain:
         assert (event.status, event.processed_at) == ("received", None)
         row = AuditLog.objects.get(event_type="WEBHOOKS_RETRIED")
         assert (row.user_id, row.data) == (superuser.pk, {"event_ids": [event.pk], "due": 1})
+
+
+class TestGiveThisMoneyBack:
+    @pytest.fixture
+    def charge(self, shopper, provider):
+        """A second charge for an order, which no payment here has."""
+        product = factories.ProductFactory(on_hand=5)
+        paid = order_of(shopper.order((product.sku, 1))).payments.get()
+        return provider.charge_anew(paid.create_params)
+
+    @pytest.fixture
+    def case(self, charge):
+        return ReconciliationCase.objects.create(
+            classification="charge_without_order", subject=charge["id"], problem="paid"
+        )
+
+    def press(self, browser, *cases):
+        return browser.post(
+            reverse("admin:payments_reconciliationcase_changelist"),
+            {"action": "give_back", "_selected_action": [case.pk for case in cases]},
+            follow=True,
+        ).content.decode()
+
+    def test_gives_it_back_closes_the_case_and_is_recorded(
+        self, browser, superuser, case, charge, provider
+    ):
+        page = self.press(browser, case)
+
+        case.refresh_from_db()
+        assert case.resolved_at is not None
+        assert f"Charge {charge['id']}: given back" in page
+        [refund] = provider.refunds_of(charge["id"])
+        assert refund["amount"] == charge["amount_received"]
+        about = {
+            "case": case.pk,
+            "payment_intent_id": charge["id"],
+            "received_minor": charge["amount_received"],
+            "currency": "USD",
+        }
+        told = AuditLog.objects.filter(event_type__startswith="CHARGE_").order_by("pk")
+        assert [(row.event_type, row.user_id, row.data) for row in told] == [
+            ("CHARGE_GIVE_BACK_REQUESTED", superuser.pk, about),
+            ("CHARGE_GIVEN_BACK", superuser.pk, {**about, "subject": charge["id"]}),
+        ]
+
+    def test_says_that_the_provider_did_not_answer(self, browser, case, charge, provider):
+        provider.fail("drop", path="/v1/refunds", method="POST")
+
+        page = self.press(browser, case)
+
+        assert "not back yet" in page
+        case.refresh_from_db()
+        assert case.resolved_at is None
+
+    def test_says_why_it_may_not_be(self, browser, case, charge):
+        self.press(browser, case)
+        assert "This case is closed." in self.press(browser, case)
+
+    def test_is_for_a_few_at_once(self, browser, case, charge, provider):
+        others = ReconciliationCase.objects.bulk_create(
+            ReconciliationCase(classification="charge_without_order", subject=f"pi_{n}", problem="")
+            for n in range(MOST_AT_ONCE)
+        )
+
+        page = self.press(browser, case, *others)
+
+        assert f"At most {MOST_AT_ONCE} at once." in page
+        assert provider.refunds_of(charge["id"]) == []
+
+    def test_needs_the_permission_to_add_refunds(self, client, case, charge, provider):
+        viewer = rows.make_customer(98, email="viewer@example.com", is_staff=True)
+        viewer.user_permissions.set(
+            Permission.objects.filter(codename__endswith="_reconciliationcase")
+        )
+        client.force_login(viewer)
+
+        page = self.press(client, case)
+
+        assert "give_back" not in page
+        assert provider.refunds_of(charge["id"]) == []
+        viewer.user_permissions.add(Permission.objects.get(codename="add_refund"))
+        assert "given back" in self.press(client, case)
+
+
+class TestDisputesByTheirEvidence:
+    def test_are_found_by_when_it_is_due(self, browser):
+        rows.make_everything(1)
+        payment = Payment.objects.get()
+        now = timezone.now()
+        for name, status, due in (
+            ("soon", "needs_response", timedelta(days=2)),
+            ("late", "warning_needs_response", timedelta(days=-1)),
+            ("later", "needs_response", timedelta(days=4)),
+            ("answered", "under_review", timedelta(days=1)),
+        ):
+            Dispute.objects.create(
+                payment=payment,
+                stripe_dispute_id=name,
+                status=status,
+                currency="USD",
+                amount=1,
+                opened_at=now,
+                evidence_due_at=now + due,
+            )
+
+        def listed(value):
+            page = browser.get(
+                reverse("admin:payments_dispute_changelist"), {"evidence": value}
+            ).context["cl"]
+            return {dispute.stripe_dispute_id for dispute in page.queryset}
+
+        assert listed("due") == {"soon", "late"}
+        assert listed("wanted") == {"soon", "late", "later", "dp_1"}

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-from decimal import Decimal
+from datetime import timedelta
+from decimal import ROUND_HALF_UP, Decimal
 
 import pytest
+from django.db import connection
+from django.utils import timezone
 
 from audit.models import AuditLog, OutboxMessage
 from config.kernel.clock import Deadline
+from orders.books import check_invariants, reconciliation
 from orders.services import events, recovery, settlement
-from orders.services.disputes import keep_dispute, sync_dispute
+from orders.services.disputes import keep_dispute, remind_of_evidence, sync_dispute
 from orders.services.refunds import RefundWish, decide_refund, finish_refund
 from payments import bookkeeping, gateway
 from payments.gateway import Refused, Unknown
@@ -135,6 +139,31 @@ class TestTheBooks:
         assert fees.count() == 5
         assert LedgerEntry.objects.filter(kind="dispute").count() == 4
         assert LedgerEntry.objects.filter(kind="dispute_reversal").count() == 2
+
+    @pytest.mark.parametrize(("outcome", "kept"), [("win", True), ("lose", False)])
+    def test_follow_the_banks_decision_fees_included(self, paid, dispute, provider, outcome, kept):
+        sync(dispute)
+        bookkeeping.book_balance_transactions()
+        provider.decide_dispute(dispute["id"], outcome)
+        sync(dispute)
+        bookkeeping.book_balance_transactions()
+
+        def on(account):
+            legs = LedgerEntry.objects.filter(account=account).values_list("amount", flat=True)
+            return sum(legs, start=Decimal(0))
+
+        assert balance() == at_provider(provider)
+        assert on("disputed_receipts") == (0 if kept else paid.total_amount)
+        assert on("customer_receipts") == -paid.total_amount
+        # The charge's fee and the dispute's, which no victory brings back.
+        dispute_fee = Decimal("15.00")
+        charge_fee = (paid.total_amount * Decimal("0.029") + Decimal("0.30")).quantize(
+            Decimal("0.01"), rounding=ROUND_HALF_UP
+        )
+        assert on("provider_fees") == charge_fee + dispute_fee
+        with connection.cursor() as cursor:
+            found = check_invariants(cursor)
+        assert [each.name for each in found if each.violations] == []
 
     def test_book_each_movement_once(self, paid, dispute, provider):
         for _ in range(3):
@@ -268,3 +297,82 @@ class TestCancellingADisputedOrder:
 
         again = shopper.post(f"/orders/{paid.order_number}/cancel")
         assert (again.status_code, again.json()["payment_status"]) == (200, "disputed")
+
+
+class TestStaff:
+    def test_is_told_of_a_new_one_and_of_one_that_is_lost(self, paid, dispute, provider, caplog):
+        sync(dispute)
+        assert "payment_disputed" in caplog.text
+        caplog.clear()
+        provider.decide_dispute(dispute["id"], "lose")
+        sync(dispute)
+        assert "dispute_lost" in caplog.text
+        assert paid.order_number in caplog.text
+
+    def due(self, dispute):
+        return Dispute.objects.get(stripe_dispute_id=dispute["id"]).evidence_due_at
+
+    def remind(self, dispute, *, before):
+        return remind_of_evidence(now=self.due(dispute) - before)
+
+    def test_is_reminded_three_days_before_evidence_is_due(self, paid, dispute):
+        sync(dispute)
+
+        assert self.remind(dispute, before=timedelta(days=3, seconds=1)) == 0
+        assert not OutboxMessage.objects.filter(fact="order.dispute_due").exists()
+        assert self.remind(dispute, before=timedelta(days=3)) == 1
+
+        due_at = self.due(dispute).isoformat(timespec="seconds")
+        told = AuditLog.objects.get(event_type="DISPUTE_EVIDENCE_DUE")
+        assert (told.entity_id, told.data["evidence_due_at"]) == (paid.pk, due_at)
+        fact = OutboxMessage.objects.get(fact="order.dispute_due")
+        assert fact.payload == {"order_id": paid.pk, **told.data}
+
+    def test_is_reminded_once_and_again_when_the_date_moves(self, dispute, caplog):
+        sync(dispute)
+        assert self.remind(dispute, before=timedelta(days=1)) == 1
+        assert self.remind(dispute, before=timedelta(hours=1)) == 0
+        assert caplog.text.count("dispute_evidence_due") == 1
+
+        told = gateway.retrieve_dispute(dispute_id=dispute["id"], deadline=Deadline(5))
+        keep_dispute(
+            dataclasses.replace(told, evidence_due_at=told.evidence_due_at + timedelta(days=9))
+        )
+
+        assert self.remind(dispute, before=timedelta(days=4)) == 0
+        assert self.remind(dispute, before=timedelta(days=1)) == 1
+
+    def test_is_reminded_late_rather_than_never(self, dispute):
+        """The shop was down while it became due."""
+        sync(dispute)
+        assert self.remind(dispute, before=timedelta(days=-1)) == 1
+
+    @pytest.mark.parametrize("status", ["under_review", "won", "lost", "warning_closed"])
+    def test_is_not_reminded_of_what_is_answered(self, dispute, status):
+        sync(dispute)
+        Dispute.objects.update(status=status)
+        assert self.remind(dispute, before=timedelta(days=1)) == 0
+
+    def test_is_reminded_of_a_banks_question(self, paid, provider):
+        inquiry = provider.dispute(paid.payments.get().payment_intent_id, inquiry=True)
+        sync(inquiry)
+        assert self.remind(inquiry, before=timedelta(days=1)) == 1
+
+    @pytest.mark.django_db(transaction=True)
+    def test_is_reminded_by_the_nightly_comparison(self, dispute):
+        sync(dispute)
+        Dispute.objects.update(evidence_due_at=timezone.now() + timedelta(days=2))
+
+        for _ in range(2):
+            reconciliation.reconcile(repair=True, on_progress=lambda *_: None)
+
+        assert OutboxMessage.objects.filter(fact="order.dispute_due").count() == 1
+
+    @pytest.mark.django_db(transaction=True)
+    def test_is_not_reminded_by_a_mere_look(self, dispute):
+        sync(dispute)
+        Dispute.objects.update(evidence_due_at=timezone.now())
+
+        reconciliation.reconcile(repair=False, on_progress=lambda *_: None)
+
+        assert not AuditLog.objects.filter(event_type="DISPUTE_EVIDENCE_DUE").exists()

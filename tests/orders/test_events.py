@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from datetime import timedelta
 
 import pytest
 from django.db.models import F
@@ -10,7 +11,7 @@ from django.utils import timezone
 
 from audit.models import AuditLog, OutboxMessage
 from config.kernel.clock import Deadline
-from orders.models import IdempotencyKey
+from orders.models import IdempotencyKey, Order
 from orders.services import events, recovery
 from orders.services.refunds import RefundWish, decide_refund, finish_refund
 from payments import events as webhooks
@@ -182,6 +183,62 @@ class TestBankDebit:
         tell("payment_intent.payment_failed", intent_of(debit, provider))
         debit.refresh_from_db()
         assert (debit.status, debit.payment_status) == ("cancelled", "failed")
+
+
+class TestBankDebitAndPayPal:
+    """Methods that take their time keep the stock while they do, however late it is."""
+
+    @pytest.fixture(params=["pm_usBankAccount_success", "pm_paypal"])
+    def slow(self, request, shopper, product, provider):
+        return order_of(shopper.order((product.sku, 1), payment_method_id=request.param))
+
+    def outlive_the_hold(self, order, provider):
+        """Days go by, `processing` all the time; PayPal's is so by an altered answer alone."""
+        processing = {"status": "processing", "next_action": None}
+        provider.fail("altered", path=RETRIEVE, method="GET", times=None, fields=processing)
+        tell("payment_intent.processing", intent_of(order, provider))
+        Order.objects.update(hold_expires_at=timezone.now() - timedelta(days=2))
+        recovery.sweep(ignore_backoff=True)
+        provider.clear_faults()
+        order.refresh_from_db()
+
+    def test_hold_their_stock_while_processing(self, slow, product, provider):
+        self.outlive_the_hold(slow, provider)
+
+        assert (slow.status, slow.payment_status) == ("pending", "processing")
+        assert slow.reservations.get().status == "held"
+        assert product.stock_levels.get().allocated == 1
+
+    @pytest.mark.parametrize("by_webhook", [True, False], ids=["webhook", "sweeper"])
+    def test_release_it_when_they_fail(self, slow, product, provider, by_webhook):
+        self.outlive_the_hold(slow, provider)
+        provider.act(intent_id(slow), "fail")
+
+        if by_webhook:
+            tell("payment_intent.payment_failed", intent_of(slow, provider))
+        else:
+            recovery.sweep(ignore_backoff=True)
+
+        slow.refresh_from_db()
+        assert (slow.status, slow.payment_status) == ("cancelled", "failed")
+        assert slow.reservations.get().status == "released"
+        assert product.stock_levels.get().allocated == 0
+        assert intent_of(slow, provider)["status"] == "canceled"
+
+    @pytest.mark.parametrize("by_webhook", [True, False], ids=["webhook", "sweeper"])
+    def test_commit_it_when_they_succeed(self, slow, product, provider, by_webhook):
+        self.outlive_the_hold(slow, provider)
+        provider.act(intent_id(slow), "succeed")
+
+        if by_webhook:
+            tell("payment_intent.succeeded", intent_of(slow, provider))
+        else:
+            recovery.sweep(ignore_backoff=True)
+
+        slow.refresh_from_db()
+        assert (slow.status, slow.payment_status) == ("confirmed", "succeeded")
+        assert slow.reservations.get().status == "committed"
+        assert product.stock_levels.get().allocated == 1
 
 
 class TestTrouble:

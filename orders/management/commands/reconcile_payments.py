@@ -11,17 +11,14 @@ from rich.progress import Progress
 from rich.table import Table
 
 from orders.books.reconciliation import Reconciliation, reconcile
-from orders.management.commands.check_books import (
-    PROVIDER_AWAY,
-    console_for_output,
-    instant,
-)
+from orders.management.commands.check_books import console_for_output, instant
 from payments.errors import ProviderUnavailableError
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser
     from datetime import datetime
 
+PROVIDER_AWAY: Final = 2
 SHOWN: Final = 50
 
 
@@ -31,11 +28,19 @@ class Command(BaseCommand):
         "charge without an order, an order without a charge, an amount that differs, or not "
         "decided yet. With --repair, do what is safe (settle, cancel intents that nobody can take "
         "up, follow refunds and disputes made elsewhere, book fees) and open a case for a person "
-        "for what is left. Exit code: 0 all match, 1 something is left, 2 the provider is away."
+        "for what is left. A paid charge that no payment here has is given back only where you say "
+        "so with --refund-strangers: after a restore from a backup it may be an order that is "
+        "lost here. Exit code: 0 all match, 1 something is left, 2 the provider is away."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--repair", action="store_true", help="else nothing is changed")
+        parser.add_argument(
+            "--refund-strangers",
+            action="store_true",
+            help="with --repair: give back every paid charge with our mark that no payment here "
+            "has, if its case was open before this run; so look at the list first",
+        )
         parser.add_argument(
             "--since",
             type=instant,
@@ -45,9 +50,14 @@ class Command(BaseCommand):
         parser.add_argument("--json", action="store_true", help="print the result as JSON")
 
     def handle(self, *_: Any, **options: Any) -> None:
+        if options["refund_strangers"] and not options["repair"]:
+            raise CommandError("--refund-strangers needs --repair")
         try:
             found = self.reconcile_with_bar(
-                since=options["since"], repair=options["repair"], quiet=options["json"]
+                since=options["since"],
+                repair=options["repair"],
+                refund_strangers=options["refund_strangers"],
+                quiet=options["json"],
             )
         except ProviderUnavailableError as exc:
             raise CommandError(
@@ -59,7 +69,7 @@ class Command(BaseCommand):
             raise SystemExit(1)
 
     def reconcile_with_bar(
-        self, *, since: datetime | None, repair: bool, quiet: bool
+        self, *, since: datetime | None, repair: bool, refund_strangers: bool, quiet: bool
     ) -> Reconciliation:
         """Reconcile with a progress bar for a person who watches."""
         console = Console(stderr=True)
@@ -69,7 +79,9 @@ class Command(BaseCommand):
             def show(what: str, done: int, total: int | None) -> None:
                 progress.update(task, description=what, completed=done, total=total)
 
-            return reconcile(since=since, repair=repair, on_progress=show)
+            return reconcile(
+                since=since, repair=repair, refund_strangers=refund_strangers, on_progress=show
+            )
 
 
 def _as_json(found: Reconciliation) -> dict[str, Any]:
@@ -79,6 +91,7 @@ def _as_json(found: Reconciliation) -> dict[str, Any]:
         "repaired": found.repaired,
         "queued": found.queued,
         "resolved": found.resolved,
+        "given_back": found.given_back,
         "discrepancies": [
             {
                 "classification": str(each.classification),
@@ -105,8 +118,9 @@ def _as_text(found: Reconciliation) -> str:
             if len(found.discrepancies) > SHOWN:
                 console.print(f"… and {len(found.discrepancies) - SHOWN} more: see --json")
         told = ", ".join(f"{kind.replace('_', ' ')} {n}" for kind, n in found.counts().items())
+        given_back = f", {found.given_back} charges given back" if found.given_back else ""
         console.print(
             f"{found.payments} payments compared: {told}; {found.repaired} repaired,"
-            f" {found.queued} cases opened, {found.resolved} resolved."
+            f" {found.queued} cases opened, {found.resolved} resolved{given_back}."
         )
     return printed.get()

@@ -1,0 +1,72 @@
+"""Writes CSV that people open in spreadsheets: no text in it is a formula, no file is half there.
+
+The dialect is RFC 4180's: commas, CRLF, quotes where they are needed; in UTF-8.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import os
+import secrets
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+    from typing import Protocol, TextIO
+
+    class Writable(Protocol):
+        """Whatever takes text."""
+
+        def write(self, text: str, /) -> Any: ...
+
+
+# What a spreadsheet takes for the beginning of a formula, in its full-width forms, too
+# (https://owasp.org/www-community/attacks/CSV_Injection).
+FORMULA_BEGINS_WITH: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "\0", "＝", "＋", "－", "＠")  # noqa: RUF001
+
+
+def writer(file: Writable) -> Any:
+    """A `csv.writer` of this dialect."""
+    return csv.writer(file, dialect="excel", lineterminator="\r\n")
+
+
+def text(value: str | None) -> str:
+    """A cell of text: an apostrophe keeps a spreadsheet from taking it for a formula.
+
+    For text alone: an amount such as -1.00 is a number and stays one.
+    """
+    if value is None:
+        return ""
+    return f"'{value}" if value.startswith(FORMULA_BEGINS_WITH) else value
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[TextIO]:
+    """A file to write, which gets its name only when the block has ended and it is on the disk.
+
+    Until then, and if anything goes wrong, whatever had the name before keeps it. Who is killed
+    in between leaves `.NAME.….part` behind.
+
+    Raises:
+        OSError: it cannot be written there, or something that is not a file has the name.
+    """
+    final = path.resolve()  # a link stays a link
+    if final.exists() and not final.is_file():
+        raise OSError(f"{path} is not a file")
+    part = final.with_name(f".{final.name}.{secrets.token_hex(4)}.part")
+    try:
+        with part.open("x", encoding="utf-8", newline="") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(final)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+    directory = os.open(final.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)  # the new name, too
+    finally:
+        os.close(directory)

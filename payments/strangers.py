@@ -1,0 +1,179 @@
+"""Gives back what came in for no order of ours, once a person says so.
+
+A stranger is an intent at the provider that carries our mark and that no payment here has. One
+that was paid may be the very order that was lost with the database: no machine decides about it
+(docs/adr/0022). It is a case for a person, and this is what that person's button does.
+"""
+
+from __future__ import annotations
+
+import uuid
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from audit import services as audit
+from config.kernel.db import short_transaction
+from config.kernel.errors import InvalidTransitionError, NotFoundError
+from config.kernel.models import new_uuid
+from payments import gateway
+from payments.cases import close_case, open_case
+from payments.gateway import Intent, Refused, Unknown
+from payments.models import Payment, ReconciliationCase
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from config.kernel.clock import Deadline
+    from payments.gateway import ProviderRefund, RefundAnswer
+
+MARK: Final = "orderkeep"
+DEAD: Final = frozenset({"failed", "canceled"})
+
+log = structlog.get_logger(__name__)
+
+
+def give_back(*, case_id: int, deadline: Deadline) -> bool:
+    """Give back all that came in for a charge without an order, and close its case.
+
+    Opens its own transactions; never call it inside one. Repeating it is safe, whoever died in
+    between: the key is the intent's own, and the provider gives back no more than came in.
+
+    Returns:
+        Whether all of it is back. If not, it is on its way or the provider does not say: try again.
+
+    Raises:
+        NotFoundError: there is no such case.
+        InvalidTransitionError: it is closed or about something else, a payment of ours has the
+            charge or may still take it up, nothing came in, or the provider refuses.
+    """
+    case = ReconciliationCase.objects.filter(pk=case_id).first()
+    if case is None:
+        raise NotFoundError
+    intent = _paid_stranger(case, deadline)
+    if intent is None:
+        return False
+    listed = _refunds_of(intent, deadline)
+    if listed is None:
+        return False
+    if _sum(told for told in listed if told.status not in DEAD) < intent.amount_received_minor:
+        _note("CHARGE_GIVE_BACK_REQUESTED", case, intent)
+        answer = _refund(intent, n=len(listed), deadline=deadline)
+        if isinstance(answer, Refused):
+            raise InvalidTransitionError(f"The provider refuses: {answer.code}.")
+        listed = _refunds_of(intent, deadline)
+        if listed is None:
+            return False
+    if _sum(told for told in listed if told.status == "succeeded") < intent.amount_received_minor:
+        return False
+    with short_transaction():
+        close_case(case, event_type="CHARGE_GIVEN_BACK", data=_about(intent))
+    return True
+
+
+def look_again(*, intent_id: str, deadline: Deadline) -> Refused | Unknown | None:
+    """Put a stranger before a person, unless all that came in is back or on its way.
+
+    For what tells of its refunds: one may fail weeks after the case was closed. Opens its own
+    transaction; never call it inside one. Repeating it is harmless.
+
+    Returns:
+        None when it is done; else what the provider answered instead.
+    """
+    intent = gateway.retrieve_intent(intent_id=intent_id, deadline=deadline)
+    if not isinstance(intent, Intent):
+        return intent
+    if intent.metadata.get("app") != MARK or intent.status != "succeeded":
+        return None
+    listed = gateway.list_refunds(intent_id=intent_id, deadline=deadline)
+    if not isinstance(listed, list):
+        return listed
+    if _sum(told for told in listed if told.status not in DEAD) < intent.amount_received_minor:
+        open_case(
+            classification=ReconciliationCase.Classification.CHARGE_WITHOUT_ORDER,
+            subject=intent_id,
+            payment=None,
+            problem="paid at the provider, not all of it is back, and no payment here has it",
+        )
+    return None
+
+
+def _paid_stranger(case: ReconciliationCase, deadline: Deadline) -> Intent | None:
+    """The fresh account of what the case is about; None: the provider does not say.
+
+    Raises:
+        InvalidTransitionError: it is no paid stranger.
+    """
+    if case.resolved_at is not None:
+        raise InvalidTransitionError("This case is closed.")
+    if case.classification != ReconciliationCase.Classification.CHARGE_WITHOUT_ORDER:
+        raise InvalidTransitionError("This case is not about a charge without an order.")
+    if Payment.objects.filter(payment_intent_id=case.subject).exists():
+        raise InvalidTransitionError("A payment of ours has this charge: settle its order.")
+    intent = gateway.retrieve_intent(intent_id=case.subject, deadline=deadline)
+    if isinstance(intent, Unknown):
+        return None
+    if isinstance(intent, Refused):
+        raise InvalidTransitionError(f"The provider refuses: {intent.code}.")
+    if intent.metadata.get("app") != MARK:
+        raise InvalidTransitionError("This charge does not carry our mark.")
+    if intent.status != "succeeded":
+        raise InvalidTransitionError(f"Nothing came in: the charge is {intent.status}.")
+    if _may_be_taken_up(intent):
+        raise InvalidTransitionError("A payment of ours may still take this charge up: try later.")
+    return intent
+
+
+def _may_be_taken_up(intent: Intent) -> bool:
+    """Whether the payment it names is open and has no intent yet (rule 3): no other ever can."""
+    try:
+        named = uuid.UUID(intent.metadata.get("payment", ""))
+    except ValueError:
+        return False
+    return Payment.objects.filter(
+        uuid=named, payment_intent_id=None, status__in=Payment.OPEN
+    ).exists()
+
+
+def _refund(intent: Intent, *, n: int, deadline: Deadline) -> RefundAnswer:
+    """All that is left of it. `n`: how many refunds of it the provider lists, dead ones included.
+
+    The same key as long as nothing came of it. What is stored under it, a 5xx or a refusal, would
+    be replayed for a day: once more then, under a key of its own. That cannot give back twice,
+    since without an amount the provider gives back what is left and refuses where nothing is.
+    """
+    key = f"rs-{intent.id}-{n}"
+    params = {"payment_intent": intent.id, "metadata": {"given_back_by": MARK}}
+    answer = gateway.create_refund(params=params, idempotency_key=key, deadline=deadline)
+    if isinstance(answer, (Refused, Unknown)) and answer.replayed:
+        answer = gateway.create_refund(
+            params=params, idempotency_key=f"{key}-{new_uuid()}", deadline=deadline
+        )
+    return answer
+
+
+def _refunds_of(intent: Intent, deadline: Deadline) -> list[ProviderRefund] | None:
+    """All of its refunds, whoever made them; None: the provider does not say."""
+    listed = gateway.list_refunds(intent_id=intent.id, deadline=deadline)
+    if isinstance(listed, Refused):
+        raise InvalidTransitionError(f"The provider refuses: {listed.code}.")
+    return listed if isinstance(listed, list) else None
+
+
+def _sum(refunds: Iterable[ProviderRefund]) -> int:
+    return sum(told.amount_minor for told in refunds)
+
+
+def _note(event_type: str, case: ReconciliationCase, intent: Intent) -> None:
+    """Durable before any money moves."""
+    log.warning("charge_is_given_back", case=case.pk, intent=intent.id)
+    with short_transaction():
+        audit.record(event_type, data={"case": case.pk, **_about(intent)})
+
+
+def _about(intent: Intent) -> dict[str, str | int]:
+    return {
+        "payment_intent_id": intent.id,
+        "received_minor": intent.amount_received_minor,
+        "currency": intent.currency,
+    }
