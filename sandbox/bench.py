@@ -1,7 +1,8 @@
 """bin/bench: runs one benchmark against the servers of `bin/up`, started if they are down.
 
 One that says `NEEDS_SHOP = True` also gets web, worker and beat: those of a running `bin/up`, or
-its own for as long as it takes, without rate limits. With `--base-url` it brings its own shop.
+its own for as long as it takes, without rate limits. With `--base-url` it brings its own shop. One
+that says `NEEDS_TEST_SERVERS = True` gets throwaway servers as the tests do, never the shop's.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from sandbox import environment, foreground, up
 from sandbox.hosting import Host
 from sandbox.manage import NOWHERE, replace_by, with_servers
 from sandbox.processes import StartError, catch_stop_signals, free_port
+from sandbox.tests import test_environment
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,7 +44,25 @@ def main() -> int:
     argv = [sys.executable, "-m", f"benchmarks.{name}", *arguments]
     if any(argument.partition("=")[0] == BASE_URL for argument in arguments):
         replace_by(argv, environment.complete(NOWHERE))
+    if needs_test_servers(name):
+        return with_test_servers(argv)
     return with_shop(argv) if needs_shop(name) else with_servers(argv, command=COMMAND)
+
+
+def with_test_servers(argv: Sequence[str]) -> int:
+    """Run a command against servers of this run alone; its report outlives them.
+
+    Raises:
+        StartError: a server does not come up.
+    """
+    output = environment.home() / "bench"
+    with test_environment(up.cores()) as variables:
+        variables |= {
+            "BENCH_OUTPUT": str(output),
+            "DJANGO_SETTINGS_MODULE": "config.settings.test",
+            "PYTHONHASHSEED": "0",  # a seed runs the same again
+        }
+        return foreground.run(argv, env=variables, cwd=environment.ROOT)
 
 
 def with_shop(argv: Sequence[str]) -> int:
@@ -78,7 +98,16 @@ def benchmarks() -> dict[str, str]:
 
 def needs_shop(name: str) -> bool:
     """Whether a benchmark says that it wants the whole shop."""
-    return "\nNEEDS_SHOP = True" in (BENCHMARKS / f"{name}.py").read_text(encoding="utf-8")
+    return _says(name, "NEEDS_SHOP")
+
+
+def needs_test_servers(name: str) -> bool:
+    """Whether a benchmark says that it wants throwaway servers."""
+    return _says(name, "NEEDS_TEST_SERVERS")
+
+
+def _says(name: str, what: str) -> bool:
+    return f"\n{what} = True" in (BENCHMARKS / f"{name}.py").read_text(encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -12,13 +12,15 @@ class PaymentServer:
 
     def __init__(self, base_url: str) -> None:
         self.base_url = base_url
+        self._http = requests.Session()
+        self._http.trust_env = False
 
     def fail(self, kind: str, *, path: str = "*", times: int | None = 1, **more: Any) -> None:
         """The next `times` matching requests go wrong in this way."""
         self._post("/_test/faults", {"kind": kind, "path": path, "times": times, **more})
 
     def clear_faults(self) -> None:
-        requests.delete(f"{self.base_url}/_test/faults", timeout=5).raise_for_status()
+        self._http.delete(f"{self.base_url}/_test/faults", timeout=5).raise_for_status()
 
     def act(self, intent_id: str, outcome: str) -> None:
         """The shopper completes or fails 3-D Secure, a redirect or a bank debit."""
@@ -27,9 +29,9 @@ class PaymentServer:
     def intent(self, intent_id: str) -> dict[str, Any]:
         return self._get(f"/v1/payment_intents/{intent_id}")
 
-    def intents_of(self, order_id: str) -> list[dict[str, Any]]:
-        """Every intent with this order's id in its metadata."""
-        found = self._get("/v1/payment_intents", {"limit": "100"})["data"]
+    def intents_of(self, order_id: str, *, newest: int = 100) -> list[dict[str, Any]]:
+        """Every intent with this order's id in its metadata, among so many of the newest."""
+        found = self._get("/v1/payment_intents", {"limit": str(newest)})["data"]
         return [intent for intent in found if intent["metadata"].get("order_id") == order_id]
 
     def refunds_of(self, intent_id: str) -> list[dict[str, Any]]:
@@ -37,7 +39,7 @@ class PaymentServer:
 
     def reset(self) -> None:
         """Forget every payment."""
-        requests.post(f"{self.base_url}/_test/reset", timeout=5).raise_for_status()
+        self._http.post(f"{self.base_url}/_test/reset", timeout=5).raise_for_status()
 
     def balance(self) -> dict[str, int]:
         """What lies in the account, in minor units by currency."""
@@ -71,7 +73,7 @@ class PaymentServer:
             "return_url": "https://example.com/",
             **{f"metadata[{name}]": value for name, value in params["metadata"].items()},
         }
-        answer = requests.post(
+        answer = self._http.post(
             f"{self.base_url}/v1/payment_intents",
             data=form,
             headers={"Authorization": "Bearer sk_test_reader"},
@@ -82,7 +84,7 @@ class PaymentServer:
 
     def refund(self, intent_id: str, **params: Any) -> dict[str, Any]:
         """Give money back at the provider's own site, behind the shop's back."""
-        answer = requests.post(
+        answer = self._http.post(
             f"{self.base_url}/v1/refunds",
             data={"payment_intent": intent_id, **params},
             headers={"Authorization": "Bearer sk_test_reader"},
@@ -92,7 +94,7 @@ class PaymentServer:
         return answer.json()
 
     def clear_journal(self) -> None:
-        requests.delete(f"{self.base_url}/_test/journal", timeout=5).raise_for_status()
+        self._http.delete(f"{self.base_url}/_test/journal", timeout=5).raise_for_status()
 
     def journal(self, *, path: str) -> list[dict[str, Any]]:
         """What was asked on this path since the journal was cleared."""
@@ -100,7 +102,7 @@ class PaymentServer:
         return found["requests"]
 
     def _get(self, path: str, params: dict[str, str] | None = None) -> Any:
-        answer = requests.get(
+        answer = self._http.get(
             f"{self.base_url}{path}",
             params=params,
             headers={"Authorization": "Bearer sk_test_reader"},
@@ -110,6 +112,6 @@ class PaymentServer:
         return answer.json()
 
     def _post(self, path: str, body: dict[str, Any]) -> Any:
-        answer = requests.post(f"{self.base_url}{path}", json=body, timeout=5)
+        answer = self._http.post(f"{self.base_url}{path}", json=body, timeout=5)
         assert answer.ok, answer.text
         return answer.json()

@@ -1,0 +1,66 @@
+"""A sample of the crash grid: every boundary of every use case is struck, in one way of each kind.
+
+The whole grid, every blow in every outcome of the payment, is `bin/bench crash`.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from orders.services import settlement
+from tests.proof import grid, stories
+from tests.proof.edges import Blow, Kind
+from tests.proof.usecases import PLACING, RELAYING, USE_CASES
+from tests.proof.world import BrokenError
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.concurrency]
+
+
+@pytest.mark.parametrize("use_case", USE_CASES, ids=lambda use_case: use_case.name)
+def test_struck_anywhere_every_promise_holds(world, stage, use_case):
+    story = use_case.stories[0]
+    edges = grid.boundaries(world, use_case, story)
+    cells = list(grid.cells(use_case, story, edges))
+    struck = {cell.at: cell for number, cell in enumerate(cells) if number % 7 == cell.at % 7}
+
+    reached = {cell.at for cell in struck.values() if grid.run(world, stage, cell)}
+
+    assert reached == set(range(len(edges)))
+    world.check_books()
+
+
+@pytest.mark.parametrize("use_case", USE_CASES, ids=lambda use_case: use_case.name)
+def test_undisturbed_every_outcome_ends_as_it_should(world, use_case):
+    for story in use_case.stories:
+        assert grid.boundaries(world, use_case, story)
+    world.check_books()
+
+
+def test_the_boundaries_are_where_an_order_meets_the_world(world):
+    edges = grid.boundaries(world, PLACING, stories.PAID)
+
+    outside = [str(edge) for edge in edges if edge.kind is not Kind.STATEMENT]
+    assert outside == [
+        "COMMIT",  # T1
+        "POST /v1/payment_intents",
+        "COMMIT",  # T1b
+        "POST /v1/payment_intents/*/confirm",
+        "COMMIT",  # T2
+        "nudge",
+    ]
+    mails = [edge for edge in grid.boundaries(world, RELAYING, stories.PAID) if edge.name[0] == "s"]
+    assert [edge.kind for edge in mails] == [Kind.MAIL]
+
+
+def test_a_hole_is_found(world, stage, monkeypatch):
+    """Who settles without writing the key's answer leaves it open when the request dies."""
+    monkeypatch.setattr(settlement, "answer_if_final", lambda *_, **__: None)
+
+    def kill_everywhere():
+        edges = grid.boundaries(world, PLACING, stories.PAID)
+        for cell in grid.cells(PLACING, stories.PAID, edges):
+            if cell.blow is Blow.KILLED_BEFORE:
+                grid.run(world, stage, cell)
+
+    with pytest.raises(BrokenError):
+        kill_everywhere()

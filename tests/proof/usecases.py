@@ -1,0 +1,481 @@
+"""What is put under the knife: each use case brings an order to its beginning, then does its work.
+
+A use case is tried with every story that it can meet. Those that have nothing to do in it (a
+refund of what was never paid) are not among its stories; docs/correctness.md lists them.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from audit import outbox
+from config.kernel.clock import Deadline
+from config.kernel.db import CommitOutcomeUnknownError
+from orders.services import recovery
+from orders.services.refunds import RefundWish, decide_refund, finish_refund
+from tests import webhooks
+from tests.proof import stories
+from tests.proof.children import in_child
+from tests.proof.edges import Edge, Kind
+from tests.proof.stories import Story, gone_wrong
+from tests.proof.world import CLAIM, HOLD, LEASE, TICK, hear_webhook, require
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from tests.proof.world import Scene
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UseCase:
+    """`prepare` runs undisturbed, `act` under the knife, `again` is a client that does not give up.
+
+    `ends`: what the order must come to if the client does not give up; None: what the provider's
+    word makes of it. `is_news_from_the_provider`: nobody here can know but by its events.
+    """
+
+    name: str
+    stories: Sequence[Story]
+    prepare: Callable[[Scene], None]
+    act: Callable[[Scene], None]
+    again: Callable[[Scene], None]
+    ends: Callable[[Scene], str | None] = lambda scene: scene.story.ends
+    is_news_from_the_provider: bool = False
+
+
+# --- placing ----------------------------------------------------------------------------------
+
+
+def _nothing(_scene: Scene) -> None:
+    """It begins with nothing."""
+
+
+def _arm(scene: Scene) -> None:
+    scene.story.arm(scene.world.provider)
+
+
+def _place(scene: Scene) -> None:
+    scene.place()
+
+
+def _place_again(scene: Scene) -> None:
+    """Until there is an order; then its shopper does what the story tells."""
+    scene.place_until_answered()
+    scene.shopper_acts()
+    if scene.story.then:
+        _somebody_tells(scene)
+
+
+def _somebody_tells(scene: Scene) -> None:
+    """That the shopper is done: the client, the provider, or nobody, and the sweeper finds it."""
+    teller = scene.number % 3
+    if teller == 0:
+        scene.post("confirm")
+    elif teller == 1:
+        for intent in scene.intents():
+            hear_webhook(webhooks.event(EVENT_OF[intent["status"]], intent))
+
+
+NEVER_MADE: Final = {
+    "500, applied and replayed": "cancelled",
+    "500, not applied and replayed": "cancelled",
+}
+PLACING = UseCase(
+    name="placing",
+    stories=[
+        *stories.PLAIN,
+        *gone_wrong(stories.PAID, stories.CREATE, ends=NEVER_MADE),
+        *gone_wrong(stories.PAID, stories.CREATE, wrong=stories.MORE_WRONG),
+        *gone_wrong(stories.PAID, stories.CONFIRM),
+        *gone_wrong(stories.PAID, stories.CONFIRM, wrong=stories.MORE_WRONG),
+        *gone_wrong(stories.DECLINED, stories.CANCEL),
+    ],
+    prepare=_arm,
+    act=_place,
+    again=_place_again,
+)
+
+
+# --- confirming -------------------------------------------------------------------------------
+
+
+def _placed_and_done(scene: Scene) -> None:
+    """The order waits; its shopper or bank has acted, and nobody here knows."""
+    scene.place()
+    scene.shopper_acts()
+    _arm(scene)
+
+
+def _confirm(scene: Scene) -> None:
+    scene.post("confirm")
+
+
+CONFIRMING = UseCase(
+    name="confirming",
+    stories=[
+        stories.PAID,
+        stories.DECLINED,
+        stories.SECURE_DONE,
+        stories.SECURE_FAILED,
+        stories.SECURE_ABANDONED,
+        stories.DEBIT_PAID,
+        stories.DEBIT_FAILED,
+        stories.PAYPAL,
+        *gone_wrong(stories.SECURE_DONE, stories.RETRIEVE),
+        *gone_wrong(stories.SECURE_FAILED, stories.CANCEL),
+    ],
+    prepare=_placed_and_done,
+    act=_confirm,
+    again=_confirm,
+)
+
+
+# --- cancelling -------------------------------------------------------------------------------
+
+
+def _placed(scene: Scene) -> None:
+    scene.place()
+    _arm(scene)
+
+
+def _cancel(scene: Scene) -> None:
+    scene.post("cancel")
+
+
+def _cancelled_unless_a_bank_works_on_it(scene: Scene) -> str | None:
+    return None if scene.story.pays_with == stories.DEBIT else "cancelled"
+
+
+CANCELLING = UseCase(
+    name="cancelling",
+    stories=[
+        stories.PAID,
+        stories.DECLINED,
+        stories.SECURE_ABANDONED,
+        stories.DEBIT_PAID,
+        stories.DEBIT_FAILED,
+        *gone_wrong(stories.SECURE_ABANDONED, stories.CANCEL),
+        *gone_wrong(stories.PAID, stories.REFUND),
+    ],
+    prepare=_placed,
+    act=_cancel,
+    again=_cancel,
+    ends=_cancelled_unless_a_bank_works_on_it,
+)
+
+
+def _in_doubt(scene: Scene) -> None:
+    """The client heard 202 and the order has no intent, or one that is not confirmed."""
+    _arm(scene)
+    scene.place()
+
+
+CANCELLING_IN_DOUBT = UseCase(
+    name="cancelling in doubt",
+    stories=[
+        *gone_wrong(stories.PAID, stories.CREATE),
+        *gone_wrong(stories.PAID, stories.CONFIRM),
+    ],
+    prepare=_in_doubt,
+    act=_cancel,
+    again=_cancel,
+    ends=lambda scene: None if scene.story.quarantines else "cancelled",
+)
+
+
+# --- refunding --------------------------------------------------------------------------------
+
+
+def _paid(scene: Scene) -> None:
+    """Paid by whatever means."""
+    scene.place()
+    scene.shopper_acts()
+    scene.settle()
+    require("it was paid", holds=scene.order.status == "confirmed", story=scene.story.name)
+    _arm(scene)
+
+
+def _refund(scene: Scene, *, whole: bool) -> None:
+    order = scene.order
+    amount = None if whole else order.total_amount / 2
+    if amount is not None:
+        amount = amount.quantize(order.total_amount)
+    wish = RefundWish(reason="broken", amount=amount, request_key="desk")
+    try:
+        refund = decide_refund(order_id=order.pk, wish=wish)
+        finish_refund(refund_id=refund.pk, deadline=Deadline(10))
+    except CommitOutcomeUnknownError:
+        return  # the member of staff is told to look, or to press again
+
+
+REFUNDABLE: Final = [
+    stories.PAID,
+    stories.SECURE_DONE,
+    stories.PAYPAL,
+    stories.DEBIT_PAID,  # its refund takes days
+    Story(
+        name="refund takes days and fails", pays_with="pm_card_pendingRefund", refund_ends="fail"
+    ),
+    *gone_wrong(stories.PAID, stories.REFUND),
+]
+
+
+REFUNDING = UseCase(
+    name="refunding",
+    stories=REFUNDABLE,
+    prepare=_paid,
+    act=lambda scene: _refund(scene, whole=True),
+    again=lambda scene: _refund(scene, whole=True),
+    ends=lambda _scene: "cancelled",
+)
+REFUNDING_A_PART = UseCase(
+    name="refunding a part",
+    stories=REFUNDABLE,
+    prepare=_paid,
+    act=lambda scene: _refund(scene, whole=False),
+    again=lambda scene: _refund(scene, whole=False),
+    ends=lambda _scene: "confirmed",
+)
+
+
+# --- webhooks ---------------------------------------------------------------------------------
+
+EVENT_OF: Final = {
+    "succeeded": "payment_intent.succeeded",
+    "requires_payment_method": "payment_intent.payment_failed",
+    "processing": "payment_intent.processing",
+    "canceled": "payment_intent.canceled",
+    "requires_action": "payment_intent.requires_action",
+}
+
+
+def _hear(scene: Scene) -> None:
+    """One event about the intent as it stood; sent again, it is the same one."""
+    if scene.told is None:
+        (intent,) = scene.intents()
+        scene.told = webhooks.event(EVENT_OF[intent["status"]], intent)
+    hear_webhook(scene.told)
+
+
+HEARING = UseCase(
+    name="webhook of an intent",
+    stories=[
+        stories.PAID,
+        stories.DECLINED,
+        stories.SECURE_DONE,
+        stories.SECURE_FAILED,
+        stories.SECURE_ABANDONED,
+        stories.DEBIT_PAID,
+        stories.DEBIT_FAILED,
+        stories.PAYPAL,
+        *gone_wrong(stories.SECURE_DONE, stories.RETRIEVE),
+        *gone_wrong(stories.SECURE_FAILED, stories.CANCEL),
+    ],
+    prepare=_placed_and_done,
+    act=_hear,
+    again=_hear,
+)
+
+
+def _refunded_by_hand(scene: Scene) -> None:
+    """Somebody gave it back at the provider's own site."""
+    scene.place()
+    (intent,) = scene.intents()
+    scene.world.provider.refund(intent["id"])
+    _arm(scene)
+
+
+def _hear_of_refund(scene: Scene) -> None:
+    if scene.told is None:
+        (intent,) = scene.intents()
+        charge = scene.world.provider.charge(intent["latest_charge"])
+        scene.told = webhooks.event("charge.refunded", charge)
+    hear_webhook(scene.told)
+
+
+HEARING_OF_REFUND = UseCase(
+    name="webhook of a refund",
+    stories=[
+        stories.PAID,
+        *gone_wrong(stories.PAID, ("list", "GET", "/v1/refunds")),
+    ],
+    prepare=_refunded_by_hand,
+    act=_hear_of_refund,
+    again=_hear_of_refund,
+    ends=lambda _scene: "cancelled",
+    is_news_from_the_provider=True,
+)
+
+
+# --- sweeping ---------------------------------------------------------------------------------
+
+
+def _sweep(_scene: Scene) -> None:
+    recovery.sweep()
+
+
+def _request_died(scene: Scene, *, before_commit: int) -> None:
+    """The request died before its n-th COMMIT; a bank may have decided since."""
+    died = in_child(scene.place, _DiesBeforeCommit(before_commit))
+    require("the request died", holds=died)
+    scene.world.pass_time(LEASE)
+    scene.shopper_acts(knows=False)
+    _arm(scene)
+
+
+class _DiesBeforeCommit:
+    def __init__(self, number: int) -> None:
+        self.left = number
+
+    def before(self, edge: Edge) -> None:
+        self.left -= edge.kind is Kind.COMMIT
+        if not self.left:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def after(self, _edge: Edge) -> None:
+        """Too late."""
+
+
+def _as_the_provider_says(_scene: Scene) -> str | None:
+    return None
+
+
+SWEEPING_BEFORE_T1B = UseCase(
+    name="sweeping, request died before T1b",
+    stories=[stories.PAID, *gone_wrong(stories.PAID, stories.CREATE)],
+    prepare=lambda scene: _request_died(scene, before_commit=2),
+    act=_sweep,
+    again=_place_again,
+    ends=_as_the_provider_says,
+)
+SWEEPING_BEFORE_T2 = UseCase(
+    name="sweeping, request died before T2",
+    stories=[
+        stories.PAID,
+        stories.DECLINED,
+        stories.INSUFFICIENT,
+        stories.SECURE_DONE,
+        stories.SECURE_FAILED,
+        stories.SECURE_ABANDONED,
+        stories.DEBIT_PAID,
+        stories.DEBIT_FAILED,
+        stories.PAYPAL,
+        *gone_wrong(stories.PAID, stories.RETRIEVE),
+        *gone_wrong(stories.SECURE_ABANDONED, stories.CANCEL),
+    ],
+    prepare=lambda scene: _request_died(scene, before_commit=3),
+    act=_sweep,
+    again=_place_again,
+    ends=_as_the_provider_says,
+)
+
+
+# After the others of a confirm the request's own GET finds the money: nothing is left to sweep.
+LEAVES_DOUBT: Final = frozenset(
+    {
+        *("timeout, not applied", "500, not applied and replayed", "429", "409"),
+    }
+)
+
+
+def _promised(scene: Scene) -> None:
+    """The client heard 202: the sweeper is to bring it on."""
+    _in_doubt(scene)
+    scene.world.pass_time(TICK)
+
+
+SWEEPING_PROMISED = UseCase(
+    name="sweeping what was promised",
+    stories=[
+        *gone_wrong(stories.PAID, stories.CREATE, ends=NEVER_MADE),
+        *(
+            story
+            for story in gone_wrong(stories.PAID, stories.CONFIRM)
+            if story.name.partition("confirm: ")[2] in LEAVES_DOUBT
+        ),
+        stories.DEBIT_PAID,
+        stories.DEBIT_FAILED,
+    ],
+    prepare=_promised,
+    act=_sweep,
+    again=_place_again,
+)
+
+
+def _hold_over(scene: Scene) -> None:
+    """The customer never came back from 3-D Secure."""
+    scene.place()
+    scene.world.pass_time(HOLD)
+    _arm(scene)
+
+
+SWEEPING_EXPIRED = UseCase(
+    name="sweeping an expired hold",
+    stories=[
+        stories.SECURE_ABANDONED,
+        *gone_wrong(stories.SECURE_ABANDONED, stories.RETRIEVE),
+        *gone_wrong(stories.SECURE_ABANDONED, stories.CANCEL),
+    ],
+    prepare=_hold_over,
+    act=_sweep,
+    again=_sweep,
+)
+
+
+def _refund_left(scene: Scene) -> None:
+    """The member of staff's process died before it sent the refund that it had decided."""
+    _paid(scene)
+    decide_refund(order_id=scene.order.pk, wish=RefundWish(reason="broken"))
+    scene.world.pass_time(CLAIM)
+
+
+SWEEPING_REFUND = UseCase(
+    name="sweeping a refund",
+    stories=REFUNDABLE,
+    prepare=_refund_left,
+    act=_sweep,
+    again=_sweep,
+    ends=lambda _scene: "cancelled",
+)
+
+
+# --- relaying ---------------------------------------------------------------------------------
+
+
+def _unannounced(scene: Scene) -> None:
+    """Confirmed, and nobody has been told. A letter may go twice, as one and the same message."""
+    scene.place()
+    scene.letters_allowed = 2
+
+
+def _relay(_scene: Scene) -> None:
+    outbox.relay(jitter=lambda: 0.0)
+
+
+RELAYING = UseCase(
+    name="relaying",
+    stories=[stories.PAID, stories.DECLINED],
+    prepare=_unannounced,
+    act=_relay,
+    again=_relay,
+)
+
+USE_CASES: Final = (
+    PLACING,
+    CONFIRMING,
+    CANCELLING,
+    CANCELLING_IN_DOUBT,
+    REFUNDING,
+    REFUNDING_A_PART,
+    HEARING,
+    HEARING_OF_REFUND,
+    SWEEPING_BEFORE_T1B,
+    SWEEPING_BEFORE_T2,
+    SWEEPING_PROMISED,
+    SWEEPING_EXPIRED,
+    SWEEPING_REFUND,
+    RELAYING,
+)

@@ -1,0 +1,503 @@
+"""A shop whose clock can be put forward, and a judge who knows what must be true of an order.
+
+Time passes here by moving back what the database remembers of it: leases, pauses, holds and ages
+of whatever is still open. So two minutes of waiting cost as many sweeps as in production, and no
+more time than these.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections import defaultdict
+from dataclasses import dataclass, field
+from datetime import timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from django.conf import settings
+from django.db import connection
+from django.db.models import Sum
+from django.test import override_settings
+from django.utils import timezone
+
+from audit import outbox
+from config.kernel.clock import Deadline
+from orders import books
+from orders.models import Order
+from orders.services import events, quarantine, recovery
+from payments import bookkeeping, gateway
+from payments import services as payments
+from payments.models import LedgerEntry, Payment, Refund
+from tests import factories, webhooks
+from tests.proof.edges import unwatched
+from tests.shop import Shopper
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.proof.stories import Story
+    from tests.provider import PaymentServer
+
+TICK: Final = timedelta(seconds=15)  # beat sweeps as often
+LEASE: Final = timedelta(seconds=25)  # a request's lease, and a little
+CLAIM: Final = timedelta(seconds=65)  # a worker's, likewise
+HOLD: Final = timedelta(minutes=15, seconds=5)
+REFUND_PAUSE: Final = timedelta(minutes=10)
+LONGEST_DOUBT: Final = timedelta(minutes=2)
+COUPON: Final = "PROOF10"
+RETRIES: Final = 5
+LOOKS: Final = 3
+NEWEST: Final = 10  # intents: more than one scene makes
+ACTORS_AT_MOST: Final = 16
+PASS_TIME: Final = """
+    UPDATE idempotency_keys SET lease_until = lease_until - %(by)s::interval
+        WHERE response_status IS NULL AND lease_until > now() - interval '1 day';
+    UPDATE orders SET created_at = created_at - %(by)s::interval,
+        hold_expires_at = hold_expires_at - %(by)s::interval
+        WHERE status = 'pending';
+    UPDATE payments SET created_at = created_at - %(by)s::interval,
+        next_attempt_at = next_attempt_at - %(by)s::interval
+        WHERE status IN ('created', 'requires_action', 'processing');
+    UPDATE refunds SET created_at = created_at - %(by)s::interval,
+        next_attempt_at = next_attempt_at - %(by)s::interval
+        WHERE status IN ('due', 'pending');
+    UPDATE provider_events SET next_attempt_at = next_attempt_at - %(by)s::interval
+        WHERE status = 'received';
+    UPDATE deliveries SET next_attempt_at = next_attempt_at - %(by)s::interval
+        WHERE status = 'pending';
+"""
+UNDER_WAY: Final = """
+    SELECT 'order ' || o.order_number || ', ' || p.status || ', ' || p.last_error
+        FROM orders o JOIN payments p ON p.order_id = o.id
+        WHERE o.status = 'pending' AND p.status <> 'quarantined'
+    UNION ALL SELECT 'refund ' || status || ', ' || last_error
+        FROM refunds WHERE status IN ('due', 'pending')
+    UNION ALL SELECT 'webhook ' || event_type || ', ' || last_error
+        FROM provider_events WHERE status = 'received'
+    UNION ALL SELECT 'fact ' || fact FROM outbox_messages WHERE fanned_out_at IS NULL
+    UNION ALL SELECT 'delivery to ' || subscriber || ', ' || last_error
+        FROM deliveries WHERE status = 'pending'
+    UNION ALL SELECT 'answer of ' || o.order_number
+        FROM idempotency_keys k JOIN orders o ON o.idempotency_key_id = k.id
+        WHERE k.response_status IS NULL AND o.status <> 'pending'
+"""
+MONEY_IS_KEPT: Final = frozenset({"confirmed", "processing", "shipped", "delivered"})
+ANSWER_OF_KEY: Final = frozenset({201, 402, 502})  # remembered, in words and status
+
+
+class BrokenError(AssertionError):
+    """What must be true is not."""
+
+
+def require(what: str, *, holds: bool, **told: Any) -> None:
+    """Say what is wrong unless it holds."""
+    if not holds:
+        details = ", ".join(f"{name}={value!r}" for name, value in told.items())
+        raise BrokenError(f"{what} ({details})" if details else what)
+
+
+def new_sku(*, on_hand: int) -> str:
+    """A product with so many units, and its price."""
+    product: Any = factories.ProductFactory(on_hand=on_hand)
+    return str(product.sku)
+
+
+@contextlib.contextmanager
+def on_stage(*, mail_dir: Path) -> Iterator[None]:
+    """Settings and process for a play: nobody waits, letters are files, the broker never hears.
+
+    A pause before a call is repeated takes no time: nobody else needs it to pass here. What a
+    nudge would hurry must happen without it.
+    """
+    really, gateway.time.sleep = gateway.time.sleep, lambda _seconds: None
+    nudgers = outbox._nudger, events._nudger
+    outbox.set_nudge(lambda: None)
+    events.set_nudge(lambda: None)
+    try:
+        with override_settings(
+            MAIL_DIR=mail_dir,
+            EMAIL_BACKEND="integrations.email.backend.EmlFileBackend",
+            PROVIDER_SLOTS=ACTORS_AT_MOST,
+            STRIPE_WEBHOOK_SECRETS=[webhooks.SECRET],
+        ):
+            gateway.bulkhead.cache_clear()
+            yield
+    finally:
+        gateway.time.sleep = really
+        outbox._nudger, events._nudger = nudgers
+        gateway.bulkhead.cache_clear()
+
+
+@dataclass(kw_only=True)
+class World:
+    """A shop that is open, its provider, and time."""
+
+    provider: PaymentServer
+    sku: str = ""
+    shopper: Shopper = field(default_factory=Shopper)
+    keys: int = 0
+    letters_seen: set[Path] = field(default_factory=set)
+    letters: defaultdict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+
+    def open(self) -> None:
+        """Everything that an order needs, in plenty, on an empty database."""
+        factories.open_shop()
+        self.sku = new_sku(on_hand=100_000)
+        factories.CouponFactory(code=COUPON)
+        self.shopper = self.new_shopper()
+
+    def new_shopper(self) -> Shopper:
+        """A customer with a browser that shows the shop's error pages, whatever they are."""
+        customer: Any = factories.CustomerFactory()
+        shopper = Shopper(customer)
+        shopper.client.raise_request_exception = False
+        return shopper
+
+    def scene(
+        self, story: Story, *, sku: str = "", shopper: Shopper | None = None, **changes: Any
+    ) -> Scene:
+        """An order that somebody wants to place; `changes` as for `Shopper.order`."""
+        self.keys += 1
+        return Scene(
+            world=self,
+            story=story,
+            number=self.keys,
+            sku=sku or self.sku,
+            shopper=shopper or self.shopper,
+            changes=changes,
+        )
+
+    def forget(self) -> None:
+        """What a process remembers of the provider is gone with it."""
+        gateway.breaker.cache_clear()
+
+    # --- time ---------------------------------------------------------------------------------
+
+    def pass_time(self, by: timedelta) -> None:
+        """Let this much time pass for whatever is open."""
+        with connection.cursor() as cursor:
+            cursor.execute(PASS_TIME, {"by": str(by)})
+
+    def tick(self) -> None:
+        """A sweep's pause, and what beat then calls."""
+        self.pass_time(TICK)
+        self.forget()
+        recovery.sweep()
+        outbox.relay(jitter=lambda: 0.0)
+
+    def fetch_events(self) -> None:
+        """What no webhook brought, as beat fetches it every hour."""
+        events.backfill(since=timezone.now())  # reaches back to where it was read last
+
+    def under_way(self) -> list[str]:
+        """What is not finished yet, in words; quarantine waits for a person and is none of it."""
+        with unwatched(), connection.cursor() as cursor:
+            cursor.execute(UNDER_WAY)
+            return [what for (what,) in cursor]
+
+    # --- books --------------------------------------------------------------------------------
+
+    def check_books(self) -> None:
+        """Every invariant, here and at the provider; and the ledger to the cent.
+
+        Raises:
+            BrokenError: names who violates what.
+        """
+        bookkeeping.book_balance_transactions()
+        report = books.check(with_provider=True)
+        wrong = {one.name: one.examples for one in report.findings if one.violations}
+        require("the books are not in order", holds=not wrong, violations=wrong)
+        ledger = (
+            LedgerEntry.objects.filter(account="stripe_balance")
+            .order_by()
+            .values_list("currency")
+            .annotate(Sum("amount"))
+        )
+        ours = {currency.lower(): int(amount * 100) for currency, amount in ledger if amount}
+        theirs = {
+            currency: amount for currency, amount in self.provider.balance().items() if amount
+        }
+        require("the ledger is the provider's balance", holds=ours == theirs, o=ours, p=theirs)
+
+    def read_letters(self) -> None:
+        """Count the e-mails that were written since, by the order they are about."""
+        directory = Path(settings.MAIL_DIR)
+        for path in directory.glob("*.eml") if directory.exists() else ():
+            if path not in self.letters_seen:
+                self.letters_seen.add(path)
+                head = path.read_text(errors="replace").partition("\n\n")[0]
+                lines = dict(line.split(": ", 1) for line in head.splitlines() if ": " in line)
+                number = lines["Subject"].split()[1]
+                self.letters[number].append(lines["Message-ID"])
+
+
+@dataclass(kw_only=True)
+class Scene:
+    """One order: who wants it, how its payment turns out, what was heard of it."""
+
+    world: World
+    story: Story
+    number: int
+    sku: str
+    shopper: Shopper
+    changes: dict[str, Any] = field(default_factory=dict)
+    heard: list[tuple[int, bytes]] = field(default_factory=list)
+    letters_allowed: int = 1
+    refund_ends: str = field(init=False)
+    decided: set[str] = field(default_factory=set)
+    told: dict[str, Any] | None = None
+    looks: int = 0
+    may_be_mute: bool = False  # no letter can reach its buyer any more
+
+    def __post_init__(self) -> None:
+        self.refund_ends = self.story.refund_ends
+
+    @property
+    def key(self) -> str:
+        """The client's idempotency key."""
+        return f"proof-{self.number}"
+
+    # --- what the client does -----------------------------------------------------------------
+
+    def place(self) -> Any:
+        """POST /orders, always with the same key and body."""
+        answer = self.shopper.order(
+            (self.sku, 1 if self.sku != self.world.sku else 2),
+            key=self.key,
+            **{
+                "payment_method_id": self.story.pays_with,
+                "coupon_code": COUPON,
+                **self.changes,
+            },
+        )
+        self.hear(answer)
+        return answer
+
+    def hear(self, answer: Any) -> None:
+        """Keep an answer to the key; refusals before an order exists are none of it."""
+        if answer.status_code in ANSWER_OF_KEY:
+            self.heard.append((answer.status_code, answer.content))
+
+    def place_until_answered(self) -> None:
+        """As a good client does: ask again with the same key while that may help."""
+        for _ in range(RETRIES):
+            answer = self.place()
+            if answer.status_code in ANSWER_OF_KEY:
+                return
+            require("an order that can be placed", holds=answer.status_code in {202, 409, 500, 503})
+            if answer.status_code == 202:
+                self.world.tick()
+                continue
+            if answer.status_code == 409:
+                code = answer.json()["error"]["code"]
+                require("a conflict that passes", holds=code == "ORDER_IN_PROGRESS", code=code)
+            self.world.forget()
+            self.world.pass_time(LEASE)
+
+    def come_back(self) -> None:
+        """Ask until it is answered; what was refused before there was an order is left."""
+        if self.found is not None or not self.heard:
+            self.place_until_answered()
+
+    def post(self, what: str, body: Any = None) -> Any:
+        """POST /orders/{number}/… as its customer."""
+        return self.shopper.post(f"/orders/{self.order.order_number}/{what}", body)
+
+    # --- what is there ------------------------------------------------------------------------
+
+    @property
+    def found(self) -> Order | None:
+        """The order of this key, if there is one."""
+        scope = f"customer:{self.shopper.customer.pk}"
+        with unwatched():
+            return (
+                Order.objects.select_related("idempotency_key")
+                .filter(idempotency_key__scope=scope, idempotency_key__key=self.key)
+                .first()
+            )
+
+    @property
+    def order(self) -> Order:
+        """The order of this key."""
+        order = self.found
+        require("there is an order", holds=order is not None, key=self.key)
+        assert order is not None
+        return order
+
+    @property
+    def payment(self) -> Payment:
+        return self.order.payments.get()
+
+    def intents(self) -> list[dict[str, Any]]:
+        """Every intent at the provider that was made for this order."""
+        order = self.found
+        if order is None:
+            return []
+        return self.world.provider.intents_of(str(order.public_id), newest=NEWEST)
+
+    # --- how it goes on -----------------------------------------------------------------------
+
+    def shopper_acts(self, *, knows: bool = True) -> None:
+        """3-D Secure is done or failed, by whoever has heard of it; a bank decides by itself."""
+        if not self.story.then:
+            return
+        for intent in self.intents():
+            waits_for_bank = intent["status"] == "processing"
+            if waits_for_bank or (knows and intent["status"] == "requires_action"):
+                self.world.provider.act(intent["id"], self.story.then)
+
+    def settle(self, *, waited: timedelta = timedelta(0)) -> None:
+        """Let time pass, with nobody left but our own workers, until nothing is under way.
+
+        Args:
+            waited: how long it has been left alone already.
+
+        Raises:
+            BrokenError: it takes longer than promised.
+        """
+        while under_way := self.world.under_way():
+            order = self.found
+            if self._bank_decides_refunds():
+                self.world.pass_time(REFUND_PAUSE)
+                waited = timedelta(0)
+            if order is not None and order.status == "pending":
+                self.shopper_acts(knows=False)
+                if self._waits_for_its_shopper(order):
+                    self.world.pass_time(HOLD)
+                    waited = timedelta(0)
+            require(
+                "settled within two minutes",
+                holds=waited <= LONGEST_DOUBT + TICK,
+                under_way=under_way,
+            )
+            self.world.tick()
+            waited += TICK
+        if problem := self._staff_helps():
+            self.looks += 1
+            require("a person helps", holds=self.looks <= LOOKS, problem=problem)
+            self.settle()
+
+    def _bank_decides_refunds(self) -> bool:
+        """Refunds on their way arrive, or come back; were there any?"""
+        pending = Refund.objects.filter(status="pending", payment__order=self.found)
+        found = pending.values_list("stripe_refund_id", flat=True)
+        ids = {one for one in found if one is not None} - self.decided
+        for refund_id in ids:
+            self.world.provider.decide_refund(refund_id, self.refund_ends)
+        self.decided |= ids
+        return bool(ids)
+
+    def _waits_for_its_shopper(self, order: Order) -> bool:
+        """Nobody comes, and the hold is what ends it."""
+        key = order.idempotency_key
+        was_told = key is not None and key.response_status is not None
+        was_promised = order.payments.get().in_doubt_since is not None
+        asked = any(one["status"] == "requires_action" for one in self.intents())
+        return asked and (was_told or was_promised)
+
+    def _staff_helps(self) -> str:
+        """What waited for a person, who has seen to it; empty: nothing did."""
+        order = self.found
+        if order is None:
+            return ""
+        payment = order.payments.get()
+        if payment.status == "quarantined":
+            require("a story that confuses us", holds=self.story.quarantines, order=str(order))
+            if self.looks == 0:
+                recovery.settle_now(order_id=order.pk, deadline=Deadline(20))
+            else:
+                quarantine.end_quarantined(order_id=order.pk, deadline=Deadline(20))
+            return f"quarantined: {payment.last_error}"
+        if order.status == "cancelled" and payments.not_given_back(payment):
+            require("a refund that failed", holds=self.story.refund_ends == "fail")
+            self.refund_ends = "succeed"
+            self.post("cancel")
+            return "a refund has failed"
+        return ""
+
+    # --- the verdict --------------------------------------------------------------------------
+
+    def judge(self, *, ends: str | None = None) -> None:
+        """Whether all that was promised of one order is true.
+
+        Args:
+            ends: what it must have come to; None: what the provider's word makes of it.
+
+        Raises:
+            BrokenError: something is not as promised.
+        """
+        order = self.found
+        if order is None:
+            require("nobody was told of an order", holds=not self.heard, heard=self.heard)
+            require("it was not placed", holds=ends in {None, "nothing"}, ends=ends)
+            return
+        intents = self.intents()
+        require("it is decided", holds=order.status != "pending", order=str(order))
+        self._judge_money(order, intents)
+        self._judge_answers(order)
+        self._judge_mail(order)
+        if ends is not None:
+            require("it ends as it should", holds=order.status == ends, is_=order.status, ends=ends)
+
+    def _judge_money(self, order: Order, intents: list[dict[str, Any]]) -> None:
+        charged = [intent for intent in intents if intent["status"] == "succeeded"]
+        require("charged at most once", holds=len(charged) <= 1, intents=charged)
+        given = sum(
+            refund["amount"]
+            for intent in charged
+            for refund in self.world.provider.refunds_of(intent["id"])
+            if refund["status"] == "succeeded"
+        )
+        received = sum(intent["amount_received"] for intent in charged)
+        total = int(order.total_amount * 100)
+        if order.status in MONEY_IS_KEPT:
+            require("a paid order was paid", holds=received == total, received=received)
+            require("its money is not all back", holds=given < received, given=given)
+        else:
+            require("a dead order keeps no money", holds=given == received, given=given, r=received)
+        payment = order.payments.get()
+        known = payment.amount_received, payment.amount_refunded
+        require(
+            "we know what was received and given back",
+            holds=known == (Decimal(received) / 100, Decimal(given) / 100),
+            known=known,
+            received=received,
+            given=given,
+        )
+        reserved = set(order.reservations.values_list("status", flat=True))
+        wanted = "committed" if order.status in MONEY_IS_KEPT else "released"
+        require("stock follows the order", holds=reserved == {wanted}, reserved=reserved)
+
+    def _judge_answers(self, order: Order) -> None:
+        key = order.idempotency_key
+        assert key is not None
+        require("the key is answered", holds=key.response_status is not None, order=str(order))
+        kept = key.response_status, (key.response_body or "").encode()
+        others = [heard for heard in self.heard if heard != kept]
+        require("every answer heard is the remembered one", holds=not others, kept=kept, o=others)
+        replay = self.place()
+        require("it replays", holds=(replay.status_code, replay.content) == kept, kept=kept)
+        body = json.loads(kept[1])
+        is_paid = order.payments.get().amount_received > 0
+        if kept[0] == 201:
+            require("201 means paid", holds=is_paid)
+        elif body["error"]["code"] != "PAYMENT_REQUIRES_ACTION":
+            require("a definite refusal means not paid", holds=not is_paid, body=body)
+
+    def _judge_mail(self, order: Order) -> None:
+        was_confirmed = order.transitions.filter(to_status="confirmed").exists()
+        self.world.read_letters()
+        letters = self.world.letters.pop(order.order_number, [])
+        most = self.letters_allowed if was_confirmed else 0
+        fits = len(set(letters)) == was_confirmed or (self.may_be_mute and not letters)
+        right = fits and len(letters) <= most
+        require("one e-mail for a confirmed order", holds=right, letters=letters)
+
+
+def hear_webhook(told: dict[str, Any]) -> None:
+    """The provider tells, and a worker works it off."""
+    answer = webhooks.send(told)
+    require("a webhook is taken", holds=answer.status_code in {200, 500, 503})
+    events.process_due(deadline=Deadline(60), ignore_backoff=True)
