@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from math import ceil
 from typing import TYPE_CHECKING, Final
 
 from django.db import OperationalError
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 LEASE: Final = timedelta(seconds=20)  # a request's 12 seconds and a margin
+MOSTLY_DONE_WITHIN: Final = timedelta(seconds=2)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,9 +92,17 @@ def _take_over(*, scope: str, key: str, fingerprint: str, owner: uuid.UUID) -> C
         return remembered(row)
     # A request whose COMMIT was lost finds its own lease: it goes on from where it stood.
     if row.lease_until > row.at and row.owner != owner:
-        raise OrderInProgressError
+        raise _in_progress(left=row.lease_until - row.at)
     IdempotencyKey.objects.filter(pk=row.pk).update(owner=owner, lease_until=Now() + LEASE)
     return Claim(key_id=row.pk, is_new=False, at=row.at)
+
+
+def _in_progress(*, left: timedelta) -> OrderInProgressError:
+    """A request that is not done by now has most likely died: its key is free with its lease."""
+    error = OrderInProgressError()
+    if LEASE - left > MOSTLY_DONE_WITHIN:
+        error.retry_after_seconds = ceil(left.total_seconds())
+    return error
 
 
 def remember(key: IdempotencyKey | None, answer: Answer) -> None:

@@ -10,7 +10,7 @@ import threading
 import time
 from urllib.parse import urlsplit
 
-FAILURES_TO_OPEN = 3
+FAILURES_TO_OPEN = 5  # fewer in a row are bad luck where a quarter of calls fail
 OPEN_SECONDS = 5.0
 FRESH_SECONDS = 5.0  # an answer this recent needs no further proof of life
 PROBE_SECONDS = 1.0

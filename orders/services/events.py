@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 BATCH: Final = 100
-CLAIM: Final = timedelta(seconds=60)  # a worker that died gives the event back after this
+CLAIM: Final = timedelta(seconds=35)  # a worker that died gives the event back after this
 CALL_SECONDS: Final = 10.0
 LONGEST_PAUSE_SECONDS: Final = 60  # nothing stays in doubt longer than two minutes
 LONGEST_WAIT: Final = timedelta(hours=23)  # a provider that is away for so long is a person's

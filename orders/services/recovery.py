@@ -8,6 +8,7 @@ hold is over, except cancel and refund (rule 9).
 from __future__ import annotations
 
 import random
+import time
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
@@ -35,8 +36,9 @@ if TYPE_CHECKING:
     from payments.gateway import Unknown
 
 BATCH: Final = 20
-SWEEP_SECONDS: Final = 60.0  # a sweep is over by then, the last call included; the next goes on
-CLAIM: Final = timedelta(seconds=60)  # a worker that died gives the row back after this
+SWEEP_SECONDS: Final = 30.0  # a sweep is over by then, the last call included; the next goes on
+CLAIM: Final = timedelta(seconds=35)  # a worker that died gives the row back after this
+DATABASE_PAUSE_SECONDS: Final = 0.5
 # Of a request that died without an answer: its client has long ceased to retry, and with a pause of
 # the sweeper's no stock is held, and nothing in doubt, for more than two minutes.
 ABANDONED_AFTER: Final = timedelta(seconds=90)
@@ -134,15 +136,27 @@ def _sweep_batch(
     claimed_some = bool(payments_due or refunds_due)
     for order in selectors.find_unanswered_final_orders(limit=limit):
         report.keys_answered += _attempt(report, _answer_key, order)
-    while payments_due and deadline.remaining() > CALL_SECONDS:
+    while payments_due and deadline.remaining() > CALL_SECONDS and _database_answers(deadline):
         report.orders_seen += 1
         payment = payments_due.pop(0)
         report.orders_settled += _attempt(report, _recover, payment, patience=patience)
-    while refunds_due and deadline.remaining() > CALL_SECONDS:
+    while refunds_due and deadline.remaining() > CALL_SECONDS and _database_answers(deadline):
         report.refunds_seen += 1
         report.refunds_done += _attempt(report, _finish_refund, refunds_due.pop(0))
     selectors.give_back_claimed(*payments_due, *refunds_due)
     return claimed_some
+
+
+def _database_answers(deadline: Deadline) -> bool:
+    """Wait for one that went away: else the whole batch fails at once, and waits for its claim."""
+    while connection.connection is None:
+        try:
+            connection.ensure_connection()
+        except (OperationalError, InterfaceError):
+            if deadline.remaining() < CALL_SECONDS:
+                return False
+            time.sleep(DATABASE_PAUSE_SECONDS)
+    return True
 
 
 def settle_now(*, order_id: int, deadline: Deadline) -> bool:

@@ -16,6 +16,7 @@ from orders.models import IdempotencyKey, Order
 from orders.services import recovery
 from payments.models import Payment
 from tests import factories
+from tests.proof.edges import cut_connection
 from tests.shop import Shopper, order_of
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -134,3 +135,31 @@ def test_what_breaks_into_a_commit_does_not_spoil_the_connection(provider, produ
 
     assert BaseDatabaseWrapper._commit is really_commit
     assert order(product).status_code == 201
+
+
+def test_a_sweep_waits_for_a_database_that_went_away(provider, product):
+    """Else all it had claimed would fail in the same instant, and wait for its claim to end."""
+    provider.fail("drop", path="/v1/payment_intents/*/confirm", times=3)
+    for n in range(3):
+        assert Shopper().order((product.sku, 1), key=f"k{n}").status_code == 202
+    really_recover, really_connect = recovery.recover_order, DatabaseWrapper.get_new_connection
+    calls, away = iter([True]), iter([True, True])
+
+    def goes_away(**options):
+        if next(calls, False):
+            cut_connection()
+        return really_recover(**options)
+
+    def connect(self, params):
+        if next(away, False):
+            raise OperationalError("connection refused")
+        return really_connect(self, params)
+
+    with (
+        mock.patch.object(recovery, "recover_order", goes_away),
+        mock.patch.object(DatabaseWrapper, "get_new_connection", connect),
+    ):
+        report = recovery.sweep(ignore_backoff=True)
+
+    assert (report.orders_seen, report.problems) == (3, 1)
+    assert Order.objects.filter(status="confirmed").count() == 2

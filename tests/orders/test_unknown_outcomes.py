@@ -266,6 +266,18 @@ class TestAnAbandonedRequest:
         order.refresh_from_db()
         assert order.status == "pending"
 
+    @pytest.mark.parametrize(("lease_left", "wait"), [(19, "2"), (10, "10"), (1, "1")])
+    def test_tells_when_its_key_is_free(self, left_behind, shopper, product, lease_left, wait):
+        """Done within two seconds, or most likely never: then the lease is what is waited for."""
+        left_behind(fault="drop", path=CREATE)
+        free_at = timezone.now() + timedelta(seconds=lease_left)
+        IdempotencyKey.objects.update(lease_until=free_at)
+
+        again = shopper.order((product.sku, 1), key="k")
+
+        assert again.json()["error"]["code"] == "ORDER_IN_PROGRESS"
+        assert again["Retry-After"] == wait
+
     @pytest.mark.parametrize(("fault", "path"), [("drop", CREATE), ("drop", CONFIRM)])
     def test_is_taken_over_once_the_lease_is_over(
         self, left_behind, shopper, provider, product, fault, path

@@ -121,10 +121,11 @@ class TestOpen:
         assert breaker.is_open()
         assert len(probes) == 1
 
-    def test_after_three_probes_that_failed_spares_the_fourth(self, breaker, probes):
+    def test_after_as_many_probes_as_open_it_spares_the_next(self, breaker, probes):
         probes.refuse = True
 
-        assert [breaker.is_open() for _ in range(4)] == [True] * 4
+        tries = FAILURES_TO_OPEN + 1
+        assert [breaker.is_open() for _ in range(tries)] == [True] * tries
         assert len(probes) == FAILURES_TO_OPEN
 
     def test_a_name_that_resolves_to_nothing_is_away_too(self, breaker, monkeypatch):
