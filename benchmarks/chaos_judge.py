@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -10,11 +9,9 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from benchmarks.chaos_shop import Blow
     from benchmarks.chaos_shoppers import Heard, Wish
 
 PAID: Final = frozenset({"confirmed", "processing", "shipped", "delivered"})
-Z_95: Final = 1.96
 ACTION: Final = "PAYMENT_REQUIRES_ACTION"
 
 
@@ -29,6 +26,8 @@ class OrderRow:
     payment_status: str
     received: float
     refunded: float
+    created_at: float  # Unix times
+    decided_at: float | None  # when it stopped being pending
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,57 +112,15 @@ def _told(heard: Iterable[Heard]) -> str:
     return ", ".join(f"{one.status} {one.code or one.digest[:8]}".strip() for one in heard)
 
 
-# --- figures ----------------------------------------------------------------------------------
-
-
-def success(wishes: Sequence[Wish]) -> tuple[int, int, float, float]:
-    """Wishes that were answered in time, all of them, and Wilson's 95 % interval of the share.
-
-    Source: E. B. Wilson, Probable inference, JASA 22 (1927), 209-212.
-    """
-    total = len(wishes)
-    good = sum(wish.settled_in_time for wish in wishes)
-    if not total:
-        return 0, 0, 0.0, 1.0
-    share, square = good / total, Z_95**2
-    centre = share + square / (2 * total)
-    spread = Z_95 * math.sqrt(share * (1 - share) / total + square / (4 * total**2))
-    low, high = (centre - spread) / (1 + square / total), (centre + spread) / (1 + square / total)
-    return good, total, max(0.0, low), min(1.0, high)
-
-
-def recovery_seconds(
-    blows: Sequence[Blow], wishes: Sequence[Wish], *, kind: str, began: float
-) -> list[float]:
-    """For each blow of a kind: how long until some order was taken again."""
-    taken = sorted(
-        heard.at - began
-        for wish in wishes
-        for heard in wish.heard
-        if heard.status in {201, 202} and not heard.replayed
-    )
-    waits = []
-    for blow in blows:
-        if blow.kind == kind:
-            after = next((at for at in taken if at > blow.at), None)
-            if after is not None:
-                waits.append(after - blow.at)
-    return waits
-
-
-def percentile(values: Sequence[float], share: float) -> float:
-    """The value that this share of them does not exceed; 0 of none."""
-    if not values:
-        return 0.0
-    return sorted(values)[min(len(values) - 1, math.ceil(share * len(values)) - 1)]
-
-
 def read_orders(cursor: Any) -> list[OrderRow]:
     """Every order of the run."""
     cursor.execute(
         """
         SELECT o.order_number, o.public_id::text, o.guest_email, o.status, o.payment_status,
-               coalesce(sum(p.amount_received), 0), coalesce(sum(p.amount_refunded), 0)
+               coalesce(sum(p.amount_received), 0), coalesce(sum(p.amount_refunded), 0),
+               extract(epoch FROM o.created_at),
+               (SELECT extract(epoch FROM min(t.at)) FROM order_transitions t
+                WHERE t.order_id = o.id AND t.from_status = 'pending')
         FROM orders o LEFT JOIN payments p ON p.order_id = o.id
         WHERE o.guest_email LIKE 'chaos-%%' GROUP BY o.id
         """
@@ -177,6 +134,18 @@ def read_orders(cursor: Any) -> list[OrderRow]:
             payment_status=payment_status,
             received=float(received),
             refunded=float(refunded),
+            created_at=float(created_at),
+            decided_at=None if decided_at is None else float(decided_at),
         )
-        for number, public_id, email, status, payment_status, received, refunded in cursor
+        for (
+            number,
+            public_id,
+            email,
+            status,
+            payment_status,
+            received,
+            refunded,
+            created_at,
+            decided_at,
+        ) in cursor
     ]

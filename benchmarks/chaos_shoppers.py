@@ -1,4 +1,8 @@
-"""Shoppers for the chaos run: each does what a good client does, and writes down what it hears."""
+"""Shoppers for the chaos run: each does what a good client does, and writes down what it hears.
+
+A good client repeats what has no last answer under the same key, some seconds apart and not all
+at once: an outage lasts seconds, and a request that died keeps its key for 20 of them.
+"""
 
 from __future__ import annotations
 
@@ -19,10 +23,14 @@ if TYPE_CHECKING:
 
     from benchmarks.chaos_shop import Shop
 
-RETRIES: Final = 5
+# When the retries are due, in seconds since the first try: two come after the lease of a request
+# that died at once. Each a little later at random, and none before its `Retry-After`.
+RETRIES_AFTER: Final = (1.0, 4.0, 11.0, 20.5, 25.5)
+LATER_BY_UP_TO: Final = 0.15
+SHORTEST_PAUSE: Final = 0.5
 PATIENCE_SECONDS: Final = 30.0
 ANSWER_SECONDS: Final = 15.0  # above the shop's own 12
-THINK_SECONDS: Final = (0.02, 0.3)
+THINK_SECONDS: Final = (0.1, 1.5)
 # Nothing is remembered under the key: the same request is a fresh try (CONTRACT §4).
 COME_BACK: Final = frozenset({429, 500, 503})
 SCARCE: Final = "DEMO-LAST-ONE"  # of which there is a single unit
@@ -54,13 +62,17 @@ STORIES: Final = [
     ("cancelled while waiting", 3, "pm_card_threeDSecure2Required", "cancel"),
     ("sent twice at once", 4, "pm_card_visa", "twice"),
 ]
+WAITS_FOR_SOMEBODY: Final = frozenset(
+    story for story, _, method, _ in STORIES if not method.startswith(("pm_card_visa", "pm_none"))
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Heard:
-    """One answer, or none (`status` 0), to one request with a key; `at` in monotonic seconds."""
+    """One answer, or none (`status` 0), to one request with a key; times in monotonic seconds."""
 
     at: float
+    asked_at: float = 0.0
     key: str
     status: int
     code: str = ""
@@ -92,7 +104,14 @@ class Wish:
     email: str
     heard: list[Heard] = field(default_factory=list)
     tries: int = 0
-    settled_in_time: bool = False
+    began: float = 0.0
+    taken_after: float | None = None  # seconds to an answer that ends the retries; None: gave up
+    acted_at: float | None = None  # Unix time at which the bank had decided
+
+    @property
+    def settled_in_time(self) -> bool:
+        """Whether the client heard in its 30 seconds what became of the order."""
+        return self.taken_after is not None and self.taken_after <= PATIENCE_SECONDS
 
 
 class Journal:
@@ -123,9 +142,10 @@ class Shopper(threading.Thread):
         self._journal = journal
         self._number = number
         self._random = random.Random(f"{seed}/{number}")
+        self._jitter = random.Random(f"{seed}/{number}/pauses")  # what is bought depends on no luck
         self._skus = skus
         self._leave = threading.Event()
-        self._wait = 0.0
+        self._come_back_after = 0.0
         self._http = httpx.Client(base_url=shop.url, timeout=ANSWER_SECONDS, trust_env=False)
 
     def stop(self) -> None:
@@ -146,14 +166,21 @@ class Shopper(threading.Thread):
             sent=wish.key, attempt=wish.tries, body=hashlib.sha256(wish.body).hexdigest()
         )
         headers = {"Idempotency-Key": wish.key, "Content-Type": "application/json"}
+        asked_at = time.monotonic()
+        self._come_back_after = 0.0
         try:
             answer = self._http.post("/api/v1/orders", content=wish.body, headers=headers)
         except httpx.HTTPError as exc:
-            heard = Heard(at=time.monotonic(), key=wish.key, status=0, code=type(exc).__name__)
-            wait = 0.3
+            heard = Heard(
+                at=time.monotonic(),
+                asked_at=asked_at,
+                key=wish.key,
+                status=0,
+                code=type(exc).__name__,
+            )
         else:
-            heard = _heard(wish.key, answer)
-            wait = float(answer.headers.get("Retry-After", 0.3))
+            heard = _heard(wish.key, answer, asked_at=asked_at)
+            self._come_back_after = float(answer.headers.get("Retry-After", 0.0))
         self._journal.write(
             heard=wish.key,
             status=heard.status,
@@ -163,7 +190,6 @@ class Shopper(threading.Thread):
             replayed=heard.replayed,
         )
         wish.heard.append(heard)
-        self._wait = min(wait, 5.0)
         return heard
 
     def _make_wish(self, number: int) -> Wish:
@@ -183,21 +209,30 @@ class Shopper(threading.Thread):
         return Wish(key=key, body=json.dumps(body).encode(), story=story, act=act, email=email)
 
     def _order(self, wish: Wish) -> None:
-        """At most `RETRIES` more tries within `PATIENCE_SECONDS`, as a good client does."""
-        give_up_at = time.monotonic() + PATIENCE_SECONDS
+        """Five more tries within `PATIENCE_SECONDS` at most, as a good client does."""
+        wish.began = time.monotonic()
         beside = threading.Thread(target=self._send_beside, args=(wish,))
         if wish.act == "twice":
             beside.start()
-        for _ in range(1 + RETRIES):
+        for due in (*RETRIES_AFTER, None):
             heard = self.ask(wish)
             if heard.is_definite or heard.status == 202:  # noqa: PLR2004 - it settles by itself
-                wish.settled_in_time = True
+                wish.taken_after = heard.at - wish.began
                 break
-            if time.monotonic() + self._wait > give_up_at:
+            if due is None or not self._pause(wish, due):
                 break
-            time.sleep(self._wait)
         if wish.act == "twice":
             beside.join()
+
+    def _pause(self, wish: Wish, due: float) -> bool:
+        """Sleep until the next try is due; False if that is too late."""
+        later = 1 + self._jitter.uniform(0, LATER_BY_UP_TO)
+        passed = time.monotonic() - wish.began
+        after = max(due * later - passed, max(self._come_back_after, SHORTEST_PAUSE) * later)
+        if passed + after > PATIENCE_SECONDS:
+            return False
+        time.sleep(after)
+        return True
 
     def _send_beside(self, wish: Wish) -> None:
         twin = Shopper(self._shop, self._journal, number=self._number, seed=0, skus=[])
@@ -219,6 +254,7 @@ class Shopper(threading.Thread):
             self._shop.provider(
                 "POST", f"/_test/payment_intents/{intent_id}/action", json={"outcome": outcome}
             )
+            wish.acted_at = time.time()
             if "silence" not in wish.act:
                 self._call(wish, last.order_number, "confirm")
         except (httpx.HTTPError, psycopg2.Error):
@@ -246,11 +282,12 @@ class Shopper(threading.Thread):
 _TOKENS: dict[str, str] = {}  # guests' tokens by the digest of the answer they came in
 
 
-def _heard(key: str, answer: httpx.Response) -> Heard:
+def _heard(key: str, answer: httpx.Response, *, asked_at: float) -> Heard:
+    at = time.monotonic()
     try:
         body = answer.json()
     except ValueError:
-        return Heard(at=time.monotonic(), key=key, status=answer.status_code, code="no JSON")
+        return Heard(at=at, asked_at=asked_at, key=key, status=answer.status_code, code="no JSON")
     error = body.get("error") or {}
     details = error.get("details")
     details = details if isinstance(details, dict) else {}
@@ -259,7 +296,8 @@ def _heard(key: str, answer: httpx.Response) -> Heard:
     if token:
         _TOKENS[digest] = token
     return Heard(
-        at=time.monotonic(),
+        at=at,
+        asked_at=asked_at,
         key=key,
         status=answer.status_code,
         code=error.get("code", ""),
