@@ -1,11 +1,16 @@
-"""bin/check: everything CI holds against a change; runs all of it and names what failed."""
+"""bin/check: everything CI holds against a change; runs all of it and names what failed.
+
+With --nightly also the proofs that take too long for every change (docs/correctness.md).
+"""
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING
 
 from sandbox import environment, foreground
+from sandbox.processes import StartError
 from sandbox.tests import run_pytest, test_environment
 from sandbox.up import cores
 
@@ -13,10 +18,25 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 COMMAND = "bin/check"
+NIGHTLY = {
+    "every boundary struck": ["crash"],
+    "interleavings": ["schedules", "--count", "5000"],
+    "mutants": ["mutants"],
+    "chaos": ["chaos", "--seconds", "300"],
+    "the books of a million orders": ["books"],
+}
 
 
 def main() -> int:
-    """Run every step, also after a failure; 0 only if all of them passed."""
+    """Run every step, also after a failure; 0 only if all of them passed.
+
+    Raises:
+        StartError: an argument that is not --nightly.
+    """
+    arguments = sys.argv[1:]
+    if arguments not in ([], ["--nightly"]):
+        raise StartError(f"unknown: {' '.join(arguments)}; there is only --nightly")
+    surroundings = dict(os.environ)  # tests have others
     failed = []
     cache = environment.home() / "cache/import-linter"  # the others take theirs from a variable
     with test_environment(cores()) as variables:
@@ -27,6 +47,10 @@ def main() -> int:
         announce("tests")
         if run_pytest(["--cov", "--cov-report=term"], variables, processes=cores()):
             failed.append("tests")
+    for name, benchmark in NIGHTLY.items() if arguments else ():
+        announce(name)
+        if foreground.run([str(environment.ROOT / "bin/bench"), *benchmark], env=surroundings):
+            failed.append(name)
     if failed:
         print(f"{COMMAND}: FAILED: {', '.join(failed)}", file=sys.stderr)
         return 1

@@ -155,6 +155,7 @@ def _act_and_be_struck(cell: Cell, scene: Scene) -> bool:
 
 def _act_and_stop(world: World, stage: Stage, cell: Cell, scene: Scene) -> bool:
     """On a thread, which stands still while the world goes on without it, and then goes on."""
+    scene.is_alone = False
     actor = _Stopped(cell, scene)
     stage.enter(actor)
     actor.go_to_stop()

@@ -489,6 +489,8 @@ def play(world: World, stage: Stage, *, seed: int, cast: Cast | None = None) -> 
     world.forget()
     chosen = cast or cast_of(seed)
     acts = chosen.build(world, draw)
+    for scene in acts.scenes:
+        scene.is_alone = False
     try:
         director = _act(acts, stage, draw, may_die=chosen is ANYBODY)
         acts.trace = director.trace

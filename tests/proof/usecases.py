@@ -243,6 +243,7 @@ REFUNDING_A_PART = UseCase(
 
 # --- webhooks ---------------------------------------------------------------------------------
 
+MAY_BE_STRUCK: Final = (200, 500, 503)  # then the provider sends it again
 EVENT_OF: Final = {
     "succeeded": "payment_intent.succeeded",
     "requires_payment_method": "payment_intent.payment_failed",
@@ -257,7 +258,7 @@ def _hear(scene: Scene) -> None:
     if scene.told is None:
         (intent,) = scene.intents()
         scene.told = webhooks.event(EVENT_OF[intent["status"]], intent)
-    hear_webhook(scene.told)
+    hear_webhook(scene.told, taken=MAY_BE_STRUCK)
 
 
 HEARING = UseCase(
@@ -293,7 +294,7 @@ def _hear_of_refund(scene: Scene) -> None:
         (intent,) = scene.intents()
         charge = scene.world.provider.charge(intent["latest_charge"])
         scene.told = webhooks.event("charge.refunded", charge)
-    hear_webhook(scene.told)
+    hear_webhook(scene.told, taken=MAY_BE_STRUCK)
 
 
 HEARING_OF_REFUND = UseCase(

@@ -42,10 +42,15 @@ class Done:
         self.counts[by] = self.counts.get(by, 0) + times
 
 
-def run_batches(work: Work, batches: Sequence[Any], *, processes: int) -> Iterator[Done]:
+def run_batches(
+    work: Work, batches: Sequence[Any], *, processes: int, first: int = 0
+) -> Iterator[Done]:
     """Work off the batches on so many processes; gives what came of each as it comes.
 
     Must be called where `bin/test` runs: the servers' addresses are in the environment.
+
+    Args:
+        first: the number of the first process: each number has servers and a database of its own.
     """
     context = multiprocessing.get_context("spawn")
     todo: Any = context.Queue()
@@ -53,7 +58,7 @@ def run_batches(work: Work, batches: Sequence[Any], *, processes: int) -> Iterat
     for batch in batches:
         todo.put(batch)
     workers = []
-    for number in range(processes):
+    for number in range(first, first + processes):
         todo.put(None)
         worker = context.Process(target=_serve, args=(number, work, todo, done), daemon=True)
         worker.start()
@@ -63,7 +68,7 @@ def run_batches(work: Work, batches: Sequence[Any], *, processes: int) -> Iterat
             yield _next(done, workers)
     finally:
         for worker in workers:
-            worker.terminate()
+            worker.kill()  # its stagehands may stand before a boundary for ever
             worker.join()
 
 
@@ -94,7 +99,7 @@ def _serve(number: int, work: Work, todo: Any, done: Any) -> None:
 
     setup_test_environment()
     connection.settings_dict["TEST"]["NAME"] = f"proof_{number}"
-    connection.creation.create_test_db(verbosity=0, autoclobber=True, serialize=False)
+    connection.creation.create_test_db(verbosity=0, autoclobber=True, serialize=False, keepdb=True)
     stage = Stage(STAGEHANDS)
     while (batch := todo.get()) is not None:
         done.put(_work_off(work, stage, batch))

@@ -1,0 +1,89 @@
+"""The proofs as commands: what they run, what they break, and that they say when something is."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from benchmarks import crash, mutants, schedules
+from benchmarks.mutations import MUTANTS, Mutant
+from sandbox import bench, check
+from tests.proof.workers import Done, run_batches
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.rule)
+def test_a_mutant_is_up_to_date_with_the_code(mutant, tmp_path):
+    copy = tmp_path / mutant.file
+    copy.parent.mkdir(parents=True)
+    shutil.copy(ROOT / mutant.file, copy)
+
+    mutants.break_code(mutant, tmp_path)
+
+    assert copy.read_text() != (ROOT / mutant.file).read_text()
+    compile(copy.read_text(), mutant.file, "exec")
+
+
+def test_a_mutant_whose_text_is_gone_is_an_error(tmp_path):
+    (tmp_path / "code.py").write_text("a = 1\na = 1\n")
+    gone = Mutant(rule="x", file="code.py", edits=(("b = 1", "b = 2"),))
+    twice = Mutant(rule="x", file="code.py", edits=(("a = 1", "a = 2"),))
+
+    for mutant in (gone, twice):
+        with pytest.raises(ValueError, match=r"times in code\.py"):
+            mutants.break_code(mutant, tmp_path)
+
+
+def test_there_are_enough_mutants_and_each_rule_has_one():
+    assert len(MUTANTS) >= 20
+    assert len({mutant.rule for mutant in MUTANTS}) == len(MUTANTS)
+
+
+def test_the_long_proofs_are_benchmarks_on_servers_of_their_own():
+    for name in ("crash", "schedules", "mutants"):
+        assert bench.needs_test_servers(name)
+        assert not bench.needs_shop(name)
+    assert {arguments[0] for arguments in check.NIGHTLY.values()} <= bench.benchmarks().keys()
+
+
+class TestWorkers:
+    @pytest.fixture
+    def number(self):
+        return int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+
+    def test_work_on_a_shop_of_their_own(self, number, provider):
+        batches = [(0, 3, ""), (3, 5, "")]
+
+        done = list(run_batches(schedules.play_batch, batches, processes=1, first=number))
+
+        assert [result.broken for result in done] == [[], []]
+        held = [sum(n for by, n in one.counts.items() if by[0] == "plays") for one in done]
+        assert held == [3, 2]
+
+    def test_tell_what_broke(self, number, provider):
+        (result,) = run_batches(break_it, [1], processes=1, first=number)
+
+        assert "ZeroDivisionError" in result.broken[0]
+
+
+def break_it(_world, _stage, batch):
+    return Done(counts={("x",): batch // 0})
+
+
+def test_the_report_of_the_grid_counts_by_use_case_and_outcome():
+    done = Done(batch=(0, 1, 1), seconds=2.0)
+    done.count("boundaries", times=3)
+    done.count("boundaries reached", times=2)
+    done.count("cells", "exception", times=4)
+    done.count("not reached", "a cell")
+
+    report = crash._report([done], {(0, 1): ("placing", "paid")}, seconds=2.0)
+
+    assert report["by_outcome"] == {"paid": {"placing": 4}}
+    assert report["by_blow"] == {"exception": 4}
+    assert (report["boundaries"], report["boundaries_reached"]) == ({"placing": 3}, {"placing": 2})
+    assert report["not_reached"] == ["a cell"]
