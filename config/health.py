@@ -18,14 +18,20 @@ from django.db.migrations.recorder import MigrationRecorder
 from django.http import HttpResponse, HttpResponseNotAllowed, JsonResponse
 from kombu.exceptions import OperationalError as BrokerFailure
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
+from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
 
 from config.kernel import request_context
+from orders.books import alerts, watch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from django.http import HttpRequest
+    from prometheus_client import Metric
+
+    from orders.books.watch import Kept
 
 log = structlog.get_logger(__name__)
 
@@ -57,7 +63,9 @@ def metrics(request: HttpRequest) -> HttpResponse:
     if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):  # several processes count together
         registry = CollectorRegistry()
         MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-    return HttpResponse(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
+    return HttpResponse(
+        generate_latest(registry) + _books_metrics(), content_type=CONTENT_TYPE_LATEST
+    )
 
 
 def _only_reading(
@@ -77,6 +85,45 @@ PROBES = {
     "/readyz": _only_reading(readyz),
     "/metrics": _only_reading(metrics),
 }
+
+
+class _Books(Collector):
+    """How the books stood when they were last checked: the same from every process."""
+
+    def __init__(self, kept: list[Kept]) -> None:
+        self.kept = kept
+
+    def collect(self) -> Iterator[Metric]:
+        violations = GaugeMetricFamily(
+            alerts.VIOLATIONS, "Violators of an invariant.", labels=["invariant", "name"]
+        )
+        oldest: dict[str, float] = {}
+        for one in self.kept:
+            violations.add_metric([one.invariant, one.name], one.violations)
+            against, at = alerts.checked_against(one.invariant), one.checked_at.timestamp()
+            oldest[against] = min(at, oldest.get(against, at))
+        yield violations
+        checked = GaugeMetricFamily(
+            alerts.CHECKED_AT, "When the oldest of these was checked.", labels=["against"]
+        )
+        for against, at in oldest.items():
+            checked.add_metric([against], at)
+        yield checked
+
+
+def _books_metrics() -> bytes:
+    """What stands in the database; nothing while that is away: an alert is for what is missing."""
+    probe = connection.copy()
+    try:
+        with probe.cursor() as cursor:
+            kept = watch.read_kept(cursor)
+    except DatabaseFailure:
+        return b""
+    finally:
+        probe.close()
+    registry = CollectorRegistry()
+    registry.register(_Books(kept))
+    return generate_latest(registry)
 
 
 def _database_checks() -> dict[str, str]:

@@ -16,6 +16,7 @@ from config.kernel.clock import Deadline
 from config.kernel.db import CommitOutcomeUnknownError
 from config.kernel.errors import DomainError
 from orders.models import (
+    CheckedInvariant,
     Coupon,
     CouponRedemption,
     IdempotencyKey,
@@ -294,3 +295,10 @@ class ShipmentItemAdmin(ReadOnlyAdmin):
     list_display = ("shipment", "order_item", "quantity")
     list_select_related = ("shipment", "order_item")
     ordering = ("-pk",)
+
+
+@admin.register(CheckedInvariant)
+class CheckedInvariantAdmin(ReadOnlyAdmin):
+    list_display = ("name", "invariant", "violations", "examples", "checked_at", "seconds")
+    search_fields = ("name", "invariant__exact")
+    ordering = ("-violations", "pk")

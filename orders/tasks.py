@@ -1,4 +1,4 @@
-"""Celery's way into sweeper, webhooks and bookkeeping: thin, repeatable, limited in time.
+"""Celery's way into sweeper, webhooks and books: thin, repeatable, limited in time.
 
 The long ones are acknowledged when they begin: the broker would hand them out a second time while
 they still run. Should they die, beat comes by again.
@@ -13,7 +13,7 @@ from celery import shared_task
 from django.utils import timezone
 
 from config.kernel.clock import Deadline
-from orders.books import reconciliation
+from orders.books import reconciliation, watch
 from orders.services import events, recovery
 from payments import bookkeeping
 
@@ -24,13 +24,13 @@ EVENTS_KEPT = timedelta(days=29)  # 30, by the provider
 NUDGE_EXPIRES_SECONDS = 5  # beat sweeps anyway, and none must pile up
 
 
-@shared_task(soft_time_limit=90, time_limit=120)
+@shared_task(soft_time_limit=90, time_limit=120, acks_late=False)
 def sweep(**_: Any) -> None:
     """Settle what is in doubt; beat calls it every 15 seconds."""
     recovery.sweep()
 
 
-@shared_task(soft_time_limit=90, time_limit=120)
+@shared_task(soft_time_limit=90, time_limit=120, acks_late=False)
 def process_events(**_: Any) -> None:
     """Work off webhooks that came in."""
     events.process_due(deadline=Deadline(EVENTS_SECONDS))
@@ -55,6 +55,18 @@ def reconcile_payments(**_: Any) -> None:
     # Disputes, and refunds made by hand, come long after the payment: their events tell of them.
     events.backfill(since=max(since, timezone.now() - EVENTS_KEPT))
     reconciliation.reconcile(since=since, repair=True, on_progress=lambda *_progress: None)
+
+
+@shared_task(soft_time_limit=1_700, time_limit=1_800, acks_late=False)
+def check_books(**_: Any) -> None:
+    """Check every invariant in the database; beat calls it every hour."""
+    watch.watch()
+
+
+@shared_task(soft_time_limit=3_500, time_limit=3_600, acks_late=False)
+def compare_books(**_: Any) -> None:
+    """Check everything, at the provider too; beat calls it once the night's repairs are done."""
+    watch.watch(with_provider=True, since=reconciliation.since_for_the_night(days=RECONCILED_DAYS))
 
 
 def nudge_events() -> None:

@@ -171,6 +171,16 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": crontab(hour=3, minute=41),  # UTC, and not when everybody else comes by
         "options": {"expires": 3_600},
     },
+    "check every invariant of the books": {
+        "task": "orders.tasks.check_books",
+        "schedule": crontab(minute=23),
+        "options": {"expires": 3_600},
+    },
+    "hold the books against the provider's": {
+        "task": "orders.tasks.compare_books",
+        "schedule": crontab(hour=4, minute=53),  # UTC, and after the night's repairs
+        "options": {"expires": 3_600},
+    },
     "deliver what nobody nudged": {
         "task": "audit.tasks.relay",
         "schedule": timedelta(seconds=SWEEP_SECONDS),

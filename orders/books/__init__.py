@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from django.db import connection, transaction
 
-from orders.books import comparison
+from orders.books import comparison, journal
 from orders.books.findings import EXAMPLES, Finding
 from orders.books.invariants import INVARIANTS
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from django.db.backends.utils import CursorWrapper
 
     from orders.books.invariants import Invariant
+    from orders.books.journal import Journal
 
     OnProgress = Callable[[str, int, int | None], None]
 
@@ -38,6 +39,10 @@ NOTES: Final = {
     "disputes that need an answer": """
         SELECT count(*) FROM disputes WHERE status IN ('needs_response', 'warning_needs_response')
     """,
+    "disputes whose evidence is due within three days": """
+        SELECT count(*) FROM disputes WHERE status IN ('needs_response', 'warning_needs_response')
+        AND evidence_due_at <= now() + interval '3 days'
+    """,
     "cases of the reconciliation that wait for a person": """
         SELECT count(*) FROM reconciliation_cases WHERE resolved_at IS NULL
     """,
@@ -47,9 +52,13 @@ NOTES: Final = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """One finding an invariant, violated or not; `notes` count what is allowed yet notable."""
+    """One finding an invariant, violated or not; `notes` count what is allowed yet notable.
+
+    `checked_at` is the instant that the snapshot shows, by the database's clock.
+    """
 
     findings: list[Finding]
+    checked_at: datetime
     notes: dict[str, int] = field(default_factory=dict)
     seconds: float = 0.0
 
@@ -63,6 +72,7 @@ def check(
     *,
     with_provider: bool = False,
     since: datetime | None = None,
+    heard: Journal | None = None,
     on_progress: OnProgress | None = None,
 ) -> Report:
     """Check every invariant in one read-only snapshot; then, if wanted, compare with the provider.
@@ -75,6 +85,7 @@ def check(
         with_provider: I15-I17, too.
         since: compare only payments made at or after this instant, and what belongs to them;
             None: from the first payment on. Of no effect on the other invariants.
+        heard: what a client wrote down, read before: I18, too.
         on_progress: told what is checked next, how many steps are done, and out of how many.
 
     Raises:
@@ -83,14 +94,23 @@ def check(
     tell = on_progress or _tell_nobody
     started = time.monotonic()
     with snapshot() as cursor:
+        cursor.execute("SELECT now()")
+        (checked_at,) = cursor.fetchone()
         findings = check_invariants(cursor, on_progress=tell)
+        if heard:
+            findings += journal.check(cursor, heard)
         notes = {what: _count(cursor, sql) for what, sql in NOTES.items()}
         ours = comparison.read_ours(cursor, since=since) if with_provider else None
     if ours:
         compared = comparison.compare(ours, on_progress=tell)
         findings += compared.findings
         notes |= compared.notes
-    return Report(findings=findings, notes=notes, seconds=time.monotonic() - started)
+    return Report(
+        findings=findings,
+        checked_at=checked_at,
+        notes=notes,
+        seconds=time.monotonic() - started,
+    )
 
 
 @contextlib.contextmanager
@@ -103,6 +123,8 @@ def snapshot() -> Iterator[CursorWrapper]:
         cursor.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
         cursor.execute("SET LOCAL work_mem = '128MB'")
         cursor.execute("SET LOCAL jit = off")  # compiling takes longer than these queries
+        # Violators are few: workers have little to hand over, and two of them halve the time.
+        cursor.execute("SET LOCAL parallel_tuple_cost = 0.01")
         yield cursor
 
 
@@ -121,6 +143,7 @@ def check_invariants(
 
 def check_one(cursor: CursorWrapper, invariant: Invariant) -> Finding:
     """Count an invariant's violators, and name the first few; its query runs once."""
+    started = time.monotonic()
     cursor.execute(
         f"""
         WITH violators AS MATERIALIZED ({invariant.violators})
@@ -135,6 +158,7 @@ def check_one(cursor: CursorWrapper, invariant: Invariant) -> Finding:
         says=invariant.says,
         violations=violations,
         examples=sorted(examples),
+        seconds=round(time.monotonic() - started, 3),
     )
 
 

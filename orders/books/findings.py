@@ -15,13 +15,17 @@ EXAMPLES: Final = 5
 
 @dataclass(slots=True, kw_only=True)
 class Finding:
-    """One invariant, with its count of violators and the first few of them by name."""
+    """One invariant, with its count of violators and the first few of them by name.
+
+    `seconds`: how long its own query took; 0 where there is none.
+    """
 
     id: str
     name: str
     says: str
     violations: int = 0
     examples: list[str] = field(default_factory=list)
+    seconds: float = 0.0
 
     def add(self, violator: str) -> None:
         """Count one more."""

@@ -25,6 +25,7 @@ from inventory.models import (
     Warehouse,
 )
 from orders.models import (
+    CheckedInvariant,
     Coupon,
     CouponRedemption,
     IdempotencyKey,
@@ -222,6 +223,9 @@ def make_everything(n: int) -> Everything:
         amount=Decimal("5.00"),
         min_business_days=1,
         max_business_days=3,
+    )
+    CheckedInvariant.objects.create(
+        invariant="I5", name=f"paid_means_paid_{n}", violations=0, checked_at=NOW, seconds=0.1
     )
     shipment = Shipment.objects.create(order=order, carrier="UPS", tracking_number=f"1Z{n}")
     ShipmentItem.objects.create(shipment=shipment, order_item=item, quantity=1)

@@ -4,11 +4,15 @@ import json
 import logging
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 
 import pytest
 import redis
 from django.core.cache import cache
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from prometheus_client.parser import text_string_to_metric_families
 
 from config import cache as forgiving
 from config import health, sentry
@@ -17,6 +21,8 @@ from config.kernel.api import throttles
 from config.kernel.errors import RateLimitExceededError
 from config.kernel.request_context import RequestContext
 from config.logging import redacted
+from orders.books import watch
+from orders.models import CheckedInvariant
 
 
 @pytest.fixture
@@ -83,6 +89,7 @@ class TestReadyz:
         assert response.json()["failing"] == ["database", "migrations"]
 
 
+@pytest.mark.django_db(transaction=True)
 class TestMetrics:
     def test_count_by_route_template(self, client):
         client.get("/api/v1/secret-path")
@@ -106,6 +113,67 @@ class TestMetrics:
             "/metrics", headers={"Authorization": "Bearer s3cret"}, REMOTE_ADDR="192.0.2.1"
         )
         assert response.status_code == 200
+
+
+@pytest.mark.django_db(transaction=True)
+class TestMetricsOfTheBooks:
+    @pytest.fixture(autouse=True)
+    def _checked(self):
+        at = datetime(2026, 5, 4, 3, tzinfo=UTC)
+        for invariant, name, violations in (
+            ("I5", "paid_means_paid", 0),
+            ("I7", "refunds_stay_within_received", 3),
+            ("I17", "orders_are_charged_once", 1),
+        ):
+            CheckedInvariant.objects.create(
+                invariant=invariant,
+                name=name,
+                violations=violations,
+                examples=["WAHZ-CDXF-87"],
+                checked_at=at if invariant != "I7" else at + timedelta(hours=1),
+                seconds=0.1,
+            )
+
+    def test_tell_how_each_invariant_stood(self, client):
+        text = client.get("/metrics").content.decode()
+
+        told = [line for line in text.splitlines() if line.startswith("orderkeep_books")]
+        assert told == [
+            'orderkeep_books_violations{invariant="I5",name="paid_means_paid"} 0.0',
+            'orderkeep_books_violations{invariant="I7",name="refunds_stay_within_received"} 3.0',
+            'orderkeep_books_violations{invariant="I17",name="orders_are_charged_once"} 1.0',
+            'orderkeep_books_checked_timestamp_seconds{against="database"} 1.7778636e+09',
+            'orderkeep_books_checked_timestamp_seconds{against="provider"} 1.7778636e+09',
+        ]
+        assert "WAHZ" not in text
+
+    def test_cost_one_short_statement(self):
+        with CaptureQueriesContext(connection) as queries, connection.cursor() as cursor:
+            kept = watch.read_kept(cursor)
+
+        assert len(queries) == 1
+        assert [one.violations for one in kept] == [0, 3, 1]
+
+    def test_are_the_same_beside_those_of_several_processes(self, client, tmp_path, monkeypatch):
+        monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+
+        text = client.get("/metrics").content.decode()
+
+        assert text.count("orderkeep_books_violations{") == 3
+        assert len(list(text_string_to_metric_families(text))) == 2
+
+    def test_are_missing_while_the_database_is_away_and_the_others_are_not(
+        self, client, monkeypatch
+    ):
+        elsewhere = health.connection.copy()
+        elsewhere.settings_dict = {**elsewhere.settings_dict, "PORT": "1"}
+        monkeypatch.setattr(health.connection, "copy", lambda: elsewhere, raising=False)
+
+        response = client.get("/metrics")
+
+        assert response.status_code == 200
+        assert "orderkeep_books" not in response.content.decode()
+        assert "http_requests_total" in response.content.decode()
 
 
 @pytest.mark.usefixtures("cache_away")

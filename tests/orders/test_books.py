@@ -117,6 +117,13 @@ BREAKS = [
         also=also("reserved_units_are_the_ordered_ones"),
     ),
     Break(
+        name="allocated_is_what_is_promised",
+        without=("reservations.reservations_stock_level_id_%_fk_stock_levels_id",),
+        sql="UPDATE reservations SET stock_level_id = 0 WHERE order_id = {waiting}",
+        also=also("reserved_units_are_the_ordered_ones"),
+        count=2,  # the level that lacks them, and those of no level
+    ),
+    Break(
         name="on_hand_is_the_sum_of_movements",
         sql="UPDATE stock_levels SET on_hand = on_hand + 1 WHERE id = {tea_level}",
     ),
@@ -447,6 +454,13 @@ BREAKS = [
         """,
     ),
     Break(
+        name="every_subscriber_is_told",
+        sql="""
+            DELETE FROM deliveries
+            WHERE message_id = {guests_message} AND subscriber = 'email'
+        """,
+    ),
+    Break(
         name="delivered_means_handed_over",
         sql="""
             UPDATE deliveries SET delivered_at = NULL
@@ -573,6 +587,63 @@ BREAKS = [
         """,
     ),
     Break(name="no_refund_waits_untried", sql=REFUND.format(amount=1, age=16)),
+    Break(
+        name="no_payment_waits_unasked",
+        sql="""
+            UPDATE payments SET next_attempt_at = now() - interval '16 minutes'
+            WHERE order_id IN ({waiting}, {debit}, {paid})
+        """,
+        count=2,
+    ),
+    *(
+        Break(name="no_secret_is_written_down", sql=sql.replace("LEAK", leak))
+        for sql in (
+            """
+                INSERT INTO audit_logs (event_type, data)
+                VALUES ('LEAKED', '{{"problem": "said LEAK"}}')
+            """,
+            """
+                UPDATE outbox_messages SET payload = payload || '{{"contact": "LEAK"}}'
+                WHERE id = {paid_message}
+            """,
+        )
+        for leak in (
+            "sk_live_51Habcdefgh",
+            "rk_test_51Habcdefgh",
+            "whsec_abcdefgh",
+            "pi_3Habc_secret_abcdefgh",
+            "eyJhbGciOi.eyJzdWIiOi.c2lnbmF0dXJl",
+            "ann@example.com",
+            "4242424242424242",
+            "4242 4242 4242 4242",
+            "3782-822463-10005",
+        )
+    ),
+    *(
+        Break(
+            name="no_secret_is_written_down",
+            sql=f"UPDATE {table} SET {column} = 'was sk_live_51Habcdefgh' WHERE id = {row}",  # noqa: S608 - names from below
+        )
+        for table, column, row in (
+            ("payments", "last_error", "(SELECT min(id) FROM payments)"),
+            ("refunds", "last_error", "{refund}"),
+            ("deliveries", "last_error", "(SELECT min(id) FROM deliveries)"),
+        )
+    ),
+    Break(
+        name="no_secret_is_written_down",
+        sql="""
+            INSERT INTO provider_events (stripe_event_id, event_type, payload, last_error)
+            VALUES ('evt_1', 'x', '{{}}', 'of ann@example.com')
+        """,
+    ),
+    Break(
+        name="no_secret_is_written_down",
+        sql="""
+            INSERT INTO reconciliation_cases (classification, subject, problem)
+            VALUES ('unknown', 'pi_1', 'of ann@example.com')
+        """,
+    ),
 ]
 
 
@@ -609,17 +680,27 @@ def handles(orders: dict[str, Order]) -> dict[str, Any]:
             "SELECT id FROM outbox_messages WHERE fact = 'order.confirmed' AND aggregate_id = %s",
             paid,
         ),
+        # Between two of its kind: those of the paid and of the cancelled order.
+        "guests_message": one(
+            "SELECT id FROM outbox_messages WHERE fact = 'order.confirmed' AND aggregate_id = %s",
+            orders["guests"].pk,
+        ),
     }
 
 
 def drop(constraint: str) -> None:
-    """For the rest of this test; its rollback brings it back. Partial uniqueness is an index."""
-    table, name = constraint.split(".")
+    """For the rest of this test; its rollback brings it back. Partial uniqueness is an index.
+
+    A foreign key's name has a part that Django makes up: `%`.
+    """
+    table, pattern = constraint.split(".")
     with connection.cursor() as cursor:
-        cursor.execute("SELECT 1 FROM pg_constraint WHERE conname = %s", [name])
-        is_index = cursor.fetchone() is None
+        cursor.execute("SELECT conname FROM pg_constraint WHERE conname LIKE %s", [pattern])
+        found = cursor.fetchone()
         cursor.execute(
-            f'DROP INDEX "{name}"' if is_index else f'ALTER TABLE {table} DROP CONSTRAINT "{name}"'
+            f'ALTER TABLE {table} DROP CONSTRAINT "{found[0]}"'
+            if found
+            else f'DROP INDEX "{pattern}"'
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from django.core.management.base import BaseCommand, CommandError
@@ -14,13 +15,16 @@ from rich.progress import Progress
 from rich.table import Table
 
 from orders import books
+from orders.books import alerts, journal, watch
 from payments.errors import ProviderUnavailableError
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser
     from datetime import datetime
 
-PROVIDER_AWAY: Final = 2
+    from orders.books.journal import Journal
+
+NOT_CHECKED: Final = 2
 WIDTH_OF_FILES: Final = 200
 
 
@@ -28,7 +32,8 @@ class Command(BaseCommand):
     help = (
         "Check every invariant of the books in one read-only snapshot; orders may go on meanwhile. "
         "Prints each with its count of violators and the first few by order number. "
-        "Exit code: 0 all is well, 1 something is violated, 2 the payment provider is away."
+        "Exit code: 0 all is well, 1 something is violated, 2 it could not be checked: the payment "
+        "provider is away, or the journal is none."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -43,18 +48,45 @@ class Command(BaseCommand):
             help="with --stripe: compare only payments made from this ISO 8601 date or time on "
             "(UTC unless it says otherwise); the default is the first payment",
         )
+        parser.add_argument(
+            "--journal",
+            type=Path,
+            metavar="FILE",
+            help="what a client wrote down of the answers it heard, as bin/bench chaos does: every "
+            "order it was told of has to be there, with the same answer",
+        )
+        parser.add_argument(
+            "--record",
+            action="store_true",
+            help="keep the result for /metrics and the admin, as the hourly check does",
+        )
         parser.add_argument("--json", action="store_true", help="print the result as JSON")
+        parser.add_argument(
+            "--alert-rules",
+            action="store_true",
+            help="check nothing; print Prometheus' alert rules for all invariants",
+        )
 
     def handle(self, *_: Any, **options: Any) -> None:
+        if options["alert_rules"]:
+            self.stdout.write(alerts.render(), ending="")
+            return
         try:
             report = self.check_with_bar(
-                with_provider=options["stripe"], since=options["since"], quiet=options["json"]
+                with_provider=options["stripe"],
+                since=options["since"],
+                heard=journal.read(options["journal"]) if options["journal"] else None,
+                quiet=options["json"],
             )
         except ProviderUnavailableError as exc:
             raise CommandError(
                 f"the payment provider's lists could not be read: {exc.__cause__ or exc}",
-                returncode=PROVIDER_AWAY,
+                returncode=NOT_CHECKED,
             ) from exc
+        except journal.JournalUnreadableError as exc:
+            raise CommandError(str(exc), returncode=NOT_CHECKED) from exc
+        if options["record"]:
+            watch.keep(report)
         if options["json"]:
             self.stdout.write(json.dumps(_as_json(report)))
         else:
@@ -63,7 +95,7 @@ class Command(BaseCommand):
             raise SystemExit(1)
 
     def check_with_bar(
-        self, *, with_provider: bool, since: datetime | None, quiet: bool
+        self, *, with_provider: bool, since: datetime | None, heard: Journal | None, quiet: bool
     ) -> books.Report:
         """Check with a progress bar for a person who watches."""
         console = Console(stderr=True)
@@ -73,7 +105,9 @@ class Command(BaseCommand):
             def show(what: str, done: int, total: int | None) -> None:
                 progress.update(task, description=what, completed=done, total=total)
 
-            return books.check(with_provider=with_provider, since=since, on_progress=show)
+            return books.check(
+                with_provider=with_provider, since=since, heard=heard, on_progress=show
+            )
 
 
 def console_for_output() -> Console:
