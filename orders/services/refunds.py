@@ -300,6 +300,8 @@ def _try_later(refund: Refund, told: Refused | Unknown) -> None:
         _tell_staff(refund, problem)
     longest = LONGEST_PAUSE_SECONDS[type(told)]
     longest = min(longest, 5 * 2 ** min(refund.attempts, 7))
+    if told.replayed:
+        longest = 0  # what was stored is told; the next number asks anew
     pause = timedelta(seconds=random.uniform(longest / 2, longest))  # noqa: S311 - spreads load
     Refund.objects.filter(pk=refund.pk).update(
         last_error=problem[:500], next_attempt_at=Now() + pause

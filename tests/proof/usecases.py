@@ -44,6 +44,7 @@ class UseCase:
     again: Callable[[Scene], None]
     ends: Callable[[Scene], str | None] = lambda scene: scene.story.ends
     is_news_from_the_provider: bool = False
+    is_placing: bool = False
 
 
 # --- placing ----------------------------------------------------------------------------------
@@ -96,6 +97,7 @@ PLACING = UseCase(
     prepare=_arm,
     act=_place,
     again=_place_again,
+    is_placing=True,
 )
 
 

@@ -1,0 +1,716 @@
+"""Which step of the executable model is which step of the code, and the traces that show it.
+
+A trace of the model is a list of steps, each with the state it leads to. Here every step gets its
+part in the real thing: so many COMMITs and calls of a real actor, a clock put forward, a shopper at
+the provider. `tests.proof.replays` plays that and compares.
+
+Where one step of the model is not one of the code, it stands in `MAPPED`. Where the code never does
+what the model allows, or does something else, it stands in `NOT_TAKEN`, and traces go round it.
+Nothing else is tolerated: an actor who commits or calls where the model does not is a disagreement.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from orders.services.placement import TRIES
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Callable, Iterator, Sequence
+
+_PATH: Final = Path(__file__).parents[1] / "model" / "placement_model.py"
+_spec = importlib.util.spec_from_file_location("placement_model", _PATH)
+assert _spec
+assert _spec.loader
+model: Any = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(model)
+
+# How the provider is told to answer as the model's step says; the rest of a call's text.
+FAULTS: Final = {
+    "is lost on the way": "drop",
+    "its answer lost": "answer_lost",
+    "-> 500 stored, not applied": "error_before",
+    "-> 500 stored, but applied": "error_after",
+    "-> no answer": "drop",
+    "times out, still travelling": "drop",  # it arrives later, sent once more by the replay
+    "from a gateway, still travelling": "unavailable",
+    "-> 409, same key in flight": "conflict",
+}
+NO_ANSWER: Final = frozenset({"drop", "answer_lost", "conflict"})
+STEPS_AT_MOST: Final = 40
+
+# Where the steps of the two are not the same, and why that is no difference.
+MAPPED: Final = {
+    "a confirm without an answer": "The code asks with a GET what became of a request's confirm;"
+    " the model does not. That GET is lost as well, and T2 knows as little as the model's.",
+    "the customer wants to cancel": "The code gives up the hold in the same transaction: two steps"
+    " of the model. `the hold expires` comes next and has happened.",
+    "the canceller looks again": "After it has settled, the code reads the order under its locks"
+    " once more, for it may be a paid one now; after `canceled` that COMMIT changes nothing.",
+    "a cancelled order's refund": "The customer's request goes on to send it; in the model that is"
+    " a sweeper. The request's thread is that sweeper.",
+    "what the sweeper was just told": "The model's sweeper asks with a GET what its own confirm or"
+    " its T1b has told it; the code does not ask again. That GET is no step.",
+    "a sweeper's create that will fail for ever": "The code closes the order next; in the model the"
+    " sweeper does so as one who finds no intent. It is the same thread.",
+    "the next confirm key": "The code asks with a GET first and takes the next number only if the"
+    " intent still waits (rule 4): a call and a write of the code, one step of the model.",
+    "a sweeper takes an order": "It looks at it under its locks before it asks the provider: a"
+    " COMMIT that changes nothing.",
+    "an order that waits": "The code notes on the payment that it waits for its customer or bank,"
+    " and that is decoration: a COMMIT of which the model knows nothing.",
+    "an abandoned order": "The model closes an order without intent as soon as the lease is over;"
+    " the code waits 90 seconds, and `recover_orders` does not. Here it is that one.",
+    "a webhook": "It is kept and claimed before the provider is asked: two COMMITs about the event"
+    " alone. /confirm has none.",
+    "what is left of an actor": "One that is idle in the model may stand before what no step of the"
+    " model is. When it is called upon anew it has died there, which costs the model nothing.",
+}
+# What the model allows and the code does not do, or does in another way: traces go round it.
+NOT_TAKEN: Final = {
+    "promised": "A sweeper makes or confirms an intent only for an order whose client heard 202,"
+    " and closes no such order while its hold runs. The model leaves that open.",
+    "fence at T1b": "T1b asks for status and id, not for the key's owner: a request that has lost"
+    " its lease stores the id all the same. The model has found that harmless.",
+    "final order": "A webhook or /confirm asks nothing about an order that is decided.",
+    "hold as read": "A request knows the hold as it was when it took over, the model as it is at"
+    " the GET; and after a confirm the code does not look at the hold.",
+    "number as read": "A confirm or a refund carries the number that was read when the work began,"
+    " the model's the number of that moment.",
+    "request's next number": "After a replayed 5xx and a GET that says requires_confirmation a"
+    " request takes the next confirm number, too (rule 4); in the model only a sweeper does.",
+    "number without need": "The model's sweeper takes the next confirm number without a GET, the"
+    " code only while the intent waits for its confirmation (rule 4).",
+    "tries": "A request begins at most three times, the model's as often as it likes.",
+}
+HOLD_EXPIRES: Final = ("clock", "the hold expires")
+WITHIN_ONE: Final = "within one step of the code"  # nothing can come between
+
+
+# --- what the model does not keep, and the code does ------------------------------------------
+
+
+class Hand(NamedTuple):
+    """What an actor of the code carries with it.
+
+    `left`: what its thread stands before while the model's actor is idle.
+    """
+
+    left: str = ""
+    tries: int = 0
+    hold_is_over: bool = False
+    attempt: int = 0
+    replayed: bool = False
+
+
+class Beside(NamedTuple):
+    """Beside a state: by order, what was promised and how it pays; by actor, its hand.
+
+    `expires`: the order whose hold was given up in the step before, of which it is the half; or -1.
+    """
+
+    promised: tuple[bool, ...]
+    pays: tuple[str, ...]
+    hands: tuple[Hand, ...]
+    expires: int = -1
+
+
+class Do(NamedTuple):
+    """One thing to be done by the actor whose step it is, or to the world."""
+
+    what: str
+    name: str = ""
+    fault: str = ""
+
+
+class Step(NamedTuple):
+    """One step of a trace: the model's label, who and which order, what to do, what is then."""
+
+    label: tuple[str, str]
+    role: str
+    number: int
+    order: int
+    before: Any
+    after: Any
+    script: tuple[Do, ...]
+    beside: Beside
+    mapped: tuple[str, ...]
+
+    @property
+    def kind(self) -> str:
+        return kind_of(self.role, self.label)
+
+    def __str__(self) -> str:
+        return ": ".join(self.label)
+
+
+def kind_of(role: str, label: tuple[str, str]) -> str:
+    """A transition's kind: who does what, whatever their names."""
+    text = re.sub(r"lease of [^ ,]+", "lease of its holder", label[1])
+    return f"{role}: {text}"
+
+
+COMMIT: Final = Do("commit")
+END: Final = Do("end")
+
+
+class _NotTakenError(Exception):
+    """The code does not go this way; the argument is a name in `NOT_TAKEN`."""
+
+
+class Mapping:
+    """Which steps of a configuration of the model the code takes, and what it does in each."""
+
+    def __init__(self, name: str, *, faults: int, kinds: str) -> None:
+        found = next(cfg for cfg in model.CONFIGS if cfg.name == name)
+        self.cfg = found._replace(
+            faults=min(found.faults, faults),
+            outcomes=found.outcomes.split(),
+            kinds=frozenset(kinds.split()),
+        )
+        self.roles = {actor: role for actor, role, _ in self.cfg.actors}
+        orders = 1 + max(k for _, _, k in self.cfg.actors)
+        self.first = (
+            (model.EMPTY,) * orders,
+            (("idle", None),) * len(self.cfg.actors),
+            0,
+            self.cfg.faults,
+        )
+        self.beside = Beside(
+            promised=(False,) * orders,
+            pays=("",) * orders,
+            hands=(Hand(),) * len(self.cfg.actors),
+        )
+
+    def labels(self, state: Any) -> Iterator[tuple[str, tuple[str, str], Any]]:
+        """(role, label, next state) of everything that the model allows."""
+        for label, _, after in model.steps(self.cfg, model.PROTOCOL, state):
+            yield self.roles.get(label[0], label[0]), label, after
+
+    def steps(self, state: Any, beside: Beside) -> Iterator[Step | tuple[str, str]]:
+        """Every step that the code takes; of the others, their kind and the name of the reason."""
+        for role, label, after in self.labels(state):
+            number = next(
+                (n for n, (actor, _, _) in enumerate(self.cfg.actors) if actor == label[0]), -1
+            )
+            k = (
+                self.cfg.actors[number][2]
+                if number >= 0
+                else next(n for n, now in enumerate(after[0]) if now != state[0][n])
+            )
+            if beside.expires >= 0 and (label, k) != (HOLD_EXPIRES, beside.expires):
+                yield kind_of(role, label), WITHIN_ONE
+                continue
+            part = _Part(self, state, beside, number, k, label[1], after)
+            try:
+                script = part.script(role)
+            except _NotTakenError as why:
+                yield kind_of(role, label), str(why)
+            else:
+                yield Step(
+                    label,
+                    role,
+                    number,
+                    k,
+                    state,
+                    after,
+                    script,
+                    part.beside,
+                    tuple(part.mapped),
+                )
+
+
+class _Part:
+    """One step of the model, as the code does it; `beside` is brought up to date meanwhile."""
+
+    def __init__(
+        self,
+        mapping: Mapping,
+        state: Any,
+        beside: Beside,
+        number: int,
+        k: int,
+        text: str,
+        after: Any,
+    ) -> None:
+        self.mapping = mapping
+        self.beside = beside
+        self.number = number
+        self.k = k
+        self.text = text
+        self.was, self.now = state[0][k], after[0][k]
+        self.pc: str = state[1][number][0] if number >= 0 else ""
+        self.memory: Any = state[1][number][1] if number >= 0 else None
+        self.next_pc = after[1][number][0] if number >= 0 else ""
+        self.hand = beside.hands[number] if number >= 0 else Hand()
+        self.mapped: list[str] = []
+
+    def script(self, role: str) -> tuple[Do, ...]:
+        """What is to be done.
+
+        Raises:
+            _NotTakenError: the code does not do this.
+        """
+        if self.text == "dies":
+            self._carry()
+            return (Do("die"),)
+        if self.text.startswith("dies, its"):
+            return self._dies_calling()
+        script = tuple(getattr(self, f"_{role}")())
+        if self.hand.left and any(do.what == "enter" for do in script):
+            self._mapped("what is left of an actor")
+        return script
+
+    def _dies_calling(self) -> tuple[Do, ...]:
+        name = self.text.removeprefix("dies, its ").partition(" ")[0]
+        if name == "confirm":
+            self._check_confirm()
+        if name == "refund" and self.hand.attempt != self.was.ratt:
+            raise _NotTakenError("number as read")
+        begins: tuple[Do, ...] = ()
+        if self.pc == "idle":  # a sweeper's create
+            if not self.beside.promised[self.k] or self.was.age:
+                raise _NotTakenError("promised")
+            self._mapped("a sweeper takes an order")
+            begins = (Do("enter", "recover"), COMMIT)
+        self._carry()
+        return *begins, Do("call", name, "drop"), Do("die")
+
+    # --- the world ------------------------------------------------------------------------------
+
+    def _network(self) -> list[Do]:
+        (item,) = Counter(self.was.net) - Counter(self.now.net)
+        if self.text.endswith("is lost"):
+            return [Do("lose")]
+        kind, key, n = item
+        if kind == "confirm":
+            self._check_outcome(key, n)
+        return [Do("arrive")]
+
+    def _clock(self) -> list[Do]:
+        if self.text.startswith("the lease"):
+            return [Do("lease")]
+        if self.text == HOLD_EXPIRES[1]:
+            has_happened = self.beside.expires == self.k
+            self.beside = self.beside._replace(expires=-1)
+            return [] if has_happened else [Do("hold")]
+        raise NotImplementedError(self.text)
+
+    def _customer(self) -> list[Do]:
+        if "another card" in self.text:
+            return [Do("another card", self._moved())]
+        return [Do("act", self._moved(), "succeed" if "completes" in self.text else "fail")]
+
+    def _provider(self) -> list[Do]:
+        return [Do("act", self._moved(), "succeed" if "succeeds" in self.text else "fail")]
+
+    def _moved(self) -> str:
+        pairs = enumerate(zip(self.was.intents, self.now.intents, strict=True))
+        return str(next(n for n, (was, now) in pairs if was != now))
+
+    # --- a request ------------------------------------------------------------------------------
+
+    def _request(self) -> list[Do]:
+        script = self._request_does()
+        if self.next_pc == "again" and self.beside.hands[self.number].tries == TRIES:
+            raise _NotTakenError("tries")
+        return script
+
+    def _request_does(self) -> list[Do]:
+        if self.pc in ("idle", "again"):
+            return self._request_begins()
+        if self.pc == "C1":
+            return [self._call("create")]
+        if self.pc == "T1b":
+            is_free = self.was.pay == "created" and self.was.pi is None
+            if "changes no row" in self.text and is_free:
+                raise _NotTakenError("fence at T1b")
+            return [self._commit()]
+        if self.pc == "C2":
+            return self._request_confirms()
+        if self.pc in ("GET", "GET after"):
+            return self._request_asks()
+        if self.pc == "cancel":
+            return [self._call("cancel")]
+        if self.pc == "T2":
+            return self._request_settles()
+        raise NotImplementedError(self.pc)
+
+    def _request_begins(self) -> list[Do]:
+        tries = 1 if self.pc == "idle" else self.hand.tries + 1
+        begins = [Do("enter", "place")] if self.pc == "idle" else []
+        self._carry(
+            tries=tries, hold_is_over=self.was.age > 0, attempt=self.was.att, replayed=False
+        )
+        ends = self.next_pc == "idle"
+        return [*begins, self._commit(), *([END] if ends else [])]
+
+    def _request_confirms(self) -> list[Do]:
+        self._check_confirm()
+        call = self._call("confirm")
+        self._carry(replayed=self.text.endswith("5*"))
+        if call.fault in NO_ANSWER:
+            self._mapped("a confirm without an answer")
+            return [call, Do("call", "GET", "drop")]
+        return [call]
+
+    def _request_asks(self) -> list[Do]:
+        if self.text == "GET -> rc":
+            if self.pc == "GET" and self.hand.hold_is_over != (self.was.age > 0):
+                raise _NotTakenError("hold as read")
+            if self.pc == "GET after" and self.memory != "400rc":
+                if self.was.age:
+                    raise _NotTakenError("hold as read")
+                if self.hand.replayed:
+                    raise _NotTakenError("request's next number")
+        return [self._call("GET")]
+
+    def _request_settles(self) -> list[Do]:
+        is_done = "fails" not in self.text
+        if is_done and self.was.key == self.now.key == "open" and self.was.owner == self._name():
+            self._promise()
+        return [self._commit()] if "outcome unknown" in self.text else [COMMIT, END]
+
+    # --- a webhook, or /confirm -----------------------------------------------------------------
+
+    def _checker(self) -> list[Do]:
+        if self.pc == "idle":
+            if self.was.order != "pending":
+                raise _NotTakenError("final order")
+            self._mapped("a webhook")
+            return [Do("enter", "check"), self._call("GET")]
+        if self.pc == "cancel":
+            return self._cancels()
+        return [COMMIT, END]
+
+    # --- the customer who cancels ---------------------------------------------------------------
+
+    def _cancel(self) -> list[Do]:
+        if self.pc == "cancel":
+            return self._cancels()
+        if self.pc == "settle":
+            self._mapped("the canceller looks again")
+            if self.memory == "cx" and self.now.ref != "due":
+                return [COMMIT, COMMIT, END]
+            self._carry(left="look again")
+            return [COMMIT]
+        if self.text == "wants to cancel":
+            self._carry()
+            if not self.was.age:
+                self._mapped("the customer wants to cancel")
+                self.beside = self.beside._replace(expires=self.k)
+            return [Do("enter", "cancel"), COMMIT]
+        if self.text == "cancels an order without intent":
+            self._carry()
+            return [Do("enter", "cancel"), COMMIT, END]
+        goes_on = self.hand.left == "look again"
+        self._carry(left="refund")
+        return [COMMIT] if goes_on else [Do("enter", "cancel"), COMMIT]
+
+    def _cancels(self) -> list[Do]:
+        call = self._call("cancel")
+        if self.next_pc != "idle" or call.fault:
+            return [call, *([END] if self.next_pc == "idle" else [])]
+        if self.mapping.cfg.actors[self.number][1] == "cancel":
+            return [call, END]  # "it is being processed": 409
+        self._mapped("an order that waits")
+        return [call, COMMIT, END]
+
+    # --- staff ----------------------------------------------------------------------------------
+
+    def _staff(self) -> list[Do]:
+        return [Do("enter", "decide"), COMMIT, END]
+
+    # --- the sweeper ----------------------------------------------------------------------------
+
+    def _sweeper(self) -> list[Do]:
+        known: dict[str, Callable[[], list[Do]]] = {
+            "idle": self._sweeper_begins,
+            "T1b": self._sweeper_stores,
+            "C2": self._sweeper_confirms,
+            "next attempt": self._sweeper_counts,
+            "cancel": self._cancels,
+            "settle": lambda: [COMMIT, END],
+            "refund": self._sweeper_refunds,
+            "refund list": lambda: [Do("call", "list")],
+            "next key": lambda: [Do("write", "UPDATE refunds"), END],
+            "refunded": lambda: [COMMIT, END],
+        }
+        return known[self.pc]()
+
+    def _sweeper_begins(self) -> list[Do]:
+        if self.text == "takes a refund":
+            return self._sweeper_takes_refund()
+        if self.was.pi is None:
+            return self._sweeper_finds_no_intent()
+        left, state = self.hand.left, self.text.removeprefix("GET -> ")
+        if left == f"told {state}" and (state != "rc" or self.next_pc == "C2"):
+            self._mapped("what the sweeper was just told")
+            self._carry(attempt=self.hand.attempt)
+            return []
+        if left == "ask" and state in ("ok", "rpm", "cx"):
+            self._carry(attempt=self.hand.attempt)
+            return [self._call("GET")]
+        if self.next_pc == "C2" and not self.beside.promised[self.k]:
+            raise _NotTakenError("promised")
+        self._carry(attempt=self.was.att)
+        self._mapped("a sweeper takes an order")
+        return [Do("enter", "recover"), COMMIT, self._call("GET")]
+
+    def _sweeper_finds_no_intent(self) -> list[Do]:
+        is_promised = self.beside.promised[self.k] and not self.was.age
+        if self.text.startswith("closes"):
+            goes_on = self.hand.left == "gone"
+            if is_promised and not goes_on:
+                raise _NotTakenError("promised")
+            self._carry()
+            if goes_on:
+                self._mapped("a sweeper's create that will fail for ever")
+                return [COMMIT, END]
+            if self.was.age:
+                return [Do("enter", "recover"), COMMIT, END]
+            self._mapped("an abandoned order")
+            return [Do("enter", "recover at once"), COMMIT, END]
+        if not is_promised:
+            raise _NotTakenError("promised")
+        call = self._call("create")
+        is_gone = self.text.endswith("5*")
+        self._carry(left="gone" if is_gone else "", attempt=self.was.att)
+        ends = self.next_pc == "idle" and not is_gone
+        self._mapped("a sweeper takes an order")
+        return [Do("enter", "recover"), COMMIT, call, *([END] if ends else [])]
+
+    def _sweeper_stores(self) -> list[Do]:
+        if "changes no row" in self.text:
+            return [COMMIT, END]
+        self._carry(left="told rc", attempt=self.hand.attempt)
+        return [COMMIT]
+
+    def _sweeper_confirms(self) -> list[Do]:
+        self._check_confirm()
+        call = self._call("confirm")
+        answer = self.text.removeprefix("confirm -> ")
+        if answer in ("ra", "pr"):
+            self._carry()
+            self._mapped("an order that waits")
+            return [call, COMMIT, END]
+        left = f"told {answer}" if answer in ("ok", "rpm") else "ask"
+        self._carry(left="" if answer == "5*" else left, attempt=self.hand.attempt)
+        return [call]
+
+    def _sweeper_counts(self) -> list[Do]:
+        if self.was.intents[self.was.pi][0] != "rc":
+            raise _NotTakenError("number without need")
+        self._mapped("the next confirm key")
+        return [Do("call", "GET"), Do("write", "UPDATE payments"), END]
+
+    def _sweeper_takes_refund(self) -> list[Do]:
+        hands = self.beside.hands
+        sender = next(
+            (
+                n
+                for n, (_, _, k) in enumerate(self.mapping.cfg.actors)
+                if k == self.k and hands[n].left == "refund"
+            ),
+            -1,
+        )
+        if sender >= 0:
+            self._mapped("a cancelled order's refund")
+            emptied = (*hands[:sender], Hand(), *hands[sender + 1 :])
+            self.beside = self.beside._replace(hands=emptied)
+        self._carry(attempt=self.was.ratt)
+        begins = Do("take over", str(sender)) if sender >= 0 else Do("enter", "refund")
+        return [begins, Do("before call")]
+
+    def _sweeper_refunds(self) -> list[Do]:
+        if self.hand.attempt != self.was.ratt:
+            raise _NotTakenError("number as read")
+        call = self._call("refund")
+        return [call, *([END] if self.next_pc == "idle" else [])]
+
+    # --- helpers --------------------------------------------------------------------------------
+
+    def _mapped(self, how: str) -> None:
+        """Here the code's steps are not the model's, for the reason in `MAPPED`."""
+        self.mapped.append(how)
+
+    def _name(self) -> str:
+        return str(self.mapping.cfg.actors[self.number][0])
+
+    def _carry(self, **changes: Any) -> None:
+        """What the actor has in its hand from now on, and nothing else unless it is named."""
+        base = self.hand if self.mapping.cfg.actors[self.number][1] == "request" else Hand()
+        hand = base._replace(**changes) if changes else Hand()
+        hands = self.beside.hands
+        changed = (*hands[: self.number], hand, *hands[self.number + 1 :])
+        self.beside = self.beside._replace(hands=changed)
+
+    def _promise(self) -> None:
+        promised = self.beside.promised
+        changed = (*promised[: self.k], True, *promised[self.k + 1 :])
+        self.beside = self.beside._replace(promised=changed)
+
+    def _commit(self) -> Do:
+        if "outcome unknown" not in self.text:
+            return COMMIT
+        return Do("commit", fault="cut before" if "fails" in self.text else "cut after")
+
+    def _call(self, name: str) -> Do:
+        for ending, fault in FAULTS.items():
+            if self.text.endswith(ending) or (ending == "its answer lost" and ending in self.text):
+                return Do("call", name, fault)
+        return Do("call", name)
+
+    def _check_confirm(self) -> None:
+        """Whether the code would send this very confirm, and the provider answer as it says."""
+        if self.hand.attempt != self.was.att:
+            raise _NotTakenError("number as read")
+        self._check_outcome(f"cf-{self.was.att}", self.was.pi)
+
+    def _check_outcome(self, key: str, n: int) -> None:
+        """Note how the order pays, so that the provider answers as the model's does.
+
+        Raises:
+            NotImplementedError: no order of ours pays like that; no trace with two faults does it.
+        """
+        if any(known == key for known, _ in self.was.keys):
+            return
+        state = self.was.intents[n][0]
+        if state == "rpm":
+            raise NotImplementedError("a failed attempt has taken the method off the intent")
+        if state != "rc":
+            return
+        after = self.now.intents[n][0]
+        came_to = after if after != "rc" else "no" if "400rc" in self.text else ""
+        pays = self.beside.pays[self.k]
+        if came_to and pays and came_to != pays:
+            raise NotImplementedError("an order has one method, and it comes out one way")
+        if came_to:
+            changed = (*self.beside.pays[: self.k], came_to, *self.beside.pays[self.k + 1 :])
+            self.beside = self.beside._replace(pays=changed)
+
+
+# --- finding traces ---------------------------------------------------------------------------
+
+
+@dataclass(kw_only=True)
+class Found:
+    """The shortest trace to each kind of step, and to each entry of `MAPPED`; what was in the way.
+
+    `reasons`: the names in `NOT_TAKEN` that traces went round.
+    """
+
+    traces: dict[str, list[Step]] = field(default_factory=dict)
+    reasons: set[str] = field(default_factory=set)
+    states: int = 0
+
+
+def find(mappings: Sequence[Mapping]) -> Found:
+    """Search configurations one after the other, breadth first, for what the earlier ones lack."""
+    found = Found()
+    for mapping in mappings:
+        _search(mapping, found)
+    return found
+
+
+def _search(mapping: Mapping, found: Found) -> None:
+    """Along what the code does, until every kind is seen, or every state."""
+    wanted = (kinds_of(mapping) | MAPPED.keys()) - found.traces.keys()
+    first = (mapping.first, mapping.beside)
+    seen = {first}
+    nodes: list[tuple[Any, int, Step | None]] = [(first, -1, None)]
+    here = 0
+    while here < len(nodes) and wanted:
+        (state, beside), _, _ = nodes[here]
+        for step in mapping.steps(state, beside):
+            if not isinstance(step, Step):
+                found.reasons |= {step[1]} - {WITHIN_ONE}
+                continue
+            after = (step.after, step.beside)
+            if after not in seen:
+                seen.add(after)
+                nodes.append((after, here, step))
+            for shown in wanted.intersection((step.kind, *step.mapped)):
+                wanted.discard(shown)
+                found.traces[shown] = _completed(mapping, [*_way(nodes, here), step])
+        here += 1
+    found.states += len(nodes)
+
+
+def _completed(mapping: Mapping, trace: list[Step]) -> list[Step]:
+    """Not ending within one step of the code."""
+    last = trace[-1]
+    if last.beside.expires < 0:
+        return trace
+    steps = mapping.steps(last.after, last.beside)
+    return [*trace, next(step for step in steps if isinstance(step, Step))]
+
+
+def _way(nodes: list[tuple[Any, int, Step | None]], here: int) -> list[Step]:
+    steps = []
+    while here >= 0:
+        _, before, step = nodes[here]
+        if step is not None:
+            steps.append(step)
+        here = before
+    return steps[::-1]
+
+
+def kinds_of(mapping: Mapping) -> set[str]:
+    """Every kind of step that the model takes in a configuration, whatever the code does."""
+    seen, queue = {mapping.first}, [mapping.first]
+    found = set()
+    for state in queue:
+        for role, label, after in mapping.labels(state):
+            found.add(kind_of(role, label))
+            if after not in seen:
+                seen.add(after)
+                queue.append(after)
+    return found
+
+
+def shows(trace: Sequence[Step]) -> set[str]:
+    """The kinds of steps, and of differences between the two, that a trace has."""
+    return {name for step in trace for name in (step.kind, *step.mapped)}
+
+
+def cover(traces: dict[str, list[Step]]) -> list[list[Step]]:
+    """As few of them as show every kind, the longest first."""
+    chosen: list[list[Step]] = []
+    shown: set[str] = set()
+    for kind, trace in sorted(traces.items(), key=lambda one: (-len(one[1]), one[0])):
+        if kind not in shown:
+            chosen.append(trace)
+            shown.update(shows(trace))
+    return chosen
+
+
+WEIGHTS: Final = {"clock": 0.3, "customer": 0.7, "provider": 0.7}
+FAULT_WEIGHT: Final = 0.4
+
+
+def walk(mapping: Mapping, draw: random.Random) -> list[Step]:
+    """A walk at random, until all is well and nobody is busy, or for `STEPS_AT_MOST` steps."""
+    state, beside = mapping.first, mapping.beside
+    trace: list[Step] = []
+    while len(trace) < STEPS_AT_MOST:
+        is_over = model.good(state) and all(pc == "idle" for pc, _ in state[1])
+        if trace and is_over and beside.expires < 0:
+            break
+        steps = [step for step in mapping.steps(state, beside) if isinstance(step, Step)]
+        if not steps:
+            break
+        weights = [
+            WEIGHTS.get(step.role, 1.0) * (FAULT_WEIGHT if step.after[3] < state[3] else 1.0)
+            for step in steps
+        ]
+        (step,) = draw.choices(steps, weights)
+        trace.append(step)
+        state, beside = step.after, step.beside
+    return trace
