@@ -12,11 +12,13 @@ Exit code: 0 all is well, 1 something is wrong or lost, 3 all is right but a goa
 from __future__ import annotations
 
 import argparse
+import csv
+import io
 import json
 import random
 import sys
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import asdict
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
@@ -234,6 +236,16 @@ def _balances(shop: Shop) -> dict[str, tuple[Decimal, Decimal]]:
     }
 
 
+def _exported(shop: Shop) -> defaultdict[str, Decimal]:
+    """What `export_ledger`'s CSV says lies at the provider, by currency."""
+    done = shop.manage("export_ledger", "--from=2000-01-01", "--to=2100-01-01")
+    found: defaultdict[str, Decimal] = defaultdict(Decimal)
+    for line in csv.DictReader(io.StringIO(done.stdout)):
+        if line["account"] == "stripe_balance":
+            found[line["currency"]] += Decimal(line["amount"])
+    return found
+
+
 def _ask_until_taken(shoppers: Sequence[Shopper]) -> None:
     """Repeat the requests that nobody answered: the last orders begin before quiet does."""
     since = time.monotonic()
@@ -289,7 +301,13 @@ def _verdict(
         )
         for intent in _intents(shop)
     ]
+    exported = _exported(shop)
     problems = [
+        *(
+            f"export_ledger says {exported[currency]} {currency}, the ledger {ours}"
+            for currency, (ours, _) in balances.items()
+            if exported[currency] != ours
+        ),
         *judge(wishes, orders, intents),
         *storm.problems,
         *(

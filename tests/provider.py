@@ -54,8 +54,8 @@ class PaymentServer:
         """The customer's bank takes the money back."""
         return self._post("/_test/disputes", {"payment_intent": intent_id, **more})
 
-    def decide_dispute(self, dispute_id: str, outcome: str) -> None:
-        self._post(f"/_test/disputes/{dispute_id}/action", {"outcome": outcome})
+    def decide_dispute(self, dispute_id: str, outcome: str) -> dict[str, Any]:
+        return self._post(f"/_test/disputes/{dispute_id}/action", {"outcome": outcome})
 
     def decide_refund(self, refund_id: str, outcome: str) -> None:
         self._post(f"/_test/refunds/{refund_id}/action", {"outcome": outcome})

@@ -14,6 +14,7 @@ from django.db import InterfaceError, OperationalError, connection
 
 from config.kernel.db import CommitOutcomeUnknownError
 from config.kernel.errors import DomainError
+from orders.books import reconciliation
 from tests.proof.actors import (
     Actor,
     end_session_as_postgres_does,
@@ -142,6 +143,8 @@ def go_on(world: World, use_case: UseCase, scene: Scene, *, comes_back: bool) ->
         if use_case.is_news_from_the_provider:
             world.fetch_events()
             scene.settle()
+    if use_case.is_news_from_the_provider and scene.story.quarantines:
+        reconciliation.reconcile(repair=True, on_progress=lambda *_: None)  # the next night
 
 
 def _act_and_be_struck(cell: Cell, scene: Scene) -> bool:

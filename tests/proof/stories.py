@@ -30,7 +30,8 @@ class Story:
 
     `then`: what the shopper (3-D Secure, PayPal) or the bank (a debit) does, if anything is asked
     of them. `ends`: what the order comes to if its client keeps asking. `refund_ends`: what becomes
-    of a refund that takes time. `quarantines`: the provider's word may not fit, and a person looks.
+    of a refund that takes time, `bank_decides` of a dispute. `quarantines`: the provider's word
+    may not fit, and a person looks.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Story:
     ends: str = "confirmed"
     faults: tuple[Fault, ...] = ()
     refund_ends: str = "succeed"
+    bank_decides: str = ""
     quarantines: bool = False
 
     def arm(self, provider: PaymentServer) -> None:

@@ -313,6 +313,32 @@ HEARING_OF_REFUND = UseCase(
 )
 
 
+def _disputed(scene: Scene) -> None:
+    """The customer's bank has taken the money back; it may have decided since."""
+    scene.place()
+    (intent,) = scene.intents()
+    dispute = scene.world.provider.dispute(intent["id"])
+    if scene.story.bank_decides:
+        dispute = scene.world.provider.decide_dispute(dispute["id"], scene.story.bank_decides)
+    scene.told = webhooks.event("charge.dispute.updated", dispute)
+    _arm(scene)
+
+
+HEARING_OF_DISPUTE = UseCase(
+    name="webhook of a dispute",
+    stories=[
+        Story(name="dispute opened"),
+        Story(name="dispute won", bank_decides="win"),
+        Story(name="dispute lost", bank_decides="lose"),
+        *gone_wrong(Story(name="dispute opened"), ("dispute", "GET", "/v1/disputes/*")),
+    ],
+    prepare=_disputed,
+    act=lambda scene: hear_webhook(scene.told or {}, taken=MAY_BE_STRUCK),
+    again=lambda scene: hear_webhook(scene.told or {}, taken=MAY_BE_STRUCK),
+    is_news_from_the_provider=True,
+)
+
+
 # --- sweeping ---------------------------------------------------------------------------------
 
 
@@ -475,6 +501,7 @@ USE_CASES: Final = (
     REFUNDING_A_PART,
     HEARING,
     HEARING_OF_REFUND,
+    HEARING_OF_DISPUTE,
     SWEEPING_BEFORE_T1B,
     SWEEPING_BEFORE_T2,
     SWEEPING_PROMISED,
