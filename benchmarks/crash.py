@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.proving import output_directory, processes, show_broken, told_progress
+from benchmarks.proving import Teller, output_directory, processes, show_broken, told_progress
 from tests.proof.workers import Done, run_batches
 
 if TYPE_CHECKING:
@@ -70,6 +70,7 @@ def main() -> int:
     names = {(use_case, story): (about, outcome) for use_case, story, about, outcome in plan}
     began = time.monotonic()
     done = []
+    tell_now_and_then = Teller(console)
     with told_progress(console) as progress:
         task = progress.add_task("outcomes", total=len(batches), told="")
         cells = broken = 0
@@ -77,7 +78,9 @@ def main() -> int:
             done.append(result)
             cells += sum(n for by, n in result.counts.items() if by[0] == "cells")
             broken += len(result.broken)
-            progress.update(task, advance=1, told=f"{cells:,} cells, {broken} broken")
+            told = f"{cells:,} cells, {broken} broken"
+            progress.update(task, advance=1, told=told)
+            tell_now_and_then(done=len(done), total=len(batches), told=told)
     report = _report(done, names, seconds=time.monotonic() - began)
     tell(report, console)
     (output_directory() / "crash.json").write_text(json.dumps(report, indent=1) + "\n")

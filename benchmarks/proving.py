@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 SHOWN: Final = 5
+TOLD_EVERY_SECONDS: Final = 30.0
 
 
 def output_directory() -> Path:
@@ -51,6 +53,23 @@ def told_progress(console: Console) -> Progress:
         console=console,
         disable=not console.is_terminal,
     )
+
+
+class Teller:
+    """Tells whoever has no terminal, every half minute, how far it is."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._began = self._told_at = time.monotonic()
+
+    def __call__(self, *, done: int, total: int, told: str) -> None:
+        """So much is done."""
+        now = time.monotonic()
+        if self._console.is_terminal or now - self._told_at < TOLD_EVERY_SECONDS:
+            return
+        self._told_at = now
+        left = (now - self._began) * (total - done) / max(done, 1)
+        self._console.print(f"{done} of {total}, {told}, {left:.0f} s to go", soft_wrap=True)
 
 
 def show_broken(broken: Sequence[str], console: Console) -> None:

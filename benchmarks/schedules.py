@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.proving import output_directory, processes, show_broken, told_progress
+from benchmarks.proving import Teller, output_directory, processes, show_broken, told_progress
 from tests.proof.workers import Done, run_batches
 
 if TYPE_CHECKING:
@@ -74,6 +74,7 @@ def main() -> int:
     console.print(f"seeds {first} to {first + count - 1}")
     began = time.monotonic()
     done: list[Done] = []
+    tell_now_and_then = Teller(console)
     with told_progress(console) as progress:
         task = progress.add_task("schedules", total=count, told="")
         broken = 0
@@ -81,7 +82,9 @@ def main() -> int:
             done.append(result)
             broken += len(result.broken)
             start, end, _ = result.batch
-            progress.update(task, advance=end - start, told=f"{broken} broken")
+            told = f"{broken} broken"
+            progress.update(task, advance=end - start, told=told)
+            tell_now_and_then(done=min(len(done) * BATCH, count), total=count, told=told)
     report = _report(done, options, seconds=time.monotonic() - began)
     tell(report, console)
     (output_directory() / "schedules.json").write_text(json.dumps(report, indent=1) + "\n")
