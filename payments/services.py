@@ -340,6 +340,18 @@ def is_disputed(payment: Payment) -> bool:
     return payment.disputes.exclude(status__in=Dispute.HARMLESS).exists()
 
 
+def is_lost_to_a_bank(payment: Payment) -> bool:
+    """Whether a dispute about it was lost: the customer's bank has the money for good."""
+    return payment.disputes.filter(status=Dispute.Status.LOST).exists()
+
+
+def record_refund_given_up(refund: Refund, *, why: str) -> None:
+    """It was refused, and is not at the provider: nothing will come of it. Requires its lock."""
+    refund.status = Refund.Status.FAILED
+    refund.last_error = why
+    refund.save(update_fields=["status", "last_error"])
+
+
 def refunded_minor(payment: Payment) -> int:
     """What is back, in the provider's minor units."""
     return money.to_minor(payment.amount_refunded, payment.currency)

@@ -229,6 +229,7 @@ def finish_refund(*, refund_id: int, deadline: Deadline) -> bool:
         _try_later(refund, told)
         if isinstance(told, Refused):  # perhaps because somebody gave it back there by hand
             sync_refunds(payment_id=refund.payment_id, deadline=deadline)
+            _give_up_if_the_bank_was_faster(refund)
             refund.refresh_from_db(fields=["status"])
         return refund.status == Refund.Status.SUCCEEDED
     with short_transaction():
@@ -292,6 +293,18 @@ def _record(locked: LockedOrder, refund: Refund, told: ProviderRefund) -> None:
         _tell(locked, refund)
     if refund.status == Refund.Status.PENDING:
         Refund.objects.filter(pk=refund.pk).update(next_attempt_at=Now() + PENDING_PAUSE)
+
+
+def _give_up_if_the_bank_was_faster(refund: Refund) -> None:
+    """The provider gives nothing back of what a lost dispute has taken: it refuses for good."""
+    if not payments.is_lost_to_a_bank(refund.payment):
+        return
+    with short_transaction():
+        locked = selectors.lock_order(order_id=refund.payment.order_id)
+        fresh = Refund.objects.select_for_update().get(pk=refund.pk)
+        if fresh.status == Refund.Status.DUE:
+            payments.record_refund_given_up(fresh, why="a lost dispute took it back")
+            _tell(locked, fresh)
 
 
 def _try_later(refund: Refund, told: Refused | Unknown) -> None:

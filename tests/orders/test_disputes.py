@@ -376,3 +376,48 @@ class TestStaff:
         reconciliation.reconcile(repair=False, on_progress=lambda *_: None)
 
         assert not AuditLog.objects.filter(event_type="DISPUTE_EVIDENCE_DUE").exists()
+
+
+class TestARefundThatTheBankHasOvertaken:
+    """The order is cancelled; before its refund is sent the customer's bank takes the money."""
+
+    @pytest.fixture
+    def overtaken(self, paid, provider):
+        refund = decide_refund(order_id=paid.pk, wish=RefundWish(reason="broken"))
+        dispute = provider.dispute(paid.payments.get().payment_intent_id)
+        sync(dispute)
+        recovery.sweep(ignore_backoff=True)
+        return paid, refund, dispute
+
+    def test_waits_while_the_dispute_is_open(self, overtaken):
+        _, refund, _ = overtaken
+
+        refund.refresh_from_db()
+        assert refund.status == "due"
+        assert refund.last_error == "refused: charge_disputed"
+
+    def test_is_given_up_once_it_is_lost(self, overtaken, provider):
+        order, refund, dispute = overtaken
+        sync(provider.decide_dispute(dispute["id"], "lose"))
+
+        recovery.sweep(ignore_backoff=True)
+
+        refund.refresh_from_db()
+        assert (refund.status, refund.stripe_refund_id) == ("failed", None)
+        assert refund.last_error == "a lost dispute took it back"
+        order.refresh_from_db()
+        assert (order.status, order.payment_status) == ("cancelled", "disputed")
+        assert AuditLog.objects.filter(event_type="REFUND_FAILED").count() == 1
+        assert recovery.sweep(ignore_backoff=True).refunds_seen == 0
+
+    def test_is_sent_once_it_is_won(self, overtaken, provider):
+        order, refund, dispute = overtaken
+        sync(provider.decide_dispute(dispute["id"], "win"))
+
+        recovery.sweep(ignore_backoff=True)  # hears the stored refusal once more
+        recovery.sweep(ignore_backoff=True)
+
+        refund.refresh_from_db()
+        assert refund.status == "succeeded"
+        order.refresh_from_db()
+        assert (order.status, order.payment_status) == ("cancelled", "refunded")

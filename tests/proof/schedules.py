@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 ACTORS: Final = (2, 6)
 STEPS_AT_MOST: Final = 2_000
+HALF: Final = 0.5
 DEATHS: Final = 0.25  # of schedules have one
 MANY_LETTERS: Final = 6  # a relay that dies may send again; it is one and the same message
 TOLD_TO_THE_CALLER: Final = (
@@ -160,6 +161,28 @@ def staff_refund(scene: Scene, name: str, *, share: Decimal | None = None) -> Ro
     return Role(name=name, work=lambda: _quietly(press), waits_for="paid")
 
 
+def bank(scene: Scene, *, wins: bool) -> list[Role]:
+    """The customer's bank takes the money back, and decides; both are told by webhooks."""
+
+    def dispute() -> None:
+        scene.be_disputed()
+        tell("charge.dispute.created")
+
+    def decide() -> None:
+        scene.have_dispute_decided(outcome="win" if wins else "lose")
+        tell("charge.dispute.closed")
+
+    def tell(kind: str) -> None:
+        if scene.dispute is not None:
+            told = webhooks.event(kind, scene.dispute)
+            _quietly(lambda: hear_webhook(told))
+
+    return [
+        Role(name="bank disputes", work=dispute, waits_for="paid"),
+        Role(name="bank decides", work=decide, waits_for="paid"),
+    ]
+
+
 def settle_now(scene: Scene) -> Role:
     """The button in the admin."""
 
@@ -210,6 +233,7 @@ def anybody(world: World, draw: random.Random) -> Play:
         webhook(scene, "webhook"),
         webhook(scene, "late webhook", stale=True),
         *twin_webhooks(scene),
+        *bank(scene, wins=draw.random() < HALF),
         sweeper("sweeper 1"),
         sweeper("sweeper 2"),
         hasty_sweeper("recover_orders"),
@@ -272,7 +296,7 @@ def _waiting(world: World, story: Story) -> Scene:
 def _r3(world: World, draw: random.Random) -> Play:
     scene = _waiting(world, stories.SECURE_DONE)
     roles = [confirm(scene), cancel(scene), shopper(scene)]
-    if draw.random() < 0.5:
+    if draw.random() < HALF:
         roles.append(webhook(scene, "webhook"))
     return Play(world=world, scenes=[scene], roles=roles, verdict=_as_always)
 
@@ -567,7 +591,7 @@ def _chooser(director: Director, draw: random.Random) -> Callable[[Sequence[Acto
     Ranks find what needs one actor to overtake another by far: S. Burckhardt et al., A randomized
     scheduler with probabilistic guarantees of finding bugs, ASPLOS 2010.
     """
-    if draw.random() < 0.5:
+    if draw.random() < HALF:
         return draw.choice
     ranks = {actor.name: draw.random() for actor in director.actors}
     changes = {draw.randint(1, 80) for _ in range(3)}

@@ -152,7 +152,6 @@ class World:
     sku: str = ""
     shopper: Shopper = field(default_factory=Shopper)
     keys: int = 0
-    letters_seen: set[Path] = field(default_factory=set)
     letters: defaultdict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
 
     def open(self) -> None:
@@ -227,15 +226,12 @@ class World:
         require("the exported ledger is the provider's", holds=ours == theirs, o=ours, p=theirs)
 
     def read_letters(self) -> None:
-        """Count the e-mails that were written since, by the order they are about."""
-        directory = Path(settings.MAIL_DIR)
-        for path in directory.glob("*.eml") if directory.exists() else ():
-            if path not in self.letters_seen:
-                self.letters_seen.add(path)
-                head = path.read_text(errors="replace").partition("\n\n")[0]
-                lines = dict(line.split(": ", 1) for line in head.splitlines() if ": " in line)
-                number = lines["Subject"].split()[1]
-                self.letters[number].append(lines["Message-ID"])
+        """Take the e-mails out of the box, and count them by the order they are about."""
+        for path in Path(settings.MAIL_DIR).glob("*.eml"):
+            head = path.read_text(errors="replace").partition("\n\n")[0]
+            lines = dict(line.split(": ", 1) for line in head.splitlines() if ": " in line)
+            self.letters[lines["Subject"].split()[1]].append(lines["Message-ID"])
+            path.unlink()
 
 
 @dataclass(kw_only=True)
@@ -253,7 +249,9 @@ class Scene:
     refund_ends: str = field(init=False)
     decided: set[str] = field(default_factory=set)
     told: dict[str, Any] | None = None
+    dispute: dict[str, Any] | None = None  # as the provider has it
     looks: int = 0
+    asked: bool = False
     is_alone: bool = True  # nobody else sends this key at the same time
     may_be_mute: bool = False  # no letter can reach its buyer any more
 
@@ -269,7 +267,8 @@ class Scene:
 
     def place(self) -> Any:
         """POST /orders, always with the same key and body."""
-        existed = self.found is not None
+        existed = self.asked and self.found is not None
+        self.asked = True
         answer = self.shopper.order(
             (self.sku, 1 if self.sku != self.world.sku else 2),
             key=self.key,
@@ -346,6 +345,28 @@ class Scene:
             return []
         return self.world.provider.intents_of(str(order.public_id), newest=NEWEST)
 
+    # --- the customer's bank ------------------------------------------------------------------
+
+    def be_disputed(self) -> None:
+        """The bank takes back what is left of the payment, if anything is."""
+        with unwatched():
+            provider = self.world.provider
+            for intent in self.intents():
+                charge = intent["latest_charge"] and provider.charge(intent["latest_charge"])
+                if self.dispute is None and charge and charge["paid"] and not charge["refunded"]:
+                    self.dispute = provider.dispute(intent["id"])
+
+    def have_dispute_decided(self, *, outcome: str) -> None:
+        """The bank decides, once."""
+        if self.dispute is not None and self.dispute["status"] not in {"won", "lost"}:
+            with unwatched():
+                self.dispute = self.world.provider.decide_dispute(self.dispute["id"], outcome)
+
+    @property
+    def is_lost_to_a_bank(self) -> bool:
+        """Whether the money is gone."""
+        return self.dispute is not None and self.dispute["status"] == "lost"
+
     # --- how it goes on -----------------------------------------------------------------------
 
     def shopper_acts(self, *, knows: bool = True) -> None:
@@ -368,7 +389,7 @@ class Scene:
         """
         while under_way := self.world.under_way():
             order = self.found
-            if self._bank_decides_refunds():
+            if self._bank_decides():
                 self.world.pass_time(REFUND_PAUSE)
                 waited = timedelta(0)
             if order is not None and order.status == "pending":
@@ -388,8 +409,12 @@ class Scene:
             require("a person helps", holds=self.looks <= LOOKS, problem=problem)
             self.settle()
 
-    def _bank_decides_refunds(self) -> bool:
-        """Refunds on their way arrive, or come back; were there any?"""
+    def _bank_decides(self) -> bool:
+        """A dispute is lost; refunds on their way arrive, or come back. Was there anything?"""
+        if self.dispute is not None and self.dispute["status"] not in {"won", "lost"}:
+            self.have_dispute_decided(outcome="lose")
+            hear_webhook(webhooks.event("charge.dispute.closed", self.dispute))
+            return True
         pending = Refund.objects.filter(status="pending", payment__order=self.found)
         found = pending.values_list("stripe_refund_id", flat=True)
         ids = {one for one in found if one is not None} - self.decided
@@ -419,7 +444,8 @@ class Scene:
             else:
                 quarantine.end_quarantined(order_id=order.pk, deadline=Deadline(20))
             return f"quarantined: {payment.last_error}"
-        if order.status == "cancelled" and payments.not_given_back(payment):
+        owes = order.status == "cancelled" and not self.is_lost_to_a_bank
+        if owes and payments.not_given_back(payment):
             require("a refund that failed", holds=self.story.refund_ends == "fail")
             self.refund_ends = "succeed"
             self.post("cancel")
@@ -465,6 +491,9 @@ class Scene:
         if order.status in MONEY_IS_KEPT:
             require("a paid order was paid", holds=received == total, received=received)
             require("its money is not all back", holds=given < received, given=given)
+        elif self.is_lost_to_a_bank:
+            assert self.dispute is not None
+            require("not given back twice", holds=given + self.dispute["amount"] <= received)
         else:
             require("a dead order keeps no money", holds=given == received, given=given, r=received)
         payment = order.payments.get()
