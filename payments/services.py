@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -26,7 +27,6 @@ from payments.models import Dispute, Payment, Refund
 if TYPE_CHECKING:
     import uuid
     from datetime import datetime
-    from decimal import Decimal
 
     from config.kernel.clock import Deadline
     from payments.gateway import IntentAnswer
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 FIRST_SWEEP_AFTER = timedelta(seconds=20)  # the request that made it works on it until then
+DISPUTED = "charge_disputed"  # the provider's code for what a bank has taken already
 REFUSED = "refused: "  # how the last error of what the provider will not do begins
 KEYS_SURELY_REMEMBERED = timedelta(hours=23)  # the provider forgets idempotency keys after 24
 
@@ -340,9 +341,10 @@ def is_disputed(payment: Payment) -> bool:
     return payment.disputes.exclude(status__in=Dispute.HARMLESS).exists()
 
 
-def is_lost_to_a_bank(payment: Payment) -> bool:
-    """Whether a dispute about it was lost: the customer's bank has the money for good."""
-    return payment.disputes.filter(status=Dispute.Status.LOST).exists()
+def lost_to_banks(payment: Payment) -> Decimal:
+    """What customers' banks have taken of it for good, in major units."""
+    lost = payment.disputes.filter(status=Dispute.Status.LOST).aggregate(sum=Sum("amount"))
+    return lost["sum"] or Decimal(0)
 
 
 def record_refund_given_up(refund: Refund, *, why: str) -> None:

@@ -229,7 +229,8 @@ def finish_refund(*, refund_id: int, deadline: Deadline) -> bool:
         _try_later(refund, told)
         if isinstance(told, Refused):  # perhaps because somebody gave it back there by hand
             sync_refunds(payment_id=refund.payment_id, deadline=deadline)
-            _give_up_if_the_bank_was_faster(refund)
+            if told.code == payments.DISPUTED:
+                _give_up_what_a_bank_took(refund)
             refund.refresh_from_db(fields=["status"])
         return refund.status == Refund.Status.SUCCEEDED
     with short_transaction():
@@ -295,16 +296,27 @@ def _record(locked: LockedOrder, refund: Refund, told: ProviderRefund) -> None:
         Refund.objects.filter(pk=refund.pk).update(next_attempt_at=Now() + PENDING_PAUSE)
 
 
-def _give_up_if_the_bank_was_faster(refund: Refund) -> None:
-    """The provider gives nothing back of what a lost dispute has taken: it refuses for good."""
-    if not payments.is_lost_to_a_bank(refund.payment):
-        return
+def _give_up_what_a_bank_took(refund: Refund) -> None:
+    """The provider gives nothing back of what a lost dispute has taken: it refuses for good.
+
+    If that was only a part, how the customer gets the rest is for a person to find out.
+    """
     with short_transaction():
         locked = selectors.lock_order(order_id=refund.payment.order_id)
         fresh = Refund.objects.select_for_update().get(pk=refund.pk)
-        if fresh.status == Refund.Status.DUE:
-            payments.record_refund_given_up(fresh, why="a lost dispute took it back")
-            _tell(locked, fresh)
+        lost = payments.lost_to_banks(locked.payment)
+        if fresh.status != Refund.Status.DUE or not lost:
+            return
+        if lost < fresh.amount:
+            open_case(
+                classification=ReconciliationCase.Classification.AMOUNT_DIFFERS,
+                subject=str(fresh.uuid),
+                payment=locked.payment,
+                problem="a lost dispute took a part of this refund; the provider refuses the rest",
+            )
+            return
+        payments.record_refund_given_up(fresh, why="a lost dispute took it back")
+        _tell(locked, fresh)
 
 
 def _try_later(refund: Refund, told: Refused | Unknown) -> None:

@@ -410,6 +410,32 @@ class TestARefundThatTheBankHasOvertaken:
         assert AuditLog.objects.filter(event_type="REFUND_FAILED").count() == 1
         assert recovery.sweep(ignore_backoff=True).refunds_seen == 0
 
+    def test_of_which_it_took_a_part_is_a_persons(self, paid, provider):
+        refund = decide_refund(order_id=paid.pk, wish=RefundWish(reason="broken"))
+        dispute = provider.dispute(paid.payments.get().payment_intent_id, amount=100)
+        sync(dispute)
+        sync(provider.decide_dispute(dispute["id"], "lose"))
+
+        recovery.sweep(ignore_backoff=True)
+        recovery.sweep(ignore_backoff=True)
+
+        refund.refresh_from_db()
+        assert refund.status == "due"
+        case = ReconciliationCase.objects.get()
+        assert case.subject == str(refund.uuid)
+        assert "refuses the rest" in case.problem
+
+    def test_is_not_given_up_for_another_refusal(self, overtaken, provider, monkeypatch):
+        _, refund, dispute = overtaken
+        sync(provider.decide_dispute(dispute["id"], "lose"))
+        refused = Refused(code="AuthenticationError")
+        monkeypatch.setattr(gateway, "create_refund", lambda **_: refused)
+
+        recovery.sweep(ignore_backoff=True)
+
+        refund.refresh_from_db()
+        assert refund.status == "due"
+
     def test_is_sent_once_it_is_won(self, overtaken, provider):
         order, refund, dispute = overtaken
         sync(provider.decide_dispute(dispute["id"], "win"))
