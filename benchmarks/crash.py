@@ -33,6 +33,7 @@ LETTERS: Final = "abcdefghijklmnopqrstuvwxyz"
 def strike_everywhere(world: World, stage: Stage, batch: tuple[int, int, int]) -> Done:
     """All cells of one use case in one story, or every n-th of them; then the books."""
     from tests.proof import grid, usecases  # noqa: PLC0415 - Django has to be set up
+    from tests.proof.world import BrokenError  # noqa: PLC0415
 
     use_case_number, story_number, one_in = batch
     use_case = usecases.USE_CASES[use_case_number]
@@ -50,13 +51,13 @@ def strike_everywhere(world: World, stage: Stage, batch: tuple[int, int, int]) -
                 result.count("cells", cell.blow.value)
             else:
                 result.count("not reached", str(cell))
-        except AssertionError as exc:
+        except BrokenError as exc:
             result.broken.append(str(exc))
             world.provider.clear_faults()
     result.count("boundaries reached", times=len(reached))
     try:
         world.check_books()
-    except AssertionError as exc:
+    except BrokenError as exc:
         result.broken.append(f"{use_case.name} | {story.name} | afterwards: {exc}")
     return result
 
@@ -77,7 +78,7 @@ def main() -> int:
         for result in run_batches(strike_everywhere, batches, processes=processes(options)):
             done.append(result)
             cells += sum(n for by, n in result.counts.items() if by[0] == "cells")
-            broken += len(result.broken)
+            broken += len(result.broken) + len(result.errors)
             told = f"{cells:,} cells, {broken} broken"
             progress.update(task, advance=1, told=told)
             tell_now_and_then(done=len(done), total=len(batches), told=told)
@@ -143,7 +144,7 @@ def _report(
         "boundaries": dict(boundaries),
         "boundaries_reached": dict(reached),
         "not_reached": not_reached,
-        "broken": [one for result in done for one in result.broken],
+        "broken": [one for result in done for one in (*result.broken, *result.errors)],
     }
 
 

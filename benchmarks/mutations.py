@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+EVERYWHERE: Final = "*"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mutant:
@@ -20,7 +22,7 @@ class Mutant:
 
 
 # Must survive: else whatever kills the mutants might kill anybody.
-CONTROL: Final = Mutant(rule="nothing is broken", file="manage.py", edits=())
+CONTROL: Final = Mutant(rule="nothing is broken", file="manage.py", edits=(), near=EVERYWHERE)
 MUTANTS: Final = (
     # --- stock ----------------------------------------------------------------------------------
     Mutant(

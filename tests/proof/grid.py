@@ -88,9 +88,9 @@ def cells(use_case: UseCase, story: Story, edges: Sequence[Edge]) -> Iterator[Ce
             blows.append(Blow.CUT_AFTER)
         if at == len(edges) - 1:
             blows.append(Blow.KILLED_AFTER)
-        for blow in blows:
-            turn += 1
-            for comes_back in (True, False) if use_case.is_placing else (turn % 2 == 0,):
+        for nth, blow in enumerate(blows):
+            its_turn = (at + nth + turn) % 2 == 0
+            for comes_back in (True, False) if use_case.is_placing else (its_turn,):
                 yield Cell(
                     use_case=use_case,
                     story=story,

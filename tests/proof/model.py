@@ -5,8 +5,8 @@ part in the real thing: so many COMMITs and calls of a real actor, a clock put f
 the provider. `tests.proof.replays` plays that and compares.
 
 Where one step of the model is not one of the code, it stands in `MAPPED`. Where the code never does
-what the model allows, or does something else, it stands in `NOT_TAKEN`, and traces go round it.
-Nothing else is tolerated: an actor who commits or calls where the model does not is a disagreement.
+what the model allows, it stands in `NOT_TAKEN`, and traces go round it. Nothing else is tolerated:
+an actor who commits or calls where the model does not is a disagreement.
 """
 
 from __future__ import annotations
@@ -42,55 +42,30 @@ FAULTS: Final = {
     "from a gateway, still travelling": "unavailable",
     "-> 409, same key in flight": "conflict",
 }
-NO_ANSWER: Final = frozenset({"drop", "answer_lost", "conflict"})
 STEPS_AT_MOST: Final = 40
 
 # Where the steps of the two are not the same, and why that is no difference.
 MAPPED: Final = {
-    "a confirm without an answer": "The code asks with a GET what became of a request's confirm;"
-    " the model does not. That GET is lost as well, and T2 knows as little as the model's.",
-    "the customer wants to cancel": "The code gives up the hold in the same transaction: two steps"
-    " of the model. `the hold expires` comes next and has happened.",
     "the canceller looks again": "After it has settled, the code reads the order under its locks"
     " once more, for it may be a paid one now; after `canceled` that COMMIT changes nothing.",
     "a cancelled order's refund": "The customer's request goes on to send it; in the model that is"
     " a sweeper. The request's thread is that sweeper.",
-    "what the sweeper was just told": "The model's sweeper asks with a GET what its own confirm or"
-    " its T1b has told it; the code does not ask again. That GET is no step.",
-    "a sweeper's create that will fail for ever": "The code closes the order next; in the model the"
-    " sweeper does so as one who finds no intent. It is the same thread.",
-    "the next confirm key": "The code asks with a GET first and takes the next number only if the"
-    " intent still waits (rule 4): a call and a write of the code, one step of the model.",
     "a sweeper takes an order": "It looks at it under its locks before it asks the provider: a"
     " COMMIT that changes nothing.",
     "an order that waits": "The code notes on the payment that it waits for its customer or bank,"
     " and that is decoration: a COMMIT of which the model knows nothing.",
-    "an abandoned order": "The model closes an order without intent as soon as the lease is over;"
-    " the code waits 90 seconds, and `recover_orders` does not. Here it is that one.",
+    "an abandoned order": "The model ends it as soon as the lease is over; the code waits 90"
+    " seconds, and `recover_orders` does not. Here it is that one.",
     "a webhook": "It is kept and claimed before the provider is asked: two COMMITs about the event"
     " alone. /confirm has none.",
-    "what is left of an actor": "One that is idle in the model may stand before what no step of the"
-    " model is. When it is called upon anew it has died there, which costs the model nothing.",
 }
-# What the model allows and the code does not do, or does in another way: traces go round it.
+# What the model allows and the code does not do: traces go round it.
 NOT_TAKEN: Final = {
     "promised": "A sweeper makes or confirms an intent only for an order whose client heard 202,"
-    " and closes no such order while its hold runs. The model leaves that open.",
-    "fence at T1b": "T1b asks for status and id, not for the key's owner: a request that has lost"
-    " its lease stores the id all the same. The model has found that harmless.",
+    " and ends no such order while its hold runs. The model leaves that open.",
     "final order": "A webhook or /confirm asks nothing about an order that is decided.",
-    "hold as read": "A request knows the hold as it was when it took over, the model as it is at"
-    " the GET; and after a confirm the code does not look at the hold.",
-    "number as read": "A confirm or a refund carries the number that was read when the work began,"
-    " the model's the number of that moment.",
-    "request's next number": "After a replayed 5xx and a GET that says requires_confirmation a"
-    " request takes the next confirm number, too (rule 4); in the model only a sweeper does.",
-    "number without need": "The model's sweeper takes the next confirm number without a GET, the"
-    " code only while the intent waits for its confirmation (rule 4).",
     "tries": "A request begins at most three times, the model's as often as it likes.",
 }
-HOLD_EXPIRES: Final = ("clock", "the hold expires")
-WITHIN_ONE: Final = "within one step of the code"  # nothing can come between
 
 
 # --- what the model does not keep, and the code does ------------------------------------------
@@ -104,21 +79,14 @@ class Hand(NamedTuple):
 
     left: str = ""
     tries: int = 0
-    hold_is_over: bool = False
-    attempt: int = 0
-    replayed: bool = False
 
 
 class Beside(NamedTuple):
-    """Beside a state: by order, what was promised and how it pays; by actor, its hand.
-
-    `expires`: the order whose hold was given up in the step before, of which it is the half; or -1.
-    """
+    """Beside a state: by order, what was promised and how it pays; by actor, its hand."""
 
     promised: tuple[bool, ...]
     pays: tuple[str, ...]
     hands: tuple[Hand, ...]
-    expires: int = -1
 
 
 class Do(NamedTuple):
@@ -204,9 +172,6 @@ class Mapping:
                 if number >= 0
                 else next(n for n, now in enumerate(after[0]) if now != state[0][n])
             )
-            if beside.expires >= 0 and (label, k) != (HOLD_EXPIRES, beside.expires):
-                yield kind_of(role, label), WITHIN_ONE
-                continue
             part = _Part(self, state, beside, number, k, label[1], after)
             try:
                 script = part.script(role)
@@ -262,17 +227,12 @@ class _Part:
             return (Do("die"),)
         if self.text.startswith("dies, its"):
             return self._dies_calling()
-        script = tuple(getattr(self, f"_{role}")())
-        if self.hand.left and any(do.what == "enter" for do in script):
-            self._mapped("what is left of an actor")
-        return script
+        return tuple(getattr(self, f"_{role}")())
 
     def _dies_calling(self) -> tuple[Do, ...]:
         name = self.text.removeprefix("dies, its ").partition(" ")[0]
         if name == "confirm":
             self._check_confirm()
-        if name == "refund" and self.hand.attempt != self.was.ratt:
-            raise _NotTakenError("number as read")
         begins: tuple[Do, ...] = ()
         if self.pc == "idle":  # a sweeper's create
             if not self.beside.promised[self.k] or self.was.age:
@@ -296,10 +256,8 @@ class _Part:
     def _clock(self) -> list[Do]:
         if self.text.startswith("the lease"):
             return [Do("lease")]
-        if self.text == HOLD_EXPIRES[1]:
-            has_happened = self.beside.expires == self.k
-            self.beside = self.beside._replace(expires=-1)
-            return [] if has_happened else [Do("hold")]
+        if self.text == "the hold expires":
+            return [Do("hold")]
         raise NotImplementedError(self.text)
 
     def _customer(self) -> list[Do]:
@@ -328,14 +286,11 @@ class _Part:
         if self.pc == "C1":
             return [self._call("create")]
         if self.pc == "T1b":
-            is_free = self.was.pay == "created" and self.was.pi is None
-            if "changes no row" in self.text and is_free:
-                raise _NotTakenError("fence at T1b")
             return [self._commit()]
-        if self.pc == "C2":
-            return self._request_confirms()
-        if self.pc in ("GET", "GET after"):
-            return self._request_asks()
+        if self.pc in model.CONFIRMING:
+            return [self._confirms()]
+        if self.pc == "GET":
+            return [self._call("GET")]
         if self.pc == "cancel":
             return [self._call("cancel")]
         if self.pc == "T2":
@@ -345,31 +300,9 @@ class _Part:
     def _request_begins(self) -> list[Do]:
         tries = 1 if self.pc == "idle" else self.hand.tries + 1
         begins = [Do("enter", "place")] if self.pc == "idle" else []
-        self._carry(
-            tries=tries, hold_is_over=self.was.age > 0, attempt=self.was.att, replayed=False
-        )
+        self._carry(tries=tries)
         ends = self.next_pc == "idle"
         return [*begins, self._commit(), *([END] if ends else [])]
-
-    def _request_confirms(self) -> list[Do]:
-        self._check_confirm()
-        call = self._call("confirm")
-        self._carry(replayed=self.text.endswith("5*"))
-        if call.fault in NO_ANSWER:
-            self._mapped("a confirm without an answer")
-            return [call, Do("call", "GET", "drop")]
-        return [call]
-
-    def _request_asks(self) -> list[Do]:
-        if self.text == "GET -> rc":
-            if self.pc == "GET" and self.hand.hold_is_over != (self.was.age > 0):
-                raise _NotTakenError("hold as read")
-            if self.pc == "GET after" and self.memory != "400rc":
-                if self.was.age:
-                    raise _NotTakenError("hold as read")
-                if self.hand.replayed:
-                    raise _NotTakenError("request's next number")
-        return [self._call("GET")]
 
     def _request_settles(self) -> list[Do]:
         is_done = "fails" not in self.text
@@ -400,11 +333,8 @@ class _Part:
                 return [COMMIT, COMMIT, END]
             self._carry(left="look again")
             return [COMMIT]
-        if self.text == "wants to cancel":
+        if self.text.startswith("wants to cancel"):
             self._carry()
-            if not self.was.age:
-                self._mapped("the customer wants to cancel")
-                self.beside = self.beside._replace(expires=self.k)
             return [Do("enter", "cancel"), COMMIT]
         if self.text == "cancels an order without intent":
             self._carry()
@@ -432,12 +362,11 @@ class _Part:
     def _sweeper(self) -> list[Do]:
         known: dict[str, Callable[[], list[Do]]] = {
             "idle": self._sweeper_begins,
-            "T1b": self._sweeper_stores,
-            "C2": self._sweeper_confirms,
-            "next attempt": self._sweeper_counts,
+            "T1b": lambda: [COMMIT] if self.next_pc == "C2" else [COMMIT, END],
+            **dict.fromkeys(model.CONFIRMING, self._sweeper_confirms),
             "cancel": self._cancels,
             "settle": lambda: [COMMIT, END],
-            "refund": self._sweeper_refunds,
+            "refund": lambda: [self._call("refund"), *([END] if self.next_pc == "idle" else [])],
             "refund list": lambda: [Do("call", "list")],
             "next key": lambda: [Do("write", "UPDATE refunds"), END],
             "refunded": lambda: [COMMIT, END],
@@ -449,66 +378,39 @@ class _Part:
             return self._sweeper_takes_refund()
         if self.was.pi is None:
             return self._sweeper_finds_no_intent()
-        left, state = self.hand.left, self.text.removeprefix("GET -> ")
-        if left == f"told {state}" and (state != "rc" or self.next_pc == "C2"):
-            self._mapped("what the sweeper was just told")
-            self._carry(attempt=self.hand.attempt)
-            return []
-        if left == "ask" and state in ("ok", "rpm", "cx"):
-            self._carry(attempt=self.hand.attempt)
-            return [self._call("GET")]
-        if self.next_pc == "C2" and not self.beside.promised[self.k]:
+        is_promised = self.beside.promised[self.k]
+        is_abandoned = self.text.endswith(", abandoned")
+        if (is_abandoned and is_promised) or (self.next_pc == "C2" and not is_promised):
             raise _NotTakenError("promised")
-        self._carry(attempt=self.was.att)
+        if is_abandoned:
+            self._mapped("an abandoned order")
+        self._carry()
         self._mapped("a sweeper takes an order")
-        return [Do("enter", "recover"), COMMIT, self._call("GET")]
+        begins = Do("enter", "recover at once" if is_abandoned else "recover")
+        return [begins, COMMIT, self._call("GET")]
 
     def _sweeper_finds_no_intent(self) -> list[Do]:
         is_promised = self.beside.promised[self.k] and not self.was.age
-        if self.text.startswith("closes"):
-            goes_on = self.hand.left == "gone"
-            if is_promised and not goes_on:
-                raise _NotTakenError("promised")
-            self._carry()
-            if goes_on:
-                self._mapped("a sweeper's create that will fail for ever")
-                return [COMMIT, END]
-            if self.was.age:
-                return [Do("enter", "recover"), COMMIT, END]
-            self._mapped("an abandoned order")
-            return [Do("enter", "recover at once"), COMMIT, END]
-        if not is_promised:
+        if self.text.startswith("closes") == is_promised:
             raise _NotTakenError("promised")
-        call = self._call("create")
-        is_gone = self.text.endswith("5*")
-        self._carry(left="gone" if is_gone else "", attempt=self.was.att)
-        ends = self.next_pc == "idle" and not is_gone
-        self._mapped("a sweeper takes an order")
-        return [Do("enter", "recover"), COMMIT, call, *([END] if ends else [])]
-
-    def _sweeper_stores(self) -> list[Do]:
-        if "changes no row" in self.text:
-            return [COMMIT, END]
-        self._carry(left="told rc", attempt=self.hand.attempt)
-        return [COMMIT]
+        self._carry()
+        if is_promised:
+            self._mapped("a sweeper takes an order")
+            ends = [END] if self.next_pc == "idle" else []
+            return [Do("enter", "recover"), COMMIT, self._call("create"), *ends]
+        if self.was.age:
+            return [Do("enter", "recover"), COMMIT, END]
+        self._mapped("an abandoned order")
+        return [Do("enter", "recover at once"), COMMIT, END]
 
     def _sweeper_confirms(self) -> list[Do]:
-        self._check_confirm()
-        call = self._call("confirm")
-        answer = self.text.removeprefix("confirm -> ")
-        if answer in ("ra", "pr"):
-            self._carry()
+        does = self._confirms()
+        if self.next_pc != "idle":
+            return [does]
+        if self.text.removeprefix("confirm -> ").removeprefix("GET -> ") in ("ra", "pr"):
             self._mapped("an order that waits")
-            return [call, COMMIT, END]
-        left = f"told {answer}" if answer in ("ok", "rpm") else "ask"
-        self._carry(left="" if answer == "5*" else left, attempt=self.hand.attempt)
-        return [call]
-
-    def _sweeper_counts(self) -> list[Do]:
-        if self.was.intents[self.was.pi][0] != "rc":
-            raise _NotTakenError("number without need")
-        self._mapped("the next confirm key")
-        return [Do("call", "GET"), Do("write", "UPDATE payments"), END]
+            return [does, COMMIT, END]
+        return [does, END]
 
     def _sweeper_takes_refund(self) -> list[Do]:
         hands = self.beside.hands
@@ -524,15 +426,9 @@ class _Part:
             self._mapped("a cancelled order's refund")
             emptied = (*hands[:sender], Hand(), *hands[sender + 1 :])
             self.beside = self.beside._replace(hands=emptied)
-        self._carry(attempt=self.was.ratt)
+        self._carry()
         begins = Do("take over", str(sender)) if sender >= 0 else Do("enter", "refund")
         return [begins, Do("before call")]
-
-    def _sweeper_refunds(self) -> list[Do]:
-        if self.hand.attempt != self.was.ratt:
-            raise _NotTakenError("number as read")
-        call = self._call("refund")
-        return [call, *([END] if self.next_pc == "idle" else [])]
 
     # --- helpers --------------------------------------------------------------------------------
 
@@ -567,11 +463,19 @@ class _Part:
                 return Do("call", name, fault)
         return Do("call", name)
 
+    def _confirms(self) -> Do:
+        """C2 and what follows it, whoever sends it."""
+        if self.pc == "next attempt":
+            return Do("write", "UPDATE payments")
+        if self.pc == "GET after":
+            return self._call("GET")
+        self._check_confirm()
+        return self._call("confirm")
+
     def _check_confirm(self) -> None:
-        """Whether the code would send this very confirm, and the provider answer as it says."""
-        if self.hand.attempt != self.was.att:
-            raise _NotTakenError("number as read")
-        self._check_outcome(f"cf-{self.was.att}", self.was.pi)
+        """Whether the provider would answer this confirm as the model says."""
+        n, number = self.memory
+        self._check_outcome(f"cf-{number}", n)
 
     def _check_outcome(self, key: str, n: int) -> None:
         """Note how the order pays, so that the provider answers as the model's does.
@@ -630,7 +534,7 @@ def _search(mapping: Mapping, found: Found) -> None:
         (state, beside), _, _ = nodes[here]
         for step in mapping.steps(state, beside):
             if not isinstance(step, Step):
-                found.reasons |= {step[1]} - {WITHIN_ONE}
+                found.reasons.add(step[1])
                 continue
             after = (step.after, step.beside)
             if after not in seen:
@@ -638,18 +542,9 @@ def _search(mapping: Mapping, found: Found) -> None:
                 nodes.append((after, here, step))
             for shown in wanted.intersection((step.kind, *step.mapped)):
                 wanted.discard(shown)
-                found.traces[shown] = _completed(mapping, [*_way(nodes, here), step])
+                found.traces[shown] = [*_way(nodes, here), step]
         here += 1
     found.states += len(nodes)
-
-
-def _completed(mapping: Mapping, trace: list[Step]) -> list[Step]:
-    """Not ending within one step of the code."""
-    last = trace[-1]
-    if last.beside.expires < 0:
-        return trace
-    steps = mapping.steps(last.after, last.beside)
-    return [*trace, next(step for step in steps if isinstance(step, Step))]
 
 
 def _way(nodes: list[tuple[Any, int, Step | None]], here: int) -> list[Step]:
@@ -701,7 +596,7 @@ def walk(mapping: Mapping, draw: random.Random) -> list[Step]:
     trace: list[Step] = []
     while len(trace) < STEPS_AT_MOST:
         is_over = model.good(state) and all(pc == "idle" for pc, _ in state[1])
-        if trace and is_over and beside.expires < 0:
+        if trace and is_over:
             break
         steps = [step for step in mapping.steps(state, beside) if isinstance(step, Step)]
         if not steps:

@@ -28,7 +28,17 @@ from tests.proof import stories
 from tests.proof.actors import Actor, DiedError, Director, Stage
 from tests.proof.stories import Story, gone_wrong
 from tests.proof.usecases import EVENT_OF
-from tests.proof.world import CLAIM, HOLD, LEASE, BrokenError, World, hear_webhook, new_sku, require
+from tests.proof.world import (
+    CLAIM,
+    HOLD,
+    LEASE,
+    BrokenError,
+    UnexpectedError,
+    World,
+    hear_webhook,
+    new_sku,
+    require,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -507,6 +517,7 @@ def play(world: World, stage: Stage, *, seed: int, cast: Cast | None = None) -> 
 
     Raises:
         BrokenError: a promise is broken; tells the seed and every step.
+        UnexpectedError: something else went wrong; likewise.
     """
     draw = random.Random(seed)  # noqa: S311 - no secret: it is printed
     random.seed(seed)  # the pauses of workers are drawn, too
@@ -522,9 +533,10 @@ def play(world: World, stage: Stage, *, seed: int, cast: Cast | None = None) -> 
         world.forget()
         world.pass_time(LEASE)
         acts.verdict(acts)
-    except (BrokenError, *TOLD_TO_THE_CALLER) as exc:
+    except Exception as exc:
         steps = "\n    ".join(acts.trace)
-        raise BrokenError(f"seed {seed}: {exc!r}\n    {steps}") from exc
+        kind = BrokenError if isinstance(exc, BrokenError) else UnexpectedError
+        raise kind(f"seed {seed}: {exc!r}\n    {steps}") from exc
     finally:
         world.provider.clear_faults()
     return acts

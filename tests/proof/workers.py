@@ -32,11 +32,15 @@ STAGEHANDS = 8
 
 @dataclass(kw_only=True)
 class Done:
-    """What came of a batch: counts by whatever its work counts by, and what is broken."""
+    """What came of a batch: counts by whatever its work counts by, and what is broken.
+
+    `errors` are no broken promises: the harness, or something that nobody handles.
+    """
 
     batch: Any = None
     counts: dict[Any, int] = field(default_factory=dict)
     broken: list[str] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
     seconds: float = 0.0
 
     def count(self, *by: Any, times: int = 1) -> None:
@@ -125,8 +129,10 @@ def _work_off(work: Work, stage: Stage, batch: Any) -> Done:
     try:
         with tempfile.TemporaryDirectory() as mail_dir, new_world(Path(mail_dir)) as world:
             result = work(world, stage, batch)
-    except Exception:  # noqa: BLE001 - whatever it is, it is told, and the other batches go on
-        result = Done(broken=[f"{batch}: {traceback.format_exc()}"])
+    except Exception as exc:  # noqa: BLE001 - whatever it is, it is told; other batches go on
+        told = [f"{batch}: {traceback.format_exc()}"]
+        is_promise = type(exc).__name__ == "BrokenError"
+        result = Done(broken=told) if is_promise else Done(errors=told)
     result.batch = batch
     result.seconds = time.monotonic() - began
     return result

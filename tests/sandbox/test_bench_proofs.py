@@ -67,7 +67,8 @@ class TestWorkers:
     def test_tell_what_broke(self, number, provider):
         (result,) = run_batches(break_it, [1], processes=1, first=number)
 
-        assert "ZeroDivisionError" in result.broken[0]
+        assert "ZeroDivisionError" in result.errors[0]
+        assert not result.broken
 
 
 def break_it(_world, _stage, batch):
