@@ -338,7 +338,10 @@ def _verdict(
         "ready_after": ready_after,
         "settled_after": settled_after,
         "goals": [
-            asdict(goal) for goal in _goals(wishes, orders, storm, began=began, balances=balances)
+            asdict(goal)
+            for goal in _goals(
+                wishes, orders, storm, began=began, balances=balances, settled_after=settled_after
+            )
         ],
         "problems": problems,
         "longest_doubts": doubts(wishes, orders)[:LONGEST_DOUBTS],
@@ -355,6 +358,7 @@ def _goals(
     *,
     began: float,
     balances: dict[str, tuple[Decimal, Decimal]],
+    settled_after: float,
 ) -> list[Goal]:
     good, total, low, high = success(wishes)
     goals = [
@@ -371,6 +375,7 @@ def _goals(
     goals += [
         at_most("in doubt, p99", percentile(seconds, 0.99), p99, detail=of),
         at_most("in doubt, longest", max(seconds, default=0.0), longest, detail=of),
+        at_most("nothing pending after the storm", settled_after, QUIET_SECONDS),
     ]
     for kind, (p95, latest) in BACK_SECONDS.items():
         waits = recovery_seconds(storm.blows, wishes, kind=kind, began=began)

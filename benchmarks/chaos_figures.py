@@ -60,7 +60,11 @@ def success(wishes: Sequence[Wish]) -> tuple[int, int, float, float]:
 def recovery_seconds(
     blows: Sequence[Blow], wishes: Sequence[Wish], *, kind: str, began: float
 ) -> list[float]:
-    """For each blow of a kind: how long until an order was taken that was sent after it."""
+    """For each blow of a kind: how long until an order was taken that was sent after it.
+
+    Where none ever was: until the last request of all, which is too little rather than too much.
+    """
+    last = max((heard.at - began for wish in wishes for heard in wish.heard), default=0.0)
     taken = sorted(
         (heard.at - began, heard.asked_at - began)
         for wish in wishes
@@ -70,9 +74,8 @@ def recovery_seconds(
     waits = []
     for blow in blows:
         if blow.kind == kind:
-            after = next((at for at, asked_at in taken if asked_at > blow.at), None)
-            if after is not None:
-                waits.append(after - blow.at)
+            after = next((at for at, asked_at in taken if asked_at > blow.at), last)
+            waits.append(max(0.0, after - blow.at))
     return waits
 
 

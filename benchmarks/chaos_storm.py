@@ -34,6 +34,7 @@ LEASE_SECONDS: Final = 20.0
 BETWEEN_BLOWS_SECONDS: Final = (0.7, 4.0)
 BETWEEN_FAULTS_SECONDS: Final = (2.0, 7.0)
 COMES_BACK_SECONDS: Final = 8.0
+PAUSE_SECONDS: Final = 0.2  # where there was nothing to fall on
 READY_SECONDS: Final = 30.0
 MOST_CONNECTIONS: Final = 100  # of the embedded PostgreSQL
 TOO_OLD_SECONDS: Final = 900
@@ -162,7 +163,7 @@ class Storm:
             try:
                 work(chance)
             except GONE:
-                continue  # the next blow will find another
+                self._stop.wait(PAUSE_SECONDS)  # the next blow will find another
             except Exception as exc:  # noqa: BLE001 - a storm that has died down would be no test
                 self.problems.append(f"the storm failed in {work.__name__}: {exc!r}")
                 return
