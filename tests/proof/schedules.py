@@ -564,11 +564,12 @@ def _act(acts: Play, stage: Stage, draw: random.Random, *, may_die: bool) -> Dir
             director.wait_for_blocked()
             continue
         actor = choose(ready)
-        if steps == dies_at and actor.at is not None:
+        passes = actor.at
+        if steps == dies_at and passes is not None:
             director.kill(actor)
         else:
             director.step(actor)
-        if not wanted <= there:
+        if passes is not None and passes.commits and not wanted <= there:
             there |= _what_there_is(acts)
     for actor in actors:
         if not actor.is_done:

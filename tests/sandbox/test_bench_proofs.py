@@ -50,29 +50,26 @@ def test_the_long_proofs_are_benchmarks_on_servers_of_their_own():
     assert {arguments[0] for arguments in check.NIGHTLY.values()} <= bench.benchmarks().keys()
 
 
-class TestWorkers:
-    @pytest.fixture
-    def number(self):
-        return int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+def test_workers_play_on_a_shop_of_their_own_and_tell_what_went_wrong(provider):
+    number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    batches = [(0, 3, ""), BREAKS, (3, 5, "")]
 
-    def test_work_on_a_shop_of_their_own(self, number, provider):
-        batches = [(0, 3, ""), (3, 5, "")]
+    done = list(run_batches(play_or_break, batches, processes=1, first=number))
 
-        done = list(run_batches(schedules.play_batch, batches, processes=1, first=number))
-
-        assert [result.broken for result in done] == [[], []]
-        held = [sum(n for by, n in one.counts.items() if by[0] == "plays") for one in done]
-        assert held == [3, 2]
-
-    def test_tell_what_broke(self, number, provider):
-        (result,) = run_batches(break_it, [1], processes=1, first=number)
-
-        assert "ZeroDivisionError" in result.errors[0]
-        assert not result.broken
+    held = [sum(n for by, n in one.counts.items() if by[0] == "plays") for one in done]
+    assert held == [3, 0, 2]
+    assert not any(one.broken for one in done)
+    assert [len(one.errors) for one in done] == [0, 1, 0]
+    assert "ZeroDivisionError" in done[1].errors[0]
 
 
-def break_it(_world, _stage, batch):
-    return Done(counts={("x",): batch // 0})
+BREAKS = (0, 0, "")
+
+
+def play_or_break(world, stage, batch):
+    return (
+        schedules.play_batch(world, stage, batch) if batch != BREAKS else Done(counts={(): 1 // 0})
+    )
 
 
 def test_the_report_of_the_grid_counts_by_use_case_and_outcome():
