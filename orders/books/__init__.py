@@ -54,7 +54,7 @@ NOTES: Final = {
 class Report:
     """One finding an invariant, violated or not; `notes` count what is allowed yet notable.
 
-    `checked_at` is the instant that the snapshot shows, by the database's clock.
+    `checked_at` is when the snapshot was taken, by the database's clock.
     """
 
     findings: list[Finding]
@@ -94,7 +94,8 @@ def check(
     tell = on_progress or _tell_nobody
     started = time.monotonic()
     with snapshot() as cursor:
-        cursor.execute("SELECT now()")
+        # The first statement takes the snapshot; now() would tell when the transaction began.
+        cursor.execute("SELECT statement_timestamp()")
         (checked_at,) = cursor.fetchone()
         findings = check_invariants(cursor, on_progress=tell)
         if heard:

@@ -69,13 +69,21 @@ _ADVICE: Final = {
     "I5": _Advice(
         _PAGE, "Look at the intent at the provider; run recover_orders, then check_books --stripe."
     ),
-    "I6": _Advice(_PAGE, "A dead order keeps money: give it back with refund_order."),
+    "I6": _Advice(
+        _PAGE,
+        "A dead order keeps money: give it back with refund_order; if a bank took a part of it, the"
+        " rest at the provider's site.",
+    ),
     "I7": _Advice(_PAGE, "Compare the refunds with the provider's: reconcile_payments."),
     "I8": _Advice(_PAGE, "Do not close the books. The ledger is append-only: correct by entries."),
     "I9": _Advice(_PAGE, "A client may hear a wrong answer or order twice: find that key's order."),
     "I10": _Advice(_PAGE, "A trigger was off: find out who wrote, from the audit log."),
     "I11": _Advice(_PAGE, "Nobody was told, or was told what never happened. Tell them by hand."),
-    "I12": _Advice(_TICKET, "retry_deliveries --dead; for figures, rebuild_customer_metrics."),
+    "I12": _Advice(
+        _TICKET,
+        "retry_deliveries --dead; for figures, rebuild_customer_metrics; for a subscriber that was"
+        " not told, docs/invariants.md (Limits).",
+    ),
     "I13": _Advice(_TICKET, "Correct times_used, or end the coupon, in the admin."),
     "I14": _Advice(_PAGE, "A move without its audit row: treat it as tampering until explained."),
     "I15": _Advice(_PAGE, "Run reconcile_payments --repair; its cases say what is left."),

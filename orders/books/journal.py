@@ -147,10 +147,36 @@ def _parse(line: str, *, where: str) -> Acknowledged | None:
         if "heard" not in found:
             return None
         return Acknowledged(
-            key=str(found["heard"]),
-            status=int(found["status"]),
-            order_number=str(found["order"]),
-            digest=str(found["digest"]),
+            key=_text(found["heard"]),
+            status=_whole_number(found["status"]),
+            order_number=_text(found["order"]),
+            digest=_text(found["digest"]),
         )
-    except (ValueError, TypeError, KeyError) as exc:
+    except (ValueError, TypeError, KeyError, RecursionError) as exc:
         raise JournalUnreadableError(f"{where} is not a line of a journal") from exc
+
+
+def _text(found: Any) -> str:
+    """It, if it is text that the database can be asked for.
+
+    Raises:
+        TypeError: it is something else.
+        ValueError: it has a NUL or half a character.
+    """
+    if not isinstance(found, str):
+        raise TypeError
+    if "\0" in found:
+        raise ValueError
+    found.encode()
+    return found
+
+
+def _whole_number(found: Any) -> int:
+    """It, if it is one.
+
+    Raises:
+        TypeError: it is not; true and 1e3 are none.
+    """
+    if type(found) is not int:
+        raise TypeError
+    return found

@@ -6,10 +6,10 @@ sees it in the admin. It holds names, counts and order numbers, nothing of a per
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import structlog
-from django.db import transaction
+from django.db import connection, transaction
 
 from orders import books
 from orders.books.alerts import INVARIANT_NAMES
@@ -23,6 +23,17 @@ if TYPE_CHECKING:
     from orders.books import Report
 
 LONGEST_EXAMPLE: Final = 200
+
+# A check may end after another one that began later, and must not take its place.
+_KEEP: Final = """
+    INSERT INTO checked_invariants AS kept
+        (name, invariant, violations, examples, checked_at, seconds)
+    VALUES (%(name)s, %(invariant)s, %(violations)s, %(examples)s, %(checked_at)s, %(seconds)s)
+    ON CONFLICT (name) DO UPDATE
+    SET invariant = excluded.invariant, violations = excluded.violations,
+        examples = excluded.examples, checked_at = excluded.checked_at, seconds = excluded.seconds
+    WHERE kept.checked_at <= excluded.checked_at
+"""
 
 log = structlog.get_logger(__name__)
 
@@ -58,29 +69,25 @@ def watch(*, with_provider: bool = False, since: datetime | None = None) -> Repo
 
 
 def keep(report: Report) -> None:
-    """Put what was found in place of what stood there; what was not looked at stays as it was.
+    """Put what was found in place of what was found in an earlier snapshot.
 
-    Names that no invariant bears any more go.
+    What was not looked at, or in a later snapshot, stays as it was. Names that no invariant bears
+    any more go.
     """
-    rows = [
-        CheckedInvariant(
-            invariant=found.id,
-            name=found.name,
-            violations=found.violations,
-            examples=[example[:LONGEST_EXAMPLE] for example in found.examples],
-            checked_at=report.checked_at,
-            seconds=found.seconds,
-        )
+    rows: list[dict[str, Any]] = [
+        {
+            "name": found.name,
+            "invariant": found.id,
+            "violations": found.violations,
+            "examples": [example[:LONGEST_EXAMPLE] for example in found.examples],
+            "checked_at": report.checked_at,
+            "seconds": found.seconds,
+        }
         # In one order for everybody: two that write at once must not wait for each other.
         for found in sorted(report.findings, key=lambda found: found.name)
     ]
-    with transaction.atomic():
-        CheckedInvariant.objects.bulk_create(
-            rows,
-            update_conflicts=True,
-            unique_fields=["name"],
-            update_fields=["invariant", "violations", "examples", "checked_at", "seconds"],
-        )
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.executemany(_KEEP, rows)
         CheckedInvariant.objects.exclude(name__in=INVARIANT_NAMES).delete()
 
 

@@ -68,6 +68,21 @@ AUDIT_ROW = """
     VALUES ('ORDER_CONFIRMED', 'order', {{paid}}, '{{{{"version": {version}, "to": "{to}"}}}}')
 """
 
+# The cancelled order's refund was given up: a bank has taken, or wants, `{share}` of the money.
+DISPUTED_INSTEAD = """
+    DELETE FROM ledger_entries WHERE refund_id = {{refund}};
+    DELETE FROM deliveries
+    WHERE message_id IN (SELECT id FROM outbox_messages WHERE fact = 'order.refunded');
+    DELETE FROM outbox_messages WHERE fact = 'order.refunded';
+    UPDATE refunds SET status = 'failed' WHERE id = {{refund}};
+    UPDATE payments SET amount_refunded = 0 WHERE order_id = {{cancelled}};
+    UPDATE orders SET payment_status = 'disputed' WHERE id = {{cancelled}};
+    INSERT INTO disputes (payment_id, stripe_dispute_id, status, reason, currency, amount,
+                          opened_at)
+    SELECT id, 'dp_1', '{status}', 'fraudulent', '{currency}', {share}, now()
+    FROM payments WHERE order_id = {{cancelled}}
+"""
+
 BREAKS = [
     Break(
         name="order_total_adds_up",
@@ -248,6 +263,13 @@ BREAKS = [
         name="dead_orders_hold_no_money",
         sql="UPDATE refunds SET amount = amount - 1 WHERE id = {refund}",
         also=also("refunded_amount_is_the_sum_of_refunds", "ledger_has_every_refund"),
+    ),
+    *(
+        Break(
+            name="dead_orders_hold_no_money",
+            sql=DISPUTED_INSTEAD.format(status="lost", share=share, currency=currency),
+        )
+        for share, currency in (("amount - 0.01", "USD"), ("amount", "EUR"))
     ),
     Break(name="refunds_stay_within_received", sql=REFUND.format(amount=1000, age=0)),
     Break(
@@ -617,6 +639,15 @@ BREAKS = [
             "4242424242424242",
             "4242 4242 4242 4242",
             "3782-822463-10005",
+            "4242 4242 4242 4242 12/29",
+            "4242 4242 4242 4242 12 29 123",
+            "4242424242424242 123",
+            "4242424242424242 2nd",
+            "4242424242424242_1",
+            "2026 4242 4242 4242 4242",
+            "2026-4242-4242-4242-4242-12",
+            "no2026 4242 4242 4242 4242",
+            "1234567890123456789012 4242424242424242",
         )
     ),
     *(
@@ -825,5 +856,93 @@ class TestMetricsOfACustomer:
             cursor.execute("DELETE FROM customer_metrics")
             assert violated().keys() == {"customer_metrics_follow_the_orders"}
             cursor.execute(on_its_way.format(**handles(busy)))
+
+        assert violated() == {}
+
+
+class TestADeadOrder:
+    @pytest.mark.parametrize(
+        ("status", "share"),
+        [("lost", "amount"), ("needs_response", "0.01"), ("under_review", "0.01")],
+    )
+    def test_may_leave_its_money_to_a_bank(self, busy, status, share):
+        with pgtrigger.ignore(), connection.cursor() as cursor:
+            gone = DISPUTED_INSTEAD.format(status=status, share=share, currency="USD")
+            cursor.execute(gone.format(**handles(busy)))
+
+        assert violated() == {}
+
+    def test_may_leave_a_part_to_a_bank_and_give_back_the_rest(self, busy):
+        with pgtrigger.ignore(), connection.cursor() as cursor:
+            names = handles(busy)
+            gone = DISPUTED_INSTEAD.format(status="lost", share="amount - 1", currency="USD")
+            cursor.execute(gone.format(**names))
+            rest = REFUND.replace("{{paid}}", "{{cancelled}}").format(amount=1, age=0)
+            cursor.execute(rest.format(**names))
+
+        assert violated() == {}
+
+
+class TestASubscriber:
+    """One that was not told: of `guests_message`, between two of which it was told."""
+
+    @pytest.fixture
+    def told(self, busy):
+        names = handles(busy)
+        with pgtrigger.ignore(), connection.cursor() as cursor:
+            cursor.execute(
+                "DELETE FROM deliveries WHERE message_id = %s AND subscriber = 'email'",
+                [names["guests_message"]],
+            )
+        return names
+
+    def fan_out(self, message_id, *, days_ago):
+        with pgtrigger.ignore(), connection.cursor() as cursor:
+            cursor.execute(
+                "UPDATE outbox_messages SET fanned_out_at = now() - %s * interval '1 day'"
+                " WHERE id = %s",
+                [days_ago, message_id],
+            )
+
+    def test_is_not_missed_for_ever(self, told):
+        self.fan_out(told["guests_message"], days_ago=36)
+
+        assert violated() == {}
+
+    def test_is_missed_for_five_weeks(self, told):
+        self.fan_out(told["guests_message"], days_ago=34)
+
+        assert violated().keys() == {"every_subscriber_is_told"}
+
+    def test_is_missed_after_a_first_message_of_long_ago(self, told):
+        self.fan_out(told["paid_message"], days_ago=300)
+
+        assert violated().keys() == {"every_subscriber_is_told"}
+
+
+class TestDigits:
+    @pytest.mark.parametrize(
+        "harmless",
+        [
+            "4242424242424241",
+            "pi_4242424242424242",
+            "4242424242424242-abc",
+            "4242424242424242abc",
+            "0.4242424242424242",
+            "14242424242424242",
+            "1234567890123456789012",
+            "4242424242 4242424242",
+            # Luhn's sum is right, but no card begins so: a time in microseconds, a UUIDv7.
+            "1758000000000002",
+            "01800000-1234-7623-8123-123456789012",
+        ],
+    )
+    def test_that_are_no_card_number_are_no_secret(self, busy, harmless):
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "INSERT INTO audit_logs (event_type, data)"
+                " VALUES ('TOLD', jsonb_build_object('said', %s::text))",
+                [f"it was {harmless}."],
+            )
 
         assert violated() == {}

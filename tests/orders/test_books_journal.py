@@ -23,6 +23,8 @@ METHODS = {
     "debit": "pm_usBankAccount_success",
 }
 
+LINE = {"heard": "paid", "order": "GONE-GONE-22", "digest": "0" * 64, "status": 201}
+
 
 class Client:
     """Orders, and writes down what it hears as a load client does."""
@@ -107,7 +109,30 @@ class TestAJournal:
 
         assert violated(client) == {}
 
-    @pytest.mark.parametrize("line", ["nonsense", "[]", "7", '{"heard": "paid"}'])
+    @pytest.mark.parametrize(
+        "line",
+        [
+            "nonsense",
+            "[]",
+            "7",
+            '{"heard": "paid"}',
+            json.dumps(LINE | {"heard": None}),
+            json.dumps(LINE | {"heard": "pa\0id"}),
+            json.dumps(LINE | {"order": None}),
+            json.dumps(LINE | {"order": 7}),
+            json.dumps(LINE | {"order": "GONE\0"}),
+            json.dumps(LINE | {"order": "\ud800"}),
+            json.dumps(LINE | {"status": None}),
+            json.dumps(LINE | {"status": "201"}),
+            json.dumps(LINE | {"status": True}),
+            json.dumps(LINE | {"status": 201.5}),
+            json.dumps(LINE | {"status": 0}).replace("0}", "1e999}"),
+            json.dumps(LINE | {"digest": None}),
+            "[" * 200_000,
+            f'{{"status": {"9" * 5_000}}}',
+        ],
+        ids=lambda line: line[:60],
+    )
     def test_that_is_none_is_refused_with_its_line(self, client, orders, line):
         lines = client.path.read_text().count("\n")
         with client.path.open("a") as file:

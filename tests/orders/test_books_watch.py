@@ -190,3 +190,29 @@ def test_two_who_keep_at_once_end_with_one_row_each(busy):
     watch.keep(report)
 
     assert CheckedInvariant.objects.count() == len(INVARIANTS)
+
+
+def test_an_older_report_that_comes_late_does_not_hide_a_newer_one(busy):
+    older = books.check()
+    spoil(busy["paid"])
+    newer = books.check()
+    watch.keep(newer)
+
+    watch.keep(older)
+
+    rows = kept()
+    assert rows["order_history_ends_at_the_status"].violations == 1
+    assert rows["order_history_ends_at_the_status"].examples == [busy["paid"].order_number]
+    assert {row.checked_at for row in rows.values()} == {newer.checked_at}
+
+
+def test_an_older_report_is_kept_where_no_newer_one_tells(busy):
+    older = books.check(with_provider=True)
+    newer = books.check()
+    watch.keep(newer)
+
+    watch.keep(older)
+
+    rows = kept()
+    assert rows["orders_are_charged_once"].checked_at == older.checked_at
+    assert rows["paid_means_paid"].checked_at == newer.checked_at
