@@ -54,7 +54,8 @@ PLANTED: Final = {
     "transitions_are_announced_once": "UPDATE outbox_messages SET aggregate_id = 8"
     " WHERE dedupe_key = 'order.7.confirmed.1'",
     "every_subscriber_is_told": "DELETE FROM deliveries WHERE subscriber = 'email' AND message_id ="
-    " (SELECT id FROM outbox_messages WHERE fact = 'order.confirmed' ORDER BY id DESC OFFSET 1 LIMIT 1)",
+    " (SELECT id FROM outbox_messages WHERE fact = 'order.confirmed'"
+    " ORDER BY id DESC OFFSET 1 LIMIT 1)",
     "transitions_are_audited_once": "DELETE FROM audit_logs WHERE entity_id = 10"
     " AND event_type = 'ORDER_CONFIRMED'",
     "no_payment_waits_unasked": "UPDATE payments SET next_attempt_at = now() - interval '1 hour'"
