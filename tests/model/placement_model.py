@@ -37,7 +37,7 @@ EMPTY = Order(key="-",        # - | open | the remembered answer: 201, 402 (not 
               res="-",        # - | held | committed | released
               ref="-",        # refund row: - | due | done | twice
               ratt=1,         # number in the refund's key
-              age=0,          # 0 hold runs, 1 hold expired, 2 older than the provider's keys
+              age=0,          # 0 hold runs, 1 hold expired or given up, 2 older than the provider's keys
               intents=(),     # at the provider: (state, refunds made)
               keys=(),        # at the provider: (idempotency key, first answer)
               net=(),         # calls still travelling: (kind, key, intent)
@@ -49,13 +49,13 @@ FIXES = {  # name: the rule that the protocol as first written lacks
     "guard": "the intent's id is stored only on a payment still created and without id, else no confirm",
     "local": "a payment without stored id is closed in one transaction, never by looking for it at the provider",
     "refrel": "the full refund of an unshipped order releases its stock",
-    "refused": "a refused or replayed confirm is never a known failure: ask for the intent; takeover asks before it confirms",
+    "refused": "a refused, replayed or unanswered confirm is never a known failure: ask for the intent; takeover asks before it confirms",
     "remembered": "a client hears only the remembered answer (202 is none); the first writer wins",
     "keydone": "whoever makes the order final writes the key's answer in the same transaction",
     "freecx": "cancel carries no lasting idempotency key",
     "rfnext": "after a replayed 5xx look for the refund in the provider's list, then take the next key",
 }
-EXTRA = {"fence"}             # the holder's fence: kept by the protocol, found harmless to lack
+EXTRA = {"fence"}             # T2 asks for the holder, T1b does not: kept by the protocol, found harmless to lack
 PROTOCOL = frozenset(FIXES) | EXTRA
 WRITTEN = frozenset({"sweeper_shy", "sweeper_bold"})   # section 3 gives the sweeper no word on confirming and no lease to heed
 
@@ -222,14 +222,14 @@ def begin(cfg, R, o, stock, me, again):
             new = o._replace(key="open", owner=me, lease=True, order="pending", pay="created", res="held")
             if "key_late" in R:
                 new = new._replace(key="-", owner="")
-            yield "T1 reserves, places the pending order, claims the key", new, stock + 1, "C1", None, 0
+            yield "T1 reserves, places the pending order, claims the key", new, stock + 1, "C1", new.att, 0
             if "commit" in cfg.kinds and "reread" not in R:
                 yield "T1 commits, outcome unknown to it: answers 503", say(new, "503!"), stock + 1, "idle", None, 1
             else:
                 yield from unsure(cfg, "T1", o, stock, new, stock + 1)
         return
     if o.key == "-":                                              # only the mutant key_late comes here: it places a second time
-        yield "T1 finds no key and places again", o._replace(key="open", owner=me, lease=True, said=("twice",)), stock + 1, "C1", None, 0
+        yield "T1 finds no key and places again", o._replace(key="open", owner=me, lease=True, said=("twice",)), stock + 1, "C1", o.att, 0
     elif o.key != "open":
         yield f"replays the remembered {o.key}", say(o, o.key), stock, "idle", None, 0
     elif not o.lease or again and o.owner == me:
@@ -240,11 +240,12 @@ def begin(cfg, R, o, stock, me, again):
             o, stock = settle(R, o, stock, "cx")
             yield "takes over, too late: closes the order", say(o._replace(key=final(o)), final(o)), stock, "idle", None, 0
         elif o.pi is None:
-            yield "takes over, no intent yet", o, stock, "C1", None, 0
-        elif "refused" in R:
-            yield "takes over, intent known", o, stock, "GET", None, 0
+            yield "takes over, no intent yet", o, stock, "C1", o.att, 0
+        elif "refused" in R:                                      # hold and number are what they were here, under the locks
+            yield "takes over, intent known", o, stock, "GET", (o.age > 0, o.att), 0
         else:
-            yield "takes over, confirms as its own attempt", o._replace(att=min(o.att + 1, 2)), stock, "C2", None, 0
+            o = o._replace(att=min(o.att + 1, 2))
+            yield "takes over, confirms as its own attempt", o, stock, "C2", (o.pi, o.att), 0
 
 
 def finish(R, o, stock, me, state):
@@ -273,37 +274,26 @@ def request(cfg, R, o, stock, me, pc, mem):
             number = answer.rstrip("*")
             known = number in ("0", "1", "2")
             step = "idle" if answer == "!" else "T2" if not known else "C2" if "early_confirm" in R else "T1b"
-            yield text, after, stock, step, int(number) if known else "gone" if answer == "5*" else "?", cost
+            yield text, after, stock, step, (int(number), mem) if known else "gone" if answer == "5*" else "?", cost
     elif pc == "T1b":
-        if "guard" not in R or o.pay == "created" and o.pi is None and (o.owner == me or "fence" not in R):
-            yield "T1b stores the intent's id", o._replace(pi=mem), stock, "C2", None, 0
-            yield from unsure(cfg, "T1b", o, stock, o._replace(pi=mem), stock)
+        if "guard" not in R or o.pay == "created" and o.pi is None:
+            yield "T1b stores the intent's id", o._replace(pi=mem[0]), stock, "C2", mem, 0
+            yield from unsure(cfg, "T1b", o, stock, o._replace(pi=mem[0]), stock)
         else:
             yield "T1b changes no row", o, stock, "again", None, 0
-    elif pc == "C2":
-        n = o.pi if o.pi is not None else mem
-        for text, after, answer, cost in call(cfg, o, "confirm", None if "fresh_cf" in R else f"cf-{o.att}", n):
-            state, step = answer.rstrip("*"), "T2"
-            if answer == "!":
-                step = "idle"
-            elif o.pi is None:
-                pass                                              # only the mutant early_confirm comes here
-            elif "refused" in R and (answer.endswith("*") or state == "5" or state.startswith("400")):
-                step = "GET after"
-            elif state == "rpm" and "close" in R:
-                step = "cancel"
-            elif state == "ok" and "ack_early" in R:
+    elif pc in CONFIRMING:
+        for text, after, step, memory, cost in confirm(cfg, R, o, pc, mem):
+            if (step, memory) == ("told", "ok") and "ack_early" in R:
                 after, text = say(after, "201"), text + ", answers 201 at once"
-            yield text, after, stock, step, "?" if state == "5" else state, cost
-    elif pc in ("GET", "GET after"):
+            yield text, after, stock, "T2" if step == "told" else step, memory, cost
+    elif pc == "GET":
         for text, state, cost in ask(cfg, o):
-            step = "T2"
+            too_late, number = mem
             if state == "rc":
-                refused_for_good = pc == "GET after" and mem == "400rc"
-                step, state = ("cancel", None) if o.age or refused_for_good else ("C2", None) if pc == "GET" else ("T2", "?")
-            elif state == "rpm" and "close" in R:
-                step = "cancel"
-            yield text, o, stock, step, state, cost
+                yield text, o, stock, *(("cancel", None) if too_late else ("C2", (o.pi, number))), cost
+            else:
+                step, memory = heard(R, state)
+                yield text, o, stock, "T2" if step == "told" else step, memory, cost
     elif pc == "cancel":
         for text, after, state, cost in cancel_call(cfg, R, o):
             yield text, after, stock, "idle" if state == "!" else "T2", state, cost
@@ -319,6 +309,40 @@ def request(cfg, R, o, stock, me, pc, mem):
         yield text, after, left, "idle", None, 0
         if pc == "T2" and "overwrite" not in R:
             yield from unsure(cfg, "T2", o, stock, after._replace(said=o.said), left)
+
+
+CONFIRMING = "C2", "GET after", "next attempt"
+
+
+def confirm(cfg, R, o, pc, mem):
+    """C2, whoever sends it: a first, direct answer is believed, after any other a GET decides; (text, order, next step, memory, cost)
+
+    It ends in "told", with what the provider said last ("?": nothing), or goes on to "cancel". The key's number is the one that was read
+    when the work began, and the next is taken only if that one still stands.
+    """
+    if pc == "C2":
+        n, number = mem
+        for text, after, answer, cost in call(cfg, o, "confirm", None if "fresh_cf" in R else f"cf-{number}", n):
+            state = answer.rstrip("*")
+            if answer == "!":
+                yield text, after, "idle", None, cost
+            elif o.pi is not None and "refused" in R and (answer != state or state in ("5", "?") or state.startswith("400")):
+                yield text, after, "GET after", "refused" if state.startswith("400") else number if answer == "5*" else None, cost
+            else:                                                 # only the mutant early_confirm confirms an intent whose id is not stored
+                yield text, after, *(("told", "?" if state == "5" else state) if o.pi is None else heard(R, state)), cost
+    elif pc == "GET after":
+        for text, state, cost in ask(cfg, o):
+            if state != "rc":
+                yield text, o, *heard(R, state), cost
+            else:                                                 # refused for good: end it; a stored 5xx: the next number; else leave it
+                yield text, o, *(("cancel", None) if mem == "refused" else ("told", "?") if mem is None else ("next attempt", mem)), cost
+    else:
+        yield "next confirm key", o._replace(att=o.att + 1) if o.att == mem else o, "told", "?", 0
+
+
+def heard(R, state):
+    """what is done about an answer: a failed attempt is first cancelled"""
+    return ("cancel", None) if state == "rpm" and "close" in R else ("told", "?" if state == "5" else state)
 
 
 def cancel_call(cfg, R, o, n=None):
@@ -359,40 +383,43 @@ def checker(cfg, R, o, stock, me, pc, mem):
 
 
 def sweeper(cfg, R, o, stock, me, pc, mem):
-    """asks, closes expired and failed payments, finishes placements it may finish and refunds begun"""
+    """asks, ends expired, abandoned and failed payments, finishes placements it may finish and refunds begun"""
     if pc == "refund":
-        key = None if "fresh_rf" in R else f"rf-{o.ratt}"
+        key = None if "fresh_rf" in R else f"rf-{mem}"
         for text, after, answer, cost in call(cfg, o, "refund", key, o.pi):
             ended = answer == "5*" or answer == "5" and "early_rf" in R
             step = "refunded" if answer.startswith("made") else "refund list" if ended and "rfnext" in R else "idle"
-            yield text, after, stock, step, o.ratt, cost
+            yield text, after, stock, step, mem if step == "refund list" else None, cost
     elif pc == "refund list":
         made = o.intents[o.pi][1] > 0
         number = o.ratt if "stale_rf" in R else mem
-        yield f"refund list -> {'found' if made else 'none'}", o, stock, "refunded" if made else "next key", number, 0
+        yield f"refund list -> {'found' if made else 'none'}", o, stock, "refunded" if made else "next key", None if made else number, 0
     elif pc == "next key":
         yield "next refund key", o._replace(ratt=o.ratt + 1) if o.ratt == mem and o.ref == "due" else o, stock, "idle", None, 0
     elif pc == "refunded":
         yield "refund recorded", o._replace(ref="done") if o.ref == "due" else o, stock, "idle", None, 0
     elif pc == "old refund list":
         made = o.intents[o.pi][1] > 0
-        yield f"refund list -> {'found' if made else 'none'}", o, stock, "refunded" if made else "refund", None, 0
+        yield f"refund list -> {'found' if made else 'none'}", o, stock, "refunded" if made else "refund", None if made else mem, 0
     elif pc == "T1b":
         free = o.pay == "created" and o.pi is None or "guard" not in R
-        yield "T1b stores the intent's id" if free else "T1b changes no row", o._replace(pi=mem) if free else o, stock, "idle", None, 0
-    elif pc == "C2":
-        for text, after, answer, cost in call(cfg, o, "confirm", None if "fresh_cf" in R else f"cf-{o.att}", o.pi):
-            yield text, after, stock, *(("next attempt", o.att) if answer == "5*" else ("idle", None)), cost
-    elif pc == "next attempt":
-        yield "next confirm key", o._replace(att=min(o.att + 1, 2)) if o.att == mem else o, stock, "idle", None, 0
+        if free:
+            yield "T1b stores the intent's id", o._replace(pi=mem[0]), stock, "C2", mem, 0
+        else:
+            yield "T1b changes no row", o, stock, "idle", None, 0
+    elif pc in CONFIRMING:
+        for text, after, step, memory, cost in confirm(cfg, R, o, pc, mem):
+            if step == "told":
+                step, memory = ("idle", None) if memory in ("?", "rc", "ra", "pr") else ("settle", memory)
+            yield text, after, stock, step, memory, cost
     elif pc != "idle":
         yield from helper(cfg, R, o, stock, pc, mem)
     elif o.ref == "due":
         if "no_refund_sweep" not in R:
             if o.age == 2 and "no_refund_list" not in R:
-                yield "takes an old refund", o, stock, "old refund list", None, 0
+                yield "takes an old refund", o, stock, "old refund list", o.ratt, 0
             else:
-                yield "takes a refund", o, stock, "refund", None, 0
+                yield "takes a refund", o, stock, "refund", o.ratt, 0
     elif o.order == "pending" and (o.key != "open" or not o.lease or o.age or "sweeper_bold" in R):
         if o.pi is None:
             if "local" in R:
@@ -402,7 +429,8 @@ def sweeper(cfg, R, o, stock, me, pc, mem):
                 for text, after, answer, cost in call(cfg, o, "create", "pi-" + me if "fresh_pi" in R else "pi"):
                     number = answer.rstrip("*")
                     known = number in ("0", "1", "2")
-                    yield text, after, stock, "T1b" if known else "idle", int(number) if known else None, cost
+                    step, memory = ("T1b", (int(number), o.att)) if known else ("settle", "gone") if answer == "5*" else ("idle", None)
+                    yield text, after, stock, step, memory, cost
             return
         if o.age and "release_first" in R:
             after, left = settle(R, o, stock, "cx")
@@ -414,11 +442,13 @@ def sweeper(cfg, R, o, stock, me, pc, mem):
             elif state == "rpm" or state in ("rc", "ra") and o.age and "no_expiry" not in R:
                 yield text, o, stock, "cancel", None, cost
             elif state == "rc" and not o.age and "sweeper_shy" not in R:
-                yield text, o, stock, "C2", None, cost
+                yield text, o, stock, "C2", (o.pi, o.att), cost
+            if state in ("rc", "ra") and not o.age and o.key == "open" and not o.lease:
+                yield f"{text}, abandoned", o, stock, "cancel", None, cost
 
 
 def cancel(cfg, R, o, stock, me, pc, mem):
-    """the customer cancels: a pending order by way of the provider, a confirmed one with a refund"""
+    """the customer cancels: a pending order by way of the provider, its hold given up, a confirmed one with a refund"""
     if pc == "list":
         found = len(o.intents) > 0
         text = f"provider's list -> {'an intent' if found else 'none, so it never existed'}"
@@ -429,7 +459,7 @@ def cancel(cfg, R, o, stock, me, pc, mem):
         yield "cancels the confirmed order", *give_back(R, o, stock, "cancelled"), "idle", None, 0
     elif o.order == "pending":
         if o.pi is not None:
-            yield "wants to cancel", o, stock, "cancel", None, 0
+            yield "wants to cancel, gives up the hold", o._replace(age=max(o.age, 1)), stock, "cancel", None, 0
         elif "local" in R:
             yield "cancels an order without intent", *settle(R, o, stock, "cx"), "idle", None, 0
         else:

@@ -11,6 +11,7 @@ an actor who commits or calls where the model does not is a disagreement.
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import re
 from collections import Counter
@@ -43,6 +44,7 @@ FAULTS: Final = {
     "-> 409, same key in flight": "conflict",
 }
 STEPS_AT_MOST: Final = 40
+NEAR: Final = 400  # states that are looked at for a way to go on
 
 # Where the steps of the two are not the same, and why that is no difference.
 MAPPED: Final = {
@@ -118,6 +120,7 @@ class Step(NamedTuple):
         return ": ".join(self.label)
 
 
+@functools.cache
 def kind_of(role: str, label: tuple[str, str]) -> str:
     """A transition's kind: who does what, whatever their names."""
     text = re.sub(r"lease of [^ ,]+", "lease of its holder", label[1])
@@ -155,6 +158,10 @@ class Mapping:
             pays=("",) * orders,
             hands=(Hand(),) * len(self.cfg.actors),
         )
+
+    def with_faults(self, faults: int) -> Mapping:
+        """The same, with so many faults at most."""
+        return Mapping(self.cfg.name, faults=faults, kinds=" ".join(self.cfg.kinds))
 
     def labels(self, state: Any) -> Iterator[tuple[str, tuple[str, str], Any]]:
         """(role, label, next state) of everything that the model allows."""
@@ -507,10 +514,13 @@ class _Part:
 class Found:
     """The shortest trace to each kind of step, and to each entry of `MAPPED`; what was in the way.
 
+    `searched`: where each was found; `kinds`: what the model does there, whatever the code does;
     `reasons`: the names in `NOT_TAKEN` that traces went round.
     """
 
     traces: dict[str, list[Step]] = field(default_factory=dict)
+    searched: dict[str, Mapping] = field(default_factory=dict)
+    kinds: set[str] = field(default_factory=set)
     reasons: set[str] = field(default_factory=set)
     states: int = 0
 
@@ -525,36 +535,50 @@ def find(mappings: Sequence[Mapping]) -> Found:
 
 def _search(mapping: Mapping, found: Found) -> None:
     """Along what the code does, until every kind is seen, or every state."""
-    wanted = (kinds_of(mapping) | MAPPED.keys()) - found.traces.keys()
-    first = (mapping.first, mapping.beside)
-    seen = {first}
-    nodes: list[tuple[Any, int, Step | None]] = [(first, -1, None)]
-    here = 0
-    while here < len(nodes) and wanted:
-        (state, beside), _, _ = nodes[here]
-        for step in mapping.steps(state, beside):
-            if not isinstance(step, Step):
-                found.reasons.add(step[1])
-                continue
-            after = (step.after, step.beside)
-            if after not in seen:
-                seen.add(after)
-                nodes.append((after, here, step))
-            for shown in wanted.intersection((step.kind, *step.mapped)):
-                wanted.discard(shown)
-                found.traces[shown] = [*_way(nodes, here), step]
-        here += 1
-    found.states += len(nodes)
+    kinds = kinds_of(mapping)
+    found.kinds |= kinds
+    wanted = (kinds | MAPPED.keys()) - found.traces.keys()
+    tree = _Tree(mapping, mapping.first, mapping.beside)
+    for step, here in tree.grow(found.reasons):
+        for shown in wanted.intersection((step.kind, *step.mapped)):
+            wanted.discard(shown)
+            found.traces[shown] = [*tree.way(here), step]
+            found.searched[shown] = mapping
+        if not wanted:
+            break
+    found.states += len(tree.nodes)
 
 
-def _way(nodes: list[tuple[Any, int, Step | None]], here: int) -> list[Step]:
-    steps = []
-    while here >= 0:
-        _, before, step = nodes[here]
-        if step is not None:
-            steps.append(step)
-        here = before
-    return steps[::-1]
+class _Tree:
+    """What can be reached from a state, breadth first, and by which way."""
+
+    def __init__(self, mapping: Mapping, state: Any, beside: Beside) -> None:
+        self.mapping = mapping
+        self.nodes: list[tuple[Any, Beside, int, Step | None]] = [(state, beside, -1, None)]
+
+    def grow(self, reasons: set[str]) -> Iterator[tuple[Step, int]]:
+        """Every step that the code takes, and the node that it begins at."""
+        seen = {self.nodes[0][:2]}
+        for here, (state, beside, _, _) in enumerate(self.nodes):
+            for step in self.mapping.steps(state, beside):
+                if not isinstance(step, Step):
+                    reasons.add(step[1])
+                    continue
+                after = (step.after, step.beside)
+                if after not in seen:
+                    seen.add(after)
+                    self.nodes.append((*after, here, step))
+                yield step, here
+
+    def way(self, here: int) -> list[Step]:
+        """The steps that lead to a node."""
+        steps = []
+        while here >= 0:
+            _, _, before, step = self.nodes[here]
+            if step is not None:
+                steps.append(step)
+            here = before
+        return steps[::-1]
 
 
 def kinds_of(mapping: Mapping) -> set[str]:
@@ -575,15 +599,48 @@ def shows(trace: Sequence[Step]) -> set[str]:
     return {name for step in trace for name in (step.kind, *step.mapped)}
 
 
-def cover(traces: dict[str, list[Step]]) -> list[list[Step]]:
-    """As few of them as show every kind, the longest first."""
+def cover(found: Found) -> list[list[Step]]:
+    """Traces that together show all that was found.
+
+    The longest first, each going on to what it can show besides with one more fault: then few do.
+    """
     chosen: list[list[Step]] = []
-    shown: set[str] = set()
-    for kind, trace in sorted(traces.items(), key=lambda one: (-len(one[1]), one[0])):
-        if kind not in shown:
-            chosen.append(trace)
-            shown.update(shows(trace))
+    wanted = set(found.traces)
+    for kind, shortest in sorted(found.traces.items(), key=lambda one: (-len(one[1]), one[0])):
+        if kind not in wanted:
+            continue
+        mapping = found.searched[kind]
+        mapping = mapping.with_faults(mapping.cfg.faults + 1)
+        trace = _along(mapping, [step.label for step in shortest])
+        more = trace
+        while more:
+            wanted -= shows(more)
+            more = _nearest(mapping, trace[-1], wanted)
+            trace += more
+        chosen.append(trace)
     return chosen
+
+
+def _along(mapping: Mapping, labels: Sequence[tuple[str, str]]) -> list[Step]:
+    """The same steps again, in another mapping."""
+    trace: list[Step] = []
+    state, beside = mapping.first, mapping.beside
+    for label in labels:
+        steps = mapping.steps(state, beside)
+        trace += [one for one in steps if isinstance(one, Step) and one.label == label][:1]
+        state, beside = trace[-1].after, trace[-1].beside
+    return trace
+
+
+def _nearest(mapping: Mapping, last: Step, wanted: set[str]) -> list[Step]:
+    """How to go on to something that is wanted; nothing, if none is near."""
+    tree = _Tree(mapping, last.after, last.beside)
+    for step, here in tree.grow(set()):
+        if wanted.intersection((step.kind, *step.mapped)):
+            return [*tree.way(here), step]
+        if len(tree.nodes) > NEAR:
+            break
+    return []
 
 
 WEIGHTS: Final = {"clock": 0.3, "customer": 0.7, "provider": 0.7}

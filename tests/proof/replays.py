@@ -82,7 +82,8 @@ PAYMENTS: Final = {
     "failed": "closed",
     "cancelled": "closed",
 }
-REFUNDS: Final = {"due": "due", "pending": "due", "succeeded": "done"}
+# Pending: the provider has it, and a bank takes its time. The model has no such wait.
+REFUNDS: Final = {"due": "due", "pending": "done", "succeeded": "done"}
 # What an order is paid with, so that its confirmation comes out as the model's does.
 METHODS: Final = {
     "ok": "pm_card_visa",
@@ -216,6 +217,11 @@ class Replay:
         finally:
             self._dismiss()
             self.world.provider.clear_faults()
+
+    @property
+    def intents_made(self) -> int:
+        """How many at most lie at the provider because of it."""
+        return len(self.scenes) + bool(self.twin)
 
     def _prepare(self) -> None:
         last = self.trace[-1]
