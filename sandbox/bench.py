@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 COMMAND = "bin/bench"
 BASE_URL = "--base-url"
 BENCHMARKS = environment.ROOT / "benchmarks"
+PROCESSES_A_CORE = 3  # at most: those who wait for a server leave a core to others
 
 
 def main() -> int:
@@ -56,7 +57,7 @@ def with_test_servers(argv: Sequence[str]) -> int:
         StartError: a server does not come up.
     """
     output = environment.home() / "bench"
-    with test_environment(up.cores()) as variables:
+    with test_environment(PROCESSES_A_CORE * up.cores()) as variables:
         variables |= {
             "BENCH_OUTPUT": str(output),
             "DJANGO_SETTINGS_MODULE": "config.settings.test",
