@@ -19,8 +19,7 @@ from payments import bookkeeping
 
 EVENTS_SECONDS = 25.0  # others wait for the worker
 BACKFILL = timedelta(hours=3)  # beat comes by every hour
-RECONCILED_DAYS = 3
-EVENTS_KEPT = timedelta(days=29)  # 30, by the provider
+RECONCILED = timedelta(days=3)  # what is older is looked up where a case is open
 NUDGE_EXPIRES_SECONDS = 5  # beat sweeps anyway, and none must pile up
 
 
@@ -51,10 +50,13 @@ def book_balance_transactions(**_: Any) -> None:
 @shared_task(soft_time_limit=3_500, time_limit=3_600, acks_late=False)
 def reconcile_payments(**_: Any) -> None:
     """Compare the last days with the provider and repair what is safe; beat calls it each night."""
-    since = reconciliation.since_for_the_night(days=RECONCILED_DAYS)
-    # Disputes, and refunds made by hand, come long after the payment: their events tell of them.
-    events.backfill(since=max(since, timezone.now() - EVENTS_KEPT))
-    reconciliation.reconcile(since=since, repair=True, on_progress=lambda *_progress: None)
+    since = timezone.now() - RECONCILED
+    try:
+        reconciliation.reconcile(since=since, repair=True, on_progress=lambda *_progress: None)
+    finally:
+        # Disputes, and refunds made by hand, come long after the payment: their events tell of
+        # them. Neither depends on the other, and a long gap must not take up the night.
+        events.backfill(since=since)
 
 
 @shared_task(soft_time_limit=1_700, time_limit=1_800, acks_late=False)
@@ -66,7 +68,7 @@ def check_books(**_: Any) -> None:
 @shared_task(soft_time_limit=3_500, time_limit=3_600, acks_late=False)
 def compare_books(**_: Any) -> None:
     """Check everything, at the provider too; beat calls it once the night's repairs are done."""
-    watch.watch(with_provider=True, since=reconciliation.since_for_the_night(days=RECONCILED_DAYS))
+    watch.watch(with_provider=True, since=timezone.now() - RECONCILED)
 
 
 def nudge_events() -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 from django.db import transaction
+from django.db.models import Q
 from django.db.models.functions import Now
 
 from audit import services as audit
@@ -69,6 +70,18 @@ def resolve_cases(*, found: Collection[tuple[str, str]], looked_at: Collection[s
             if case.subject in looked_at and (case.classification, case.subject) not in found:
                 closed += close_case(case, event_type="RECONCILIATION_CASE_RESOLVED")
     return closed
+
+
+def note_looked_up(*, subjects: Collection[str], intent_ids: Collection[str]) -> None:
+    """Put open cases behind those that were not looked up for longer. Opens its own transaction.
+
+    Args:
+        subjects: what was looked up itself.
+        intent_ids: whose payment was.
+    """
+    ReconciliationCase.objects.filter(
+        Q(subject__in=subjects) | Q(payment__payment_intent_id__in=intent_ids), resolved_at=None
+    ).update(last_seen_at=Now())
 
 
 def close_case(

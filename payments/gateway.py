@@ -51,7 +51,8 @@ INTENT_STATUSES: Final = frozenset(
         "canceled",
     }
 )
-
+REFUND_DEAD: Final = frozenset({"failed", "canceled"})  # nothing went back, or it came back
+DISPUTE_LOST: Final = "lost"  # the money is gone for good
 DISPUTE_STATUSES: Final = frozenset(
     {
         "warning_needs_response",
@@ -75,6 +76,8 @@ EVENT_ID: Final = re.compile(r"evt_[A-Za-z0-9_]{1,250}")
 EVENT_TYPE: Final = re.compile(r"[a-z0-9_.]{1,100}")
 OBJECT_ID: Final = re.compile(r"[A-Za-z0-9_]{1,255}")
 WEBHOOK_TOLERANCE_SECONDS: Final = 300
+MARK: Final = "orderkeep"
+"""What `metadata.app` says of all that is ours at the provider."""
 
 log = structlog.get_logger(__name__)
 logging.getLogger("stripe").setLevel(logging.WARNING)  # below, it logs answers with their secrets
@@ -93,7 +96,10 @@ class Failure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Intent:
-    """A PaymentIntent as the provider just told it, in the provider's words and minor units."""
+    """A PaymentIntent as the provider just told it, in the provider's words and minor units.
+
+    `charge_id` is its latest attempt to take the money, the one that did if any; else empty.
+    """
 
     id: str
     status: str
@@ -105,6 +111,7 @@ class Intent:
     next_action: Mapping[str, Any] | None = field(default=None, repr=False)  # its URLs are secret
     failure: Failure | None = None
     replayed: bool = False
+    charge_id: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -292,6 +299,16 @@ def list_refunds(*, intent_id: str, deadline: Deadline) -> list[ProviderRefund] 
     return answer
 
 
+def retrieve_refund(*, refund_id: str, deadline: Deadline) -> RefundAnswer:
+    """Ask how a refund stands now."""
+    answer: RefundAnswer = _ask(
+        lambda client, options: _refund(client.v1.refunds.retrieve(refund_id, None, options)),
+        idempotency_key=None,
+        deadline=deadline,
+    )
+    return answer
+
+
 def list_all_refunds(*, created_since: int) -> Iterator[ProviderRefund]:
     """Every refund made since then (Unix seconds); for the books.
 
@@ -305,6 +322,23 @@ def retrieve_dispute(*, dispute_id: str, deadline: Deadline) -> ProviderDispute 
     """Ask how a dispute stands now."""
     answer: ProviderDispute | Refused | Unknown = _ask(
         lambda client, options: _dispute(client.v1.disputes.retrieve(dispute_id, None, options)),
+        idempotency_key=None,
+        deadline=deadline,
+    )
+    return answer
+
+
+def list_disputes_of(
+    *, intent_id: str, deadline: Deadline
+) -> list[ProviderDispute] | Refused | Unknown:
+    """All disputes of one intent."""
+    answer: list[ProviderDispute] | Refused | Unknown = _ask(
+        lambda client, options: [
+            _dispute(found)
+            for found in client.v1.disputes.list(
+                {"payment_intent": intent_id, "limit": PAGE}, options
+            ).auto_paging_iter()
+        ],
         idempotency_key=None,
         deadline=deadline,
     )
@@ -330,15 +364,44 @@ def list_balance_transactions(*, created_since: int) -> Iterator[BalanceTransact
     return _whole_list("/v1/balance_transactions", with_sources, _balance_transaction)
 
 
-def list_events(*, types: Sequence[str], created_since: int) -> Iterator[Event]:
-    """Every event of these types since then (Unix seconds), newest first.
+def list_balance_transactions_of(*, source_id: str) -> Iterator[BalanceTransaction]:
+    """Every movement that one charge, refund or dispute has made, newest first.
+
+    Raises:
+        ProviderUnavailableError: the list could not be read to its end.
+    """
+    of_source = {"source": source_id, "limit": PAGE, "expand": ["data.source"]}
+    return _whole_list("/v1/balance_transactions", of_source, _balance_transaction)
+
+
+def retrieve_balance_transaction(
+    *, transaction_id: str, deadline: Deadline
+) -> BalanceTransaction | Refused | Unknown:
+    """Ask for one movement of the account's money."""
+    answer: BalanceTransaction | Refused | Unknown = _ask(
+        lambda client, options: _balance_transaction(
+            client.v1.balance_transactions.retrieve(transaction_id, {"expand": ["source"]}, options)
+        ),
+        idempotency_key=None,
+        deadline=deadline,
+    )
+    return answer
+
+
+def list_events(
+    *, types: Sequence[str], created_since: int, created_before: int | None = None
+) -> Iterator[Event]:
+    """Every event of these types since then and before then (Unix seconds), newest first.
 
     The provider keeps them for 30 days. For what no webhook brought.
 
     Raises:
         ProviderUnavailableError: the list could not be read to its end.
     """
-    return _whole_list("/v1/events", _since(created_since) | {"types": list(types)}, _event)
+    wanted = _since(created_since) | {"types": list(types)}
+    if created_before is not None:
+        wanted["created"]["lt"] = created_before
+    return _whole_list("/v1/events", wanted, _event)
 
 
 def read_webhook(*, payload: bytes, signature: str) -> Event:
@@ -505,6 +568,7 @@ def _intent(answer: Any, *, expected_id: str | None = None, replayed: bool | Non
             next_action=found.get("next_action"),
             failure=_failure(found.get("last_payment_error")),
             replayed=_response_was_replayed(answer) if replayed is None else replayed,
+            charge_id=_matching(OBJECT_ID, found.get("latest_charge")) or "",
         )
     except (KeyError, TypeError, AttributeError, ValueError) as exc:
         raise MalformedAnswerError("not a payment intent") from exc

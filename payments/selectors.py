@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -11,7 +12,7 @@ from audit.models import AuditLog
 from payments.models import Dispute, Payment
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from django.db.backends.utils import CursorWrapper
     from django.db.models import QuerySet
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 FETCHED_AT_ONCE: Final = 5_000
 EVIDENCE_DUE_SOON: Final = timedelta(days=3)  # a week-end, and a day to gather it
 EVENTS_BACKFILLED: Final = "EVENTS_BACKFILLED"
-"""Written to the audit log each time the provider's list of events was read to its end."""
+"""Written to the audit log each time a part of the provider's list of events was read: up to when
+(`until`), and of which types (`types`)."""
 
 
 class LedgerLine(NamedTuple):
@@ -134,10 +136,35 @@ def disputes_due_soon(*, now: datetime) -> QuerySet[Dispute]:
     return disputes_to_answer().filter(evidence_due_at__lte=now + EVIDENCE_DUE_SOON)
 
 
-def events_read_until() -> datetime | None:
-    """The instant up to which the provider's events were read, without a gap; None: never yet."""
+def payments_awaiting_intent(named: Iterable[str]) -> set[str]:
+    """Which of the payments that intents name are open and have no intent yet: theirs may come.
+
+    No other payment can ever take up an intent (rule 3 of docs/placement.md). What is no UUID
+    names nothing.
+    """
+    waiting = Payment.objects.filter(
+        uuid__in=[found for text in named if (found := uuid_or_none(text))],
+        payment_intent_id=None,
+        status__in=Payment.OPEN,
+    )
+    return {str(found) for found in waiting.values_list("uuid", flat=True)}
+
+
+def uuid_or_none(text: str) -> uuid.UUID | None:
+    """What the provider's metadata says, if it is a UUID."""
+    try:
+        return uuid.UUID(text)
+    except ValueError:
+        return None
+
+
+def events_read_until(*, types: Sequence[str]) -> datetime | None:
+    """The instant up to which the provider's events were read, without a gap; None: never yet.
+
+    Only what was read of all these types counts: one that is handled since yesterday has a gap.
+    """
     told = (
-        AuditLog.objects.filter(event_type=EVENTS_BACKFILLED)
+        AuditLog.objects.filter(event_type=EVENTS_BACKFILLED, data__contains={"types": [*types]})
         .order_by("-created_at", "-id")
         .values_list("data__until", flat=True)
         .first()

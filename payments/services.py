@@ -91,7 +91,7 @@ def open_payment(
         "payment_method": payment_method_id,
         "automatic_payment_methods": {"enabled": True},
         "metadata": {
-            "app": "orderkeep",
+            "app": gateway.MARK,
             "payment": str(payment_uuid),
             "order_id": str(order_public_id),
             "order_number": order_number,
@@ -377,7 +377,7 @@ def send_refund(*, refund: Refund, deadline: Deadline) -> ProviderRefund | Refus
         params={
             "payment_intent": _intent_id(refund.payment),
             "amount": money.to_minor(refund.amount, refund.currency),
-            "metadata": {"app": "orderkeep", "refund": str(refund.uuid)},
+            "metadata": {"app": gateway.MARK, "refund": str(refund.uuid)},
         },
         idempotency_key=f"rf-{refund.uuid}-{refund.attempt}",
         deadline=deadline,

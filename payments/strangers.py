@@ -7,8 +7,7 @@ that was paid may be the very order that was lost with the database: no machine 
 
 from __future__ import annotations
 
-import uuid
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
 
@@ -18,8 +17,9 @@ from config.kernel.errors import InvalidTransitionError, NotFoundError
 from config.kernel.models import new_uuid
 from payments import gateway
 from payments.cases import close_case, open_case
-from payments.gateway import Intent, Refused, Unknown
+from payments.gateway import DISPUTE_LOST, MARK, REFUND_DEAD, Intent, Refused, Unknown
 from payments.models import Payment, ReconciliationCase
+from payments.selectors import payments_awaiting_intent
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -27,20 +27,39 @@ if TYPE_CHECKING:
     from config.kernel.clock import Deadline
     from payments.gateway import ProviderRefund, RefundAnswer
 
-MARK: Final = "orderkeep"
-DEAD: Final = frozenset({"failed", "canceled"})
-
 log = structlog.get_logger(__name__)
+
+
+class _Gone(NamedTuple):
+    """What is no longer here of a charge, in minor units, and how many refunds it has, dead or not.
+
+    `back`: what refunds have given back; `under_way`: what others of them will; `taken`: what
+    banks have for good, by disputes that were lost.
+    """
+
+    back: int
+    under_way: int
+    taken: int
+    refunds: int
+
+    def is_all_of(self, intent: Intent) -> bool:
+        """Nothing of it is left here."""
+        return self.back + self.taken >= intent.amount_received_minor
+
+    def will_be_all_of(self, intent: Intent) -> bool:
+        """Nothing of it is left here once all that is under way has arrived."""
+        return self.back + self.under_way + self.taken >= intent.amount_received_minor
 
 
 def give_back(*, case_id: int, deadline: Deadline) -> bool:
     """Give back all that came in for a charge without an order, and close its case.
 
-    Opens its own transactions; never call it inside one. Repeating it is safe, whoever died in
-    between: the key is the intent's own, and the provider gives back no more than came in.
+    What a bank has taken by a dispute that was lost is not here any more either. Opens its own
+    transactions; never call it inside one. Repeating it is safe, whoever died in between: the key
+    is the intent's own, and the provider gives back no more than came in.
 
     Returns:
-        Whether all of it is back. If not, it is on its way or the provider does not say: try again.
+        Whether all of it is gone. If not, it is on its way or the provider does not say: try again.
 
     Raises:
         NotFoundError: there is no such case.
@@ -53,26 +72,27 @@ def give_back(*, case_id: int, deadline: Deadline) -> bool:
     intent = _paid_stranger(case, deadline)
     if intent is None:
         return False
-    listed = _refunds_of(intent, deadline)
-    if listed is None:
-        return False
-    if _sum(told for told in listed if told.status not in DEAD) < intent.amount_received_minor:
+    gone = _gone(intent, deadline)
+    if not isinstance(gone, _Gone):
+        return _refused(gone)
+    if not gone.will_be_all_of(intent):
         _note("CHARGE_GIVE_BACK_REQUESTED", case, intent)
-        answer = _refund(intent, n=len(listed), deadline=deadline)
+        answer = _refund(intent, n=gone.refunds, deadline=deadline)
         if isinstance(answer, Refused):
-            raise InvalidTransitionError(f"The provider refuses: {answer.code}.")
-        listed = _refunds_of(intent, deadline)
-        if listed is None:
-            return False
-    if _sum(told for told in listed if told.status == "succeeded") < intent.amount_received_minor:
+            return _refused(answer)
+        gone = _gone(intent, deadline)
+        if not isinstance(gone, _Gone):
+            return _refused(gone)
+    if not gone.is_all_of(intent):
         return False
+    taken = {"taken_by_banks_minor": gone.taken} if gone.taken else {}
     with short_transaction():
-        close_case(case, event_type="CHARGE_GIVEN_BACK", data=_about(intent))
+        close_case(case, event_type="CHARGE_GIVEN_BACK", data={**_about(intent), **taken})
     return True
 
 
 def look_again(*, intent_id: str, deadline: Deadline) -> Refused | Unknown | None:
-    """Put a stranger before a person, unless all that came in is back or on its way.
+    """Put a stranger before a person, unless all that came in is back, on its way or a bank's.
 
     For what tells of its refunds: one may fail weeks after the case was closed. Opens its own
     transaction; never call it inside one. Repeating it is harmless.
@@ -85,10 +105,10 @@ def look_again(*, intent_id: str, deadline: Deadline) -> Refused | Unknown | Non
         return intent
     if intent.metadata.get("app") != MARK or intent.status != "succeeded":
         return None
-    listed = gateway.list_refunds(intent_id=intent_id, deadline=deadline)
-    if not isinstance(listed, list):
-        return listed
-    if _sum(told for told in listed if told.status not in DEAD) < intent.amount_received_minor:
+    gone = _gone(intent, deadline)
+    if not isinstance(gone, _Gone):
+        return gone
+    if not gone.will_be_all_of(intent):
         open_case(
             classification=ReconciliationCase.Classification.CHARGE_WITHOUT_ORDER,
             subject=intent_id,
@@ -119,20 +139,9 @@ def _paid_stranger(case: ReconciliationCase, deadline: Deadline) -> Intent | Non
         raise InvalidTransitionError("This charge does not carry our mark.")
     if intent.status != "succeeded":
         raise InvalidTransitionError(f"Nothing came in: the charge is {intent.status}.")
-    if _may_be_taken_up(intent):
+    if payments_awaiting_intent([intent.metadata.get("payment", "")]):
         raise InvalidTransitionError("A payment of ours may still take this charge up: try later.")
     return intent
-
-
-def _may_be_taken_up(intent: Intent) -> bool:
-    """Whether the payment it names is open and has no intent yet (rule 3): no other ever can."""
-    try:
-        named = uuid.UUID(intent.metadata.get("payment", ""))
-    except ValueError:
-        return False
-    return Payment.objects.filter(
-        uuid=named, payment_intent_id=None, status__in=Payment.OPEN
-    ).exists()
 
 
 def _refund(intent: Intent, *, n: int, deadline: Deadline) -> RefundAnswer:
@@ -152,16 +161,36 @@ def _refund(intent: Intent, *, n: int, deadline: Deadline) -> RefundAnswer:
     return answer
 
 
-def _refunds_of(intent: Intent, deadline: Deadline) -> list[ProviderRefund] | None:
-    """All of its refunds, whoever made them; None: the provider does not say."""
-    listed = gateway.list_refunds(intent_id=intent.id, deadline=deadline)
-    if isinstance(listed, Refused):
-        raise InvalidTransitionError(f"The provider refuses: {listed.code}.")
-    return listed if isinstance(listed, list) else None
+def _gone(intent: Intent, deadline: Deadline) -> _Gone | Refused | Unknown:
+    """By all of its refunds, whoever made them, and all of its disputes."""
+    refunds = gateway.list_refunds(intent_id=intent.id, deadline=deadline)
+    if not isinstance(refunds, list):
+        return refunds
+    disputes = gateway.list_disputes_of(intent_id=intent.id, deadline=deadline)
+    if not isinstance(disputes, list):
+        return disputes
+    back = _sum(told for told in refunds if told.status == "succeeded")
+    return _Gone(
+        back=back,
+        under_way=_sum(told for told in refunds if told.status not in REFUND_DEAD) - back,
+        taken=sum(told.amount_minor for told in disputes if told.status == DISPUTE_LOST),
+        refunds=len(refunds),
+    )
 
 
 def _sum(refunds: Iterable[ProviderRefund]) -> int:
     return sum(told.amount_minor for told in refunds)
+
+
+def _refused(answer: Refused | Unknown) -> bool:
+    """False where the provider does not say.
+
+    Raises:
+        InvalidTransitionError: it says no.
+    """
+    if isinstance(answer, Refused):
+        raise InvalidTransitionError(f"The provider refuses: {answer.code}.")
+    return False
 
 
 def _note(event_type: str, case: ReconciliationCase, intent: Intent) -> None:

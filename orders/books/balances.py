@@ -12,12 +12,14 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from config.kernel import money
+from config.kernel.clock import Deadline
 from orders.books.findings import Discrepancy, Finding, Remedy
 from payments import bookkeeping, gateway
+from payments.errors import ProviderUnavailableError
 from payments.models import ReconciliationCase
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
     from datetime import datetime
 
     from django.db.backends.utils import CursorWrapper
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from payments.gateway import BalanceTransaction, ProviderDispute
 
 BOOKED_WITHIN: Final = timedelta(minutes=3)  # beat books every minute
+CALL_SECONDS: Final = 20.0
 TOLD_EVERY: Final = 100
 CLOCKS_DIFFER_SECONDS: Final = 60
 
@@ -67,16 +70,23 @@ class OurMoney(NamedTuple):
     disputes: list[OurDispute]
 
 
-def read_our_money(cursor: CursorWrapper, *, first_at: datetime | None) -> OurMoney:
-    """Read our side within the caller's snapshot; of payments made from `first_at` on."""
+def read_our_money(
+    cursor: CursorWrapper, *, first_at: datetime | None, old_payments: Sequence[int] = ()
+) -> OurMoney:
+    """Read our side within the caller's snapshot; of payments made from `first_at` on, and older.
+
+    Args:
+        old_payments: the primary keys of those.
+    """
+    scope = [first_at, list(old_payments)]
     cursor.execute(
         """
         SELECT p.payment_intent_id, entry.balance_transaction_id, entry.kind, sum(entry.amount)
         FROM ledger_entries entry JOIN payments p ON p.id = entry.payment_id
-        WHERE entry.account = 'stripe_balance' AND p.created_at >= %s
+        WHERE entry.account = 'stripe_balance' AND (p.created_at >= %s OR p.id = ANY(%s))
         GROUP BY p.payment_intent_id, entry.balance_transaction_id, entry.kind
         """,
-        [first_at],
+        scope,
     )
     booked: defaultdict[str, dict[str, Decimal]] = defaultdict(dict)
     booked_for: dict[str, str] = {}
@@ -94,17 +104,18 @@ def read_our_money(cursor: CursorWrapper, *, first_at: datetime | None) -> OurMo
                    SELECT FROM refunds r
                    WHERE r.payment_id = p.id AND r.status IN ('due', 'pending'))
         FROM payments p JOIN orders o ON o.id = p.order_id
-        WHERE p.payment_intent_id IS NOT NULL AND p.created_at >= %s
+        WHERE p.payment_intent_id IS NOT NULL AND (p.created_at >= %s OR p.id = ANY(%s))
         """,
-        [first_at],
+        scope,
     )
     payments = {intent_id: PaymentOf(*row) for intent_id, *row in cursor.fetchall()}
     cursor.execute(
         """
         SELECT d.stripe_dispute_id, p.payment_intent_id, d.status, d.currency, d.amount
-        FROM disputes d JOIN payments p ON p.id = d.payment_id WHERE p.created_at >= %s
+        FROM disputes d JOIN payments p ON p.id = d.payment_id
+        WHERE p.created_at >= %s OR p.id = ANY(%s)
         """,
-        [first_at],
+        scope,
     )
     return OurMoney(
         booked=booked,
@@ -121,13 +132,18 @@ def compare_money(
     *,
     created_since: int,
     booked_until: datetime,
+    disputes: Iterable[ProviderDispute],
+    looked_up: Mapping[str, Collection[str]],
     on_progress: Callable[[str, int, int | None], None],
 ) -> None:
-    """Ask the provider for every movement and dispute since, and add what was found.
+    """Ask the provider for every movement since, and add what was found of them and of disputes.
 
     Args:
         created_since: Unix seconds.
         booked_until: what is later need not be booked yet.
+        disputes: at the provider, of all these payments.
+        looked_up: intents that are older than `created_since`, with the charges, refunds and
+            disputes that may have moved money for them.
 
     Raises:
         ProviderUnavailableError: a list could not be read to its end.
@@ -136,10 +152,16 @@ def compare_money(
     created_since -= CLOCKS_DIFFER_SECONDS
     movements = gateway.list_balance_transactions(created_since=created_since)
     for seen, told in enumerate(movements, start=1):
-        judge.see_movement(told)
+        if told.payment_intent_id not in looked_up:
+            judge.see_movement(told)
         if seen % TOLD_EVERY == 0:
             on_progress("movements of the provider's balance", seen, None)
-    for dispute in gateway.list_disputes(created_since=created_since):
+    for intent_id in looked_up.keys() & ours.payments.keys():
+        for source_id in looked_up[intent_id]:
+            for told in gateway.list_balance_transactions_of(source_id=source_id):
+                judge.see_movement(told)
+        judge.ask_for_unseen_movements(intent_id)
+    for dispute in disputes:
         judge.see_dispute(dispute)
     judge.conclude()
 
@@ -215,6 +237,19 @@ class _Judge:
             problem=f"not booked as it is: {legs or 'nothing'} {told.currency}",
             remedy=None if booked else Remedy.BOOK,
         )
+
+    def ask_for_unseen_movements(self, intent_id: str) -> None:
+        """What is booked for an intent and of no source that we know of."""
+        for transaction_id in sorted(self.unseen):
+            if self.ours.booked_for[transaction_id] != intent_id:
+                continue
+            answer = gateway.retrieve_balance_transaction(
+                transaction_id=transaction_id, deadline=Deadline(CALL_SECONDS)
+            )
+            if isinstance(answer, gateway.Unknown):
+                raise ProviderUnavailableError
+            if isinstance(answer, gateway.BalanceTransaction):
+                self.see_movement(answer)
 
     def see_dispute(self, told: ProviderDispute) -> None:
         if told.payment_intent_id not in self.ours.payments:

@@ -8,11 +8,13 @@ Our side is read first, in the snapshot; the provider's afterwards, while orders
 provider may be further than we are: an open payment whose intent is settled is in doubt, which
 is I19's matter, not a violation. What we know nothing of is looked up afresh before it counts:
 our row is always durable before the provider hears of it.
+
+The provider's lists go by the day on which a thing was made. What open cases are about is often
+older than the days that are compared: that is looked up one by one, so many things each time.
 """
 
 from __future__ import annotations
 
-import uuid
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 from decimal import Decimal
@@ -20,22 +22,32 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from config.kernel import money
 from config.kernel.clock import Deadline
-from orders.books.balances import BOOKED_WITHIN, compare_money, read_our_money
+from orders.books.balances import (
+    BOOKED_WITHIN,
+    CLOCKS_DIFFER_SECONDS,
+    compare_money,
+    read_our_money,
+)
 from orders.books.findings import Compared, Discrepancy, Finding, Remedy
 from payments import gateway
 from payments.errors import ProviderUnavailableError
+from payments.gateway import DISPUTE_LOST, MARK, REFUND_DEAD
 from payments.models import Payment, ReconciliationCase, Refund
+from payments.selectors import payments_awaiting_intent, uuid_or_none
 
 if TYPE_CHECKING:
+    import uuid
     from collections.abc import Callable, Iterable, Sequence
     from datetime import datetime
 
     from django.db.backends.utils import CursorWrapper
 
     from orders.books.balances import OurMoney
-    from payments.gateway import Intent, ProviderRefund
+    from payments.gateway import Intent, ProviderDispute, ProviderRefund
 
 CALL_SECONDS: Final = 20.0
+# Of payments, and of intents that none has, that are older than the lists reach: a few calls each.
+LOOKED_UP: Final = 300
 TOLD_EVERY: Final = 100  # as many as a page of the provider's lists has
 
 # The intent statuses that fit a decided payment; an open or quarantined one may stand anywhere.
@@ -46,7 +58,6 @@ FITTING: Final = {
 }
 # No money can move by itself on these: an intent without a payment may stand there.
 HARMLESS: Final = frozenset({"requires_confirmation", "requires_payment_method", "canceled"})
-REFUND_DEAD: Final = frozenset({"failed", "canceled"})
 
 MAY_BE_PAID: Final = frozenset(
     {"requires_confirmation", "requires_payment_method", "requires_action"}
@@ -56,7 +67,7 @@ REFUND_OPEN: Final = frozenset({"due", "pending"})
 
 IN_DOUBT: Final = "payments in doubt: the provider has decided, we have not yet"
 ORPHANS: Final = "intents without a payment, unconfirmed or canceled"
-GIVEN_BACK: Final = "charges without an order, all given back"
+GIVEN_BACK: Final = "charges without an order, all given back or lost to a bank"
 
 Class = ReconciliationCase.Classification
 
@@ -70,6 +81,17 @@ class OurPayment(NamedTuple):
     status: str
     currency: str
     amount: Decimal
+
+
+class OldCase(NamedTuple):
+    """An open case about something that the provider's lists may be too young to show.
+
+    `intent_id`: of the payment it is about, where one has it.
+    """
+
+    classification: str
+    subject: str
+    intent_id: str | None
 
 
 class OurRefund(NamedTuple):
@@ -88,8 +110,9 @@ class OurRefund(NamedTuple):
 class Ours:
     """Our side: payments since an instant, their refunds, their ledger balance by currency.
 
-    `created_since`: Unix seconds, as asked for or of the first payment, if any. `read_at`:
-    the instant of the snapshot, by the database's clock.
+    Payments of `old_cases` are among them, though older. `created_since`: Unix seconds, as asked
+    for or of the first payment, if any. `read_at`: the instant of the snapshot, by the database's
+    clock.
     """
 
     created_since: int | None
@@ -98,6 +121,7 @@ class Ours:
     refunds: list[OurRefund]
     balances: dict[str, Decimal]
     money: OurMoney
+    old_cases: list[OldCase]
 
     @property
     def count(self) -> int:
@@ -118,12 +142,15 @@ def read_ours(cursor: CursorWrapper, *, since: datetime | None) -> Ours:
     first_at, created_since, read_at = cursor.fetchone()
     if since is not None:  # what was made before our first payment may be what we have lost
         created_since = int(since.timestamp())
+    old_cases, old_payments = _read_old_cases(cursor, since=since)
+    scope = [first_at, old_payments]
     cursor.execute(
         """
         SELECT p.payment_intent_id, p.uuid::text, o.order_number, p.status, p.currency, p.amount
-        FROM payments p JOIN orders o ON o.id = p.order_id WHERE p.created_at >= %s
+        FROM payments p JOIN orders o ON o.id = p.order_id
+        WHERE p.created_at >= %s OR p.id = ANY(%s)
         """,
-        [first_at],
+        scope,
     )
     payments = [OurPayment(*row) for row in cursor.fetchall()]
     cursor.execute(
@@ -133,9 +160,9 @@ def read_ours(cursor: CursorWrapper, *, since: datetime | None) -> Ours:
         FROM refunds r
         JOIN payments p ON p.id = r.payment_id
         JOIN orders o ON o.id = p.order_id
-        WHERE p.created_at >= %s
+        WHERE p.created_at >= %s OR p.id = ANY(%s)
         """,
-        [first_at],
+        scope,
     )
     refunds = [OurRefund(*row) for row in cursor.fetchall()]
     cursor.execute(
@@ -144,10 +171,10 @@ def read_ours(cursor: CursorWrapper, *, since: datetime | None) -> Ours:
         FROM ledger_entries entry JOIN payments p ON p.id = entry.payment_id
         WHERE entry.account = 'stripe_balance'
           AND entry.kind IN ('capture', 'refund', 'refund_reversal')
-          AND p.created_at >= %s
+          AND (p.created_at >= %s OR p.id = ANY(%s))
         GROUP BY entry.currency
         """,
-        [first_at],
+        scope,
     )
     return Ours(
         created_since=created_since,
@@ -155,8 +182,34 @@ def read_ours(cursor: CursorWrapper, *, since: datetime | None) -> Ours:
         payments=payments,
         refunds=refunds,
         balances=dict(cursor.fetchall()),
-        money=read_our_money(cursor, first_at=first_at),
+        money=read_our_money(cursor, first_at=first_at, old_payments=old_payments),
+        old_cases=old_cases,
     )
+
+
+def _read_old_cases(
+    cursor: CursorWrapper, *, since: datetime | None
+) -> tuple[list[OldCase], list[int]]:
+    """Open cases of payments made before then, and of no payment; and who those payments are.
+
+    Those that were not looked up for the longest time come first; of payments, so many.
+    """
+    cursor.execute(
+        """
+        SELECT c.classification, c.subject, p.payment_intent_id, p.id
+        FROM reconciliation_cases c
+        LEFT JOIN payments p ON p.id = coalesce(
+            c.payment_id,
+            (SELECT known.id FROM payments known WHERE known.payment_intent_id = c.subject))
+        WHERE c.resolved_at IS NULL AND (p.id IS NULL OR p.created_at < %s)
+        ORDER BY c.last_seen_at, c.id
+        """,
+        [since],
+    )
+    rows = cursor.fetchall()
+    chosen = list(dict.fromkeys(row[3] for row in rows if row[3] is not None))[:LOOKED_UP]
+    kept = {None, *chosen}
+    return [OldCase(*row[:3]) for row in rows if row[3] in kept], chosen
 
 
 def compare(
@@ -174,28 +227,38 @@ def compare(
         ProviderUnavailableError: a list could not be read to its end.
     """
     judge = _Judge(ours)
-    if ours.created_since is not None:
-        intents = gateway.list_intents(created_since=ours.created_since)
-        for seen, intent in enumerate(intents, start=1):
-            judge.see_intent(intent)
-            if seen % TOLD_EVERY == 0:
-                on_progress("intents at the provider", seen, None)
-        judge.ask_for_unseen_intents()
-        refunds = gateway.list_all_refunds(created_since=ours.created_since)
-        for seen, refund in enumerate(refunds, start=1):
+    if ours.created_since is None:
+        return judge.conclude()
+    intents = gateway.list_intents(created_since=ours.created_since)
+    for seen, intent in enumerate(intents, start=1):
+        judge.see_intent(intent)
+        if seen % TOLD_EVERY == 0:
+            on_progress("intents at the provider", seen, None)
+    judge.ask_for_unseen_intents()
+    judge.ask_for_intents_of_cases()
+    refunds = gateway.list_all_refunds(created_since=ours.created_since)
+    for seen, refund in enumerate(refunds, start=1):
+        if refund.payment_intent_id not in judge.looked_up:
             judge.see_refund(refund)
-            if seen % TOLD_EVERY == 0:
-                on_progress("refunds at the provider", seen, None)
-        judge.ask_for_unseen_refunds()
+        if seen % TOLD_EVERY == 0:
+            on_progress("refunds at the provider", seen, None)
+    listed = gateway.list_disputes(created_since=ours.created_since - CLOCKS_DIFFER_SECONDS)
+    disputes = [told for told in listed if told.payment_intent_id not in judge.looked_up]
+    for done, intent_id in enumerate(judge.looked_up):
+        on_progress("what open cases are about", done, len(judge.looked_up))
+        disputes += judge.look_up_all_of(intent_id)
+    judge.ask_for_unseen_refunds()
+    judge.see_disputes(disputes)
     compared = judge.conclude()
-    if ours.created_since is not None:
-        compare_money(
-            ours.money,
-            compared,
-            created_since=ours.created_since,
-            booked_until=booked_until or ours.read_at - BOOKED_WITHIN,
-            on_progress=on_progress,
-        )
+    compare_money(
+        ours.money,
+        compared,
+        created_since=ours.created_since,
+        booked_until=booked_until or ours.read_at - BOOKED_WITHIN,
+        disputes=disputes,
+        looked_up=judge.looked_up,
+        on_progress=on_progress,
+    )
     return compared
 
 
@@ -272,6 +335,12 @@ class _Judge:
         self.unbooked: list[Intent] = []
         self.charged_by_order: defaultdict[str, list[tuple[str, int]]] = defaultdict(list)
         self.given_back: Counter[str] = Counter()  # minor units by intent
+        self.taken_by_banks: Counter[str] = Counter()  # likewise, by disputes that were lost
+        self.cases_of_none = [case for case in ours.old_cases if case.intent_id is None]
+        # Too old for the lists: by intent, the charge, refunds and disputes that may move money.
+        self.looked_up: dict[str, list[str]] = {
+            case.intent_id: [] for case in ours.old_cases if case.intent_id
+        }
         self.refunds_per_row: Counter[str] = Counter()
         self.total: Counter[str] = Counter()  # minor units by currency
         self.not_counted: set[str] = set()  # intents whose money our ledger need not know
@@ -301,9 +370,11 @@ class _Judge:
 
     # --- intents ------------------------------------------------------------------------------
     def see_intent(self, intent: Intent) -> None:
+        if intent.id in self.looked_up and intent.charge_id:
+            self.looked_up[intent.id].append(intent.charge_id)
         payment = self.payments.get(intent.id)
         if payment is None:
-            if intent.metadata.get("app") == "orderkeep":
+            if intent.metadata.get("app") == MARK:
                 self.strange_intents.append(intent)
             return
         self.compared.seen.add(intent.id)
@@ -401,10 +472,52 @@ class _Judge:
             else:
                 raise ProviderUnavailableError
 
+    def ask_for_intents_of_cases(self) -> None:
+        """Intents that open cases are about, no payment has, and the list is too young to show."""
+        listed = self.payments.keys() | {intent.id for intent in self.strange_intents}
+        waiting = [case for case in self.cases_of_none if case.subject not in listed]
+        for case in waiting[:LOOKED_UP]:
+            intent_id = self._intent_of_case(case)
+            if intent_id is None or intent_id in listed or intent_id in self.looked_up:
+                continue
+            self.looked_up[intent_id] = []
+            answer = gateway.retrieve_intent(intent_id=intent_id, deadline=Deadline(CALL_SECONDS))
+            if isinstance(answer, gateway.Intent):
+                self.see_intent(answer)
+            elif isinstance(answer, gateway.Refused):
+                self._case_lasts(case)
+            else:
+                raise ProviderUnavailableError
+
+    def _intent_of_case(self, case: OldCase) -> str | None:
+        """None: the provider does not know it, or it is of a kind that has none."""
+        if not gateway.REFUND_ID.fullmatch(case.subject):
+            return case.subject if gateway.INTENT_ID.fullmatch(case.subject) else None
+        answer = gateway.retrieve_refund(refund_id=case.subject, deadline=Deadline(CALL_SECONDS))
+        if isinstance(answer, gateway.Unknown):
+            raise ProviderUnavailableError
+        if isinstance(answer, gateway.Refused):
+            self._case_lasts(case)
+            return None
+        return answer.payment_intent_id or None
+
+    def _case_lasts(self, case: OldCase) -> None:
+        """It may be another account's key that we ask with: no reason to call it settled."""
+        self._differs(
+            None,
+            Class(case.classification),
+            subject=case.subject,
+            intent_id=case.subject,
+            order_number="?",
+            problem="the provider does not know it",
+        )
+
     def _judge_strange_intents(self) -> None:
         """Ours by their metadata, but none of the snapshot's: newer, older, orphans, or lost."""
         # In this order: an id that is stored between the two reads is seen by the second.
-        on_the_way = _payments_without_intent(self.strange_intents)
+        on_the_way = payments_awaiting_intent(
+            intent.metadata.get("payment", "") for intent in self.strange_intents
+        )
         known = _known_intents(self.strange_intents)
         for intent in self.strange_intents:
             if intent.id in known:
@@ -417,7 +530,7 @@ class _Judge:
                 if intent.status == "canceled" or intent.metadata.get("payment") in on_the_way:
                     continue
                 self._stranger_differs(None, intent, Class.UNKNOWN)
-            elif self._is_given_back(intent):
+            elif self._is_gone(intent):
                 self.not_counted.add(intent.id)
                 self.compared.notes[GIVEN_BACK] += 1
             else:
@@ -446,6 +559,11 @@ class _Judge:
             intent.status == "succeeded"
             and self.given_back[intent.id] >= intent.amount_received_minor
         )
+
+    def _is_gone(self, intent: Intent) -> bool:
+        """Nothing of it is left at the provider, whether it was given back or a bank took it."""
+        gone = self.given_back[intent.id] + self.taken_by_banks[intent.id]
+        return intent.status == "succeeded" and gone >= intent.amount_received_minor
 
     # --- refunds ------------------------------------------------------------------------------
     def see_refund(self, refund: ProviderRefund) -> None:
@@ -501,6 +619,30 @@ class _Judge:
         if refund.status == "succeeded" and counts:
             self.total[refund.currency] -= refund.amount_minor
 
+    def look_up_all_of(self, intent_id: str) -> list[ProviderDispute]:
+        """The refunds of one intent are seen; its disputes are handed back.
+
+        Raises:
+            ProviderUnavailableError: the provider does not say.
+        """
+        refunds = gateway.list_refunds(intent_id=intent_id, deadline=Deadline(CALL_SECONDS))
+        disputes = gateway.list_disputes_of(intent_id=intent_id, deadline=Deadline(CALL_SECONDS))
+        if isinstance(refunds, gateway.Unknown) or isinstance(disputes, gateway.Unknown):
+            raise ProviderUnavailableError
+        refunds = [] if isinstance(refunds, gateway.Refused) else refunds  # there is no such intent
+        disputes = [] if isinstance(disputes, gateway.Refused) else disputes
+        for refund in refunds:
+            self.see_refund(refund)
+        self.looked_up[intent_id] += [told.id for told in refunds]
+        self.looked_up[intent_id] += [told.id for told in disputes]
+        return disputes
+
+    def see_disputes(self, disputes: Iterable[ProviderDispute]) -> None:
+        """Only what they leave of a charge; whether we know them, `balances` judges."""
+        for told in disputes:
+            if told.status == DISPUTE_LOST:
+                self.taken_by_banks[told.payment_intent_id] += told.amount_minor
+
     def ask_for_unseen_refunds(self) -> None:
         for refund_id, row in list(self.unseen_refunds.items()):
             listed = gateway.list_refunds(
@@ -524,7 +666,7 @@ class _Judge:
         for refund in self.strange_refunds:
             self.compared.seen.add(refund.id)
             payment = self.payments.get(refund.payment_intent_id)
-            is_ours = payment is not None or refund.metadata.get("app") == "orderkeep"
+            is_ours = payment is not None or refund.metadata.get("app") == MARK
             is_lost = is_ours and refund.id not in known
             self._count_refund(refund, is_booked=is_lost)
             # What a payment that ended unpaid here took all the same needs no books to go back.
@@ -561,8 +703,16 @@ class _Judge:
         self._judge_strange_intents()
         self._judge_unbooked()
         self._judge_strange_refunds()
+        # A case about a refund that never came to the provider bears our own name of it.
+        self.compared.seen |= {
+            row.uuid for row in self.refunds.values() if row.status not in REFUND_OPEN
+        }
         for order, charges in self.charged_by_order.items():
-            kept = [1 for intent_id, amount in charges if self.given_back[intent_id] < amount]
+            kept = [
+                1
+                for intent_id, amount in charges
+                if self.given_back[intent_id] + self.taken_by_banks[intent_id] < amount
+            ]
             if len(kept) > 1:
                 self.found.charges.add(order)
         for currency in sorted(self.total.keys() | self.balances.keys()):
@@ -600,23 +750,11 @@ def _known_intents(intents: Iterable[Intent]) -> set[str]:
     }
 
 
-def _payments_without_intent(intents: Iterable[Intent]) -> set[str]:
-    """Which payments they name are open and wait for an intent's id: theirs may be on its way.
-
-    No other payment can ever take up an intent (rule 3), so that one may safely be cancelled.
-    """
-    named = [found for intent in intents if (found := _uuid(intent.metadata.get("payment", "")))]
-    waiting = Payment.objects.filter(
-        uuid__in=named, payment_intent_id=None, status__in=Payment.OPEN
-    )
-    return {str(found) for found in waiting.values_list("uuid", flat=True)}
-
-
 def _known_refunds(refunds: Sequence[ProviderRefund]) -> set[str]:
     """Which of them are some refund row's by now: by its id, or still without one."""
     by_row: defaultdict[uuid.UUID, list[str]] = defaultdict(list)
     for refund in refunds:
-        if row_uuid := _uuid(refund.metadata.get("refund", "")):
+        if row_uuid := uuid_or_none(refund.metadata.get("refund", "")):
             by_row[row_uuid].append(refund.id)
     waiting = Refund.objects.filter(uuid__in=by_row, stripe_refund_id=None)
     stored = Refund.objects.filter(stripe_refund_id__in=[refund.id for refund in refunds])
@@ -628,10 +766,3 @@ def _known_refunds(refunds: Sequence[ProviderRefund]) -> set[str]:
         ),
         *(found for found in stored.values_list("stripe_refund_id", flat=True) if found),
     }
-
-
-def _uuid(text: str) -> uuid.UUID | None:
-    try:
-        return uuid.UUID(text)
-    except ValueError:
-        return None

@@ -8,32 +8,28 @@ has said so of charges that lay before a person already.
 
 from __future__ import annotations
 
-import contextlib
 from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 import structlog
-from django.db import InterfaceError, OperationalError, connection
-from django.db.models import Min
 from django.utils import timezone
 
 from audit import services as audit
 from config.kernel.clock import Deadline
-from config.kernel.db import CommitOutcomeUnknownError
-from config.kernel.errors import DomainError
 from config.kernel.models import new_uuid
 from orders.books import comparison, snapshot
 from orders.books.findings import Discrepancy, Remedy
 from orders.services import disputes, refunds, settlement
+from orders.services.one_by_one import by_itself
 from payments import bookkeeping, gateway, strangers
-from payments.cases import open_case, resolve_cases
+from payments.cases import note_looked_up, open_case, resolve_cases
 from payments.models import Payment, ReconciliationCase
 from payments.services import Told
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable
 
     from orders.books.comparison import Ours
     from orders.books.findings import Compared
@@ -83,10 +79,11 @@ def reconcile(
     refund_strangers: bool = False,
     on_progress: OnProgress,
 ) -> Reconciliation:
-    """Compare every payment since then with the provider, both ways.
+    """Compare every payment since then with the provider, both ways, and what open cases are about.
 
-    With `repair` staff is also reminded of disputes that have to be answered soon. Opens its own
-    transactions; never call it inside one. Orders go on meanwhile. Repeating it is harmless.
+    With `repair` staff is reminded at the end of disputes that have to be answered soon, whatever
+    became of the rest. Opens its own transactions; never call it inside one. Orders go on
+    meanwhile. Repeating it is harmless.
 
     Args:
         since: payments made at or after this instant; None: all.
@@ -97,22 +94,36 @@ def reconcile(
     Raises:
         ProviderUnavailableError: a list could not be read to its end.
     """
-    booked_until = None
-    if repair:
+    if not repair:
+        return _look(since, on_progress=on_progress)
+    try:
+        return _put_right(since, refund_strangers=refund_strangers, on_progress=on_progress)
+    finally:
         disputes.remind_of_evidence(now=timezone.now())
-        booked_until = _book(since, on_progress=on_progress)
+
+
+def _look(since: datetime | None, *, on_progress: OnProgress) -> Reconciliation:
+    ours, compared = _compare(since, on_progress=on_progress)
+    before = left = _one_each(compared.discrepancies)
+    if before:
+        ours, compared = _compare(since, on_progress=on_progress)
+        left = _lasting(before, _one_each(compared.discrepancies))
+    return Reconciliation(payments=ours.count, discrepancies=left)
+
+
+def _put_right(
+    since: datetime | None, *, refund_strangers: bool, on_progress: OnProgress
+) -> Reconciliation:
+    booked_until = _book(since, on_progress=on_progress)
     ours, compared = _compare(since, on_progress=on_progress, booked_until=booked_until)
     before = left = _one_each(compared.discrepancies)
-    given_back = 0
-    if repair and refund_strangers:
-        given_back = _give_back(before, on_progress=on_progress)
-    if repair and _repair(before, on_progress=on_progress):
+    given_back = _give_back(before, on_progress=on_progress) if refund_strangers else 0
+    if _repair(before, on_progress=on_progress):
         booked_until = _book(since, on_progress=on_progress)
     if before:
         ours, compared = _compare(since, on_progress=on_progress, booked_until=booked_until)
         left = _lasting(before, _one_each(compared.discrepancies))
-    if not repair:
-        return Reconciliation(payments=ours.count, discrepancies=left)
+    _note_looked_up(ours, compared, left)
     return Reconciliation(
         payments=ours.count,
         discrepancies=left,
@@ -124,12 +135,6 @@ def reconcile(
         ),
         given_back=given_back,
     )
-
-
-def since_for_the_night(*, days: int) -> datetime:
-    """How far back the nightly run looks: some days, and so far that open cases can be closed."""
-    oldest = ReconciliationCase.objects.filter(resolved_at=None).aggregate(at=Min("first_seen_at"))
-    return min(oldest["at"] or timezone.now(), timezone.now()) - timedelta(days=days)
 
 
 def _compare(
@@ -171,7 +176,7 @@ def _repair(discrepancies: list[Discrepancy], *, on_progress: OnProgress) -> int
     curable = [found for found in discrepancies if found.remedy]
     for done, found in enumerate(curable):
         on_progress("repairing", done, len(curable))
-        with _by_itself(found.subject):
+        with by_itself(found.subject):
             _apply(found)
     return len(curable)
 
@@ -187,23 +192,9 @@ def _give_back(discrepancies: Iterable[Discrepancy], *, on_progress: OnProgress)
     given_back = 0
     for done, case in enumerate(cases):
         on_progress("giving back", done, len(cases))
-        with _by_itself(case.subject):
+        with by_itself(case.subject):
             given_back += strangers.give_back(case_id=case.pk, deadline=Deadline(CALL_SECONDS))
     return given_back
-
-
-@contextlib.contextmanager
-def _by_itself(subject: str) -> Iterator[None]:
-    """One's trouble is logged and does not stop the others; what is left is, or stays, a case."""
-    try:
-        yield
-    except (CommitOutcomeUnknownError, OperationalError, InterfaceError):
-        connection.close()
-        log.warning("reconciliation_database_trouble", subject=subject)
-    except DomainError as exc:
-        log.warning("reconciliation_refused", subject=subject, problem=exc.message)
-    except Exception:
-        log.exception("reconciliation_repair_failed", subject=subject)
 
 
 def _apply(found: Discrepancy) -> None:
@@ -231,6 +222,16 @@ def _cancel(found: Discrepancy, payment: Payment | None, deadline: Deadline) -> 
     elif answer.status == "canceled":
         log.warning("orphan_intent_cancelled", intent=answer.id, order_number=found.order_number)
         audit.record("ORPHAN_INTENT_CANCELLED", data={"payment_intent_id": answer.id})
+
+
+def _note_looked_up(ours: Ours, compared: Compared, left: Iterable[Discrepancy]) -> None:
+    """So many old cases are looked up a night: the next time it is the turn of others."""
+    looked_up = compared.seen | {found.subject for found in left}
+    looked_up |= {found.intent_id for found in left}
+    note_looked_up(
+        subjects={case.subject for case in ours.old_cases} & looked_up,
+        intent_ids={case.intent_id for case in ours.old_cases if case.intent_id} & looked_up,
+    )
 
 
 def _queue(discrepancies: Iterable[Discrepancy]) -> int:

@@ -13,6 +13,7 @@ from config.kernel.db import short_transaction
 from orders import selectors
 from orders.models import Order
 from orders.services import settlement
+from orders.services.one_by_one import by_itself
 from payments import gateway
 from payments import services as payments
 from payments.gateway import ProviderDispute
@@ -84,14 +85,19 @@ def keep_dispute(told: ProviderDispute) -> bool:
 def remind_of_evidence(*, now: datetime) -> int:
     """Tell staff of every dispute whose evidence is due within three days; once for each due date.
 
-    By log, audit log and the fact `order.dispute_due`. Opens its own transactions; never call it
+    By log, audit log and the fact `order.dispute_due`. One that cannot be told of now, its order
+    being locked for one, does not keep back the others. Opens its own transactions; never call it
     inside one. Repeating it is harmless.
 
     Returns:
         Of how many was told now.
     """
     due = disputes_due_soon(now=now).select_related("payment").order_by("evidence_due_at", "id")
-    return sum(_remind(dispute_id=one.pk, order_id=one.payment.order_id) for one in due)
+    told = 0
+    for one in due:
+        with by_itself(one.stripe_dispute_id):
+            told += _remind(dispute_id=one.pk, order_id=one.payment.order_id)
+    return told
 
 
 def _remind(*, dispute_id: int, order_id: int) -> bool:

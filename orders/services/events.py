@@ -40,6 +40,10 @@ LONGEST_PAUSE_SECONDS: Final = 60  # nothing stays in doubt longer than two minu
 LONGEST_WAIT: Final = timedelta(hours=23)  # a provider that is away for so long is a person's
 KEPT: Final = timedelta(days=29)  # by the provider: 30
 OVERLAP: Final = timedelta(hours=1)  # clocks differ, and the list may show an event a little later
+# The list is read window by window, each twice as long as the one before: however little of a gap
+# can be read before somebody is stopped, he has got on.
+FIRST_WINDOW: Final = timedelta(minutes=15)
+LONGEST_WINDOW: Final = timedelta(hours=6)
 MOST_TRIES: Final = 10  # at least so many; and no more where it says no, or where we stumble
 
 Status = ProviderEvent.Status
@@ -84,7 +88,9 @@ def backfill(*, since: datetime, on_progress: Callable[[int], None] | None = Non
     """Fetch the provider's events since then and keep those that no webhook brought.
 
     From further back if that is unread: however long nobody called this, no event is left out,
-    unless the provider has forgotten it. Must not be called inside a transaction.
+    unless the provider has forgotten it. Oldest first, and how far it got is written down on the
+    way: whoever dies is followed by one who goes on from there. Must not be called inside a
+    transaction; any number may run at once.
 
     Args:
         since: the provider has none older than 30 days.
@@ -97,31 +103,49 @@ def backfill(*, since: datetime, on_progress: Callable[[int], None] | None = Non
         ProviderUnavailableError: the list could not be read to its end; what was read is kept.
     """
     began = timezone.now()
-    since = _reaching_back(since, now=began)
-    found = gateway.list_events(types=sorted(events.HANDLED), created_since=int(since.timestamp()))
+    types = sorted(events.HANDLED)
+    read_until = events_read_until(types=types)
+    begin, length = _reaching_back(since, read_until=read_until, now=began), FIRST_WINDOW
     new = seen = 0
-    while page := list(islice(found, BATCH)):
-        new += events.store_missing(page)
-        seen += len(page)
-        if on_progress is not None:
-            on_progress(seen)
-    audit.record(
-        EVENTS_BACKFILLED,
-        data={"since": since.isoformat(), "until": began.isoformat(), "seen": seen, "new": new},
-    )
-    return new
+    while True:
+        end = begin + length
+        is_last = end >= began
+        found = gateway.list_events(
+            types=types,
+            created_since=int(begin.timestamp()),
+            created_before=None if is_last else int(end.timestamp()),
+        )
+        while page := list(islice(found, BATCH)):
+            new += events.store_missing(page)
+            seen += len(page)
+            if on_progress is not None:
+                on_progress(seen)
+        until = min(end, began - OVERLAP)  # of what is younger the list may show more yet
+        if read_until is None or until > read_until:
+            _note_read(since=begin, until=until, types=types, seen=seen, new=new)
+            read_until = until
+        if is_last:
+            return new
+        begin, length = end, min(2 * length, LONGEST_WINDOW)
 
 
-def _reaching_back(since: datetime, *, now: datetime) -> datetime:
-    """As far as the list was last read to its end; never read, as far as our first payment."""
-    read_until = events_read_until()
+def _reaching_back(since: datetime, *, read_until: datetime | None, now: datetime) -> datetime:
+    """As far as the list was read before; never read, as far as our first payment."""
     begin = read_until or first_payment_at()
     if begin is None:
         return since
     oldest_kept = now - KEPT
-    if read_until is not None and read_until < oldest_kept:
+    if read_until is None:
+        begin -= OVERLAP
+    elif read_until < oldest_kept:
         log.error("events_forgotten", since=read_until.isoformat(), until=oldest_kept.isoformat())
-    return min(since, max(begin - OVERLAP, oldest_kept))
+    return min(since, max(begin, oldest_kept))
+
+
+def _note_read(*, since: datetime, until: datetime, types: list[str], seen: int, new: int) -> None:
+    """`seen` and `new`: by this run so far."""
+    read = {"since": since.isoformat(), "until": until.isoformat(), "types": types}
+    audit.record(EVENTS_BACKFILLED, data={**read, "seen": seen, "new": new})
 
 
 # --- working off ------------------------------------------------------------------------------
@@ -239,7 +263,7 @@ def _judge_stranger(event: ProviderEvent, about: dict[str, Any]) -> str:
     An intent's id is durable here before it is confirmed (rule 3), so there is nothing to wait for.
     """
     metadata = about.get("metadata") or {}
-    is_ours = isinstance(metadata, dict) and metadata.get("app") == strangers.MARK
+    is_ours = isinstance(metadata, dict) and metadata.get("app") == gateway.MARK
     if event.event_type in events.REFUND_EVENTS and event.payment_intent_id is not None:
         return _judge_strangers_refund(event, about, is_ours=is_ours)
     if is_ours and event.event_type != "payment_intent.canceled":
@@ -249,7 +273,7 @@ def _judge_stranger(event: ProviderEvent, about: dict[str, Any]) -> str:
 
 def _judge_strangers_refund(event: ProviderEvent, about: dict[str, Any], *, is_ours: bool) -> str:
     """Money of a charge without an order goes back, or comes back: then a person is asked again."""
-    if not is_ours and about.get("status") not in strangers.DEAD:
+    if not is_ours and about.get("status") not in gateway.REFUND_DEAD:
         return Status.IGNORED
     deadline = Deadline(CALL_SECONDS)
     _sync(strangers.look_again(intent_id=event.payment_intent_id or "", deadline=deadline))

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from config.kernel.clock import Deadline
 
 NO_SUCH_INTENT: Final = "resource_missing"
-REFUND_DEAD: Final = frozenset({"failed", "canceled"})
 
 
 def end_quarantined(*, order_id: int, deadline: Deadline) -> bool:
@@ -74,7 +73,7 @@ def _give_back(payment: Payment, intent: Intent, deadline: Deadline) -> bool:
     if _is_given_back(payment, intent, deadline):
         return True
     gateway.create_refund(
-        params={"payment_intent": intent.id, "metadata": {"app": "orderkeep"}},
+        params={"payment_intent": intent.id, "metadata": {"app": gateway.MARK}},
         idempotency_key=f"rq-{new_uuid()}",  # nothing of ours to remember: the list decides
         deadline=deadline,
     )
@@ -85,7 +84,7 @@ def _is_given_back(payment: Payment, intent: Intent, deadline: Deadline) -> bool
     listed = payments.list_refunds(payment=payment, deadline=deadline)
     if not isinstance(listed, list):
         return False
-    given = sum(told.amount_minor for told in listed if told.status not in REFUND_DEAD)
+    given = sum(told.amount_minor for told in listed if told.status not in gateway.REFUND_DEAD)
     return given >= intent.amount_received_minor
 
 

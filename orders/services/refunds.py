@@ -24,7 +24,7 @@ from orders.services import settlement
 from payments import services as payments
 from payments.cases import open_case
 from payments.errors import PaymentDisputedError, RefundExceedsPaymentError
-from payments.gateway import ProviderRefund, Refused, Unknown
+from payments.gateway import REFUND_DEAD, ProviderRefund, Refused, Unknown
 from payments.models import Payment, ReconciliationCase, Refund
 
 if TYPE_CHECKING:
@@ -269,7 +269,7 @@ def _adopt(locked: LockedOrder, told: ProviderRefund) -> None:
     """Somebody gave the money back at the provider's own site: the books follow."""
     payment = locked.payment
     amount = money.from_minor(told.amount_minor, told.currency)
-    if told.status in {"failed", "canceled"} or payment.status != Payment.Status.SUCCEEDED:
+    if told.status in REFUND_DEAD or payment.status != Payment.Status.SUCCEEDED:
         return
     left = payments.not_given_back(payment)
     if told.currency != payment.currency or amount > left:

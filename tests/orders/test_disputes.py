@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
 from datetime import timedelta
 from decimal import ROUND_HALF_UP, Decimal
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 from django.utils import timezone
 
 from audit.models import AuditLog, OutboxMessage
 from config.kernel.clock import Deadline
+from orders import tasks
 from orders.books import check_invariants, reconciliation
+from orders.models import Order
 from orders.services import events, recovery, settlement
 from orders.services.disputes import keep_dispute, remind_of_evidence, sync_dispute
 from orders.services.refunds import RefundWish, decide_refund, finish_refund
 from payments import bookkeeping, gateway
+from payments.errors import ProviderUnavailableError
 from payments.gateway import Refused, Unknown
 from payments.models import Dispute, LedgerEntry, ReconciliationCase
 from payments.services import Told
 from tests import factories
-from tests.orders.mismatches import tamper
+from tests.orders.mismatches import intent_form, tamper
 from tests.shop import order_of
 from tests.webhooks import SECRET, event, send
 
@@ -376,6 +380,75 @@ class TestStaff:
         reconciliation.reconcile(repair=False, on_progress=lambda *_: None)
 
         assert not AuditLog.objects.filter(event_type="DISPUTE_EVIDENCE_DUE").exists()
+
+
+@pytest.mark.django_db(transaction=True)
+class TestAReminderThatCannotBeGivenNow:
+    """Somebody holds the order's lock for longer than anybody waits for it."""
+
+    @pytest.fixture
+    def due(self, paid, dispute, provider, shopper):
+        """The locked one's is due first."""
+        other = order_of(shopper.order((paid.items.get().product_sku, 1)))
+        sync(dispute)
+        sync(provider.dispute(other.payments.get().payment_intent_id))
+        soon = timezone.now() + timedelta(days=2)
+        Dispute.objects.update(evidence_due_at=soon)
+        Dispute.objects.filter(stripe_dispute_id=dispute["id"]).update(
+            evidence_due_at=soon - timedelta(days=1)
+        )
+        return paid, other
+
+    @pytest.fixture
+    def locked(self, due):
+        is_held, may_end = threading.Event(), threading.Event()
+
+        def hold():
+            with transaction.atomic():
+                Order.objects.select_for_update().get(pk=due[0].pk)
+                is_held.set()
+                may_end.wait(60)
+            connection.close()
+
+        holder = threading.Thread(target=hold)
+        holder.start()
+        assert is_held.wait(10)
+
+        def release():
+            may_end.set()
+            holder.join(10)
+
+        yield release
+        release()
+
+    def told(self):
+        rows = AuditLog.objects.filter(event_type="DISPUTE_EVIDENCE_DUE").order_by("id")
+        return list(rows.values_list("entity_id", flat=True))
+
+    def test_keeps_back_none_of_the_others_and_is_given_later(self, due, locked):
+        assert remind_of_evidence(now=timezone.now()) == 1
+        assert self.told() == [due[1].pk]
+        locked()
+
+        assert remind_of_evidence(now=timezone.now()) == 1
+
+        assert self.told() == [due[1].pk, due[0].pk]
+
+    def test_does_not_stop_the_night(self, due, locked, provider, stripe):
+        orphan = stripe("/v1/payment_intents", **intent_form())
+
+        tasks.reconcile_payments()
+
+        assert provider.intent(orphan["id"])["status"] == "canceled"
+        assert self.told() == [due[1].pk]
+
+    def test_is_given_by_a_night_that_could_not_compare(self, due, provider):
+        provider.fail("drop", path="/v1/refunds", method="GET", times=None)
+
+        with pytest.raises(ProviderUnavailableError):
+            tasks.reconcile_payments()
+
+        assert self.told() == [due[0].pk, due[1].pk]
 
 
 class TestARefundThatTheBankHasOvertaken:

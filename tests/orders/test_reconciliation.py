@@ -17,11 +17,14 @@ from config.kernel.clock import Deadline
 from orders import tasks
 from orders.books import reconciliation
 from orders.books.reconciliation import Reconciliation
-from orders.models import Order
+from orders.models import CheckedInvariant, Order
 from orders.services import events
+from payments import gateway
 from payments import services as payments_service
+from payments.cases import open_case
 from payments.models import LedgerEntry, Payment, ReconciliationCase, Refund
 from tests.orders.mismatches import charge_outside, forget, intent_form, tamper
+from tests.sandbox.conftest import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -363,18 +366,6 @@ class TestAnOrderOnItsWay:
 
 
 class TestWhatIsOlderThanTheNightLooks:
-    def test_is_looked_at_while_a_case_is_open(self, orders, payments, stripe):
-        second = charge_outside(stripe, payments["paid"])
-        reconcile(repair=True)
-        ReconciliationCase.objects.update(first_seen_at=timezone.now() - timedelta(days=9))
-
-        since = reconciliation.since_for_the_night(days=3)
-
-        assert timezone.now() - since > timedelta(days=11)
-        stripe("/v1/refunds", payment_intent=second["id"])
-        tasks.reconcile_payments()
-        assert open_cases() == {}
-
     def test_is_told_of_by_its_events(self, orders, payments, provider):
         """A dispute of a payment made long ago."""
         paid = payments["paid"]
@@ -396,6 +387,268 @@ class TestWhatIsOlderThanTheNightLooks:
         tasks.reconcile_payments()
 
         assert open_cases() == {second["id"]: "charge_without_order"}
+
+
+class TestACaseThatIsOlderThanTheNightLooks:
+    """The provider's lists begin after everything that is there."""
+
+    @pytest.fixture
+    def later(self, monkeypatch):
+        def later():
+            monkeypatch.setattr(tasks, "RECONCILED", -timedelta(minutes=5))
+
+        return later
+
+    def windows(self, provider, path):
+        asked = [request["params"] for request in provider.journal(path=path)]
+        return [each["created"]["gte"] for each in asked if "created" in each]
+
+    def test_is_closed_once_the_money_is_back(self, orders, payments, stripe, later):
+        second = charge_outside(stripe, payments["paid"])
+        tasks.reconcile_payments()
+        later()
+
+        tasks.reconcile_payments()
+        assert open_cases() == {second["id"]: "charge_without_order"}
+        stripe("/v1/refunds", payment_intent=second["id"])
+        tasks.reconcile_payments()
+
+        assert open_cases() == {}
+
+    def test_is_closed_once_the_bank_has_it(self, orders, payments, stripe, provider, later):
+        second = charge_outside(stripe, payments["paid"])
+        tasks.reconcile_payments()
+        later()
+
+        dispute = provider.dispute(second["id"])
+        tasks.reconcile_payments()
+        assert open_cases() == {second["id"]: "charge_without_order"}
+        provider.decide_dispute(dispute["id"], "lose")
+        tasks.reconcile_payments()
+
+        assert open_cases() == {}
+
+    def test_is_still_a_violation(self, orders, payments, stripe, later):
+        """Or the alert would end by itself after some days."""
+        charge_outside(stripe, payments["paid"])
+        tasks.reconcile_payments()
+        later()
+
+        tasks.compare_books()
+
+        violated = CheckedInvariant.objects.filter(violations__gt=0)
+        assert set(violated.values_list("name", flat=True)) >= {"intents_belong_to_payments"}
+
+    def test_makes_the_night_look_no_further_back(self, orders, stripe, provider):
+        charge_outside(stripe)
+        tasks.reconcile_payments()
+        ReconciliationCase.objects.update(first_seen_at=timezone.now() - timedelta(days=90))
+        provider.clear_journal()
+
+        tasks.reconcile_payments()
+
+        oldest = (timezone.now() - tasks.RECONCILED - timedelta(minutes=2)).timestamp()
+        paths = ("payment_intents", "refunds", "disputes", "balance_transactions")
+        for begins in (self.windows(provider, f"/v1/{path}") for path in paths):
+            assert begins
+            assert all(int(begin) >= oldest for begin in begins)
+
+    def test_of_a_payment_is_closed_once_it_stands_at_the_provider(
+        self, orders, payments, provider, later
+    ):
+        waiting = payments["waiting"]
+        tamper(waiting, status="succeeded", amount_received=waiting.amount)
+        tasks.reconcile_payments()
+        assert open_cases() == {waiting.payment_intent_id: "order_without_charge"}
+        later()
+
+        tasks.reconcile_payments()
+        assert open_cases() == {waiting.payment_intent_id: "order_without_charge"}
+        tamper(waiting, status="requires_action", amount_received=0)
+        tasks.reconcile_payments()
+
+        assert open_cases() == {}
+
+    def test_of_a_payment_is_repaired_where_that_is_safe(self, orders, payments, provider, later):
+        waiting = payments["waiting"]
+        tamper(waiting, status="quarantined", last_error="odd")
+        provider.fail("wrong_amount", path=RETRIEVE, method="GET", times=None)
+        tasks.reconcile_payments()
+        assert open_cases() == {waiting.payment_intent_id: "unknown"}
+        provider.clear_faults()
+        provider.act(waiting.payment_intent_id, "succeed")
+        later()
+
+        tasks.reconcile_payments()
+
+        waiting.refresh_from_db()
+        assert waiting.status == "succeeded"
+        assert open_cases() == {}
+
+    def test_of_a_fee_is_closed_once_it_is_booked_as_it_is(self, orders, payments, later):
+        legs = list(LedgerEntry.objects.filter(payment=payments["paid"], kind="fee"))
+        for leg in legs:
+            tamper(leg, amount=leg.amount * 2)
+        tasks.reconcile_payments()
+        assert open_cases() == {legs[0].balance_transaction_id: "amount_differs"}
+        later()
+
+        tasks.reconcile_payments()
+        assert open_cases() == {legs[0].balance_transaction_id: "amount_differs"}
+        for leg in legs:
+            tamper(leg, amount=leg.amount)
+        tasks.reconcile_payments()
+
+        assert open_cases() == {}
+
+    def test_of_a_payment_with_refund_and_dispute_is_judged_by_all_its_movements(
+        self, orders, payments, refund, stripe, provider, later, monkeypatch
+    ):
+        """All in order but for the case, which a night that looked at too little would keep."""
+        monkeypatch.setattr(reconciliation, "CLOCKS_DIFFER", timedelta(minutes=-1))
+        paid = payments["paid"]
+        stripe("/v1/refunds", payment_intent=paid.payment_intent_id, amount=5)
+        provider.decide_dispute(provider.dispute(paid.payment_intent_id)["id"], "lose")
+        provider.decide_refund(refund.stripe_refund_id, "fail")
+        tasks.reconcile_payments()
+        for payment in (paid, payments["cancelled"]):
+            open_case(
+                classification=ReconciliationCase.Classification.AMOUNT_DIFFERS,
+                subject=payment.payment_intent_id,
+                payment=payment,
+                problem="odd",
+            )
+        later()
+
+        tasks.reconcile_payments()
+
+        assert open_cases() == {}
+
+    def test_is_not_judged_by_anything_twice(self, orders, payments, stripe, monkeypatch):
+        """The charge is too old for the lists, a refund of it is not."""
+        monkeypatch.setattr(reconciliation, "CLOCKS_DIFFER", timedelta(minutes=-1))
+        paid = payments["paid"]
+        open_case(
+            classification=ReconciliationCase.Classification.AMOUNT_DIFFERS,
+            subject=paid.payment_intent_id,
+            payment=paid,
+            problem="odd",
+        )
+        since = timezone.now().replace(microsecond=0) + timedelta(seconds=1)
+        wait_until(lambda: timezone.now() >= since, seconds=5)  # the provider counts in seconds
+        stripe("/v1/refunds", payment_intent=paid.payment_intent_id, amount=5)
+
+        found = reconciliation.reconcile(since=since, repair=True, on_progress=lambda *_: None)
+
+        assert (found.counts(), found.resolved) == ({"matched": 1}, 1)
+        assert open_cases() == {}
+
+    def test_of_a_payment_is_judged_by_what_is_booked_for_it_too(
+        self, orders, payments, later, monkeypatch
+    ):
+        """A movement of an attempt to pay that is not the intent's latest."""
+        payment = payments["paid"]
+        open_case(
+            classification=ReconciliationCase.Classification.AMOUNT_DIFFERS,
+            subject=payment.payment_intent_id,
+            payment=payment,
+            problem="odd",
+        )
+        monkeypatch.setattr(gateway, "list_balance_transactions_of", lambda **_: iter(()))
+        later()
+
+        tasks.reconcile_payments()
+
+        assert open_cases() == {}
+
+    def test_of_a_refund_that_never_came_to_the_provider_is_closed_with_it(
+        self, orders, payments, later, monkeypatch
+    ):
+        """It bears our own name of the refund. Meanwhile others have their turn."""
+        refund = Refund.objects.create(payment=payments["paid"], currency="USD", amount=1)
+        for subject, name in (
+            (str(refund.uuid), "paid"),
+            (payments["cancelled"].payment_intent_id, "cancelled"),
+        ):
+            open_case(
+                classification=ReconciliationCase.Classification.AMOUNT_DIFFERS,
+                subject=subject,
+                payment=payments[name],
+                problem="odd",
+            )
+        monkeypatch.setattr(reconciliation.comparison, "LOOKED_UP", 1)
+        later()
+
+        tasks.reconcile_payments()
+        assert len(open_cases()) == 2
+        tasks.reconcile_payments()
+        assert open_cases() == {str(refund.uuid): "amount_differs"}
+        tamper(refund, status="failed")
+        tasks.reconcile_payments()
+
+        assert open_cases() == {}
+
+    def test_of_a_refund_that_no_payment_has_is_closed_when_that_has_failed(
+        self, orders, stripe, provider, later
+    ):
+        lost = stripe(
+            "/v1/payment_intents",
+            **intent_form(confirm="true", return_url="https://shop.example"),
+        )
+        given = stripe(
+            "/v1/refunds", payment_intent=lost["id"], amount=5, **{"metadata[app]": "orderkeep"}
+        )
+        tasks.reconcile_payments()
+        assert open_cases()[given["id"]] == "amount_differs"
+        later()
+
+        tasks.reconcile_payments()
+        assert open_cases()[given["id"]] == "amount_differs"
+        provider.decide_refund(given["id"], "fail")
+        tasks.reconcile_payments()
+
+        assert open_cases() == {lost["id"]: "charge_without_order"}
+
+    def test_of_what_the_provider_does_not_know_lasts(self, orders, later):
+        """Perhaps we ask with another account's key."""
+        open_case(
+            classification=ReconciliationCase.Classification.CHARGE_WITHOUT_ORDER,
+            subject="pi_unheard_of",
+            payment=None,
+            problem="odd",
+        )
+        later()
+
+        tasks.reconcile_payments()
+
+        assert open_cases() == {"pi_unheard_of": "charge_without_order"}
+
+    def test_has_its_turn_however_many_there_are(
+        self, orders, payments, stripe, later, monkeypatch
+    ):
+        strangers = [charge_outside(stripe)["id"] for _ in range(4)]
+        tasks.reconcile_payments()
+        for intent_id in strangers:
+            stripe("/v1/refunds", payment_intent=intent_id)
+        open_case(
+            classification=ReconciliationCase.Classification.CHARGE_WITHOUT_ORDER,
+            subject="pi_unheard_of",
+            payment=None,
+            problem="odd",
+        )
+        ReconciliationCase.objects.filter(subject="pi_unheard_of").update(
+            last_seen_at=timezone.now() - timedelta(days=9)
+        )
+        monkeypatch.setattr(reconciliation.comparison, "LOOKED_UP", 2)
+        later()
+
+        left = []
+        for _ in range(3):
+            tasks.reconcile_payments()
+            left.append(len(open_cases()))
+
+        assert left == [4, 2, 1]
+        assert open_cases() == {"pi_unheard_of": "charge_without_order"}
 
 
 class TestTrouble:

@@ -11,12 +11,12 @@ from django.db import connection
 from audit.models import AuditLog
 from config.kernel.clock import Deadline
 from config.kernel.errors import InvalidTransitionError, NotFoundError
-from orders import tasks
+from orders import books, tasks
 from orders.books import reconciliation
 from orders.services import events
 from payments import gateway, strangers
 from payments.models import ProviderEvent, ReconciliationCase, Refund
-from payments.strangers import give_back
+from payments.strangers import give_back, look_again
 from tests.orders.mismatches import charge_outside, intent_form, tamper
 from tests.webhooks import SECRET, event, send
 
@@ -58,7 +58,7 @@ def given(provider, stranger):
     return sum(
         refund["amount"]
         for refund in provider.refunds_of(stranger["id"])
-        if refund["status"] not in strangers.DEAD
+        if refund["status"] not in gateway.REFUND_DEAD
     )
 
 
@@ -220,6 +220,93 @@ class TestWhatIsOnItsWay:
         provider.decide_refund(refund["id"], "succeed")
         assert give(case)
         assert len(provider.refunds_of(debit["id"])) == 1
+
+
+class TestWhatABankHasTaken:
+    """The customer disputes the charge, and wins: nothing of it is left to give back."""
+
+    def lose(self, provider, stranger, **more):
+        dispute = provider.dispute(stranger["id"], **more)
+        provider.decide_dispute(dispute["id"], "lose")
+
+    def violated(self):
+        found = books.check(with_provider=True).findings
+        return {each.name for each in found if each.violations and each.id.startswith("I1")}
+
+    def test_is_nobodys_case_any_more(self, case, stranger, provider):
+        self.lose(provider, stranger)
+
+        assert reconcile().counts() == {"matched": 4}
+
+        assert is_closed(case)
+
+    def test_violates_nothing_any_more(self, stranger, provider):
+        assert self.violated() == {
+            "intents_belong_to_payments",
+            "provider_totals_are_the_ledgers",
+            "orders_are_charged_once",
+        }
+
+        self.lose(provider, stranger)
+
+        assert self.violated() == set()
+
+    def test_closes_the_case_for_whoever_presses(self, case, stranger, provider):
+        self.lose(provider, stranger)
+
+        assert give(case)
+
+        assert is_closed(case)
+        assert provider.refunds_of(stranger["id"]) == []
+        assert audited() == ["CHARGE_GIVEN_BACK"]
+        told = AuditLog.objects.get(event_type="CHARGE_GIVEN_BACK").data
+        assert told["taken_by_banks_minor"] == stranger["amount"]
+
+    def test_together_with_what_was_given_back_is_all_of_it(self, case, stranger, stripe, provider):
+        stripe(REFUNDS, payment_intent=stranger["id"], amount=5)
+        self.lose(provider, stranger)
+        look_again(intent_id=stranger["id"], deadline=Deadline(20))
+
+        assert reconcile().counts() == {"matched": 4}
+
+        assert is_closed(case)
+
+    def test_needs_no_new_case_when_a_refund_is_told_of(self, stranger, stripe, provider):
+        stripe(REFUNDS, payment_intent=stranger["id"], amount=5)
+        self.lose(provider, stranger)
+
+        assert look_again(intent_id=stranger["id"], deadline=Deadline(20)) is None
+
+        assert not ReconciliationCase.objects.exists()
+
+    def test_in_part_leaves_the_case_open(self, case, stranger, provider):
+        self.lose(provider, stranger, amount=stranger["amount"] - 1)
+
+        reconcile()
+
+        assert not is_closed(case)
+        assert self.violated() >= {"intents_belong_to_payments", "orders_are_charged_once"}
+
+    def test_and_may_give_again_leaves_the_case_open(self, case, stranger, provider):
+        dispute = provider.dispute(stranger["id"])
+
+        reconcile()
+        assert not is_closed(case)
+        provider.decide_dispute(dispute["id"], "win")
+        reconcile()
+
+        assert not is_closed(case)
+        assert give(case)
+        assert given(provider, stranger) == stranger["amount"]
+
+    def test_is_not_known_while_the_provider_does_not_say(self, case, stranger, provider):
+        self.lose(provider, stranger)
+        provider.fail("drop", path="/v1/disputes", method="GET", times=None)
+
+        assert not give(case)
+
+        assert not is_closed(case)
+        assert provider.refunds_of(stranger["id"]) == []
 
 
 class TestWhatIsNotGivenBack:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from datetime import timedelta
 
 import pytest
+from celery.exceptions import SoftTimeLimitExceeded
 from django.utils import timezone
 
 from audit import services as audit
-from audit.models import AuditLog
 from config.kernel.clock import Deadline
 from orders import books, tasks
 from orders.services import events
@@ -17,7 +18,7 @@ from payments.errors import ProviderUnavailableError
 from payments.models import Payment, ProviderEvent, Refund
 from payments.selectors import EVENTS_BACKFILLED, events_read_until
 from tests import factories
-from tests.orders.mismatches import tamper
+from tests.orders.mismatches import intent_form, tamper
 from tests.provider import PaymentServer
 from tests.sandbox.conftest import ServerProcess, wait_until
 from tests.shop import order_of
@@ -25,6 +26,7 @@ from tests.webhooks import SECRET
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
+HANDLED = sorted(events.events.HANDLED)
 TRUE_ENDS = {
     "approved": ("confirmed", "succeeded"),
     "abandoned": ("cancelled", "failed"),
@@ -180,36 +182,72 @@ class TestBackfill:
         all_agree()
 
 
+def read_until(ago, *, types=HANDLED):
+    until = timezone.now() - ago
+    audit.record(EVENTS_BACKFILLED, data={"until": until.isoformat(), "types": [*types]})
+
+
+def unread():
+    """How much is not surely read by now."""
+    return timezone.now() - events_read_until(types=HANDLED)
+
+
+@pytest.fixture
+def windows(provider, business):
+    """Asked for since the last call, oldest first; from when to when, in seconds ago."""
+
+    def windows():
+        now = timezone.now().timestamp()
+        asked = [request["params"]["created"] for request in provider.journal(path="/v1/events")]
+        provider.clear_journal()
+        found = {(int(each["gte"]), int(each.get("lt", now))) for each in asked}
+        return [(now - begin, now - end) for begin, end in sorted(found)]
+
+    provider.clear_journal()
+    return windows
+
+
 class TestHowFarBackfillReaches:
     """By what it asks the provider for: the list's `created[gte]`."""
 
     @pytest.fixture
-    def asked(self, provider, business):
+    def asked(self, windows):
         def asked():
-            [request] = provider.journal(path="/v1/events")
-            provider.clear_journal()
-            return timezone.now().timestamp() - int(request["params"]["created"]["gte"])
+            [(oldest, _), *_more] = windows()
+            return oldest
 
-        provider.clear_journal()
         return asked
 
-    def read_until(self, ago):
-        until = timezone.now() - ago
-        audit.record(EVENTS_BACKFILLED, data={"until": until.isoformat()})
-
     def test_is_three_hours_where_it_ran_an_hour_ago(self, asked):
-        self.read_until(timedelta(hours=1))
+        read_until(timedelta(hours=1))
         tasks.backfill_events()
         assert asked() == pytest.approx(tasks.BACKFILL.total_seconds(), abs=30)
 
-    def test_is_the_whole_outage_with_an_overlap(self, asked):
-        self.read_until(timedelta(days=6))
+    def test_is_the_whole_outage(self, asked):
+        read_until(timedelta(days=6))
         tasks.backfill_events()
-        expected = timedelta(days=6) + events.OVERLAP
+        assert asked() == pytest.approx(timedelta(days=6).total_seconds(), abs=30)
+
+    def test_is_a_little_before_the_last_look(self, business):
+        """Clocks differ, and the list may show an event a little later."""
+        tasks.backfill_events()
+        assert unread() == pytest.approx(events.OVERLAP, abs=timedelta(seconds=30))
+
+    def test_is_the_first_payment_for_a_type_that_was_not_read_before(self, asked, business):
+        first = Payment.objects.order_by("id").first()
+        tamper(first, created_at=timezone.now() - timedelta(days=9))
+        read_until(timedelta(hours=1), types=HANDLED[1:])
+        tasks.backfill_events()
+        expected = timedelta(days=9) + events.OVERLAP
         assert asked() == pytest.approx(expected.total_seconds(), abs=30)
 
+    def test_is_not_longer_for_a_type_that_is_read_no_more(self, asked):
+        read_until(timedelta(hours=1), types=[*HANDLED, "payout.paid"])
+        tasks.backfill_events()
+        assert asked() == pytest.approx(tasks.BACKFILL.total_seconds(), abs=30)
+
     def test_is_short_again_once_the_gap_is_read(self, asked):
-        self.read_until(timedelta(days=6))
+        read_until(timedelta(days=6))
         tasks.backfill_events()
         asked()
 
@@ -226,22 +264,95 @@ class TestHowFarBackfillReaches:
         assert asked() == pytest.approx(expected.total_seconds(), abs=30)
 
     def test_ends_where_the_provider_forgets_and_says_so(self, asked, caplog):
-        self.read_until(timedelta(days=40))
+        read_until(timedelta(days=40))
         tasks.backfill_events()
         assert asked() == pytest.approx(events.KEPT.total_seconds(), abs=30)
         assert "events_forgotten" in caplog.text
 
     def test_a_list_that_broke_off_is_read_again(self, asked, provider):
-        self.read_until(timedelta(days=6))
-        before = events_read_until()
+        read_until(timedelta(days=6))
+        before = events_read_until(types=HANDLED)
         provider.fail("drop", path="/v1/events", method="GET", times=None)
         with pytest.raises(ProviderUnavailableError):
             tasks.backfill_events()
         provider.clear_faults()
         provider.clear_journal()
-        assert events_read_until() == before
+        assert events_read_until(types=HANDLED) == before
 
         tasks.backfill_events()
 
-        assert asked() > timedelta(days=6).total_seconds()
-        assert AuditLog.objects.filter(event_type=EVENTS_BACKFILLED).count() == 2
+        assert asked() >= timedelta(days=6).total_seconds()
+        assert unread() < timedelta(hours=2)
+
+
+class TestAGapThatIsTooLongForOneGo:
+    """Read window by window, the oldest first; whoever is stopped has got on."""
+
+    def stopped_at(self, monkeypatch, *, window):
+        """A task's time limit, before that window."""
+        listed = gateway.list_events
+        windows = iter(range(window))
+
+        def stops(**wanted):
+            if next(windows, None) is None:
+                raise SoftTimeLimitExceeded
+            return listed(**wanted)
+
+        with monkeypatch.context() as limited:
+            limited.setattr(gateway, "list_events", stops)
+            with pytest.raises(SoftTimeLimitExceeded):
+                tasks.backfill_events()
+
+    def test_is_read_without_a_hole(self, windows):
+        read_until(timedelta(days=6))
+
+        tasks.backfill_events()
+
+        asked = windows()
+        assert len(asked) > 20
+        for (_, end), (begin, _) in itertools.pairwise(asked):
+            assert begin == end
+        assert asked[-1][1] == pytest.approx(0, abs=30)
+
+    def test_goes_on_where_it_was_stopped(self, monkeypatch, windows):
+        read_until(timedelta(days=6))
+
+        left = []
+        for _ in range(4):
+            self.stopped_at(monkeypatch, window=3)
+            left.append(unread())
+
+        assert left == sorted(left, reverse=True)
+        an_eighth = 7 * events.FIRST_WINDOW  # of three windows, each twice the one before
+        assert left[-1] == pytest.approx(
+            timedelta(days=6) - 4 * an_eighth, abs=timedelta(seconds=30)
+        )
+        windows()
+        tasks.backfill_events()
+        assert windows()[0][0] == pytest.approx(left[-1].total_seconds(), abs=30)
+        assert unread() < timedelta(hours=2)
+
+    def test_is_never_longer_for_having_looked(self, monkeypatch):
+        """What was read again says nothing of what comes after it."""
+        read_until(timedelta(hours=1))
+
+        self.stopped_at(monkeypatch, window=1)
+
+        assert unread() < timedelta(hours=1, minutes=1)
+
+    def test_does_not_keep_the_night_from_comparing(self, provider, business, stripe):
+        orphan = stripe("/v1/payment_intents", **intent_form())
+        provider.fail("drop", path="/v1/events", method="GET", times=None)
+
+        with pytest.raises(ProviderUnavailableError):
+            tasks.reconcile_payments()
+
+        assert provider.intent(orphan["id"])["status"] == "canceled"
+
+    def test_is_read_by_a_night_that_could_not_compare(self, provider, business):
+        provider.fail("drop", path="/v1/refunds", method="GET", times=None)
+
+        with pytest.raises(ProviderUnavailableError):
+            tasks.reconcile_payments()
+
+        assert unread() < timedelta(hours=2)

@@ -1,0 +1,35 @@
+"""Keeps one's trouble from the others, where many are gone through."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+import structlog
+from django.db import InterfaceError, OperationalError, connection
+
+from config.kernel.db import CommitOutcomeUnknownError
+from config.kernel.errors import DomainError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+log = structlog.get_logger(__name__)
+
+
+@contextlib.contextmanager
+def by_itself(subject: str) -> Iterator[None]:
+    """One's trouble is logged and does not stop the others; whoever comes by next tries again.
+
+    Args:
+        subject: the provider's id of it, for the log.
+    """
+    try:
+        yield
+    except (CommitOutcomeUnknownError, OperationalError, InterfaceError):
+        connection.close()
+        log.warning("one_of_many_database_trouble", subject=subject)
+    except DomainError as exc:
+        log.warning("one_of_many_refused", subject=subject, problem=exc.message)
+    except Exception:
+        log.exception("one_of_many_failed", subject=subject)
