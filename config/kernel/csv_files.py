@@ -62,7 +62,7 @@ def replacing(path: Path) -> Iterator[TextIO]:
             file.flush()
             os.fsync(file.fileno())
         part.replace(final)
-    except BaseException:
+    except BaseException:  # whoever is interrupted leaves no half file either; passed on
         part.unlink(missing_ok=True)
         raise
     directory = os.open(final.parent, os.O_RDONLY)

@@ -31,5 +31,5 @@ def by_itself(subject: str) -> Iterator[None]:
         log.warning("one_of_many_database_trouble", subject=subject)
     except DomainError as exc:
         log.warning("one_of_many_refused", subject=subject, problem=exc.message)
-    except Exception:
+    except Exception:  # whatever it is, the others must not wait for it; staff see the log
         log.exception("one_of_many_failed", subject=subject)

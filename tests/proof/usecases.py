@@ -115,20 +115,21 @@ def _confirm(scene: Scene) -> None:
     scene.post("confirm")
 
 
+ASKED_ABOUT: Final = (  # whoever asks, the client by /confirm or a webhook
+    stories.PAID,
+    stories.DECLINED,
+    stories.SECURE_DONE,
+    stories.SECURE_FAILED,
+    stories.SECURE_ABANDONED,
+    stories.DEBIT_PAID,
+    stories.DEBIT_FAILED,
+    stories.PAYPAL,
+    *gone_wrong(stories.SECURE_DONE, stories.RETRIEVE),
+    *gone_wrong(stories.SECURE_FAILED, stories.CANCEL),
+)
 CONFIRMING = UseCase(
     name="confirming",
-    stories=[
-        stories.PAID,
-        stories.DECLINED,
-        stories.SECURE_DONE,
-        stories.SECURE_FAILED,
-        stories.SECURE_ABANDONED,
-        stories.DEBIT_PAID,
-        stories.DEBIT_FAILED,
-        stories.PAYPAL,
-        *gone_wrong(stories.SECURE_DONE, stories.RETRIEVE),
-        *gone_wrong(stories.SECURE_FAILED, stories.CANCEL),
-    ],
+    stories=ASKED_ABOUT,
     prepare=_placed_and_done,
     act=_confirm,
     again=_confirm,
@@ -265,18 +266,7 @@ def _hear(scene: Scene) -> None:
 
 HEARING = UseCase(
     name="webhook of an intent",
-    stories=[
-        stories.PAID,
-        stories.DECLINED,
-        stories.SECURE_DONE,
-        stories.SECURE_FAILED,
-        stories.SECURE_ABANDONED,
-        stories.DEBIT_PAID,
-        stories.DEBIT_FAILED,
-        stories.PAYPAL,
-        *gone_wrong(stories.SECURE_DONE, stories.RETRIEVE),
-        *gone_wrong(stories.SECURE_FAILED, stories.CANCEL),
-    ],
+    stories=ASKED_ABOUT,
     prepare=_placed_and_done,
     act=_hear,
     again=_hear,
