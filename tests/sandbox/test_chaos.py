@@ -365,7 +365,7 @@ def test_a_wire_to_a_dead_server_refuses():
         port = listener.getsockname()[1]
     dead = Wire(to_port=port)
     with (
+        contextlib.suppress(ConnectionResetError),  # as early as while it is still connecting
         socket.create_connection(("127.0.0.1", dead.port), timeout=QUICKLY) as connection,
-        contextlib.suppress(ConnectionResetError),
     ):
         assert connection.recv(1024) == b""
