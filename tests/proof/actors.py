@@ -64,7 +64,8 @@ class Actor:
                 with watched(self):
                     self.result = self.work()
         except BaseException as exc:  # noqa: BLE001 - told to whoever asks; DiedError among them
-            self.error = exc
+            # What it makes of its death (a 500, say) nobody hears.
+            self.error = DiedError() if self._is_dead else exc
         finally:
             if self.error is not None:
                 connection.close()
@@ -169,18 +170,14 @@ class Director:
         self.trace.append(f"{actor.name}: {actor.at or 'begins'}")
         actor.go()
         self._await(actor)
-        for blocked in self.actors:
-            if blocked.is_blocked and blocked is not actor:
-                self._await(blocked)
+        self._await_freed()
 
     def kill(self, actor: Actor) -> None:
         """Have an actor die where it stands."""
         self.trace.append(f"{actor.name}: dies before {actor.at or 'it begins'}")
         actor.die()
         self._await(actor)
-        for blocked in self.actors:
-            if blocked.is_blocked:
-                self._await(blocked)
+        self._await_freed()
 
     def wait_for_blocked(self) -> None:
         """Nobody can go on, so all wait for each other's rows: PostgreSQL has to end it."""
@@ -193,6 +190,15 @@ class Director:
         for one in self.actors:
             if one.is_blocked and one.stands.is_set():
                 one.is_blocked = False
+
+    def _await_freed(self) -> None:
+        """Whoever comes free may in turn free somebody who queued behind it."""
+        is_still = False
+        while not is_still:
+            is_still = True
+            for blocked in [one for one in self.actors if one.is_blocked]:
+                self._await(blocked)
+                is_still = is_still and blocked.is_blocked
 
     def _await(self, actor: Actor) -> None:
         give_up_at = time.monotonic() + STUCK_SECONDS

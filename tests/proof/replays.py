@@ -593,13 +593,13 @@ def end_well(replays: Sequence[Replay]) -> None:
     """
     scenes = [(scene, replay) for replay in replays for scene in replay.scenes]
     for scene, replay in scenes:
-        if scene.found is not None or len(replay.scenes) == 1:  # else another buyer may have it all
+        if scene.exists or len(replay.scenes) == 1:  # else another buyer may have it all
             scene.come_back()
     for world in {id(replay.world): replay.world for replay in replays}.values():
         _let_time_pass(world, [scene for scene, _ in scenes])
     for scene, replay in scenes:
         try:
-            if scene.found is not None:
+            if scene.exists:
                 scene.settle()
                 scene.judge()
         except BrokenError as exc:

@@ -23,6 +23,7 @@ from django.conf import settings
 from django.core.management import call_command
 from django.db import connection
 from django.test import override_settings
+from django.test.client import ClientHandler
 from django.utils import timezone
 
 from audit import outbox
@@ -86,6 +87,11 @@ UNDER_WAY: Final = """
     UNION ALL SELECT 'answer of ' || o.order_number
         FROM idempotency_keys k JOIN orders o ON o.idempotency_key_id = k.id
         WHERE k.response_status IS NULL AND o.status <> 'pending'
+"""
+ORDER_OF_KEY: Final = """
+    SELECT o.id, o.public_id::text
+        FROM orders o JOIN idempotency_keys k ON k.id = o.idempotency_key_id
+        WHERE k.scope = %s AND k.key = %s
 """
 MONEY_IS_KEPT: Final = frozenset({"confirmed", "processing", "shipped", "delivered"})
 ANSWER_OF_KEY: Final = frozenset({201, 402, 502})  # remembered, in words and status
@@ -171,6 +177,9 @@ class World:
     provider: PaymentServer
     sku: str = ""
     shopper: Shopper = field(default_factory=Shopper)
+    site: ClientHandler = field(
+        default_factory=lambda: ClientHandler(enforce_csrf_checks=False)
+    )  # middleware is loaded once
     keys: int = 0
     deadlocks: int = 0
     letters: defaultdict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
@@ -188,6 +197,7 @@ class World:
         customer: Any = factories.CustomerFactory()
         shopper = Shopper(customer)
         shopper.client.raise_request_exception = False
+        shopper.client.handler = self.site
         return shopper
 
     def scene(
@@ -283,6 +293,8 @@ class Scene:
     decided: set[str] = field(default_factory=set)
     told: dict[str, Any] | None = None
     dispute: dict[str, Any] | None = None  # as the provider has it
+    order_id: int | None = None
+    public_id: str = ""
     looks: int = 0
     asked: bool = False
     is_alone: bool = True  # nobody else sends this key at the same time
@@ -300,7 +312,7 @@ class Scene:
 
     def place(self) -> Any:
         """POST /orders, always with the same key and body."""
-        existed = self.asked and self.found is not None
+        existed = self.asked and self.exists
         self.asked = True
         answer = self.shopper.order(
             (self.sku, 1 if self.sku != self.world.sku else 2),
@@ -313,7 +325,7 @@ class Scene:
         )
         self.hear(answer)
         if answer.status_code == 503 and not existed and self.is_alone:
-            require("503 means that nothing is held", holds=self.found is None)
+            require("503 means that nothing is held", holds=not self.exists)
         return answer
 
     def hear(self, answer: Any) -> None:
@@ -339,7 +351,7 @@ class Scene:
 
     def come_back(self) -> None:
         """Ask until it is answered; what was refused before there was an order is left."""
-        if self.found is not None or not self.heard:
+        if self.exists or not self.heard:
             self.place_until_answered()
 
     def post(self, what: str, body: Any = None) -> Any:
@@ -349,15 +361,22 @@ class Scene:
     # --- what is there ------------------------------------------------------------------------
 
     @property
+    def exists(self) -> bool:
+        """Whether there is an order of this key; once there, it does not go away."""
+        if self.order_id is None:
+            scope = f"customer:{self.shopper.customer.pk}"
+            with unwatched(), connection.cursor() as cursor:
+                cursor.execute(ORDER_OF_KEY, [scope, self.key])
+                self.order_id, self.public_id = cursor.fetchone() or (None, "")
+        return self.order_id is not None
+
+    @property
     def found(self) -> Order | None:
-        """The order of this key, if there is one."""
-        scope = f"customer:{self.shopper.customer.pk}"
+        """The order of this key as it is now, if there is one."""
+        if not self.exists:
+            return None
         with unwatched():
-            return (
-                Order.objects.select_related("idempotency_key")
-                .filter(idempotency_key__scope=scope, idempotency_key__key=self.key)
-                .first()
-            )
+            return Order.objects.select_related("idempotency_key").get(pk=self.order_id)
 
     @property
     def order(self) -> Order:
@@ -373,10 +392,9 @@ class Scene:
 
     def intents(self) -> list[dict[str, Any]]:
         """Every intent at the provider that was made for this order."""
-        order = self.found
-        if order is None:
+        if not self.exists:
             return []
-        return self.world.provider.intents_of(str(order.public_id), newest=NEWEST)
+        return self.world.provider.intents_of(self.public_id, newest=NEWEST)
 
     # --- the customer's bank ------------------------------------------------------------------
 
@@ -448,7 +466,7 @@ class Scene:
             self.have_dispute_decided(outcome="lose")
             hear_webhook(webhooks.event("charge.dispute.closed", self.dispute))
             return True
-        pending = Refund.objects.filter(status="pending", payment__order=self.found)
+        pending = Refund.objects.filter(status="pending", payment__order=self.order_id)
         found = pending.values_list("stripe_refund_id", flat=True)
         ids = {one for one in found if one is not None} - self.decided
         for refund_id in ids:
