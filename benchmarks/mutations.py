@@ -257,8 +257,8 @@ MUTANTS: Final = (
         file="orders/selectors.py",
         edits=(
             (
-                "    due = Refund.objects.select_for_update(skip_locked=True).filter(\n",
-                "    due = Refund.objects.none().select_for_update(skip_locked=True).filter(\n",
+                "    SELECT * FROM refunds\n    WHERE status IN ('due', 'pending')\n",
+                "    SELECT * FROM refunds\n    WHERE status IN ('pending')\n",
             ),
         ),
     ),

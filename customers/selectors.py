@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
-from django.contrib.sessions.models import Session
-from django.db.models import Max, Subquery
+from django.db.models import Max
 
+from config.kernel import sql
 from customers.models import Customer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import datetime
+
+CUSTOMER_WITH_SESSION: Final = """
+    SELECT customers.*, django_session.session_data
+    FROM customers JOIN django_session ON django_session.session_key = %(session_key)s
+    WHERE customers.id = %(customer_id)s AND django_session.expire_date > %(now)s
+"""
 
 
 def find_customer_with_session(
@@ -21,15 +27,10 @@ def find_customer_with_session(
 
     None where either is gone: the account erased, the session logged out, replaced or over.
     """
-    session = Session.objects.filter(session_key=session_key, expire_date__gt=now)
-    customer = (
-        Customer.objects.filter(pk=customer_id)
-        .annotate(session_data=Subquery(session.values("session_data")[:1]))
-        .first()
+    found: Any = sql.fetch_model(
+        Customer, CUSTOMER_WITH_SESSION, customer_id=customer_id, session_key=session_key, now=now
     )
-    if customer is None or customer.session_data is None:
-        return None
-    return customer, customer.session_data
+    return None if found is None else (found, found.session_data)
 
 
 def find_customer_id(*, email: str) -> int | None:

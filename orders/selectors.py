@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeVar
 
-from django.db.models import Count, F, OuterRef, Prefetch, Q, QuerySet, Subquery
-from django.db.models.functions import Coalesce, Now
+from django.db.models import Count, F, Prefetch, QuerySet
+from django.db.models.functions import Now
 
 from config.kernel import sql
 from config.kernel.errors import NotFoundError
 from customers.models import Customer
 from orders.models import (
     Coupon,
-    CouponRedemption,
     IdempotencyKey,
     Order,
     OrderItem,
@@ -41,6 +40,33 @@ LOCK_PAYMENT: Final = """
     ) AS is_disputed
     FROM payments WHERE order_id = %(order_id)s ORDER BY id DESC LIMIT 1 FOR UPDATE
 """
+ORDERS_IN_DOUBT: Final = """
+    SELECT payments.* FROM payments
+    JOIN orders ON orders.id = payments.order_id
+    LEFT JOIN idempotency_keys AS key ON key.id = orders.idempotency_key_id
+    WHERE payments.status IN ('created', 'requires_action', 'processing')
+      AND orders.status = 'pending'
+      AND (key.id IS NULL OR key.response_status IS NOT NULL
+           OR key.lease_until <= statement_timestamp()
+           OR orders.hold_expires_at <= statement_timestamp())
+      AND (%(ignore_backoff)s OR payments.next_attempt_at <= statement_timestamp())
+      AND (NOT %(expired_only)s
+           OR orders.hold_expires_at <= statement_timestamp() AND payments.id > %(after)s)
+    ORDER BY {order_by} LIMIT %(limit)s FOR UPDATE OF payments SKIP LOCKED
+"""
+REFUNDS_DUE: Final = """
+    SELECT * FROM refunds
+    WHERE status IN ('due', 'pending')
+      AND (%(ignore_backoff)s OR next_attempt_at <= statement_timestamp())
+    ORDER BY next_attempt_at, id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+"""
+EVENTS_DUE: Final = """
+    SELECT * FROM provider_events
+    WHERE status = 'received'
+      AND (%(ignore_backoff)s OR next_attempt_at <= statement_timestamp())
+    ORDER BY next_attempt_at, id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+"""
+_Row = TypeVar("_Row", Payment, Refund, ProviderEvent)
 
 
 class PricedProduct(Protocol):
@@ -115,6 +141,28 @@ def lock_order(*, order_id: int) -> LockedOrder:
     )
 
 
+def get_order_row(*, order_number: str) -> Order:
+    """One order, and nothing that belongs to it.
+
+    Raises:
+        NotFoundError: no order has that number.
+    """
+    statement = "SELECT * FROM orders WHERE order_number = %(order_number)s"
+    order = sql.fetch_model(Order, statement, order_number=order_number)
+    if order is None:
+        raise NotFoundError
+    return order
+
+
+def get_payment(*, order_id: int) -> Payment:
+    """An order's newest payment, without a lock; every order has one."""
+    statement = "SELECT * FROM payments WHERE order_id = %(order_id)s ORDER BY id DESC LIMIT 1"
+    payment = sql.fetch_model(Payment, statement, order_id=order_id)
+    if payment is None:
+        raise Payment.DoesNotExist
+    return payment
+
+
 def get_order(*, order_number: str) -> Order:
     """One order with all that `answers.order_json` shows.
 
@@ -168,16 +216,20 @@ def count_pending_orders_of_guest(*, guest_email: str) -> int:
 
 def get_buyer(*, customer_id: int) -> Customer:
     """The account as it stands now, with `pending_orders`: how many wait for their payment."""
-    pending = (
-        Order.objects.filter(customer=OuterRef("pk"), status=Order.Status.PENDING)
-        .order_by()
-        .values("customer")
-        .annotate(count=Count("pk"))
-        .values("count")
+    buyer = sql.fetch_model(
+        Customer,
+        """
+        SELECT *, (
+            SELECT count(*) FROM orders
+            WHERE orders.customer_id = customers.id AND orders.status = 'pending'
+        ) AS pending_orders
+        FROM customers WHERE id = %(customer_id)s
+        """,
+        customer_id=customer_id,
     )
-    return Customer.objects.annotate(pending_orders=Coalesce(Subquery(pending), 0)).get(
-        pk=customer_id
-    )
+    if buyer is None:
+        raise Customer.DoesNotExist
+    return buyer
 
 
 def list_priced_products(*, skus: Sequence[str], currency: str) -> list[PricedProduct]:
@@ -225,19 +277,18 @@ def list_shipping_methods(*, currency: str, country: str, region: str) -> list[D
 
 def find_coupon(*, code: str, redeemed_by: str) -> Coupon | None:
     """An active coupon, with `times_used_by_customer` of this buyer."""
-    own_uses = (
-        CouponRedemption.objects.filter(
-            coupon=OuterRef("pk"), redeemed_by=redeemed_by, released_at=None
-        )
-        .order_by()
-        .values("coupon")
-        .annotate(count=Count("pk"))
-        .values("count")
-    )
-    return (
-        Coupon.objects.filter(code=code.upper(), is_active=True)
-        .annotate(times_used_by_customer=Coalesce(Subquery(own_uses), 0))
-        .first()
+    return sql.fetch_model(
+        Coupon,
+        """
+        SELECT *, (
+            SELECT count(*) FROM coupon_redemptions AS redemption
+            WHERE redemption.coupon_id = coupons.id
+              AND redemption.redeemed_by = %(redeemed_by)s AND redemption.released_at IS NULL
+        ) AS times_used_by_customer
+        FROM coupons WHERE code = %(code)s AND is_active
+        """,
+        code=code.upper(),
+        redeemed_by=redeemed_by,
     )
 
 
@@ -255,54 +306,37 @@ def claim_orders_in_doubt(
     and all whose hold is over; with `expired_only`, these alone, by id and from the payment after
     `after` on. Requires an open transaction: COMMIT it before asking the provider.
     """
-    due = (
-        Payment.objects.select_for_update(skip_locked=True, of=("self",))
-        .filter(order__status=Order.Status.PENDING, status__in=Payment.OPEN)
-        .filter(
-            Q(order__idempotency_key=None)
-            | Q(order__idempotency_key__response_status__isnull=False)
-            | Q(order__idempotency_key__lease_until__lte=Now())
-            | Q(order__hold_expires_at__lte=Now())
-        )
+    claimed = sql.fetch_models(
+        Payment,
+        ORDERS_IN_DOUBT.format(order_by="id" if expired_only else "next_attempt_at, id"),
+        limit=limit,
+        ignore_backoff=ignore_backoff,
+        expired_only=expired_only,
+        after=after,
     )
-    if not ignore_backoff:
-        due = due.filter(next_attempt_at__lte=Now())
-    due = due.order_by("next_attempt_at", "id")
-    if expired_only:
-        due = due.filter(order__hold_expires_at__lte=Now(), pk__gt=after).order_by("id")
-    claimed = list(due.only("uuid", "order_id", "attempts", "status", "created_at")[:limit])
-    Payment.objects.filter(pk__in=[payment.pk for payment in claimed]).update(
-        next_attempt_at=Now() + lease
-    )
-    return claimed
+    return _claim(claimed, next_attempt_at=Now() + lease)
 
 
 def claim_refunds_due(*, limit: int, ignore_backoff: bool, lease: timedelta) -> list[Refund]:
     """Take refunds still to be sent or not yet done; likewise."""
-    due = Refund.objects.select_for_update(skip_locked=True).filter(
-        status__in=[Refund.Status.DUE, Refund.Status.PENDING]
-    )
-    if not ignore_backoff:
-        due = due.filter(next_attempt_at__lte=Now())
-    claimed = list(due.order_by("next_attempt_at", "id")[:limit])
-    Refund.objects.filter(pk__in=[refund.pk for refund in claimed]).update(
-        next_attempt_at=Now() + lease, attempts=F("attempts") + 1
-    )
-    return claimed
+    claimed = sql.fetch_models(Refund, REFUNDS_DUE, limit=limit, ignore_backoff=ignore_backoff)
+    return _claim(claimed, next_attempt_at=Now() + lease, attempts=F("attempts") + 1)
 
 
 def claim_events_due(*, limit: int, ignore_backoff: bool, lease: timedelta) -> list[ProviderEvent]:
     """Take webhooks that nobody has worked off yet, oldest first; likewise."""
-    due = ProviderEvent.objects.select_for_update(skip_locked=True).filter(
-        status=ProviderEvent.Status.RECEIVED
+    claimed = sql.fetch_models(
+        ProviderEvent, EVENTS_DUE, limit=limit, ignore_backoff=ignore_backoff
     )
-    if not ignore_backoff:
-        due = due.filter(next_attempt_at__lte=Now())
-    claimed = list(due.order_by("next_attempt_at", "id")[:limit])
-    ProviderEvent.objects.filter(pk__in=[event.pk for event in claimed]).update(
-        next_attempt_at=Now() + lease, attempts=F("attempts") + 1
-    )
-    return claimed
+    return _claim(claimed, next_attempt_at=Now() + lease, attempts=F("attempts") + 1)
+
+
+def _claim(rows: list[_Row], **changes: Any) -> list[_Row]:
+    """Nobody else takes them now; the rows in memory stay as they were found."""
+    if rows:
+        of_model = type(rows[0])._default_manager  # noqa: SLF001 - documented API
+        of_model.filter(pk__in=[row.pk for row in rows]).update(**changes)
+    return rows
 
 
 class Expired(NamedTuple):
@@ -338,11 +372,13 @@ def give_back_claimed(*rows: Payment | Refund | ProviderEvent) -> None:
 
 def find_unanswered_final_orders(*, limit: int) -> list[Order]:
     """Orders that are decided while their key still waits for its answer."""
-    return list(
-        Order.objects.filter(
-            idempotency_key__isnull=False, idempotency_key__response_status__isnull=True
-        )
-        .exclude(status=Order.Status.PENDING)
-        .only("pk", "order_number")
-        .order_by("idempotency_key_id")[:limit]
+    return sql.fetch_models(
+        Order,
+        """
+        SELECT orders.* FROM idempotency_keys AS key
+        JOIN orders ON orders.idempotency_key_id = key.id
+        WHERE key.response_status IS NULL AND orders.status <> 'pending'
+        ORDER BY key.id LIMIT %(limit)s
+        """,
+        limit=limit,
     )

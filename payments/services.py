@@ -238,7 +238,11 @@ def record_progress(payment: Payment, intent: Intent) -> None:
     }.get(intent.status)
     if shown and payment.status in Payment.OPEN and payment.status != shown:
         payment.status = shown
-        payment.save(update_fields=["status"])
+        sql.later(
+            "UPDATE payments SET status = %(status)s WHERE id = %(id)s",
+            status=shown.value,
+            id=payment.pk,
+        )
 
 
 def record_quarantine(payment: Payment, *, problem: str) -> None:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
+from urllib.parse import urlencode
 
-import requests
+import urllib3
+
+FORM = {"Content-Type": "application/x-www-form-urlencoded"}
+READER = {"Authorization": "Bearer sk_test_reader"}
 
 
 class PaymentServer:
@@ -12,15 +17,19 @@ class PaymentServer:
 
     def __init__(self, base_url: str) -> None:
         self.base_url = base_url
-        self._http = requests.Session()
-        self._http.trust_env = False
+        self._http = urllib3.PoolManager(timeout=5, retries=False)
+        self._has_faults = False
 
     def fail(self, kind: str, *, path: str = "*", times: int | None = 1, **more: Any) -> None:
         """The next `times` matching requests go wrong in this way."""
+        self._has_faults = True
         self._post("/_test/faults", {"kind": kind, "path": path, "times": times, **more})
 
     def clear_faults(self) -> None:
-        self._http.delete(f"{self.base_url}/_test/faults", timeout=5).raise_for_status()
+        """Have everything go right again, if this one made anything go wrong."""
+        if self._has_faults:
+            self._ask("DELETE", "/_test/faults")
+            self._has_faults = False
 
     def act(self, intent_id: str, outcome: str) -> None:
         """The shopper completes or fails 3-D Secure, a redirect or a bank debit."""
@@ -39,7 +48,7 @@ class PaymentServer:
 
     def reset(self) -> None:
         """Forget every payment."""
-        self._http.post(f"{self.base_url}/_test/reset", timeout=5).raise_for_status()
+        self._ask("POST", "/_test/reset")
 
     def balance(self) -> dict[str, int]:
         """What lies in the account, in minor units by currency."""
@@ -73,28 +82,14 @@ class PaymentServer:
             "return_url": "https://example.com/",
             **{f"metadata[{name}]": value for name, value in params["metadata"].items()},
         }
-        answer = self._http.post(
-            f"{self.base_url}/v1/payment_intents",
-            data=form,
-            headers={"Authorization": "Bearer sk_test_reader"},
-            timeout=5,
-        )
-        answer.raise_for_status()
-        return answer.json()
+        return self._post_form("/v1/payment_intents", form)
 
     def refund(self, intent_id: str, **params: Any) -> dict[str, Any]:
         """Give money back at the provider's own site, behind the shop's back."""
-        answer = self._http.post(
-            f"{self.base_url}/v1/refunds",
-            data={"payment_intent": intent_id, **params},
-            headers={"Authorization": "Bearer sk_test_reader"},
-            timeout=5,
-        )
-        answer.raise_for_status()
-        return answer.json()
+        return self._post_form("/v1/refunds", {"payment_intent": intent_id, **params})
 
     def clear_journal(self) -> None:
-        self._http.delete(f"{self.base_url}/_test/journal", timeout=5).raise_for_status()
+        self._ask("DELETE", "/_test/journal")
 
     def journal(self, *, path: str) -> list[dict[str, Any]]:
         """What was asked on this path since the journal was cleared."""
@@ -102,16 +97,15 @@ class PaymentServer:
         return found["requests"]
 
     def _get(self, path: str, params: dict[str, str] | None = None) -> Any:
-        answer = self._http.get(
-            f"{self.base_url}{path}",
-            params=params,
-            headers={"Authorization": "Bearer sk_test_reader"},
-            timeout=5,
-        )
-        answer.raise_for_status()
-        return answer.json()
+        return self._ask("GET", path, fields=params, headers=READER)
 
     def _post(self, path: str, body: dict[str, Any]) -> Any:
-        answer = self._http.post(f"{self.base_url}{path}", json=body, timeout=5)
-        assert answer.ok, answer.text
-        return answer.json()
+        return self._ask("POST", path, json=body)
+
+    def _post_form(self, path: str, form: dict[str, Any]) -> Any:
+        return self._ask("POST", path, body=urlencode(form), headers={**READER, **FORM})
+
+    def _ask(self, method: str, path: str, **more: Any) -> Any:
+        answer = self._http.request(method, f"{self.base_url}{path}", **more)
+        assert answer.status < 300, answer.data
+        return json.loads(answer.data) if answer.data else None

@@ -100,20 +100,24 @@ def fetch_one(statement: str, **values: Any) -> Any | None:
     return found[0] if found else None
 
 
-def fetch_model(model: type[_Model], statement: str, **values: Any) -> _Model | None:
-    """The first row that a `SELECT *` finds, as an instance; None if there is none.
+def fetch_models(model: type[_Model], statement: str, **values: Any) -> list[_Model]:
+    """The rows that a `SELECT *` finds, as instances.
 
     What is selected besides the model's own columns becomes an attribute of its name. As
     `Manager.raw`, in a fraction of the time.
     """
     with connection.cursor() as cursor:
         cursor.execute(statement, values)
-        found = cursor.fetchone()
-        if found is None:
-            return None
-        columns = tuple(column.name for column in cursor.description)
-    reader: _Reader[_Model] = _reader(model, columns)
-    return reader.instance(found)
+        reader: _Reader[_Model] = _reader(
+            model, tuple(column.name for column in cursor.description)
+        )
+        return [reader.instance(row) for row in cursor.fetchall()]
+
+
+def fetch_model(model: type[_Model], statement: str, **values: Any) -> _Model | None:
+    """The first row that a `SELECT *` finds, likewise; None if there is none."""
+    found = fetch_models(model, statement, **values)
+    return found[0] if found else None
 
 
 def insert(*rows: models.Model) -> None:

@@ -44,6 +44,8 @@ from orders.services.placement import place_order
 from orders.services.quoting import find_unavailable, price_basket, quote_json
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from rest_framework.request import Request
 
     from orders.models import Order
@@ -236,7 +238,8 @@ class OrderView(APIView):
         operation_id="get_order",
     )
     def get(self, request: Request, order_number: str) -> Response:
-        return Response(_shown(_own_order(request, order_number)))
+        order = _own_order(request, order_number, get=selectors.get_order)
+        return Response(_shown(order))
 
 
 class OrderConfirmView(APIView):
@@ -282,7 +285,8 @@ class OrderConfirmView(APIView):
         deadline = Deadline(REQUEST_SECONDS)
         ConfirmRequestSerializer.read(request.data)
         order = _own_order(request, order_number)
-        is_paid = confirm_order(order=order, payment=order.payments.all()[0], deadline=deadline)
+        payment = selectors.get_payment(order_id=order.pk)
+        is_paid = confirm_order(order=order, payment=payment, deadline=deadline)
         fresh = selectors.get_order(order_number=order.order_number)
         return Response(_shown(fresh), status=200 if is_paid else 202)
 
@@ -342,7 +346,9 @@ def _idempotency_key(request: Request) -> str:
     return key
 
 
-def _own_order(request: Request, order_number: str) -> Order:
+def _own_order(
+    request: Request, order_number: str, *, get: Callable[..., Order] = selectors.get_order_row
+) -> Order:
     """The order, if it is this customer's, or the token in the query is its guest's.
 
     Raises:
@@ -353,7 +359,7 @@ def _own_order(request: Request, order_number: str) -> Order:
     token = request.query_params.get("token")
     if customer_id is None and token is None:
         raise NotAuthenticated
-    order = selectors.get_order(order_number=order_number)
+    order = get(order_number=order_number)
     if customer_id is not None and order.customer_id == customer_id:
         return order
     if token is not None and answers.is_guest_token(order, token):

@@ -27,13 +27,14 @@ from django.test.client import ClientHandler
 from django.utils import timezone
 
 from audit import outbox
+from config.kernel import sql
 from config.kernel.clock import Deadline
 from orders import books
 from orders.models import Order
 from orders.services import events, quarantine, recovery
 from payments import bookkeeping, gateway
 from payments import services as payments
-from payments.models import Refund
+from payments.models import Payment, Refund
 from tests import factories, webhooks
 from tests.proof.edges import unwatched
 from tests.shop import Shopper
@@ -41,7 +42,6 @@ from tests.shop import Shopper
 if TYPE_CHECKING:
     from collections.abc import Container, Iterator, Mapping
 
-    from payments.models import Payment
     from tests.proof.stories import Story
     from tests.provider import PaymentServer
 
@@ -93,6 +93,8 @@ ORDER_OF_KEY: Final = """
         FROM orders o JOIN idempotency_keys k ON k.id = o.idempotency_key_id
         WHERE k.scope = %s AND k.key = %s
 """
+PAYMENT_NOW: Final = "SELECT * FROM payments WHERE order_id = %(id)s"
+ORDER_NOW: Final = "SELECT * FROM orders WHERE id = %(id)s"
 MONEY_IS_KEPT: Final = frozenset({"confirmed", "processing", "shipped", "delivered"})
 ANSWER_OF_KEY: Final = frozenset({201, 402, 502})  # remembered, in words and status
 
@@ -376,7 +378,9 @@ class Scene:
         if not self.exists:
             return None
         with unwatched():
-            return Order.objects.select_related("idempotency_key").get(pk=self.order_id)
+            return sql.fetch_model(
+                Order, "SELECT * FROM orders WHERE id = %(id)s", id=self.order_id
+            )
 
     @property
     def order(self) -> Order:
@@ -388,7 +392,11 @@ class Scene:
 
     @property
     def payment(self) -> Payment:
-        return self.order.payments.get()
+        require("there is an order", holds=self.exists, key=self.key)
+        with unwatched():
+            found = sql.fetch_model(Payment, PAYMENT_NOW, id=self.order_id)
+        assert found is not None
+        return found
 
     def intents(self) -> list[dict[str, Any]]:
         """Every intent at the provider that was made for this order."""
@@ -440,7 +448,7 @@ class Scene:
         """
         while under_way := self.world.under_way():
             order = self.found
-            if self._bank_decides():
+            if self._bank_decides(under_way):
                 self.world.pass_time(REFUND_PAUSE)
                 waited = timedelta(0)
             if order is not None and order.status == "pending":
@@ -460,12 +468,14 @@ class Scene:
             require("a person helps", holds=self.looks <= LOOKS, problem=problem)
             self.settle()
 
-    def _bank_decides(self) -> bool:
+    def _bank_decides(self, under_way: list[str]) -> bool:
         """A dispute is lost; refunds on their way arrive, or come back. Was there anything?"""
         if self.dispute is not None and self.dispute["status"] not in {"won", "lost"}:
             self.have_dispute_decided(outcome="lose")
             hear_webhook(webhooks.event("charge.dispute.closed", self.dispute))
             return True
+        if not any(what.startswith("refund pending") for what in under_way):
+            return False
         pending = Refund.objects.filter(status="pending", payment__order=self.order_id)
         found = pending.values_list("stripe_refund_id", flat=True)
         ids = {one for one in found if one is not None} - self.decided
@@ -478,7 +488,7 @@ class Scene:
         """Nobody comes, and the hold is what ends it."""
         key = order.idempotency_key
         was_told = key is not None and key.response_status is not None
-        was_promised = order.payments.get().in_doubt_since is not None
+        was_promised = self.payment.in_doubt_since is not None
         asked = any(one["status"] == "requires_action" for one in self.intents())
         return asked and (was_told or was_promised)
 
@@ -487,7 +497,7 @@ class Scene:
         order = self.found
         if order is None:
             return ""
-        payment = order.payments.get()
+        payment = self.payment
         if payment.status == "quarantined":
             require("a story that confuses us", holds=self.story.quarantines, order=str(order))
             if self.looks == 0:
@@ -547,7 +557,7 @@ class Scene:
             require("not given back twice", holds=given + self.dispute["amount"] <= received)
         else:
             require("a dead order keeps no money", holds=given == received, given=given, r=received)
-        payment = order.payments.get()
+        payment = self.payment
         known = payment.amount_received, payment.amount_refunded
         require(
             "we know what was received and given back",
@@ -570,7 +580,7 @@ class Scene:
         replay = self.place()
         require("it replays", holds=(replay.status_code, replay.content) == kept, kept=kept)
         body = json.loads(kept[1])
-        is_paid = order.payments.get().amount_received > 0
+        is_paid = self.payment.amount_received > 0
         if kept[0] == 201:
             require("201 means paid", holds=is_paid)
         elif body["error"]["code"] != "PAYMENT_REQUIRES_ACTION":
