@@ -41,8 +41,9 @@ LOCK_PAYMENT: Final = """
     FROM payments WHERE order_id = %(order_id)s ORDER BY id DESC LIMIT 1 FOR UPDATE
 """
 ORDERS_IN_DOUBT: Final = """
-    SELECT payments.* FROM payments
-    JOIN orders ON orders.id = payments.order_id
+    SELECT payments.id, payments.uuid, payments.order_id, payments.attempts, payments.status,
+        payments.created_at, payments.next_attempt_at
+    FROM payments JOIN orders ON orders.id = payments.order_id
     LEFT JOIN idempotency_keys AS key ON key.id = orders.idempotency_key_id
     WHERE payments.status IN ('created', 'requires_action', 'processing')
       AND orders.status = 'pending'
@@ -375,7 +376,7 @@ def find_unanswered_final_orders(*, limit: int) -> list[Order]:
     return sql.fetch_models(
         Order,
         """
-        SELECT orders.* FROM idempotency_keys AS key
+        SELECT orders.id, orders.order_number FROM idempotency_keys AS key
         JOIN orders ON orders.idempotency_key_id = key.id
         WHERE key.response_status IS NULL AND orders.status <> 'pending'
         ORDER BY key.id LIMIT %(limit)s

@@ -378,9 +378,7 @@ class Scene:
         if not self.exists:
             return None
         with unwatched():
-            return sql.fetch_model(
-                Order, "SELECT * FROM orders WHERE id = %(id)s", id=self.order_id
-            )
+            return sql.fetch_model(Order, ORDER_NOW, id=self.order_id)
 
     @property
     def order(self) -> Order:
@@ -394,9 +392,9 @@ class Scene:
     def payment(self) -> Payment:
         require("there is an order", holds=self.exists, key=self.key)
         with unwatched():
-            found = sql.fetch_model(Payment, PAYMENT_NOW, id=self.order_id)
-        assert found is not None
-        return found
+            found = sql.fetch_models(Payment, PAYMENT_NOW, id=self.order_id)
+        require("one order, one payment", holds=len(found) == 1, payments=len(found))
+        return found[0]
 
     def intents(self) -> list[dict[str, Any]]:
         """Every intent at the provider that was made for this order."""
