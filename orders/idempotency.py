@@ -13,7 +13,6 @@ from math import ceil
 from typing import TYPE_CHECKING, Final
 
 from django.db import OperationalError
-from django.db.models.functions import Now
 
 from config.kernel import sql
 from config.kernel.db import is_lock_timeout
@@ -27,6 +26,17 @@ if TYPE_CHECKING:
 
 LEASE: Final = timedelta(seconds=20)  # a request's 12 seconds and a margin
 MOSTLY_DONE_WITHIN: Final = timedelta(seconds=2)
+LOCK_KEY: Final = """
+    SELECT *, statement_timestamp() AS at FROM idempotency_keys
+    WHERE scope = %(scope)s AND key = %(key)s FOR UPDATE
+"""
+TAKE_OVER: Final = """
+    UPDATE idempotency_keys
+    SET owner = %(owner)s, lease_until = statement_timestamp() + %(lease)s WHERE id = %(id)s
+"""
+END_LEASE: Final = """
+    UPDATE idempotency_keys SET lease_until = now() WHERE id = %(id)s AND response_status IS NULL
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,16 +95,19 @@ def busy_means_in_progress() -> Iterator[None]:
 
 
 def _take_over(*, scope: str, key: str, fingerprint: str, owner: uuid.UUID) -> Claim | Answer:
-    row = IdempotencyKey.objects.select_for_update().annotate(at=Now()).get(scope=scope, key=key)
+    row = sql.fetch_model(IdempotencyKey, LOCK_KEY, scope=scope, key=key)
+    if row is None:
+        raise OrderInProgressError  # pruned in between: whoever asks again finds a free key
+    at: datetime = row.at  # type: ignore[attr-defined]  # selected
     if row.fingerprint != fingerprint:
         raise IdempotencyKeyReusedError
     if row.response_status is not None:
         return remembered(row)
     # A request whose COMMIT was lost finds its own lease: it goes on from where it stood.
-    if row.lease_until > row.at and row.owner != owner:
-        raise _in_progress(left=row.lease_until - row.at)
-    IdempotencyKey.objects.filter(pk=row.pk).update(owner=owner, lease_until=Now() + LEASE)
-    return Claim(key_id=row.pk, is_new=False, at=row.at)
+    if row.lease_until > at and row.owner != owner:
+        raise _in_progress(left=row.lease_until - at)
+    sql.later(TAKE_OVER, id=row.pk, owner=owner, lease=LEASE)
+    return Claim(key_id=row.pk, is_new=False, at=at)
 
 
 def _in_progress(*, left: timedelta) -> OrderInProgressError:
@@ -136,4 +149,4 @@ def remembered(key: IdempotencyKey, *, replayed: bool = True) -> Answer:
 
 def end_lease(key: IdempotencyKey) -> None:
     """A 202 is not a last answer: whoever asks again may go on. Requires the key's row lock."""
-    IdempotencyKey.objects.filter(pk=key.pk, response_status=None).update(lease_until=Now())
+    sql.later(END_LEASE, id=key.pk)

@@ -103,7 +103,7 @@ class DispatchedMethod(Protocol):
 class LockedOrder:
     """An order with its key and payment, their rows locked until the transaction ends.
 
-    `is_disputed`: when they were locked, the customer's bank had taken the money.
+    `is_disputed`: the customer's bank has taken the money, for now or for good.
     """
 
     key: IdempotencyKey | None
@@ -153,6 +153,12 @@ def get_order_row(*, order_number: str) -> Order:
     if order is None:
         raise NotFoundError
     return order
+
+
+def list_items(*, order_id: int) -> list[OrderItem]:
+    """An order's lines, in the order in which they were placed."""
+    statement = "SELECT * FROM order_items WHERE order_id = %(order_id)s ORDER BY id"
+    return sql.fetch_models(OrderItem, statement, order_id=order_id)
 
 
 def get_payment(*, order_id: int) -> Payment:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 from django.db.models import DateTimeField, ExpressionWrapper, F, Sum
-from django.db.models.functions import Coalesce, Now
+from django.db.models.functions import Now
 
 from audit import services as audit
 from config.kernel import money, sql
@@ -34,9 +34,14 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 FIRST_SWEEP_AFTER = timedelta(seconds=20)  # the request that made it works on it until then
+SWEEP_IN_DOUBT_AFTER = timedelta(seconds=2)
 DISPUTED = "charge_disputed"  # the provider's code for what a bank has taken already
 REFUSED = "refused: "  # how the last error of what the provider will not do begins
 KEYS_SURELY_REMEMBERED = timedelta(hours=23)  # the provider forgets idempotency keys after 24
+GIVEN_BACK = """
+    SELECT coalesce(sum(amount), 0) AS amount FROM refunds
+    WHERE payment_id = %(payment_id)s AND status <> 'failed'
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -262,10 +267,17 @@ def record_quarantine_over(payment: Payment) -> None:
 
 def record_doubt(payment: Payment, *, reason: str) -> None:
     """The customer hears 202: from now on the sweeper may finish what the request could not."""
-    Payment.objects.filter(pk=payment.pk, status__in=Payment.OPEN).update(
-        in_doubt_since=Coalesce("in_doubt_since", Now()),
-        last_error=reason[:500],
-        next_attempt_at=Now() + timedelta(seconds=2),
+    sql.later(
+        """
+        UPDATE payments
+        SET in_doubt_since = coalesce(in_doubt_since, now()), last_error = %(reason)s,
+            next_attempt_at = now() + %(pause)s
+        WHERE id = %(id)s AND status = ANY(%(open)s)
+        """,
+        id=payment.pk,
+        reason=reason[:500],
+        pause=SWEEP_IN_DOUBT_AFTER,
+        open=list(Payment.OPEN),
     )
 
 
@@ -289,6 +301,23 @@ def request_refund(
     """
     if amount > not_given_back(payment):
         raise RefundExceedsPaymentError
+    return _write_refund(
+        payment,
+        amount=amount,
+        reason=reason,
+        requested_by_id=requested_by_id,
+        request_key=request_key,
+    )
+
+
+def _write_refund(
+    payment: Payment,
+    *,
+    amount: Decimal,
+    reason: str,
+    requested_by_id: int | None,
+    request_key: str | None,
+) -> Refund:
     refund = Refund.objects.create(
         payment=payment,
         amount=amount,
@@ -325,7 +354,7 @@ def request_refund_of_rest(
     rest = not_given_back(payment)
     if not rest:
         return None
-    return request_refund(
+    return _write_refund(
         payment,
         amount=rest,
         reason=reason,
@@ -336,8 +365,8 @@ def request_refund_of_rest(
 
 def not_given_back(payment: Payment) -> Decimal:
     """What came in and is neither back nor on its way, in major units."""
-    given = payment.refunds.exclude(status=Refund.Status.FAILED).aggregate(sum=Sum("amount"))
-    return payment.amount_received - (given["sum"] or 0)
+    given = sql.fetch_one(GIVEN_BACK, payment_id=payment.pk)
+    return payment.amount_received - given.amount
 
 
 def is_disputed(payment: Payment) -> bool:

@@ -38,9 +38,16 @@ class PaymentServer:
     def intent(self, intent_id: str) -> dict[str, Any]:
         return self._get(f"/v1/payment_intents/{intent_id}")
 
-    def intents_of(self, order_id: str, *, newest: int = 100) -> list[dict[str, Any]]:
-        """Every intent with this order's id in its metadata, among so many of the newest."""
-        found = self._get("/v1/payment_intents", {"limit": str(newest)})["data"]
+    def intents_of(self, order_id: str, *, newer_than: str = "") -> list[dict[str, Any]]:
+        """The intents with this order's id in their metadata, the newest first.
+
+        Args:
+            newer_than: the id of an intent that is older; looks at a hundred at most.
+        """
+        params = {"limit": "100"}
+        if newer_than:
+            params["ending_before"] = newer_than
+        found = self._get("/v1/payment_intents", params)["data"]
         return [intent for intent in found if intent["metadata"].get("order_id") == order_id]
 
     def refunds_of(self, intent_id: str) -> list[dict[str, Any]]:

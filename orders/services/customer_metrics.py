@@ -7,19 +7,15 @@ last has seen all that was committed before.
 
 from __future__ import annotations
 
-from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
-from django.db.models import Count, DecimalField, F, Q, Sum
-from django.db.models.functions import Coalesce
-
 from audit import outbox
+from config.kernel import sql
 from config.kernel.db import short_transaction
 from customers import selectors as customers
 from customers.models import CustomerMetrics
 from customers.services import replace_metrics
 from orders.models import Order
-from payments.models import Payment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -36,6 +32,19 @@ LIVING: Final = (
     Order.Status.DELIVERED,
 )
 REBUILD_BATCH: Final = 500
+FIGURES: Final = """
+    SELECT orders.customer_id, payments.currency,
+        count(*) FILTER (WHERE orders.status = ANY(%(living)s)) AS order_count,
+        coalesce(
+            sum(payments.amount_received - payments.amount_refunded)
+                FILTER (WHERE orders.status = ANY(%(living)s)),
+            0.00
+        ) AS lifetime_value
+    FROM payments JOIN orders ON orders.id = payments.order_id
+    WHERE orders.customer_id = ANY(%(customers)s) AND payments.status = 'succeeded'
+    GROUP BY orders.customer_id, payments.currency
+    ORDER BY orders.customer_id, payments.currency
+"""
 
 
 def subscribe() -> None:
@@ -88,29 +97,5 @@ def _recompute(customer_ids: Collection[int]) -> int:
 
 def _figures(customer_ids: Collection[int]) -> list[CustomerMetrics]:
     """A currency stays once something was paid in it, if need be with zeros."""
-    living = Q(order__status__in=LIVING)
-    kept = F("amount_received") - F("amount_refunded")
-    paid = Payment.objects.filter(
-        order__customer_id__in=customer_ids, status=Payment.Status.SUCCEEDED
-    )
-    rows = (
-        paid.values("order__customer_id", "currency")
-        .annotate(
-            order_count=Count("order_id", filter=living),
-            lifetime_value=Coalesce(
-                Sum(kept, filter=living),
-                Decimal(0),
-                output_field=DecimalField(max_digits=14, decimal_places=2),
-            ),
-        )
-        .order_by("order__customer_id", "currency")
-    )
-    return [
-        CustomerMetrics(
-            customer_id=row["order__customer_id"],
-            currency=row["currency"],
-            order_count=row["order_count"],
-            lifetime_value=row["lifetime_value"],
-        )
-        for row in rows
-    ]
+    found = sql.fetch(FIGURES, customers=list(customer_ids), living=list(LIVING))
+    return [CustomerMetrics(**row._asdict()) for row in found]

@@ -75,6 +75,7 @@ def keep_dispute(told: ProviderDispute) -> bool:
         dispute.evidence_due_at = told.evidence_due_at
         dispute.opened_at = told.opened_at
         dispute.save()
+        locked.is_disputed = payments.is_disputed(locked.payment)
         if locked.payment.status == Payment.Status.SUCCEEDED:
             settlement.show_money(locked)
             _give_back_what_a_dead_order_won(locked)
@@ -123,7 +124,7 @@ def _remind(*, dispute_id: int, order_id: int) -> bool:
 
 def _give_back_what_a_dead_order_won(locked: LockedOrder) -> None:
     """A dead order keeps no money, not even that of a dispute it has won."""
-    if locked.order.status == Order.Status.CANCELLED and not payments.is_disputed(locked.payment):
+    if locked.order.status == Order.Status.CANCELLED and not locked.is_disputed:
         payments.request_refund_of_rest(locked.payment, reason="the dispute was won")
 
 

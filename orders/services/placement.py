@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any, Final
 import structlog
 from django.conf import settings
 from django.db import DatabaseError, InterfaceError, OperationalError, connection, transaction
-from django.db.models import F, Q
 
 from audit import services as audit
 from config.kernel import money, request_context, sql
@@ -42,7 +41,7 @@ from orders.errors import (
     OrderInProgressError,
     PriceChangedError,
 )
-from orders.models import Coupon, CouponRedemption, Order, OrderItem
+from orders.models import Coupon, Order, OrderItem
 from orders.services import settlement
 from orders.services.quoting import Basket, BasketLine, price_basket, quote_json
 from payments import gateway
@@ -66,6 +65,18 @@ TRIES: Final = 3  # a lost COMMIT, a superseded T1b: each is followed by reading
 NUMBER_ALPHABET: Final = "23456789ABCDEFGHJKMNPQRSTVWXYZ"  # no letter or digit heard as another
 NUMBER_GROUPS: Final = (4, 4, 2)
 
+USE_COUPON: Final = """
+    UPDATE coupons SET times_used = times_used + 1
+    WHERE id = %(coupon_id)s AND (max_uses IS NULL OR times_used < max_uses)
+"""
+REDEEM_COUPON: Final = """
+    INSERT INTO coupon_redemptions (coupon_id, order_id, redeemed_by)
+    SELECT %(coupon_id)s, %(order_id)s, %(redeemed_by)s
+    WHERE %(limit)s IS NULL OR %(limit)s > (
+        SELECT count(*) FROM coupon_redemptions
+        WHERE coupon_id = %(coupon_id)s AND redeemed_by = %(redeemed_by)s AND released_at IS NULL
+    )
+"""
 ABOUT_THE_KEY: Final = (OrderInProgressError, IdempotencyKeyReusedError)  # no order failed
 
 log = structlog.get_logger(__name__)
@@ -417,26 +428,27 @@ def _write_order(command: PlaceOrder, priced: PricedBasket, key_id: int, at: dat
 
 
 def _redeem(coupon: Coupon, order: Order, redeemed_by: str) -> None:
-    """Use the coupon once; the row's lock makes the limits hold under parallel uses."""
-    used = (
-        Coupon.objects.filter(pk=coupon.pk)
-        .filter(Q(max_uses=None) | Q(times_used__lt=F("max_uses")))
-        .update(times_used=F("times_used") + 1)
-    )
-    own_uses = CouponRedemption.objects.filter(
-        coupon=coupon, redeemed_by=redeemed_by, released_at=None
-    )
-    limit = coupon.max_uses_per_customer
-    if not used or (limit is not None and own_uses.count() >= limit):
+    """Use the coupon once; the row's lock makes the limits hold under parallel uses.
+
+    One's own uses are counted by a later statement than the one that waits for that lock: it sees
+    what was committed meanwhile.
+    """
+    is_left = sql.execute(USE_COUPON, coupon_id=coupon.pk)
+    if not is_left or not sql.execute(
+        REDEEM_COUPON,
+        coupon_id=coupon.pk,
+        order_id=order.pk,
+        redeemed_by=redeemed_by,
+        limit=coupon.max_uses_per_customer,
+    ):
         raise CouponInvalidError(details={"reason": "used_up"})
-    CouponRedemption.objects.create(coupon=coupon, order=order, redeemed_by=redeemed_by)
 
 
 def _open_still(
     locked: selectors.LockedOrder, *, items: Sequence[OrderItem] | None = None
 ) -> Answer:
-    lines = locked.order.items.order_by("id") if items is None else items
-    return answers.open_still(locked.order, payment=locked.payment, items=list(lines))
+    lines = selectors.list_items(order_id=locked.order.pk) if items is None else items
+    return answers.open_still(locked.order, payment=locked.payment, items=lines)
 
 
 def _key_of(locked: selectors.LockedOrder) -> Any:

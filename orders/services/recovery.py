@@ -15,10 +15,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 from django.db import InterfaceError, OperationalError, connection
-from django.db.models import F
-from django.db.models.functions import Now
 from django.utils import timezone
 
+from config.kernel import sql
 from config.kernel.clock import Deadline
 from config.kernel.db import CommitOutcomeUnknownError, short_transaction
 from orders import selectors
@@ -78,8 +77,8 @@ def sweep(*, limit: int = BATCH, ignore_backoff: bool = False) -> SweepReport:
 
     Opens its own transactions; never call it inside one. One order's trouble does not keep the
     others waiting: it is logged, noted on its payment, and tried again later. Goes on, batch by
-    batch, until nothing is due or `SWEEP_SECONDS` are over. Webhooks come last: they have a task of
-    their own as well.
+    batch, while they are full and `SWEEP_SECONDS` are not over. Webhooks come last: they have a
+    task of their own as well.
 
     Args:
         limit: the most orders, and the most refunds, to claim at a time.
@@ -124,7 +123,7 @@ def release_expired(*, on_progress: Callable[[int], None] | None = None) -> Swee
 def _sweep_batch(
     report: SweepReport, deadline: Deadline, *, limit: int, ignore_backoff: bool
 ) -> bool:
-    """Claim a batch and work it off; returns whether there was anything to claim."""
+    """Claim a batch and work it off; returns whether it was a full one: more may be due."""
     patience = timedelta(0) if ignore_backoff else ABANDONED_AFTER
     with short_transaction():
         payments_due = selectors.claim_orders_in_doubt(
@@ -133,7 +132,7 @@ def _sweep_batch(
         refunds_due = selectors.claim_refunds_due(
             limit=limit, ignore_backoff=ignore_backoff, lease=CLAIM
         )
-    claimed_some = bool(payments_due or refunds_due)
+    is_full = limit in {len(payments_due), len(refunds_due)}
     for order in selectors.find_unanswered_final_orders(limit=limit):
         report.keys_answered += _attempt(report, _answer_key, order)
     while payments_due and deadline.remaining() > CALL_SECONDS and _database_answers(deadline):
@@ -144,7 +143,7 @@ def _sweep_batch(
         report.refunds_seen += 1
         report.refunds_done += _attempt(report, _finish_refund, refunds_due.pop(0))
     selectors.give_back_claimed(*payments_due, *refunds_due)
-    return claimed_some
+    return is_full
 
 
 def _database_answers(deadline: Deadline) -> bool:
@@ -327,6 +326,12 @@ def _schedule_next(payment: Payment) -> None:
     until_abandoned = (payment.created_at + ABANDONED_AFTER - timezone.now()).total_seconds()
     if 0 < until_abandoned < pause:
         pause = until_abandoned + 0.5  # what nobody came back for is not to wait any longer
-    Payment.objects.filter(pk=payment.pk, status__in=Payment.OPEN).update(
-        attempts=F("attempts") + 1, next_attempt_at=Now() + timedelta(seconds=pause)
+    sql.execute(
+        """
+        UPDATE payments SET attempts = attempts + 1, next_attempt_at = now() + %(pause)s
+        WHERE id = %(id)s AND status = ANY(%(open)s)
+        """,
+        id=payment.pk,
+        pause=timedelta(seconds=pause),
+        open=list(Payment.OPEN),
     )

@@ -110,7 +110,7 @@ def _took_all_that_was_left(refund: Refund) -> bool:
 def _decide(locked: LockedOrder, wish: RefundWish) -> Refund:
     payment = locked.payment
     left = payments.not_given_back(payment)
-    _check_refundable(payment, left)
+    _check_refundable(locked, left)
     shares = _shares(locked.order, wish.units) if wish.units else {}
     amount = _wished_amount(locked.order, wish, shares, left=left)
     if amount == left and locked.order.status in Order.PAID_UNSHIPPED:
@@ -137,12 +137,12 @@ def _decide(locked: LockedOrder, wish: RefundWish) -> Refund:
     return refund
 
 
-def _check_refundable(payment: Payment, left: Decimal) -> None:
-    if payment.status != Payment.Status.SUCCEEDED:
+def _check_refundable(locked: LockedOrder, left: Decimal) -> None:
+    if locked.payment.status != Payment.Status.SUCCEEDED:
         raise InvalidTransitionError("Nothing has been paid for this order.")
     if left <= 0:
         raise InvalidTransitionError("There is nothing left to refund.")
-    if payments.is_disputed(payment):
+    if locked.is_disputed:
         raise PaymentDisputedError
 
 

@@ -11,8 +11,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import structlog
-from django.db.models import F
-from django.db.models.functions import Now
 
 from audit import services as audit
 from config.kernel import money, sql
@@ -20,7 +18,7 @@ from config.kernel.db import refusals_translated, short_transaction
 from config.kernel.errors import InvalidTransitionError
 from inventory import services as stock
 from orders import answers, idempotency, selectors
-from orders.models import Coupon, CouponRedemption, Order
+from orders.models import Order
 from payments import services as payments
 from payments.gateway import Refused, Unknown
 from payments.models import Payment
@@ -38,6 +36,15 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 LATE_SUCCESS = "the payment came in after the order was cancelled"
+SHOW_MONEY = "UPDATE orders SET payment_status = %(shown)s WHERE id = %(id)s"
+RELEASE_COUPON = """
+    WITH released AS (
+        UPDATE coupon_redemptions SET released_at = now()
+        WHERE order_id = %(order_id)s AND released_at IS NULL RETURNING coupon_id
+    )
+    UPDATE coupons SET times_used = times_used - 1
+    FROM released WHERE coupons.id = released.coupon_id
+"""
 
 
 def settle(*, order_id: int, told: Told, note: str = "") -> LockedOrder:
@@ -147,10 +154,8 @@ def answer_if_final(locked: LockedOrder, *, items: Sequence[OrderItem] | None = 
     key = locked.key
     if locked.order.status == Order.Status.PENDING or key is None or key.response_status:
         return
-    lines = locked.order.items.order_by("id") if items is None else items
-    idempotency.remember(
-        key, answers.settled(locked.order, payment=locked.payment, items=list(lines))
-    )
+    lines = selectors.list_items(order_id=locked.order.pk) if items is None else items
+    idempotency.remember(key, answers.settled(locked.order, payment=locked.payment, items=lines))
 
 
 def move(
@@ -287,7 +292,7 @@ def show_money(locked: LockedOrder) -> None:
     Requires the locks; a dispute that is open or lost outshines the refunds.
     """
     payment = locked.payment
-    if payments.is_disputed(payment):
+    if locked.is_disputed:
         shown = Order.PaymentStatus.DISPUTED
     elif payment.amount_refunded == 0:
         shown = Order.PaymentStatus.SUCCEEDED
@@ -296,7 +301,7 @@ def show_money(locked: LockedOrder) -> None:
     else:
         shown = Order.PaymentStatus.PARTIALLY_REFUNDED
     if locked.order.payment_status != shown:
-        Order.objects.filter(pk=locked.order.pk).update(payment_status=shown)
+        sql.later(SHOW_MONEY, id=locked.order.pk, shown=str(shown))
         locked.order.payment_status = shown
         locked.order.updated_at = locked.at
 
@@ -319,12 +324,8 @@ def announce(order: Order) -> None:
 
 def release_coupon(order: Order) -> None:
     """Give back the use of a coupon by an order that died; once."""
-    if not order.coupon_code:
-        return
-    released = CouponRedemption.objects.filter(order=order, released_at=None)
-    coupon_ids = list(released.values_list("coupon_id", flat=True))
-    if released.update(released_at=Now()):
-        Coupon.objects.filter(pk__in=coupon_ids).update(times_used=F("times_used") - 1)
+    if order.coupon_code:
+        sql.later(RELEASE_COUPON, order_id=order.pk)
 
 
 def _confirm(locked: LockedOrder) -> None:
@@ -352,7 +353,7 @@ def _refund_late_success(locked: LockedOrder) -> None:
     if not locked.is_disputed:
         payments.request_refund(locked.payment, amount=locked.payment.amount, reason=LATE_SUCCESS)
     shown = _shown_of_success(locked)
-    Order.objects.filter(pk=locked.order.pk).update(payment_status=shown)
+    sql.later(SHOW_MONEY, id=locked.order.pk, shown=str(shown))
     locked.order.payment_status = shown
     audit.record(
         "PAYMENT_CAME_LATE",

@@ -42,7 +42,6 @@ from tests.proof.world import (
     CLAIM,
     HOLD,
     LONGEST_DOUBT,
-    NEWEST,
     REFUND_PAUSE,
     TICK,
     BrokenError,
@@ -539,13 +538,13 @@ class Replay:
 
     def intents(self, k: int) -> list[dict[str, Any]]:
         """The order's intents at the provider, the oldest first."""
-        return self.world.provider.intents_of(str(self._row(k).public_id), newest=NEWEST)[::-1]
+        return self.scenes[k].intents()[::-1]
 
     def _seen(self, k: int, found: Any, told: Any) -> dict[str, Any]:
         """What there is of an order, in the model's words."""
         if found is None:
             return {**model.EMPTY._asdict(), "said": tuple(sorted(self.said[k]))}
-        intents = self.world.provider.intents_of(str(found.public_id), newest=NEWEST)[::-1]
+        intents = self.intents(k)
         ids = [one["id"] for one in intents]
         stored = found.payment_intent_id
         seen: dict[str, Any] = {

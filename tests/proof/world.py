@@ -30,7 +30,7 @@ from audit import outbox
 from config.kernel import sql
 from config.kernel.clock import Deadline
 from orders import books
-from orders.models import Order
+from orders.models import IdempotencyKey, Order
 from orders.services import events, quarantine, recovery
 from payments import bookkeeping, gateway
 from payments import services as payments
@@ -54,7 +54,6 @@ LONGEST_DOUBT: Final = timedelta(minutes=2)
 COUPON: Final = "PROOF10"
 RETRIES: Final = 5
 LOOKS: Final = 3
-NEWEST: Final = 10  # intents: more than one scene makes
 ACTORS_AT_MOST: Final = 16
 PASS_TIME: Final = """
     UPDATE idempotency_keys SET lease_until = lease_until - %(by)s::interval
@@ -95,6 +94,14 @@ ORDER_OF_KEY: Final = """
 """
 PAYMENT_NOW: Final = "SELECT * FROM payments WHERE order_id = %(id)s"
 ORDER_NOW: Final = "SELECT * FROM orders WHERE id = %(id)s"
+KEY_NOW: Final = """
+    SELECT key.* FROM idempotency_keys AS key JOIN orders ON orders.idempotency_key_id = key.id
+    WHERE orders.id = %(id)s
+"""
+RESERVED: Final = "SELECT DISTINCT status FROM reservations WHERE order_id = %(id)s"
+CONFIRMED_ONCE: Final = """
+    SELECT FROM order_transitions WHERE order_id = %(id)s AND to_status = 'confirmed' LIMIT 1
+"""
 MONEY_IS_KEPT: Final = frozenset({"confirmed", "processing", "shipped", "delivered"})
 ANSWER_OF_KEY: Final = frozenset({201, 402, 502})  # remembered, in words and status
 
@@ -184,6 +191,7 @@ class World:
     )  # middleware is loaded once
     keys: int = 0
     deadlocks: int = 0
+    known_intent: str = ""  # one that somebody has looked at: those of later scenes are newer
     letters: defaultdict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
 
     def open(self) -> None:
@@ -211,6 +219,7 @@ class World:
             world=self,
             story=story,
             number=self.keys,
+            newer_than=self.known_intent,
             sku=sku or self.sku,
             shopper=shopper or self.shopper,
             changes=changes,
@@ -286,6 +295,7 @@ class Scene:
     world: World
     story: Story
     number: int
+    newer_than: str  # an intent that was there before
     sku: str
     shopper: Shopper
     changes: dict[str, Any] = field(default_factory=dict)
@@ -400,7 +410,10 @@ class Scene:
         """Every intent at the provider that was made for this order."""
         if not self.exists:
             return []
-        return self.world.provider.intents_of(self.public_id, newest=NEWEST)
+        found = self.world.provider.intents_of(self.public_id, newer_than=self.newer_than)
+        if found:
+            self.world.known_intent = found[0]["id"]
+        return found
 
     # --- the customer's bank ------------------------------------------------------------------
 
@@ -564,12 +577,12 @@ class Scene:
             received=received,
             given=given,
         )
-        reserved = set(order.reservations.values_list("status", flat=True))
+        reserved = {one.status for one in sql.fetch(RESERVED, id=self.order_id)}
         wanted = "committed" if order.status in MONEY_IS_KEPT else "released"
         require("stock follows the order", holds=reserved == {wanted}, reserved=reserved)
 
     def _judge_answers(self, order: Order) -> None:
-        key = order.idempotency_key
+        key = sql.fetch_model(IdempotencyKey, KEY_NOW, id=self.order_id)
         assert key is not None
         require("the key is answered", holds=key.response_status is not None, order=str(order))
         kept = key.response_status, (key.response_body or "").encode()
@@ -585,7 +598,7 @@ class Scene:
             require("a definite refusal means not paid", holds=not is_paid, body=body)
 
     def _judge_mail(self, order: Order) -> None:
-        was_confirmed = order.transitions.filter(to_status="confirmed").exists()
+        was_confirmed = bool(sql.fetch(CONFIRMED_ONCE, id=self.order_id))
         self.world.read_letters()
         letters = self.world.letters.pop(order.order_number, [])
         most = self.letters_allowed if was_confirmed else 0

@@ -26,7 +26,7 @@ from payments.gateway import Intent, Unknown
 from payments.services import Told
 from tests.proof import model, replays
 from tests.proof.actors import Stage
-from tests.proof.world import NEWEST, World, on_stage
+from tests.proof.world import World, on_stage
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -61,7 +61,7 @@ WALKED = [
     "two buyers, two units, cancel",
     *SEARCHED,
 ]
-TOGETHER = NEWEST - 3  # traces are left to themselves in groups: so many intents, and one trace's
+TOGETHER = 7  # intents: traces are left to themselves in groups
 
 DAY = "The payment server forgets its keys by its own clock alone."
 CONTRADICTION = "The payment server does not contradict its own `canceled`."
