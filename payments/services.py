@@ -365,8 +365,9 @@ def request_refund_of_rest(
 
 def not_given_back(payment: Payment) -> Decimal:
     """What came in and is neither back nor on its way, in major units."""
-    given = sql.fetch_one(GIVEN_BACK, payment_id=payment.pk)
-    return payment.amount_received - given.amount
+    (given,) = sql.fetch(GIVEN_BACK, payment_id=payment.pk)
+    left: Decimal = payment.amount_received - given.amount
+    return left
 
 
 def is_disputed(payment: Payment) -> bool:
