@@ -77,7 +77,7 @@ def sweep(*, limit: int = BATCH, ignore_backoff: bool = False) -> SweepReport:
 
     Opens its own transactions; never call it inside one. One order's trouble does not keep the
     others waiting: it is logged, noted on its payment, and tried again later. Goes on, batch by
-    batch, while they are full and `SWEEP_SECONDS` are not over. Webhooks come last: they have a
+    batch, while more may be due and `SWEEP_SECONDS` are not over. Webhooks come last: they have a
     task of their own as well.
 
     Args:
@@ -123,7 +123,10 @@ def release_expired(*, on_progress: Callable[[int], None] | None = None) -> Swee
 def _sweep_batch(
     report: SweepReport, deadline: Deadline, *, limit: int, ignore_backoff: bool
 ) -> bool:
-    """Claim a batch and work it off; returns whether it was a full one: more may be due."""
+    """Claim a batch and work it off; returns whether more may be due.
+
+    After a full one there may be; and a refund whose number went up is due again at once.
+    """
     patience = timedelta(0) if ignore_backoff else ABANDONED_AFTER
     with short_transaction():
         payments_due = selectors.claim_orders_in_doubt(
@@ -132,7 +135,7 @@ def _sweep_batch(
         refunds_due = selectors.claim_refunds_due(
             limit=limit, ignore_backoff=ignore_backoff, lease=CLAIM
         )
-    is_full = limit in {len(payments_due), len(refunds_due)}
+    may_be_more = len(payments_due) == limit or bool(refunds_due)
     for order in selectors.find_unanswered_final_orders(limit=limit):
         report.keys_answered += _attempt(report, _answer_key, order)
     while payments_due and deadline.remaining() > CALL_SECONDS and _database_answers(deadline):
@@ -143,7 +146,7 @@ def _sweep_batch(
         report.refunds_seen += 1
         report.refunds_done += _attempt(report, _finish_refund, refunds_due.pop(0))
     selectors.give_back_claimed(*payments_due, *refunds_due)
-    return is_full
+    return may_be_more
 
 
 def _database_answers(deadline: Deadline) -> bool:
