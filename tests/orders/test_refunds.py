@@ -13,6 +13,7 @@ from config.kernel.clock import Deadline
 from config.kernel.errors import InvalidTransitionError, ValidationFailedError
 from orders.errors import RefundRequestReusedError
 from orders.models import Order, RefundLine
+from orders.services import recovery
 from orders.services.refunds import RefundWish, decide_refund, finish_refund, sync_refunds
 from payments.errors import PaymentDisputedError, RefundExceedsPaymentError
 from payments.models import Dispute, LedgerEntry, ReconciliationCase, Refund
@@ -274,3 +275,15 @@ class TestARefundInDoubt:
         decided.refresh_from_db()
         pause = decided.next_attempt_at - timezone.now()
         assert timedelta(seconds=20) < pause <= timedelta(seconds=60)
+
+    @pytest.mark.django_db(transaction=True)
+    def test_whose_number_goes_up_is_sent_by_the_same_sweep(self, paid, provider):
+        """Two minutes are all it has: what is stored would cost it one more pause."""
+        provider.fail("error_before", path=REFUNDS, method="POST")
+        decided = refund(paid)
+        Refund.objects.update(next_attempt_at=timezone.now())
+
+        recovery.sweep()
+
+        decided.refresh_from_db()
+        assert decided.status == "succeeded"
