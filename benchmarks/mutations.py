@@ -268,12 +268,6 @@ MUTANTS: Final = (
         file="orders/services/recovery.py",
         edits=(("give_up=locked.hold_is_over or abandoned", "give_up=False"),),
     ),
-    Mutant(
-        rule="a refund's answer is believed whatever it is about",
-        near="refunding",
-        file="payments/services.py",
-        edits=(("        if not _is_ours(refund, answer):\n", "        if False:\n"),),
-    ),
     # --- what is told ---------------------------------------------------------------------------
     Mutant(
         rule="a confirmation is not told to the world",

@@ -148,6 +148,15 @@ class TestTheKeyOfARefund:
         assert asked() == [post(refund, 1), post(refund, 1)]
         assert len(provider.refunds_of(refund.payment.payment_intent_id)) == 1
 
+    def test_is_the_same_where_the_answer_is_about_something_else(self, provider, refund, asked):
+        provider.fail("wrong_amount", path=REFUNDS)
+
+        first, second = send(refund), send(refund)
+
+        assert first == Unknown(reason="the provider's refund is not the one we asked for")
+        assert isinstance(second, ProviderRefund)
+        assert asked() == [post(refund, 1), post(refund, 1)]
+
     def test_goes_up_only_after_a_replayed_500_and_a_list_without_it(self, provider, refund, asked):
         provider.fail("error_before", path=REFUNDS)
 
