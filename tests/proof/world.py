@@ -457,6 +457,7 @@ class Scene:
         Raises:
             BrokenError: it takes longer than promised.
         """
+        hold_is_over = False
         while under_way := self.world.under_way():
             order = self.found
             if self._bank_decides(under_way):
@@ -464,9 +465,10 @@ class Scene:
                 waited = timedelta(0)
             if order is not None and order.status == "pending":
                 self.shopper_acts(knows=False)
-                if self._waits_for_its_shopper(order):
+                if not hold_is_over and self._waits_for_its_shopper(order):
                     self.world.pass_time(HOLD)
                     waited = timedelta(0)
+                    hold_is_over = True
             require(
                 "settled within two minutes",
                 holds=waited <= LONGEST_DOUBT,
