@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from django.db.models import Count, F, Prefetch, QuerySet
 from django.db.models.functions import Now
@@ -27,47 +27,58 @@ if TYPE_CHECKING:
 
 
 LOCK_KEY: Final = """
-    SELECT * FROM idempotency_keys
+    SELECT FROM idempotency_keys
     WHERE id = (SELECT idempotency_key_id FROM orders WHERE id = %(order_id)s) FOR UPDATE
 """
-LOCK_ORDER: Final = """
-    SELECT *, transaction_timestamp() AS at FROM orders WHERE id = %(order_id)s FOR UPDATE
-"""
+LOCK_ORDER: Final = "SELECT FROM orders WHERE id = %(order_id)s FOR UPDATE"
+# What it reads of the order and its key cannot have changed since they were locked.
 LOCK_PAYMENT: Final = """
-    SELECT *, EXISTS (
+    SELECT orders.*, transaction_timestamp() AS at, payments.*, EXISTS (
         SELECT FROM disputes
         WHERE disputes.payment_id = payments.id AND disputes.status <> ALL(%(harmless)s)
-    ) AS is_disputed
-    FROM payments WHERE order_id = %(order_id)s ORDER BY id DESC LIMIT 1 FOR UPDATE
-"""
-ORDERS_IN_DOUBT: Final = """
-    SELECT payments.id, payments.uuid, payments.order_id, payments.attempts, payments.status,
-        payments.created_at, payments.next_attempt_at
-    FROM payments JOIN orders ON orders.id = payments.order_id
+    ) AS is_disputed, key.*
+    FROM orders JOIN payments ON payments.order_id = orders.id
     LEFT JOIN idempotency_keys AS key ON key.id = orders.idempotency_key_id
-    WHERE payments.status IN ('created', 'requires_action', 'processing')
-      AND orders.status = 'pending'
-      AND (key.id IS NULL OR key.response_status IS NOT NULL
-           OR key.lease_until <= statement_timestamp()
-           OR orders.hold_expires_at <= statement_timestamp())
-      AND (%(ignore_backoff)s OR payments.next_attempt_at <= statement_timestamp())
-      AND (NOT %(expired_only)s
-           OR orders.hold_expires_at <= statement_timestamp() AND payments.id > %(after)s)
-    ORDER BY {order_by} LIMIT %(limit)s FOR UPDATE OF payments SKIP LOCKED
+    WHERE orders.id = %(order_id)s ORDER BY payments.id DESC LIMIT 1 FOR UPDATE OF payments
 """
-REFUNDS_DUE: Final = """
-    SELECT * FROM refunds
-    WHERE status IN ('due', 'pending')
-      AND (%(ignore_backoff)s OR next_attempt_at <= statement_timestamp())
-    ORDER BY next_attempt_at, id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+# A claim is one statement: found, held against others and put off, all or nothing. Its rows are
+# as they were found.
+CLAIM_ORDERS: Final = """
+    WITH due AS (
+        SELECT payments.id, payments.uuid, payments.order_id, payments.attempts, payments.status,
+            payments.created_at, payments.next_attempt_at
+        FROM payments JOIN orders ON orders.id = payments.order_id
+        LEFT JOIN idempotency_keys AS key ON key.id = orders.idempotency_key_id
+        WHERE payments.status IN ('created', 'requires_action', 'processing')
+          AND orders.status = 'pending'
+          AND (key.id IS NULL OR key.response_status IS NOT NULL
+               OR key.lease_until <= statement_timestamp()
+               OR orders.hold_expires_at <= statement_timestamp())
+          AND (%(ignore_backoff)s OR payments.next_attempt_at <= statement_timestamp())
+          AND (NOT %(expired_only)s
+               OR orders.hold_expires_at <= statement_timestamp() AND payments.id > %(after)s)
+        ORDER BY {order_by} LIMIT %(limit)s FOR UPDATE OF payments SKIP LOCKED
+    ), claimed AS (
+        UPDATE payments SET next_attempt_at = statement_timestamp() + %(lease)s
+        FROM due WHERE payments.id = due.id RETURNING payments.id
+    )
+    SELECT due.* FROM due JOIN claimed USING (id) ORDER BY {order_by}
 """
-EVENTS_DUE: Final = """
-    SELECT * FROM provider_events
-    WHERE status = 'received'
-      AND (%(ignore_backoff)s OR next_attempt_at <= statement_timestamp())
-    ORDER BY next_attempt_at, id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+CLAIM_ROWS: Final = """
+    WITH due AS (
+        SELECT * FROM {table}
+        WHERE status IN ({open})
+          AND (%(ignore_backoff)s OR next_attempt_at <= statement_timestamp())
+        ORDER BY next_attempt_at, id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+    ), claimed AS (
+        UPDATE {table} AS taken
+        SET next_attempt_at = statement_timestamp() + %(lease)s, attempts = taken.attempts + 1
+        FROM due WHERE taken.id = due.id RETURNING taken.id
+    )
+    SELECT due.* FROM due JOIN claimed USING (id) ORDER BY next_attempt_at, id
 """
-_Row = TypeVar("_Row", Payment, Refund, ProviderEvent)
+CLAIM_REFUNDS: Final = CLAIM_ROWS.format(table="refunds", open="'due', 'pending'")
+CLAIM_EVENTS: Final = CLAIM_ROWS.format(table="provider_events", open="'received'")
 
 
 class PricedProduct(Protocol):
@@ -126,19 +137,24 @@ def lock_order(*, order_id: int) -> LockedOrder:
     Raises:
         NotFoundError: there is no such order.
     """
-    key = sql.fetch_model(IdempotencyKey, LOCK_KEY, order_id=order_id)
-    order = sql.fetch_model(Order, LOCK_ORDER, order_id=order_id)
-    harmless = list(Dispute.HARMLESS)
-    payment = sql.fetch_model(Payment, LOCK_PAYMENT, order_id=order_id, harmless=harmless)
-    if order is None or payment is None:
+    sql.later(LOCK_KEY, order_id=order_id)
+    sql.later(LOCK_ORDER, order_id=order_id)
+    found = sql.fetch_joined(
+        (Order, Payment, IdempotencyKey),
+        LOCK_PAYMENT,
+        order_id=order_id,
+        harmless=list(Dispute.HARMLESS),
+    )
+    if found is None:
         raise NotFoundError
+    order, payment, key = found
     payment.order = order
     return LockedOrder(
         key=key,
         order=order,
         payment=payment,
-        is_disputed=payment.is_disputed,  # type: ignore[attr-defined]  # selected
-        at=order.at,  # type: ignore[attr-defined]  # likewise
+        is_disputed=payment.is_disputed,
+        at=order.at,
     )
 
 
@@ -311,39 +327,32 @@ def claim_orders_in_doubt(
 
     Due are orders whose key is answered (3-D Secure under way) or whose request's lease is over,
     and all whose hold is over; with `expired_only`, these alone, by id and from the payment after
-    `after` on. Requires an open transaction: COMMIT it before asking the provider.
+    `after` on. One statement, to be committed before the provider is asked: call it outside any
+    transaction.
     """
-    claimed = sql.fetch_models(
+    return sql.fetch_models(
         Payment,
-        ORDERS_IN_DOUBT.format(order_by="id" if expired_only else "next_attempt_at, id"),
+        CLAIM_ORDERS.format(order_by="id" if expired_only else "next_attempt_at, id"),
         limit=limit,
         ignore_backoff=ignore_backoff,
         expired_only=expired_only,
         after=after,
+        lease=lease,
     )
-    return _claim(claimed, next_attempt_at=Now() + lease)
 
 
 def claim_refunds_due(*, limit: int, ignore_backoff: bool, lease: timedelta) -> list[Refund]:
     """Take refunds still to be sent or not yet done; likewise."""
-    claimed = sql.fetch_models(Refund, REFUNDS_DUE, limit=limit, ignore_backoff=ignore_backoff)
-    return _claim(claimed, next_attempt_at=Now() + lease, attempts=F("attempts") + 1)
+    return sql.fetch_models(
+        Refund, CLAIM_REFUNDS, limit=limit, ignore_backoff=ignore_backoff, lease=lease
+    )
 
 
 def claim_events_due(*, limit: int, ignore_backoff: bool, lease: timedelta) -> list[ProviderEvent]:
     """Take webhooks that nobody has worked off yet, oldest first; likewise."""
-    claimed = sql.fetch_models(
-        ProviderEvent, EVENTS_DUE, limit=limit, ignore_backoff=ignore_backoff
+    return sql.fetch_models(
+        ProviderEvent, CLAIM_EVENTS, limit=limit, ignore_backoff=ignore_backoff, lease=lease
     )
-    return _claim(claimed, next_attempt_at=Now() + lease, attempts=F("attempts") + 1)
-
-
-def _claim(rows: list[_Row], **changes: Any) -> list[_Row]:
-    """Nobody else takes them now; the rows in memory stay as they were found."""
-    if rows:
-        of_model = type(rows[0])._default_manager  # noqa: SLF001 - documented API
-        of_model.filter(pk__in=[row.pk for row in rows]).update(**changes)
-    return rows
 
 
 class Expired(NamedTuple):

@@ -120,6 +120,26 @@ def fetch_model(model: type[_Model], statement: str, **values: Any) -> _Model | 
     return found[0] if found else None
 
 
+def fetch_joined(
+    joined: tuple[type[models.Model], ...], statement: str, **values: Any
+) -> tuple[Any, ...] | None:
+    """The first row that a `SELECT a.*, …, b.*` finds: an instance of each table's model, in order.
+
+    What is selected besides the tables' columns becomes an attribute of the model before it. None
+    stands for the row that an outer join did not find; None instead of the tuple: no row at all.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(statement, values)
+        row = cursor.fetchone()
+        if row is None:
+            return None
+        columns = tuple((column.name, column.table_oid) for column in cursor.description)
+        return tuple(
+            None if row[key] is None else reader.instance(row[part])
+            for part, key, reader in _joined_readers(joined, columns)
+        )
+
+
 def insert(*rows: models.Model) -> None:
     """INSERT new rows of one model in one statement, in their order.
 
@@ -157,6 +177,28 @@ def _row_type(names: tuple[str, ...]) -> Any:
 @functools.cache
 def _reader(model: type[_Model], columns: tuple[str, ...]) -> _Reader[_Model]:
     return _Reader(model, columns)
+
+
+@functools.cache
+def _joined_readers(
+    joined: tuple[type[models.Model], ...], columns: tuple[tuple[str, int | None], ...]
+) -> list[tuple[slice, int, _Reader[Any]]]:
+    """Which part of a row is whose, and where its key stands.
+
+    A new table begins where a column is of another table than the one before.
+    """
+    begins = [0]
+    table = columns[0][1]
+    for place, (_, found_in) in enumerate(columns):
+        if found_in is not None and found_in != table:
+            begins.append(place)
+            table = found_in
+    readers = []
+    for model, begin, end in zip(joined, begins, [*begins[1:], len(columns)], strict=True):
+        names = tuple(name for name, _ in columns[begin:end])
+        key = begin + names.index(model._meta.pk.column)  # noqa: SLF001 - documented API
+        readers.append((slice(begin, end), key, _reader(model, names)))
+    return readers
 
 
 class _Reader(Generic[_Model]):

@@ -162,10 +162,9 @@ def process_due(*, deadline: Deadline, ignore_backoff: bool = False) -> int:
     """
     done = 0
     while deadline.remaining() > CALL_SECONDS:
-        with short_transaction():
-            claimed = selectors.claim_events_due(
-                limit=BATCH, ignore_backoff=ignore_backoff, lease=CLAIM
-            )
+        claimed = selectors.claim_events_due(
+            limit=BATCH, ignore_backoff=ignore_backoff, lease=CLAIM
+        )
         if not claimed:
             break
         done_now = _process(claimed, deadline)

@@ -1,8 +1,8 @@
 """The sweeper: finishes what requests left behind. Any number of them may run at once.
 
-It claims rows in one short transaction (SKIP LOCKED), COMMITs, and only then asks the provider;
-what it hears goes through the same settlement as everybody's. It never POSTs for an order whose
-hold is over, except cancel and refund (rule 9).
+It claims rows in one statement (SKIP LOCKED), which is committed before it asks the provider; what
+it hears goes through the same settlement as everybody's. It never POSTs for an order whose hold is
+over, except cancel and refund (rule 9).
 """
 
 from __future__ import annotations
@@ -106,10 +106,9 @@ def release_expired(*, on_progress: Callable[[int], None] | None = None) -> Swee
     report = SweepReport()
     seen = 0
     while True:
-        with short_transaction():
-            claimed = selectors.claim_orders_in_doubt(
-                limit=BATCH, ignore_backoff=True, lease=CLAIM, expired_only=True, after=seen
-            )
+        claimed = selectors.claim_orders_in_doubt(
+            limit=BATCH, ignore_backoff=True, lease=CLAIM, expired_only=True, after=seen
+        )
         if not claimed:
             return report
         for payment in claimed:
@@ -128,13 +127,12 @@ def _sweep_batch(
     After a full one there may be; and a refund whose number went up is due again at once.
     """
     patience = timedelta(0) if ignore_backoff else ABANDONED_AFTER
-    with short_transaction():
-        payments_due = selectors.claim_orders_in_doubt(
-            limit=limit, ignore_backoff=ignore_backoff, lease=CLAIM
-        )
-        refunds_due = selectors.claim_refunds_due(
-            limit=limit, ignore_backoff=ignore_backoff, lease=CLAIM
-        )
+    payments_due = selectors.claim_orders_in_doubt(
+        limit=limit, ignore_backoff=ignore_backoff, lease=CLAIM
+    )
+    refunds_due = selectors.claim_refunds_due(
+        limit=limit, ignore_backoff=ignore_backoff, lease=CLAIM
+    )
     may_be_more = len(payments_due) == limit or bool(refunds_due)
     for order in selectors.find_unanswered_final_orders(limit=limit):
         report.keys_answered += _attempt(report, _answer_key, order)
