@@ -85,10 +85,10 @@ MUTANTS: Final = (
                 "WHERE id = (SELECT idempotency_key_id FROM orders WHERE id = %(order_id)s)",
             ),
             (
-                "transaction_timestamp() AS at FROM orders WHERE id = %(order_id)s FOR UPDATE",
-                "transaction_timestamp() AS at FROM orders WHERE id = %(order_id)s",
+                "SELECT FROM orders WHERE id = %(order_id)s FOR UPDATE",
+                "SELECT FROM orders WHERE id = %(order_id)s",
             ),
-            ("ORDER BY id DESC LIMIT 1 FOR UPDATE", "ORDER BY id DESC LIMIT 1"),
+            ("DESC LIMIT 1 FOR UPDATE OF payments", "DESC LIMIT 1"),
         ),
     ),
     Mutant(
@@ -257,8 +257,8 @@ MUTANTS: Final = (
         file="orders/selectors.py",
         edits=(
             (
-                "    SELECT * FROM refunds\n    WHERE status IN ('due', 'pending')\n",
-                "    SELECT * FROM refunds\n    WHERE status IN ('pending')\n",
+                "CLAIM_ROWS.format(table=\"refunds\", open=\"'due', 'pending'\")",
+                'CLAIM_ROWS.format(table="refunds", open="\'pending\'")',
             ),
         ),
     ),

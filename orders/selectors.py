@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
-from django.db.models import Count, F, Prefetch, QuerySet
+from django.db.models import Count, F, Prefetch, QuerySet, prefetch_related_objects
 from django.db.models.functions import Now
 
 from config.kernel import sql
@@ -40,6 +40,10 @@ LOCK_PAYMENT: Final = """
     FROM orders JOIN payments ON payments.order_id = orders.id
     LEFT JOIN idempotency_keys AS key ON key.id = orders.idempotency_key_id
     WHERE orders.id = %(order_id)s ORDER BY payments.id DESC LIMIT 1 FOR UPDATE OF payments
+"""
+ORDER_AND_PAYMENT: Final = """
+    SELECT orders.*, payments.* FROM orders JOIN payments ON payments.order_id = orders.id
+    WHERE orders.order_number = %(order_number)s ORDER BY payments.id DESC LIMIT 1
 """
 # A claim is one statement: found, held against others and put off, all or nothing. Its rows are
 # as they were found.
@@ -79,6 +83,10 @@ CLAIM_ROWS: Final = """
 """
 CLAIM_REFUNDS: Final = CLAIM_ROWS.format(table="refunds", open="'due', 'pending'")
 CLAIM_EVENTS: Final = CLAIM_ROWS.format(table="provider_events", open="'received'")
+SHIPMENTS: Final = (
+    "shipments",
+    Prefetch("shipments__items", ShipmentItem.objects.select_related("order_item")),
+)
 
 
 class PricedProduct(Protocol):
@@ -158,17 +166,17 @@ def lock_order(*, order_id: int) -> LockedOrder:
     )
 
 
-def get_order_row(*, order_number: str) -> Order:
-    """One order, and nothing that belongs to it.
+def get_order(*, order_number: str) -> tuple[Order, Payment]:
+    """One order and its newest payment, without a lock; every order has one.
 
     Raises:
         NotFoundError: no order has that number.
     """
-    statement = "SELECT * FROM orders WHERE order_number = %(order_number)s"
-    order = sql.fetch_model(Order, statement, order_number=order_number)
-    if order is None:
+    found = sql.fetch_joined((Order, Payment), ORDER_AND_PAYMENT, order_number=order_number)
+    if found is None:
         raise NotFoundError
-    return order
+    order, payment = found
+    return order, payment
 
 
 def list_items(*, order_id: int) -> list[OrderItem]:
@@ -177,35 +185,9 @@ def list_items(*, order_id: int) -> list[OrderItem]:
     return sql.fetch_models(OrderItem, statement, order_id=order_id)
 
 
-def get_payment(*, order_id: int) -> Payment:
-    """An order's newest payment, without a lock; every order has one."""
-    statement = "SELECT * FROM payments WHERE order_id = %(order_id)s ORDER BY id DESC LIMIT 1"
-    payment = sql.fetch_model(Payment, statement, order_id=order_id)
-    if payment is None:
-        raise Payment.DoesNotExist
-    return payment
-
-
-def get_order(*, order_number: str) -> Order:
-    """One order with all that `answers.order_json` shows.
-
-    Raises:
-        NotFoundError: no order has that number.
-    """
-    order = with_details(Order.objects.filter(order_number=order_number)).first()
-    if order is None:
-        raise NotFoundError
-    return order
-
-
-def with_details(orders: QuerySet[Order]) -> QuerySet[Order]:
-    """Items, payments and shipments in a constant number of queries."""
-    return orders.prefetch_related(
-        Prefetch("items", OrderItem.objects.order_by("id")),
-        Prefetch("payments", Payment.objects.order_by("-id")),
-        "shipments",
-        Prefetch("shipments__items", ShipmentItem.objects.select_related("order_item")),
-    )
+def fetch_shipments(order: Order) -> None:
+    """Have the parcels of an order at hand, in a constant number of queries."""
+    prefetch_related_objects([order], *SHIPMENTS)
 
 
 def list_orders(
@@ -215,7 +197,10 @@ def list_orders(
     created_after: datetime | None = None,
     created_before: datetime | None = None,
 ) -> QuerySet[Order]:
-    """A customer's own orders, newest first; both instants are exclusive."""
+    """A customer's own orders, newest first, with all that is shown; both instants are exclusive.
+
+    Items, payments and shipments come in a constant number of queries.
+    """
     orders = Order.objects.filter(customer_id=customer_id)
     if status is not None:
         orders = orders.filter(status=status)
@@ -223,7 +208,11 @@ def list_orders(
         orders = orders.filter(created_at__gt=created_after)
     if created_before is not None:
         orders = orders.filter(created_at__lt=created_before)
-    return with_details(orders).order_by("-created_at", "-id")
+    return orders.prefetch_related(
+        Prefetch("items", OrderItem.objects.order_by("id")),
+        Prefetch("payments", Payment.objects.order_by("-id")),
+        *SHIPMENTS,
+    ).order_by("-created_at", "-id")
 
 
 def count_pending_orders_of_guest(*, guest_email: str) -> int:

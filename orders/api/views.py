@@ -44,11 +44,10 @@ from orders.services.placement import place_order
 from orders.services.quoting import find_unavailable, price_basket, quote_json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from rest_framework.request import Request
 
     from orders.models import Order
+    from payments.models import Payment
 
 REQUEST_SECONDS = 12.0  # the whole request, provider calls included
 IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}")
@@ -154,7 +153,7 @@ class OrderListView(APIView):
         paginator = SignedCursorPagination()
         paginator.ordering = ("-created_at", "-id")
         page = paginator.paginate_queryset(orders, request, view=self) or []
-        return paginator.get_paginated_response([_shown(order) for order in page])
+        return paginator.get_paginated_response([_listed(order) for order in page])
 
     @operation(
         summary="Place an order",
@@ -238,8 +237,7 @@ class OrderView(APIView):
         operation_id="get_order",
     )
     def get(self, request: Request, order_number: str) -> Response:
-        order = _own_order(request, order_number, get=selectors.get_order)
-        return Response(_shown(order))
+        return Response(_shown(*_own_order(request, order_number)))
 
 
 class OrderConfirmView(APIView):
@@ -284,11 +282,10 @@ class OrderConfirmView(APIView):
     def post(self, request: Request, order_number: str) -> Response:
         deadline = Deadline(REQUEST_SECONDS)
         ConfirmRequestSerializer.read(request.data)
-        order = _own_order(request, order_number)
-        payment = selectors.get_payment(order_id=order.pk)
+        order, payment = _own_order(request, order_number)
         is_paid = confirm_order(order=order, payment=payment, deadline=deadline)
         fresh = selectors.get_order(order_number=order.order_number)
-        return Response(_shown(fresh), status=200 if is_paid else 202)
+        return Response(_shown(*fresh), status=200 if is_paid else 202)
 
 
 class OrderCancelView(APIView):
@@ -324,7 +321,7 @@ class OrderCancelView(APIView):
     def post(self, request: Request, order_number: str) -> Response:
         deadline = Deadline(REQUEST_SECONDS)
         wanted = CancelRequestSerializer.read(request.data)
-        order = _own_order(request, order_number)
+        order, _ = _own_order(request, order_number)
         is_done = cancel_order(
             order_id=order.pk,
             reason=wanted.get("reason") or "cancelled by the customer",
@@ -332,7 +329,7 @@ class OrderCancelView(APIView):
             requested_by_id=_customer_id(request),
         )
         fresh = selectors.get_order(order_number=order.order_number)
-        return Response(_shown(fresh), status=200 if is_done else 202)
+        return Response(_shown(*fresh), status=200 if is_done else 202)
 
 
 def _customer_id(request: Request) -> int | None:
@@ -346,10 +343,8 @@ def _idempotency_key(request: Request) -> str:
     return key
 
 
-def _own_order(
-    request: Request, order_number: str, *, get: Callable[..., Order] = selectors.get_order_row
-) -> Order:
-    """The order, if it is this customer's, or the token in the query is its guest's.
+def _own_order(request: Request, order_number: str) -> tuple[Order, Payment]:
+    """The order and its payment, if it is this customer's, or the query has its guest's token.
 
     Raises:
         NotAuthenticated: neither a customer nor a token.
@@ -359,15 +354,24 @@ def _own_order(
     token = request.query_params.get("token")
     if customer_id is None and token is None:
         raise NotAuthenticated
-    order = get(order_number=order_number)
+    order, payment = selectors.get_order(order_number=order_number)
     if customer_id is not None and order.customer_id == customer_id:
-        return order
+        return order, payment
     if token is not None and answers.is_guest_token(order, token):
-        return order
+        return order, payment
     raise NotFoundError
 
 
-def _shown(order: Order) -> dict[str, Any]:
+def _shown(order: Order, payment: Payment) -> dict[str, Any]:
+    """One order; its parcels are looked for only where there can be some."""
+    if order.shipped_at is not None:
+        selectors.fetch_shipments(order)
+    items = selectors.list_items(order_id=order.pk)
+    return answers.order_json(order, payment=payment, items=items)
+
+
+def _listed(order: Order) -> dict[str, Any]:
+    """One of many, fetched with all that belongs to them."""
     payment = next(iter(order.payments.all()), None)
     return answers.order_json(order, payment=payment, items=list(order.items.all()))
 

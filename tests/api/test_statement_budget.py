@@ -8,12 +8,12 @@ from django.db import connection
 from tests import factories
 from tests.shop import Shopper
 
-BUDGET = 14  # SAVEPOINT and SET count, BEGIN, COMMIT and authentication do not
+BUDGET = 12  # SAVEPOINT and SET count, BEGIN, COMMIT and authentication do not
 
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("buyer", ["customer", "guest"])
-def test_an_order_of_three_lines_takes_at_most_fourteen_round_trips(buyer):
+def test_an_order_of_three_lines_takes_at_most_twelve_round_trips(buyer):
     factories.open_shop()
     products = [factories.ProductFactory() for _ in range(3)]
     shopper = Shopper(factories.CustomerFactory() if buyer == "customer" else None)

@@ -13,7 +13,7 @@ from audit.models import AuditLog, OutboxMessage
 from config.kernel import sql
 from config.kernel.db import short_transaction
 from config.kernel.errors import InvalidTransitionError
-from inventory.models import Category, Warehouse
+from inventory.models import Category, Product, StockLevel, Warehouse
 from tests import factories
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -90,6 +90,52 @@ class TestFetchModel:
 
     def test_of_nothing_is_nothing(self):
         assert sql.fetch_model(Warehouse, "SELECT * FROM warehouses WHERE false") is None
+
+
+class TestFetchJoined:
+    def test_is_a_row_of_each_table_and_what_was_selected_besides(self):
+        level = StockLevel.objects.get(product=factories.ProductFactory(on_hand=3))
+
+        found = sql.fetch_joined(
+            (StockLevel, Product),
+            """
+            SELECT stock_levels.*, 1 + 1 AS two, products.*, 2 + 1 AS three
+            FROM stock_levels JOIN products ON products.id = stock_levels.product_id
+            WHERE stock_levels.id = %(id)s
+            """,
+            id=level.pk,
+        )
+
+        assert found == (level, level.product)
+        assert [one.pk for one in found] == [level.pk, level.product_id]
+        assert (found[0].on_hand, found[1].sku) == (level.on_hand, level.product.sku)
+        assert (found[0].two, found[1].three) == (2, 3)
+
+    def test_has_none_for_what_an_outer_join_does_not_find(self):
+        product = factories.ProductFactory(on_hand=3)
+
+        found = sql.fetch_joined(
+            (Product, StockLevel),
+            """
+            SELECT products.*, level.* FROM products LEFT JOIN stock_levels AS level ON false
+            WHERE products.id = %(id)s
+            """,
+            id=product.pk,
+        )
+
+        assert found == (product, None)
+
+    def test_of_nothing_is_nothing(self):
+        statement = """
+            SELECT products.*, level.* FROM products, stock_levels AS level WHERE false
+        """
+        assert sql.fetch_joined((Product, StockLevel), statement) is None
+
+    def test_refuses_other_tables_than_named(self):
+        factories.ProductFactory(on_hand=3)
+
+        with pytest.raises(ValueError, match="shorter"):
+            sql.fetch_joined((Product, StockLevel), "SELECT products.* FROM products")
 
 
 class TestManyAtOnce:
