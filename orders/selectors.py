@@ -31,7 +31,8 @@ LOCK_KEY: Final = """
     WHERE id = (SELECT idempotency_key_id FROM orders WHERE id = %(order_id)s) FOR UPDATE
 """
 LOCK_ORDER: Final = "SELECT FROM orders WHERE id = %(order_id)s FOR UPDATE"
-# What it reads of the order and its key cannot have changed since they were locked.
+# What it reads of the order and its key cannot have changed since they were locked. `at` is what
+# triggers set on whatever is written next: answers show it without reading the row again.
 LOCK_PAYMENT: Final = """
     SELECT orders.*, transaction_timestamp() AS at, payments.*, EXISTS (
         SELECT FROM disputes

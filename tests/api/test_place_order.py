@@ -50,6 +50,14 @@ class TestAPaidOrder:
         facts = OutboxMessage.objects.filter(aggregate_id=order.pk).values_list("fact", flat=True)
         assert list(facts) == ["order.confirmed"]
 
+    def test_is_told_as_it_is_stored(self, shopper):
+        product = factories.ProductFactory(on_hand=5)
+
+        for method in ("pm_card_visa", "pm_usBankAccount_success"):
+            told = shopper.order((product.sku, 1), payment_method_id=method).json()
+
+            assert shopper.get(f"/orders/{told['order_number']}").json() == told
+
     def test_is_audited_with_its_request(self, shopper):
         product = factories.ProductFactory()
 

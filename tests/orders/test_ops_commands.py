@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-from datetime import timedelta
 
 import pytest
+from django.contrib.postgres.functions import TransactionNow
 from django.core.management import CommandError, call_command
-from django.utils import timezone
 
 from orders.models import Order
 from orders.services import recovery
@@ -113,8 +112,7 @@ class TestRefundOrder:
 class TestReleaseExpired:
     def test_ends_those_alone_whose_hold_is_over(self, run, waiting, shopper, product):
         other = order_of(shopper.order((product.sku, 1), payment_method_id=ASKS_FOR_3DS))
-        over = timezone.now() - timedelta(seconds=1)
-        Order.objects.filter(pk=waiting.pk).update(hold_expires_at=over)
+        Order.objects.filter(pk=waiting.pk).update(hold_expires_at=TransactionNow())
 
         code, said = run("release_expired", "--json")
 
@@ -125,13 +123,13 @@ class TestReleaseExpired:
 
     def test_keeps_what_was_paid_after_all(self, run, waiting, provider):
         provider.act(waiting.payments.get().payment_intent_id, "succeed")
-        Order.objects.update(hold_expires_at=timezone.now() - timedelta(seconds=1))
+        Order.objects.update(hold_expires_at=TransactionNow())
         assert run("release_expired")[0] == 0
         waiting.refresh_from_db()
         assert waiting.status == "confirmed"
 
     def test_says_so_where_the_provider_is_away(self, run, waiting, provider):
-        Order.objects.update(hold_expires_at=timezone.now() - timedelta(seconds=1))
+        Order.objects.update(hold_expires_at=TransactionNow())
         provider.fail("drop", path="/v1/payment_intents/*", method="*", times=None)
 
         code, said = run("release_expired", "--json")
@@ -140,7 +138,7 @@ class TestReleaseExpired:
 
     def test_leaves_to_its_bank_what_a_bank_decides(self, run, shopper, product):
         shopper.order((product.sku, 1), payment_method_id="pm_usBankAccount_success")
-        Order.objects.update(hold_expires_at=timezone.now() - timedelta(seconds=1))
+        Order.objects.update(hold_expires_at=TransactionNow())
 
         code, said = run("release_expired", "--json")
 
@@ -151,7 +149,7 @@ class TestReleaseExpired:
         monkeypatch.setattr(recovery, "BATCH", 2)
         for _ in range(5):
             shopper.order((product.sku, 1), payment_method_id=ASKS_FOR_3DS)
-        Order.objects.update(hold_expires_at=timezone.now() - timedelta(seconds=1))
+        Order.objects.update(hold_expires_at=TransactionNow())
 
         code, said = run("release_expired", "--json")
 
