@@ -96,15 +96,18 @@ def check(cursor: CursorWrapper, journal: Journal) -> list[Finding]:
     for key, numbers in orders_by_key.items():
         if len(numbers) > 1:
             one.add(f"key {key}")
+    lost: dict[str, None] = {}  # named once, however often a client was told of it
     for told, ours in _looked_up(cursor, journal.acknowledged):
         if not ours.exists or (ours.key is not None and ours.key != told.key):
-            exists.add(told.order_number)
+            lost[told.order_number] = None
         elif (
             told.status in LAST_WORDS
             and ours.key is not None
             and (ours.status, ours.digest) != (told.status, told.digest)
         ):
             remembered.add(told.order_number)
+    for order_number in lost:
+        exists.add(order_number)
     return [exists, remembered, one]
 
 

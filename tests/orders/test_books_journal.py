@@ -158,6 +158,12 @@ class TestALostOrder:
         assert left.value.code == 1
         assert violated(client) == {"acknowledged_orders_exist": ["GONE-GONE-22"]}
 
+    def test_is_told_once_however_often_it_was_heard(self, client, orders):
+        for digest in ("0" * 64, "1" * 64):
+            client.write(heard="lost", status=202, order="GONE-GONE-22", digest=digest)
+
+        assert violated(client) == {"acknowledged_orders_exist": ["GONE-GONE-22"]}
+
     def test_is_found_where_another_key_has_it_now(self, client, orders):
         IdempotencyKey.objects.filter(order=orders["debit"]).update(key="somebody else's")
 
