@@ -61,6 +61,7 @@ class Actor:
         self._may_go.acquire()
         try:
             if not self._dies:
+                connection.ensure_connection()  # whom it waits for is asked by its backend
                 with watched(self):
                     self.result = self.work()
         except BaseException as exc:  # noqa: BLE001 - told to whoever asks; DiedError among them

@@ -483,6 +483,75 @@ def _r13(world: World, draw: random.Random) -> Play:
     return Play(world=world, scenes=[scene], roles=roles, verdict=verdict)
 
 
+EXPANSIONS: Final = (
+    (
+        "a column is added",
+        "ALTER TABLE {table} ADD COLUMN of_next_release text NOT NULL DEFAULT 'x'",
+        "ALTER TABLE {table} DROP COLUMN IF EXISTS of_next_release",
+    ),
+    (
+        "a check is added",
+        "ALTER TABLE {table} ADD CONSTRAINT of_next_release CHECK (id > 0) NOT VALID",
+        "ALTER TABLE {table} DROP CONSTRAINT IF EXISTS of_next_release",
+    ),
+    (
+        "an index is added",
+        "CREATE INDEX of_next_release ON {table} (id)",
+        "DROP INDEX IF EXISTS of_next_release",
+    ),
+)
+EXPANDED: Final = ("idempotency_keys", "orders", "payments", "order_items", "audit_logs")
+
+
+def _r14(world: World, draw: random.Random) -> Play:
+    """The half of a deployment that comes first: the tables are the next release's already."""
+    scene = _waiting(world, stories.SECURE_DONE)
+    scene.shopper_acts()
+    placed = world.scene(draw.choice([stories.PAID, stories.DECLINED]))
+    table = draw.choice(EXPANDED)
+    name, expand, contract = draw.choice(EXPANSIONS)
+
+    def migrate() -> None:
+        # It waits for whoever is in a transaction, and everybody after it waits for it.
+        with connection.cursor() as cursor:
+            cursor.execute(f"SET LOCAL lock_timeout = '30s'; {expand.format(table=table)}")
+
+    def verdict(play: Play) -> None:
+        migrated = play.results[name] is None
+        try:
+            require("it is done", holds=migrated and _is_there(table))
+            _as_always(play)
+        finally:
+            with connection.cursor() as cursor:
+                cursor.execute(contract.format(table=table))
+
+    roles = [
+        request(placed, "request a"),
+        request(placed, "request b"),
+        confirm(scene),
+        draw.choice([cancel(scene), sweeper("sweeper"), relay("relay")]),
+        Role(name=name, work=migrate),
+    ]
+    return Play(world=world, scenes=[scene, placed], roles=roles, verdict=verdict)
+
+
+def _is_there(table: str) -> bool:
+    """What the next release adds."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT EXISTS (
+                SELECT FROM pg_attribute
+                WHERE attrelid = %(table)s::regclass AND attname = 'of_next_release'
+                UNION ALL SELECT FROM pg_constraint WHERE conname = 'of_next_release'
+                UNION ALL SELECT FROM pg_class WHERE relname = 'of_next_release'
+            )
+            """,
+            {"table": table},
+        )
+        return bool(cursor.fetchone()[0])
+
+
 RACES: Final = (
     Cast(name="R1", says="one key, six requests: one order, one answer", build=_r1),
     Cast(name="R2", says="the last unit has one buyer, and nobody else is charged", build=_r2),
@@ -497,6 +566,7 @@ RACES: Final = (
     Cast(name="R11", says="a coupon for one use is used once", build=_r11),
     Cast(name="R12", says="an erasure during placement: the order is kept", build=_r12),
     Cast(name="R13", says="a suspended customer is paid for, or refused", build=_r13),
+    Cast(name="R14", says="tables of the next release: this one goes on", build=_r14),
 )
 ANYBODY: Final = Cast(name="anybody", says="two to six actors at random", build=anybody)
 CASTS: Final = {cast.name: cast for cast in (ANYBODY, *RACES)}
