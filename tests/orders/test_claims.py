@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from itertools import combinations
 
 import pytest
@@ -12,13 +11,13 @@ from django.utils import timezone
 
 from orders import selectors
 from orders.models import Order
+from orders.services.recovery import CLAIM
 from payments.models import Payment, Refund
 from tests import factories
 from tests.shop import order_of
 
 pytestmark = pytest.mark.django_db
 
-LEASE = timedelta(seconds=35)
 JOINS = ("enable_hashjoin", "enable_mergejoin", "enable_nestloop")
 SCANS = ("enable_seqscan", "enable_indexscan", "enable_bitmapscan", "enable_material")
 WAYS = [
@@ -60,7 +59,7 @@ def test_orders(shopper, product, read_otherwise, settings):
         read_otherwise(way)
         for expired_only in (False, True):
             claimed = selectors.claim_orders_in_doubt(
-                limit=20, ignore_backoff=True, lease=LEASE, expired_only=expired_only
+                limit=20, ignore_backoff=True, lease=CLAIM, expired_only=expired_only
             )
             assert [payment.pk for payment in claimed] == all_of_them, way
             assert all(p.next_attempt_at > timezone.now() for p in Payment.objects.all()), way
@@ -76,6 +75,6 @@ def test_refunds(shopper, product, provider, read_otherwise):
     for way in WAYS:
         make_due(Refund)
         read_otherwise(way)
-        claimed = selectors.claim_refunds_due(limit=20, ignore_backoff=False, lease=LEASE)
+        claimed = selectors.claim_refunds_due(limit=20, ignore_backoff=False, lease=CLAIM)
         assert [refund.pk for refund in claimed] == all_of_them, way
         assert all(r.next_attempt_at > timezone.now() for r in Refund.objects.all()), way
