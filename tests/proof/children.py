@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 from typing import TYPE_CHECKING, Any, Final
@@ -30,6 +31,7 @@ def in_child(work: Callable[[], Any], watcher: Watcher) -> bool:
     child = os.fork()
     if child == 0:
         code = 1
+        gc.disable()  # it does not live that long, and would copy what it looks through
         try:
             # The parent's connections are not ours, neither to be used nor to be closed: kept.
             _kept.extend((connection.connection, gateway._client()))

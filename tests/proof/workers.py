@@ -6,6 +6,7 @@ with the books of the whole shop.
 
 from __future__ import annotations
 
+import gc
 import logging
 import multiprocessing
 import multiprocessing.connection
@@ -112,6 +113,10 @@ def _serve(number: int, work: Work, todo: Any, done: Any) -> None:
         cursor.execute(f"ALTER DATABASE proof_{number} SET synchronous_commit = off")
     connection.close()
     stage = Stage(STAGEHANDS)
+    # What is loaded stays: to look through it for garbage again and again costs time, and in a
+    # child it would copy all of it.
+    gc.collect()
+    gc.freeze()
     while (batch := todo.get()) is not None:
         done.put(_work_off(work, stage, batch))
 
