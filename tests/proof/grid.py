@@ -133,12 +133,11 @@ def finish(world: World, use_case: UseCase, scene: Scene, *, comes_back: bool) -
 def go_on(world: World, use_case: UseCase, scene: Scene, *, comes_back: bool) -> None:
     """Until nothing is under way any more."""
     world.forget()
-    world.pass_time(LEASE)
+    world.pass_time(LEASE if comes_back else LEASE + CLAIM)
     if comes_back:
         use_case.again(scene)
         scene.settle(waited=LEASE)
     else:
-        world.pass_time(CLAIM)
         scene.settle(waited=LEASE + CLAIM)
         if use_case.is_news_from_the_provider:
             world.fetch_events()

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from django.conf import settings
 from django.core.management import call_command
@@ -55,52 +55,63 @@ COUPON: Final = "PROOF10"
 RETRIES: Final = 5
 LOOKS: Final = 3
 ACTORS_AT_MOST: Final = 16
-PASS_TIME: Final = """
-    UPDATE idempotency_keys SET lease_until = lease_until - %(by)s::interval
-        WHERE response_status IS NULL AND lease_until > now() - interval '1 day';
-    UPDATE orders SET created_at = created_at - %(by)s::interval,
-        hold_expires_at = hold_expires_at - %(by)s::interval
-        WHERE status = 'pending';
-    UPDATE payments SET created_at = created_at - %(by)s::interval,
-        next_attempt_at = next_attempt_at - %(by)s::interval
-        WHERE status IN ('created', 'requires_action', 'processing');
-    UPDATE refunds SET created_at = created_at - %(by)s::interval,
-        next_attempt_at = next_attempt_at - %(by)s::interval
-        WHERE status IN ('due', 'pending');
-    UPDATE provider_events SET next_attempt_at = next_attempt_at - %(by)s::interval
-        WHERE status = 'received';
-    UPDATE deliveries SET next_attempt_at = next_attempt_at - %(by)s::interval
-        WHERE status = 'pending';
-"""
-UNDER_WAY: Final = """
-    SELECT 'order ' || o.order_number || ', ' || p.status || ', ' || p.last_error
-        FROM orders o JOIN payments p ON p.order_id = o.id
-        WHERE o.status = 'pending' AND p.status <> 'quarantined'
-    UNION ALL SELECT 'refund ' || status || ', ' || last_error
-        FROM refunds WHERE status IN ('due', 'pending')
-    UNION ALL SELECT 'webhook ' || event_type || ', ' || last_error
-        FROM provider_events WHERE status = 'received'
-    UNION ALL SELECT 'fact ' || fact FROM outbox_messages WHERE fanned_out_at IS NULL
-    UNION ALL SELECT 'delivery to ' || subscriber || ', ' || last_error
-        FROM deliveries WHERE status = 'pending'
-    UNION ALL SELECT 'answer of ' || o.order_number
-        FROM idempotency_keys k JOIN orders o ON o.idempotency_key_id = k.id
-        WHERE k.response_status IS NULL AND o.status <> 'pending'
+# Called in every play again and again: in here they are planned once a session.
+HELPERS: Final = """
+    CREATE OR REPLACE PROCEDURE proof_pass_time(passed interval)
+    LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan AS $$
+    BEGIN
+        UPDATE idempotency_keys SET lease_until = lease_until - passed
+            WHERE response_status IS NULL AND lease_until > now() - interval '1 day';
+        UPDATE orders SET created_at = created_at - passed,
+            hold_expires_at = hold_expires_at - passed
+            WHERE status = 'pending';
+        UPDATE payments SET created_at = created_at - passed,
+            next_attempt_at = next_attempt_at - passed
+            WHERE status IN ('created', 'requires_action', 'processing');
+        UPDATE refunds SET created_at = created_at - passed,
+            next_attempt_at = next_attempt_at - passed
+            WHERE status IN ('due', 'pending');
+        UPDATE provider_events SET next_attempt_at = next_attempt_at - passed
+            WHERE status = 'received';
+        UPDATE deliveries SET next_attempt_at = next_attempt_at - passed
+            WHERE status = 'pending';
+    END $$;
+
+    CREATE OR REPLACE FUNCTION proof_under_way() RETURNS SETOF text
+    LANGUAGE plpgsql AS $$
+    BEGIN
+        RETURN QUERY
+        SELECT 'order ' || o.order_number || ', ' || p.status || ', ' || p.last_error
+            FROM orders o JOIN payments p ON p.order_id = o.id
+            WHERE o.status = 'pending' AND p.status <> 'quarantined'
+        UNION ALL SELECT 'refund ' || status || ', ' || last_error
+            FROM refunds WHERE status IN ('due', 'pending')
+        UNION ALL SELECT 'webhook ' || event_type || ', ' || last_error
+            FROM provider_events WHERE status = 'received'
+        UNION ALL SELECT 'fact ' || fact FROM outbox_messages WHERE fanned_out_at IS NULL
+        UNION ALL SELECT 'delivery to ' || subscriber || ', ' || last_error
+            FROM deliveries WHERE status = 'pending'
+        UNION ALL SELECT 'answer of ' || o.order_number
+            FROM idempotency_keys k JOIN orders o ON o.idempotency_key_id = k.id
+            WHERE k.response_status IS NULL AND o.status <> 'pending';
+    END $$;
 """
 ORDER_OF_KEY: Final = """
     SELECT o.id, o.public_id::text
         FROM orders o JOIN idempotency_keys k ON k.id = o.idempotency_key_id
         WHERE k.scope = %s AND k.key = %s
 """
-PAYMENT_NOW: Final = "SELECT * FROM payments WHERE order_id = %(id)s"
-ORDER_NOW: Final = "SELECT * FROM orders WHERE id = %(id)s"
-KEY_NOW: Final = """
-    SELECT key.* FROM idempotency_keys AS key JOIN orders ON orders.idempotency_key_id = key.id
-    WHERE orders.id = %(id)s
+STANDING: Final = """
+    SELECT o.*, p.*, count(*) OVER () AS payments_of_order, k.*
+    FROM orders o JOIN payments p ON p.order_id = o.id
+        LEFT JOIN idempotency_keys k ON k.id = o.idempotency_key_id
+    WHERE o.id = %(id)s
 """
-RESERVED: Final = "SELECT DISTINCT status FROM reservations WHERE order_id = %(id)s"
-CONFIRMED_ONCE: Final = """
-    SELECT FROM order_transitions WHERE order_id = %(id)s AND to_status = 'confirmed' LIMIT 1
+WHAT_FOLLOWED: Final = """
+    SELECT array(SELECT DISTINCT status FROM reservations WHERE order_id = %(id)s) AS reserved,
+        EXISTS (
+            SELECT FROM order_transitions WHERE order_id = %(id)s AND to_status = 'confirmed'
+        ) AS was_confirmed
 """
 MONEY_IS_KEPT: Final = frozenset({"confirmed", "processing", "shipped", "delivered"})
 ANSWER_OF_KEY: Final = frozenset({201, 402, 502})  # remembered, in words and status
@@ -141,6 +152,14 @@ def new_sku(*, on_hand: int) -> str:
     """A product with so many units, and its price."""
     product: Any = factories.ProductFactory(on_hand=on_hand)
     return str(product.sku)
+
+
+class Standing(NamedTuple):
+    """An order, its payment, and the key it was placed with."""
+
+    order: Order
+    payment: Payment
+    key: IdempotencyKey | None
 
 
 class _NobodyWaits:
@@ -196,6 +215,8 @@ class World:
 
     def open(self) -> None:
         """Everything that an order needs, in plenty, on an empty database."""
+        with connection.cursor() as cursor:
+            cursor.execute(HELPERS)
         factories.open_shop()
         self.sku = new_sku(on_hand=100_000)
         factories.CouponFactory(code=COUPON)
@@ -234,7 +255,7 @@ class World:
     def pass_time(self, by: timedelta) -> None:
         """Let this much time pass for whatever is open."""
         with connection.cursor() as cursor:
-            cursor.execute(PASS_TIME, {"by": str(by)})
+            cursor.execute("CALL proof_pass_time(%s)", [str(by)])
 
     def tick(self) -> None:
         """A sweep's pause, and what beat then calls."""
@@ -250,7 +271,7 @@ class World:
     def under_way(self) -> list[str]:
         """What is not finished yet, in words; quarantine waits for a person and is none of it."""
         with unwatched(), connection.cursor() as cursor:
-            cursor.execute(UNDER_WAY)
+            cursor.execute("SELECT proof_under_way()")
             return [what for (what,) in cursor]
 
     def count_deadlocks(self) -> int:
@@ -383,28 +404,35 @@ class Scene:
         return self.order_id is not None
 
     @property
-    def found(self) -> Order | None:
-        """The order of this key as it is now, if there is one."""
+    def standing(self) -> Standing | None:
+        """How the order of this key stands, if there is one."""
         if not self.exists:
             return None
         with unwatched():
-            return sql.fetch_model(Order, ORDER_NOW, id=self.order_id)
+            found = sql.fetch_joined((Order, Payment, IdempotencyKey), STANDING, id=self.order_id)
+        require("an order has a payment", holds=found is not None, id=self.order_id)
+        assert found is not None
+        standing = Standing(*found)
+        payments_of_order = standing.payment.payments_of_order
+        require("one order, one payment", holds=payments_of_order == 1, is_=payments_of_order)
+        return standing
 
     @property
     def order(self) -> Order:
         """The order of this key."""
-        order = self.found
-        require("there is an order", holds=order is not None, key=self.key)
-        assert order is not None
-        return order
+        return self._there_is.order
 
     @property
     def payment(self) -> Payment:
-        require("there is an order", holds=self.exists, key=self.key)
-        with unwatched():
-            found = sql.fetch_models(Payment, PAYMENT_NOW, id=self.order_id)
-        require("one order, one payment", holds=len(found) == 1, payments=len(found))
-        return found[0]
+        """Its payment."""
+        return self._there_is.payment
+
+    @property
+    def _there_is(self) -> Standing:
+        standing = self.standing
+        require("there is an order", holds=standing is not None, key=self.key)
+        assert standing is not None
+        return standing
 
     def intents(self) -> list[dict[str, Any]]:
         """Every intent at the provider that was made for this order."""
@@ -459,13 +487,13 @@ class Scene:
         """
         hold_is_over = False
         while under_way := self.world.under_way():
-            order = self.found
+            standing = self.standing
             if self._bank_decides(under_way):
                 self.world.pass_time(REFUND_PAUSE)
                 waited = timedelta(0)
-            if order is not None and order.status == "pending":
+            if standing is not None and standing.order.status == "pending":
                 self.shopper_acts(knows=False)
-                if not hold_is_over and self._waits_for_its_shopper(order):
+                if not hold_is_over and self._waits_for_its_shopper(standing):
                     self.world.pass_time(HOLD)
                     waited = timedelta(0)
                     hold_is_over = True
@@ -497,20 +525,20 @@ class Scene:
         self.decided |= ids
         return bool(ids)
 
-    def _waits_for_its_shopper(self, order: Order) -> bool:
+    def _waits_for_its_shopper(self, standing: Standing) -> bool:
         """Nobody comes, and the hold is what ends it."""
-        key = order.idempotency_key
-        was_told = key is not None and key.response_status is not None
-        was_promised = self.payment.in_doubt_since is not None
-        asked = any(one["status"] == "requires_action" for one in self.intents())
-        return asked and (was_told or was_promised)
+        was_told = standing.key is not None and standing.key.response_status is not None
+        was_promised = standing.payment.in_doubt_since is not None
+        return (was_told or was_promised) and any(
+            one["status"] == "requires_action" for one in self.intents()
+        )
 
     def _staff_helps(self) -> str:
         """What waited for a person, who has seen to it; empty: nothing did."""
-        order = self.found
-        if order is None:
+        standing = self.standing
+        if standing is None:
             return ""
-        payment = self.payment
+        order, payment = standing.order, standing.payment
         if payment.status == "quarantined":
             require("a story that confuses us", holds=self.story.quarantines, order=str(order))
             if self.looks == 0:
@@ -537,20 +565,26 @@ class Scene:
         Raises:
             BrokenError: something is not as promised.
         """
-        order = self.found
-        if order is None:
+        standing = self.standing
+        if standing is None:
             require("nobody was told of an order", holds=not self.heard, heard=self.heard)
             require("it was not placed", holds=ends in {None, "nothing"}, ends=ends)
             return
-        intents = self.intents()
+        order = standing.order
         require("it is decided", holds=order.status != "pending", order=str(order))
-        self._judge_money(order, intents)
-        self._judge_answers(order)
-        self._judge_mail(order)
+        followed = sql.fetch_one(WHAT_FOLLOWED, id=order.pk)
+        assert followed is not None
+        self._judge_money(standing)
+        wanted = ["committed" if order.status in MONEY_IS_KEPT else "released"]
+        require("stock follows the order", holds=followed.reserved == wanted, is_=followed.reserved)
+        self._judge_answers(standing)
+        self._judge_mail(order, was_confirmed=followed.was_confirmed)
         if ends is not None:
             require("it ends as it should", holds=order.status == ends, is_=order.status, ends=ends)
 
-    def _judge_money(self, order: Order, intents: list[dict[str, Any]]) -> None:
+    def _judge_money(self, standing: Standing) -> None:
+        order, payment = standing.order, standing.payment
+        intents = self.intents()
         charged = [intent for intent in intents if intent["status"] == "succeeded"]
         require("charged at most once", holds=len(charged) <= 1, intents=charged)
         require("one order, one intent", holds=len(intents) <= 1, intents=len(intents))
@@ -570,7 +604,6 @@ class Scene:
             require("not given back twice", holds=given + self.dispute["amount"] <= received)
         else:
             require("a dead order keeps no money", holds=given == received, given=given, r=received)
-        payment = self.payment
         known = payment.amount_received, payment.amount_refunded
         require(
             "we know what was received and given back",
@@ -579,28 +612,25 @@ class Scene:
             received=received,
             given=given,
         )
-        reserved = {one.status for one in sql.fetch(RESERVED, id=self.order_id)}
-        wanted = "committed" if order.status in MONEY_IS_KEPT else "released"
-        require("stock follows the order", holds=reserved == {wanted}, reserved=reserved)
 
-    def _judge_answers(self, order: Order) -> None:
-        key = sql.fetch_model(IdempotencyKey, KEY_NOW, id=self.order_id)
+    def _judge_answers(self, standing: Standing) -> None:
+        key = standing.key
         assert key is not None
-        require("the key is answered", holds=key.response_status is not None, order=str(order))
+        answered = key.response_status is not None
+        require("the key is answered", holds=answered, order=str(standing.order))
         kept = key.response_status, (key.response_body or "").encode()
         others = [heard for heard in self.heard if heard != kept]
         require("every answer heard is the remembered one", holds=not others, kept=kept, o=others)
         replay = self.place()
         require("it replays", holds=(replay.status_code, replay.content) == kept, kept=kept)
         body = json.loads(kept[1])
-        is_paid = self.payment.amount_received > 0
+        is_paid = standing.payment.amount_received > 0
         if kept[0] == 201:
             require("201 means paid", holds=is_paid)
         elif body["error"]["code"] != "PAYMENT_REQUIRES_ACTION":
             require("a definite refusal means not paid", holds=not is_paid, body=body)
 
-    def _judge_mail(self, order: Order) -> None:
-        was_confirmed = bool(sql.fetch(CONFIRMED_ONCE, id=self.order_id))
+    def _judge_mail(self, order: Order, *, was_confirmed: bool) -> None:
         self.world.read_letters()
         letters = self.world.letters.pop(order.order_number, [])
         most = self.letters_allowed if was_confirmed else 0
