@@ -528,9 +528,7 @@ class Replay:
 
     def _row(self, k: int) -> Any:
         scene = self.scenes[k]
-        return sql.fetch_one(
-            WHAT_THERE_IS, scope=f"customer:{scene.shopper.customer.pk}", key=scene.key
-        )
+        return sql.fetch_one(WHAT_THERE_IS, scope=scene.scope, key=scene.key)
 
     def intents(self, k: int) -> list[dict[str, Any]]:
         """The order's intents at the provider, the oldest first."""

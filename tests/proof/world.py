@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import functools
 import io
 import json
 import time
@@ -105,7 +106,10 @@ STANDING: Final = """
     SELECT o.*, p.*, count(*) OVER () AS payments_of_order, k.*
     FROM orders o JOIN payments p ON p.order_id = o.id
         LEFT JOIN idempotency_keys k ON k.id = o.idempotency_key_id
-    WHERE o.id = %(id)s
+    WHERE o.id = coalesce(%(id)s, (
+        SELECT o.id FROM orders o JOIN idempotency_keys k ON k.id = o.idempotency_key_id
+        WHERE k.scope = %(scope)s AND k.key = %(key)s
+    ))
 """
 WHAT_FOLLOWED: Final = """
     SELECT array(SELECT DISTINCT status FROM reservations WHERE order_id = %(id)s) AS reserved,
@@ -152,6 +156,12 @@ def new_sku(*, on_hand: int) -> str:
     """A product with so many units, and its price."""
     product: Any = factories.ProductFactory(on_hand=on_hand)
     return str(product.sku)
+
+
+@functools.cache
+def _site() -> ClientHandler:
+    """The shop, its middleware loaded once: looking for all static files takes its time."""
+    return ClientHandler(enforce_csrf_checks=False)
 
 
 class Standing(NamedTuple):
@@ -205,9 +215,6 @@ class World:
     provider: PaymentServer
     sku: str = ""
     shopper: Shopper = field(default_factory=Shopper)
-    site: ClientHandler = field(
-        default_factory=lambda: ClientHandler(enforce_csrf_checks=False)
-    )  # middleware is loaded once
     keys: int = 0
     deadlocks: int = 0
     known_intent: str = ""  # one that somebody has looked at: those of later scenes are newer
@@ -228,7 +235,7 @@ class World:
         customer: Any = factories.CustomerFactory()
         shopper = Shopper(customer)
         shopper.client.raise_request_exception = False
-        shopper.client.handler = self.site
+        shopper.client.handler = _site()
         return shopper
 
     def scene(
@@ -341,6 +348,11 @@ class Scene:
         """The client's idempotency key."""
         return f"proof-{self.number}"
 
+    @property
+    def scope(self) -> str:
+        """Whose key it is."""
+        return f"customer:{self.shopper.customer.pk}"
+
     # --- what the client does -----------------------------------------------------------------
 
     def place(self) -> Any:
@@ -397,22 +409,27 @@ class Scene:
     def exists(self) -> bool:
         """Whether there is an order of this key; once there, it does not go away."""
         if self.order_id is None:
-            scope = f"customer:{self.shopper.customer.pk}"
             with unwatched(), connection.cursor() as cursor:
-                cursor.execute(ORDER_OF_KEY, [scope, self.key])
+                cursor.execute(ORDER_OF_KEY, [self.scope, self.key])
                 self.order_id, self.public_id = cursor.fetchone() or (None, "")
         return self.order_id is not None
 
     @property
     def standing(self) -> Standing | None:
         """How the order of this key stands, if there is one."""
-        if not self.exists:
-            return None
         with unwatched():
-            found = sql.fetch_joined((Order, Payment, IdempotencyKey), STANDING, id=self.order_id)
-        require("an order has a payment", holds=found is not None, id=self.order_id)
-        assert found is not None
+            found = sql.fetch_joined(
+                (Order, Payment, IdempotencyKey),
+                STANDING,
+                id=self.order_id,
+                scope=self.scope,
+                key=self.key,
+            )
+        if found is None:
+            require("an order has a payment", holds=not self.exists, id=self.order_id)
+            return None
         standing = Standing(*found)
+        self.order_id, self.public_id = standing.order.pk, str(standing.order.public_id)
         payments_of_order = standing.payment.payments_of_order
         require("one order, one payment", holds=payments_of_order == 1, is_=payments_of_order)
         return standing
