@@ -52,9 +52,9 @@ def play_batch(world: World, stage: Stage, batch: tuple[int, int, str]) -> Done:
         result.count("steps", times=len(play.trace))
         result.count("actors", len(play.roles))
         for scene in play.scenes:
-            if order := scene.found:
-                result.count("ends", order.status)
-                seed_of_order[order.order_number] = seed
+            if standing := scene.standing:
+                result.count("ends", standing.order.status)
+                seed_of_order[standing.order.order_number] = seed
     try:
         world.check_books()
     except BrokenError as exc:
@@ -138,7 +138,7 @@ def play_and_tell(world: World, stage: Stage, batch: tuple[int, str]) -> Done:
     for number, step in enumerate(play.trace, 1):
         result.count(f"{number:>4}  {step}")
     for scene in play.scenes:
-        order = scene.found
+        order = scene.order if scene.exists else None
         stands = f"{order.status}, {order.payment_status}" if order else "was never placed"
         result.count(f"{scene.story.name}: {order.order_number if order else '-'} {stands}")
     return result

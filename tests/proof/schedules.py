@@ -543,8 +543,10 @@ def _is_there(table: str) -> bool:
             SELECT EXISTS (
                 SELECT FROM pg_attribute
                 WHERE attrelid = %(table)s::regclass AND attname = 'of_next_release'
-                UNION ALL SELECT FROM pg_constraint WHERE conname = 'of_next_release'
-                UNION ALL SELECT FROM pg_class WHERE relname = 'of_next_release'
+                UNION ALL SELECT FROM pg_constraint
+                WHERE conrelid = %(table)s::regclass AND conname = 'of_next_release'
+                UNION ALL SELECT FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid
+                WHERE indrelid = %(table)s::regclass AND relname = 'of_next_release'
             )
             """,
             {"table": table},
