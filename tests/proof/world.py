@@ -28,6 +28,7 @@ from django.test.client import ClientHandler
 from django.utils import timezone
 
 from audit import outbox
+from audit.nudger import Nudger
 from config.kernel import sql
 from config.kernel.clock import Deadline
 from orders import books
@@ -172,6 +173,12 @@ class Standing(NamedTuple):
     key: IdempotencyKey | None
 
 
+@functools.cache
+def _unheard_bell() -> Nudger:
+    """One a process: each has a thread for good, and every fork clears away what it copied."""
+    return Nudger(lambda: None)
+
+
 class _NobodyWaits:
     """The gateway's clock, on which a pause before a call is repeated takes no time."""
 
@@ -191,8 +198,7 @@ def on_stage(*, mail_dir: Path) -> Iterator[None]:
     """
     really, gateway.time = gateway.time, _NobodyWaits  # type: ignore[assignment]
     nudgers = outbox._nudger, events._nudger
-    outbox.set_nudge(lambda: None)
-    events.set_nudge(lambda: None)
+    outbox._nudger = events._nudger = _unheard_bell()
     try:
         with override_settings(
             MAIL_DIR=mail_dir,
