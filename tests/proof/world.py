@@ -98,14 +98,9 @@ HELPERS: Final = """
             WHERE k.response_status IS NULL AND o.status <> 'pending';
     END $$;
 """
-ORDER_OF_KEY: Final = """
-    SELECT o.id, o.public_id::text
-        FROM orders o JOIN idempotency_keys k ON k.id = o.idempotency_key_id
-        WHERE k.scope = %s AND k.key = %s
-"""
 STANDING: Final = """
     SELECT o.*, p.*, count(*) OVER () AS payments_of_order, k.*
-    FROM orders o JOIN payments p ON p.order_id = o.id
+    FROM orders o LEFT JOIN payments p ON p.order_id = o.id
         LEFT JOIN idempotency_keys k ON k.id = o.idempotency_key_id
     WHERE o.id = coalesce(%(id)s, (
         SELECT o.id FROM orders o JOIN idempotency_keys k ON k.id = o.idempotency_key_id
@@ -414,11 +409,7 @@ class Scene:
     @property
     def exists(self) -> bool:
         """Whether there is an order of this key; once there, it does not go away."""
-        if self.order_id is None:
-            with unwatched(), connection.cursor() as cursor:
-                cursor.execute(ORDER_OF_KEY, [self.scope, self.key])
-                self.order_id, self.public_id = cursor.fetchone() or (None, "")
-        return self.order_id is not None
+        return self.order_id is not None or self.standing is not None
 
     @property
     def standing(self) -> Standing | None:
@@ -432,8 +423,9 @@ class Scene:
                 key=self.key,
             )
         if found is None:
-            require("an order has a payment", holds=not self.exists, id=self.order_id)
+            require("an order does not go away", holds=self.order_id is None, id=self.order_id)
             return None
+        require("an order has a payment", holds=found[1] is not None, order=str(found[0]))
         standing = Standing(*found)
         self.order_id, self.public_id = standing.order.pk, str(standing.order.public_id)
         payments_of_order = standing.payment.payments_of_order
@@ -595,12 +587,12 @@ class Scene:
             return
         order = standing.order
         require("it is decided", holds=order.status != "pending", order=str(order))
+        self._judge_money(standing)
+        self._judge_answers(standing)
         followed = sql.fetch_one(WHAT_FOLLOWED, id=order.pk)
         assert followed is not None
-        self._judge_money(standing)
         wanted = ["committed" if order.status in MONEY_IS_KEPT else "released"]
         require("stock follows the order", holds=followed.reserved == wanted, is_=followed.reserved)
-        self._judge_answers(standing)
         self._judge_mail(order, was_confirmed=followed.was_confirmed)
         if ends is not None:
             require("it ends as it should", holds=order.status == ends, is_=order.status, ends=ends)
@@ -647,7 +639,7 @@ class Scene:
         replay = self.place()
         require("it replays", holds=(replay.status_code, replay.content) == kept, kept=kept)
         body = json.loads(kept[1])
-        is_paid = standing.payment.amount_received > 0
+        is_paid = self.payment.amount_received > 0  # still, after the replay
         if kept[0] == 201:
             require("201 means paid", holds=is_paid)
         elif body["error"]["code"] != "PAYMENT_REQUIRES_ACTION":
