@@ -6,10 +6,11 @@ Many more: `bin/bench schedules --count 5000 --seed S`.
 from __future__ import annotations
 
 import pytest
+from django.db import connection, transaction
 
 from orders.models import Order
 from orders.services import settlement
-from tests.proof import schedules
+from tests.proof import actors, schedules
 from tests.proof.world import BrokenError
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.concurrency]
@@ -37,6 +38,41 @@ def test_a_seed_runs_the_same_again(world, stage):
 
     assert first.trace == again.trace
     assert len(first.trace) > 20
+
+
+def test_who_is_not_on_stage_is_waited_for(stage, monkeypatch):
+    """Autovacuum may be in a migration's way: it ends by itself, and nobody is stuck."""
+
+    def migrate():
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute("LOCK TABLE orders IN ACCESS EXCLUSIVE MODE")
+
+    outsider = connection.get_new_connection(connection.get_connection_params())
+    with outsider.cursor() as cursor:
+        cursor.execute("BEGIN; LOCK TABLE orders IN SHARE UPDATE EXCLUSIVE MODE")
+    its_pid = outsider.info.backend_pid
+    really = actors._blocking_pids
+    seen = []
+
+    def ends_once_it_was_seen(backend_pid):
+        seen.append(really(backend_pid))
+        if its_pid in seen[-1]:
+            outsider.cursor().execute("ROLLBACK")
+        return seen[-1]
+
+    monkeypatch.setattr(actors, "_blocking_pids", ends_once_it_was_seen)
+    migration = actors.Actor("migration", migrate)
+    director = actors.Director(stage, [migration])
+
+    try:
+        while not director.is_over:
+            assert director.ready() == [migration]
+            director.step(migration)
+    finally:
+        outsider.close()
+
+    assert migration.error is None
+    assert [its_pid] in seen
 
 
 def test_a_hole_is_found(world, stage, monkeypatch):

@@ -204,21 +204,29 @@ class Director:
     def _await(self, actor: Actor) -> None:
         give_up_at = time.monotonic() + STUCK_SECONDS
         while not actor.stands.wait(LOOK_SECONDS):
-            if actor.backend_pid and _waits_for_a_row(actor.backend_pid):
+            if self._waits_for_another(actor):
                 actor.is_blocked = True
                 return
             if time.monotonic() > give_up_at:
                 raise StuckError(self._told())
         actor.is_blocked = False
 
+    def _waits_for_another(self, actor: Actor) -> bool:
+        """Whether an actor is in its way. What else may be, as autovacuum, ends by itself."""
+        if not actor.backend_pid:
+            return False
+        others = {one.backend_pid for one in self.actors if not one.is_done}
+        return not others.isdisjoint(_blocking_pids(actor.backend_pid))
+
     def _told(self) -> str:
         return "\n".join([*self.trace, *(f"{one.name} stands at {one.at}" for one in self.actors)])
 
 
-def _waits_for_a_row(backend_pid: int) -> bool:
+def _blocking_pids(backend_pid: int) -> list[int]:
     with unwatched(), connection.cursor() as cursor:
-        cursor.execute("SELECT cardinality(pg_blocking_pids(%s)) > 0", [backend_pid])
-        return bool(cursor.fetchone()[0])
+        cursor.execute("SELECT pg_blocking_pids(%s)", [backend_pid])
+        blocking: list[int] = cursor.fetchone()[0]
+        return blocking
 
 
 def end_session_as_postgres_does() -> bool:

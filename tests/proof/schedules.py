@@ -84,6 +84,7 @@ class Play:
     scenes: list[Scene]
     roles: list[Role]
     verdict: Callable[[Play], None]
+    afterwards: Callable[[], None] = lambda: None  # whatever came of it
     trace: list[str] = field(default_factory=list)
     results: dict[str, Any] = field(default_factory=dict)
 
@@ -518,12 +519,12 @@ def _r14(world: World, draw: random.Random) -> Play:
 
     def verdict(play: Play) -> None:
         migrated = play.results[name] is None
-        try:
-            require("it is done", holds=migrated and _is_there(table))
-            _as_always(play)
-        finally:
-            with connection.cursor() as cursor:
-                cursor.execute(contract.format(table=table))
+        require("it is done", holds=migrated and _is_there(table))
+        _as_always(play)
+
+    def take_back() -> None:
+        with connection.cursor() as cursor:
+            cursor.execute(f"SET LOCAL lock_timeout = '5s'; {contract.format(table=table)}")
 
     roles = [
         request(placed, "request a"),
@@ -532,7 +533,13 @@ def _r14(world: World, draw: random.Random) -> Play:
         draw.choice([cancel(scene), sweeper("sweeper"), relay("relay")]),
         Role(name=name, work=migrate),
     ]
-    return Play(world=world, scenes=[scene, placed], roles=roles, verdict=verdict)
+    return Play(
+        world=world,
+        scenes=[scene, placed],
+        roles=roles,
+        verdict=verdict,
+        afterwards=take_back,
+    )
 
 
 def _is_there(table: str) -> bool:
@@ -617,6 +624,7 @@ def play(world: World, stage: Stage, *, seed: int, cast: Cast | None = None) -> 
         raise kind(f"seed {seed}: {exc!r}\n    {steps}") from exc
     finally:
         world.provider.clear_faults()
+        acts.afterwards()
     return acts
 
 
