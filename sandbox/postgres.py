@@ -14,6 +14,7 @@ import pwd
 import shutil
 import signal
 import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -58,6 +59,15 @@ class Identity:
     binaries: Path
     prefix: Sequence[str] = ()
     user: tuple[int, int] | None = None
+
+
+def throwaway_socket(port: int) -> str:
+    """Where a throwaway cluster listens besides TCP; empty: nowhere.
+
+    It is a name without a file, as Linux alone has them. Proofs send statements by the million, and
+    TCP is a good part of what one costs.
+    """
+    return f"@orderkeep-{port}" if sys.platform == "linux" else ""
 
 
 class Postgres:
@@ -114,6 +124,7 @@ class Postgres:
         }
         if self.throwaway:
             settings["dynamic_shared_memory_type"] = "mmap"  # in the directory, not in /dev/shm
+            settings["unix_socket_directories"] = throwaway_socket(self.port)
             settings["scram_iterations"] = "1"  # who is killed by the thousand logs in as often
         arguments = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
         return self._command("postgres", "-D", str(self.data), *arguments)

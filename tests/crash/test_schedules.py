@@ -5,8 +5,10 @@ Many more: `bin/bench schedules --count 5000 --seed S`.
 
 from __future__ import annotations
 
+import functools
+
 import pytest
-from django.db import connection, transaction
+from django.db import OperationalError, connection, transaction
 
 from orders.models import Order
 from orders.services import settlement
@@ -73,6 +75,48 @@ def test_who_is_not_on_stage_is_waited_for(stage, monkeypatch):
 
     assert migration.error is None
     assert seen[:5] == [[its_pid]] * 5
+
+
+def direct(stage, steps, **statements):
+    """Actors who send their statements in a transaction each, in this order of steps."""
+
+    def send(all_of_them):
+        with transaction.atomic(), connection.cursor() as cursor:
+            for statement in all_of_them:
+                cursor.execute(statement)
+
+    cast = {
+        name: actors.Actor(name, functools.partial(send, its)) for name, its in statements.items()
+    }
+    director = actors.Director(stage, list(cast.values()))
+    for name in [*statements, *steps]:
+        director.step(cast[name])
+    assert director.ready() == []
+    director.wait_for_blocked()
+    while not director.is_over:
+        for one in director.ready():
+            director.step(one)
+    return director
+
+
+FIRST, SECOND = "SELECT pg_advisory_xact_lock(1)", "SELECT pg_advisory_xact_lock(2)"
+WRITES = "LOCK TABLE orders IN ROW EXCLUSIVE MODE"
+ADDS_INDEX = "LOCK TABLE orders IN SHARE MODE"
+
+
+def test_who_had_to_be_ended_is_found(stage):
+    director = direct(stage, "abab", a=[FIRST, SECOND], b=[SECOND, FIRST])
+
+    assert director.has_met_deadlock
+    assert [type(one.error) for one in director.actors].count(OperationalError) == 1
+
+
+def test_a_queue_that_postgres_puts_in_another_order_ends_nobody(stage):
+    """As seed 2026681 did: b waits behind an index, which waits for a, who waits for b."""
+    director = direct(stage, "baiba", a=[WRITES, FIRST], b=[FIRST, WRITES], i=[ADDS_INDEX])
+
+    assert not director.has_met_deadlock
+    assert [one.error for one in director.actors] == [None] * 3
 
 
 def test_a_hole_is_found(world, stage, monkeypatch):

@@ -8,11 +8,13 @@ PostgreSQL, and goes on by itself as soon as the row is free.
 from __future__ import annotations
 
 import queue
+import sys
 import threading
 import time
 from typing import TYPE_CHECKING, Any
 
 from django.db import connection
+from psycopg2.errors import DeadlockDetected
 from psycopg2.extensions import TRANSACTION_STATUS_IDLE
 
 from tests.proof.edges import cut_connection, unwatched, watched
@@ -49,6 +51,7 @@ class Actor:
         self.result: Any = None
         self.error: BaseException | None = None
         self.backend_pid = 0
+        self.was_ended_by_deadlock = False
         self.stands = threading.Event()
         self._may_go = threading.Semaphore(0)
         self._walks_freely = False
@@ -90,7 +93,9 @@ class Actor:
             raise DiedError
 
     def after(self, _edge: Edge) -> None:
-        """Whatever comes next, the next boundary tells."""
+        error = sys.exc_info()[1]
+        if error is not None and isinstance(error.__cause__, DeadlockDetected):
+            self.was_ended_by_deadlock = True
 
     # --- on the director's --------------------------------------------------------------------
 
@@ -152,7 +157,6 @@ class Director:
     def __init__(self, stage: Stage, actors: Sequence[Actor]) -> None:
         self.actors = list(actors)
         self.trace: list[str] = []
-        self.deadlocks = 0
         for actor in actors:
             stage.enter(actor)
             actor.stands.set()
@@ -160,6 +164,11 @@ class Director:
     def ready(self) -> list[Actor]:
         """Who can be told to go on."""
         return [one for one in self.actors if not one.is_done and not one.is_blocked]
+
+    @property
+    def has_met_deadlock(self) -> bool:
+        """Whether PostgreSQL had to end somebody."""
+        return any(one.was_ended_by_deadlock for one in self.actors)
 
     @property
     def is_over(self) -> bool:
@@ -181,8 +190,7 @@ class Director:
         self._await_freed()
 
     def wait_for_blocked(self) -> None:
-        """Nobody can go on, so all wait for each other's rows: PostgreSQL has to end it."""
-        self.deadlocks += 1
+        """Nobody can go on: PostgreSQL puts a queue in another order, or ends one of them."""
         give_up_at = time.monotonic() + STUCK_SECONDS
         while not any(one.stands.is_set() for one in self.actors if one.is_blocked):
             if time.monotonic() > give_up_at:

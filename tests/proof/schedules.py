@@ -614,7 +614,7 @@ def play(world: World, stage: Stage, *, seed: int, cast: Cast | None = None) -> 
     try:
         director = _act(acts, stage, draw, may_die=chosen is ANYBODY)
         acts.trace = director.trace
-        require("nobody waits for each other for ever", holds=not director.deadlocks)
+        require("nobody waits for each other for ever", holds=not director.has_met_deadlock)
         world.forget()
         world.pass_time(LEASE)
         acts.verdict(acts)

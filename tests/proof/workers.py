@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     Work = Callable[[World, Stage, Any], "Done"]
 
 STAGEHANDS = 8
+LITTER = 50_000  # objects that may lie about before the youngest are looked through; usually 700
 
 
 @dataclass(kw_only=True)
@@ -103,10 +104,13 @@ def _serve(number: int, work: Work, todo: Any, done: Any) -> None:
     from django.db import connection  # noqa: PLC0415
     from django.test.utils import setup_test_environment  # noqa: PLC0415
 
+    from sandbox.postgres import throwaway_socket  # noqa: PLC0415
     from tests.proof.actors import Stage  # noqa: PLC0415
 
     setup_test_environment()
-    connection.settings_dict["TEST"]["NAME"] = f"proof_{number}"
+    its = connection.settings_dict
+    its["HOST"] = throwaway_socket(its["PORT"]) or its["HOST"]
+    its["TEST"]["NAME"] = f"proof_{number}"
     connection.creation.create_test_db(verbosity=0, autoclobber=True, serialize=False, keepdb=True)
     with connection.cursor() as cursor:
         # What dies here are our processes, not the server: it need not wait for the disk.
@@ -117,6 +121,7 @@ def _serve(number: int, work: Work, todo: Any, done: Any) -> None:
     # child it would copy all of it.
     gc.collect()
     gc.freeze()
+    gc.set_threshold(LITTER)
     while (batch := todo.get()) is not None:
         done.put(_work_off(work, stage, batch))
 

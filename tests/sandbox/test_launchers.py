@@ -100,10 +100,13 @@ class TestPostgres:
                 cursor.execute("SHOW unix_socket_directories")
                 sockets = cursor.fetchone()[0]
             password = cluster.url.split(":")[2].split("@")[0]
-            with pytest.raises(psycopg2.OperationalError, match="password authentication failed"):
-                psycopg2.connect(cluster.url.replace(password, "guessed"))
+            guessed = cluster.url.replace(password, "guessed")
+            for elsewhere in ({}, {"host": sockets} if sockets else {}):
+                refused = pytest.raises(psycopg2.OperationalError, match="authentication failed")
+                with refused:
+                    psycopg2.connect(guessed, **elsewhere)
 
-        assert (addresses, sockets) == ("127.0.0.1", "")
+        assert (addresses, sockets) == ("127.0.0.1", postgres.throwaway_socket(cluster.port))
 
     def test_keeps_its_rows_and_its_address_over_a_stop(self, cluster):
         with servers.running(cluster), connected(cluster) as cursor:
