@@ -94,8 +94,9 @@ def direct(stage, steps, **statements):
     for name in [*statements, *steps]:
         director.step(cast[name])
     assert director.ready() == []
-    director.wait_for_blocked()
     while not director.is_over:
+        if not director.ready():
+            director.wait_for_blocked()
         for one in director.ready():
             director.step(one)
     return director
