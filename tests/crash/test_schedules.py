@@ -110,6 +110,7 @@ ADDS_INDEX = "LOCK TABLE orders IN SHARE MODE"
 def test_who_had_to_be_ended_is_found(stage):
     director = direct(stage, "abab", a=[FIRST, SECOND], b=[SECOND, FIRST])
 
+    assert director.circles
     assert director.has_met_deadlock
     assert [type(one.error) for one in director.actors].count(OperationalError) == 1
 
@@ -118,6 +119,7 @@ def test_a_queue_that_postgres_puts_in_another_order_ends_nobody(stage):
     """As seed 2026681 did: b waits behind an index, which waits for a, who waits for b."""
     director = direct(stage, "baiba", a=[WRITES, FIRST], b=[FIRST, WRITES], i=[ADDS_INDEX])
 
+    assert director.circles
     assert not director.has_met_deadlock
     assert [one.error for one in director.actors] == [None] * 3
 

@@ -157,6 +157,7 @@ class Director:
     def __init__(self, stage: Stage, actors: Sequence[Actor]) -> None:
         self.actors = list(actors)
         self.trace: list[str] = []
+        self.circles = 0  # how often nobody could go on
         for actor in actors:
             stage.enter(actor)
             actor.stands.set()
@@ -191,6 +192,7 @@ class Director:
 
     def wait_for_blocked(self) -> None:
         """Nobody can go on: PostgreSQL puts a queue in another order, or ends one of them."""
+        self.circles += 1
         give_up_at = time.monotonic() + STUCK_SECONDS
         while not any(one.stands.is_set() for one in self.actors if one.is_blocked):
             if time.monotonic() > give_up_at:
