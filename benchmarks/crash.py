@@ -99,7 +99,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--one-in", type=int, default=1, metavar="N", help="every N-th cell (%(default)s: all)"
     )
-    parser.add_argument("--processes", type=int, default=0, help="(two a core)")
+    parser.add_argument("--processes", type=int, default=0, help="(three for two cores)")
     return parser.parse_args()
 
 

@@ -95,7 +95,7 @@ def parse_arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(prog="bin/bench mutants", description=__doc__)
     parser.add_argument("--only", default="", help="those whose rule has this in it")
-    parser.add_argument("--processes", type=int, default=0, help="(two a core)")
+    parser.add_argument("--processes", type=int, default=0, help="(three for two cores)")
     parser.add_argument("--hunt", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--near", default="", help=argparse.SUPPRESS)
     return parser.parse_args()

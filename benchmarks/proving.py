@@ -36,9 +36,9 @@ def output_directory() -> Path:
 
 
 def processes(options: argparse.Namespace) -> int:
-    """As many as asked for, else two a core: each waits for its servers half of the time."""
+    """As many as asked for, else three for two cores: two a core get in each other's way."""
     cores = len(os.sched_getaffinity(0))
-    return min(options.processes or 2 * cores, PROCESSES_A_CORE * cores)
+    return min(options.processes or (3 * cores + 1) // 2, PROCESSES_A_CORE * cores)
 
 
 def told_progress(console: Console) -> Progress:

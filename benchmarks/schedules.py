@@ -107,7 +107,7 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument("--race", default="", metavar="R1", help="only this one (R1 to R14)")
     parser.add_argument("--replay", type=int, metavar="SEED", help="one schedule, step by step")
-    parser.add_argument("--processes", type=int, default=0, help="(two a core)")
+    parser.add_argument("--processes", type=int, default=0, help="(three for two cores)")
     return parser.parse_args()
 
 
