@@ -192,7 +192,7 @@ def _hunting_ground(near: str) -> list[tuple[str, Any]]:
         ("schedules", (0, SEEDS_A_BATCH, race)) for race in sorted(near_ones & CASTS.keys())
     ]
     cells = [
-        ("crash", (number, story, ONE_CELL_IN))
+        ("crash", (number, (story,), ONE_CELL_IN))
         for number, use_case in enumerate(USE_CASES)
         for story in range(len(use_case.stories))
     ]
@@ -200,7 +200,7 @@ def _hunting_ground(near: str) -> list[tuple[str, Any]]:
         one
         for one in cells
         if any(USE_CASES[one[1][0]].name.startswith(name) for name in near_ones)
-        and one[1][1] % NEAR_STORIES_ONE_IN == 0
+        and one[1][1][0] % NEAR_STORIES_ONE_IN == 0
     ]
     seeds = [
         ("schedules", (start, start + SEEDS_A_BATCH, ""))

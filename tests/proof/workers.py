@@ -51,7 +51,12 @@ class Done:
 
 
 def run_batches(
-    work: Work, batches: Sequence[Any], *, processes: int, first: int = 0
+    work: Work,
+    batches: Sequence[Any],
+    *,
+    processes: int,
+    first: int = 0,
+    stagehands: int = STAGEHANDS,
 ) -> Iterator[Done]:
     """Work off the batches on so many processes; gives what came of each as it comes.
 
@@ -59,6 +64,7 @@ def run_batches(
 
     Args:
         first: the number of the first process: each number has servers and a database of its own.
+        stagehands: how many may act at the same time, at most.
     """
     context = multiprocessing.get_context("spawn")
     todo: Any = context.Queue()
@@ -68,7 +74,9 @@ def run_batches(
     workers = []
     for number in range(first, first + processes):
         todo.put(None)
-        worker = context.Process(target=_serve, args=(number, work, todo, done), daemon=True)
+        worker = context.Process(
+            target=_serve, args=(number, work, todo, done, stagehands), daemon=True
+        )
         worker.start()
         workers.append(worker)
     try:
@@ -91,7 +99,7 @@ def _next(done: Any, workers: Sequence[Any]) -> Done:
             return found
 
 
-def _serve(number: int, work: Work, todo: Any, done: Any) -> None:
+def _serve(number: int, work: Work, todo: Any, done: Any, stagehands: int) -> None:
     """In a process of its own: settings first, since they pick this process's servers."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     os.environ["PYTEST_XDIST_WORKER"] = f"gw{number}"
@@ -116,7 +124,7 @@ def _serve(number: int, work: Work, todo: Any, done: Any) -> None:
         # What dies here are our processes, not the server: it need not wait for the disk.
         cursor.execute(f"ALTER DATABASE proof_{number} SET synchronous_commit = off")
     connection.close()
-    stage = Stage(STAGEHANDS)
+    stage = Stage(stagehands)
     # What is loaded stays: to look through it for garbage again and again costs time, and in a
     # child it would copy all of it.
     gc.collect()

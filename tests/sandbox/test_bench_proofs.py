@@ -72,16 +72,26 @@ def play_or_break(world, stage, batch):
     )
 
 
+def test_every_outcome_of_the_grid_is_in_one_batch():
+    numbers = [(0, 0), (0, 1), (0, 2), (0, 3), (0, 4), (1, 0)]
+
+    batches = crash._batches(numbers, one_in=3)
+
+    assert batches == [(0, [0, 1, 2, 3], 3), (0, [4], 3), (1, [0], 3)]
+
+
 def test_the_report_of_the_grid_counts_by_use_case_and_outcome():
-    done = Done(batch=(0, 1, 1), seconds=2.0)
-    done.count("boundaries", times=3)
-    done.count("boundaries reached", times=2)
-    done.count("cells", "exception", times=4)
-    done.count("not reached", "a cell")
+    done = Done(batch=(0, (1, 2), 1), seconds=2.0)
+    done.count("boundaries", 1, times=3)
+    done.count("boundaries reached", 1, times=2)
+    done.count("cells", 1, "exception", times=4)
+    done.count("cells", 2, "exception", times=5)
+    done.count("not reached", 1, "a cell")
 
-    report = crash._report([done], {(0, 1): ("placing", "paid")}, seconds=2.0)
+    names = {(0, 1): ("placing", "paid"), (0, 2): ("placing", "declined")}
+    report = crash._report([done], names, seconds=2.0)
 
-    assert report["by_outcome"] == {"paid": {"placing": 4}}
-    assert report["by_blow"] == {"exception": 4}
+    assert report["by_outcome"] == {"paid": {"placing": 4}, "declined": {"placing": 5}}
+    assert report["by_blow"] == {"exception": 9}
     assert (report["boundaries"], report["boundaries_reached"]) == ({"placing": 3}, {"placing": 2})
     assert report["not_reached"] == ["a cell"]
