@@ -235,10 +235,9 @@ def tell(report: dict[str, Any], console: Console) -> None:
             one["because"],
         )
     console.print(table)
-    killed = sum(bool(one["killed_by"]) for one in report["mutants"])
-    console.print(
-        f"{killed} of {len(report['mutants'])} mutants killed, {report['seconds']:.0f} s."
-    )
+    mutants = [one for one in report["mutants"] if one["rule"] != CONTROL.rule]
+    killed = sum(bool(one["killed_by"]) for one in mutants)
+    console.print(f"{killed} of {len(mutants)} mutants killed, {report['seconds']:.0f} s.")
 
 
 if __name__ == "__main__":
