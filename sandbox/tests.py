@@ -44,7 +44,8 @@ def run_pytest(arguments: Sequence[str], variables: Mapping[str, str], *, proces
     argv += ["-o", f"cache_dir={variables['PYTEST_CACHE']}"]
     argv += ["--basetemp", str(Path(scratch, "tmp"))]
     if processes > 1:
-        argv += ["--numprocesses", str(processes), "--dist", "loadfile"]
+        # By test, not by file: the longest file, begun last, would keep one core for a minute.
+        argv += ["--numprocesses", str(processes), "--dist", "worksteal"]
     argv += arguments
     return foreground.run(argv, env=variables, cwd=environment.ROOT)
 

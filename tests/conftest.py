@@ -25,6 +25,13 @@ def _flush_append_only_tables_too(self: TransactionTestCase) -> None:
 TransactionTestCase._fixture_teardown = _flush_append_only_tables_too
 
 
+def pytest_terminal_summary(terminalreporter, exitstatus, config):
+    """A failure that the order of the tests has a part in comes again with the same order."""
+    seed = config.getoption("randomly_seed", None)
+    if exitstatus == pytest.ExitCode.TESTS_FAILED and seed is not None:
+        terminalreporter.write_line(f"This order again: bin/test --randomly-seed={seed}")
+
+
 @pytest.fixture(autouse=True)
 def _fresh_process_memory():
     """The cache and what a process remembers of the provider do not outlive a test."""

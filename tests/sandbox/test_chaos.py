@@ -361,11 +361,11 @@ def test_a_commit_arrives_and_its_answer_does_not(wire, client, heard_by_server)
 
 
 def test_a_wire_to_a_dead_server_refuses():
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    dead = Wire(to_port=port)
-    with (
-        contextlib.suppress(ConnectionResetError),  # as early as while it is still connecting
-        socket.create_connection(("127.0.0.1", dead.port), timeout=QUICKLY) as connection,
-    ):
-        assert connection.recv(1024) == b""
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))  # and never listens: nobody else can have the port either
+        dead = Wire(to_port=nobody.getsockname()[1])
+        with (
+            contextlib.suppress(ConnectionResetError),  # as early as while it is still connecting
+            socket.create_connection(("127.0.0.1", dead.port), timeout=QUICKLY) as connection,
+        ):
+            assert connection.recv(1024) == b""
