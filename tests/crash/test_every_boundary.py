@@ -5,13 +5,16 @@ The whole grid, every blow in every outcome of the payment, is `bin/bench crash`
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from orders.services import settlement
 from tests.proof import grid, stories
-from tests.proof.edges import Blow, Kind
-from tests.proof.usecases import PLACING, RELAYING, USE_CASES
-from tests.proof.world import BrokenError
+from tests.proof.children import in_child
+from tests.proof.edges import Blow, Kind, Striker
+from tests.proof.usecases import PLACING, RELAYING, SWEEPING_BEFORE_T2, USE_CASES
+from tests.proof.world import LEASE, BrokenError
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.concurrency]
 
@@ -52,6 +55,21 @@ def test_the_boundaries_are_where_an_order_meets_the_world(world):
     ]
     mails = [edge for edge in grid.boundaries(world, RELAYING, stories.PAID) if edge.name[0] == "s"]
     assert [edge.kind for edge in mails] == [Kind.MAIL]
+
+
+@pytest.mark.parametrize("story", [stories.PAID, stories.DECLINED], ids=lambda story: story.name)
+def test_a_request_that_an_exception_ended_leaves_what_a_killed_one_leaves(world, story):
+    placing = grid.boundaries(world, PLACING, story)
+    _, _, before_t2 = (at for at, edge in enumerate(placing) if edge.kind is Kind.COMMIT)
+
+    def be_killed(scene):
+        assert in_child(scene.place, Striker(Blow.KILLED_BEFORE, at=before_t2))
+        world.pass_time(LEASE)
+
+    after_a_kill = replace(SWEEPING_BEFORE_T2, prepare=be_killed)
+    assert grid.boundaries(world, SWEEPING_BEFORE_T2, story) == grid.boundaries(
+        world, after_a_kill, story
+    )
 
 
 def test_a_hole_is_found(world, stage, monkeypatch):

@@ -359,8 +359,8 @@ class _DeathAfterCommit:
 
     def before(self, edge: Edge) -> None:
         """Once it is dead nothing goes out any more, whatever the request makes of that."""
-        asks = edge.kind is Kind.PROVIDER
-        self.has_come = self.has_come or not (self._commits_left or asks)
+        if not self._commits_left and edge.kind is not Kind.PROVIDER:
+            self.has_come = True
         if self.has_come:
             raise DiedError
         self._commits_left -= edge.kind is Kind.COMMIT
