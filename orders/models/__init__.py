@@ -1,0 +1,29 @@
+"""What was ordered, under which terms, and how far it has come."""
+
+from orders.models.books import CheckedInvariant
+from orders.models.order import (
+    CouponRedemption,
+    IdempotencyKey,
+    Order,
+    OrderItem,
+    OrderTransition,
+    RefundLine,
+    Shipment,
+    ShipmentItem,
+)
+from orders.models.terms import Coupon, ShippingMethod, TaxRate
+
+__all__ = [
+    "CheckedInvariant",
+    "Coupon",
+    "CouponRedemption",
+    "IdempotencyKey",
+    "Order",
+    "OrderItem",
+    "OrderTransition",
+    "RefundLine",
+    "Shipment",
+    "ShipmentItem",
+    "ShippingMethod",
+    "TaxRate",
+]
