@@ -16,6 +16,8 @@ from config.kernel.clock import Deadline
 from config.kernel.db import CommitOutcomeUnknownError
 from config.kernel.errors import DomainError
 from orders.models import (
+    Cart,
+    CartItem,
     CheckedInvariant,
     Coupon,
     CouponRedemption,
@@ -40,6 +42,24 @@ if TYPE_CHECKING:
 
 MOST_AT_ONCE = 10  # each may take as long as the provider does
 CALL_SECONDS = 12.0
+
+
+class CartItemInline(ReadOnlyInline):
+    model = CartItem
+    fields = ("product", "quantity", "unit_price")
+
+    def get_queryset(self, request: HttpRequest) -> Any:
+        return super().get_queryset(request).select_related("product")
+
+
+@admin.register(Cart)
+class CartAdmin(ReadOnlyAdmin):
+    list_display = ("__str__", "customer", "currency", "coupon_code", "changed_at", "expires_at")
+    list_select_related = ("customer",)
+    search_fields = ("customer__email__iexact",)
+    ordering = ("-pk",)
+    exclude = ("public_id",)  # whoever knows it may use a guest's cart
+    inlines = (CartItemInline,)
 
 
 class OrderItemInline(ReadOnlyInline):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from config.kernel.errors import DomainError
+from config.kernel.errors import DomainError, InvalidTransitionError
 
 
 class PriceChangedError(DomainError):
@@ -36,6 +36,15 @@ class OrderInProgressError(DomainError):
     status = 409
     message = "This order is still being worked on; repeat the request in a moment."
     retry_after_seconds = 2
+
+
+class CartOrderedError(InvalidTransitionError):
+    """An order was made of this cart; `details` name it."""
+
+    message = "This cart has been ordered; cancel that order to change it."
+
+    def __init__(self, *, order_number: str) -> None:
+        super().__init__(details={"order_number": order_number})
 
 
 class PaymentRequiresActionError(DomainError):

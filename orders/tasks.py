@@ -14,12 +14,13 @@ from django.utils import timezone
 
 from config.kernel.clock import Deadline
 from orders.books import reconciliation, watch
-from orders.services import events, recovery
+from orders.services import carts, events, recovery
 from payments import bookkeeping
 
 EVENTS_SECONDS = 25.0  # others wait for the worker
 BACKFILL = timedelta(hours=3)  # beat comes by every hour
 RECONCILED = timedelta(days=3)  # what is older is looked up where a case is open
+CARTS_AT_ONCE = 500
 NUDGE_EXPIRES_SECONDS = 5  # beat sweeps anyway, and none must pile up
 
 
@@ -45,6 +46,15 @@ def backfill_events(**_: Any) -> None:
 def book_balance_transactions(**_: Any) -> None:
     """Book the fees and disputes that the provider took; beat calls it every minute."""
     bookkeeping.book_balance_transactions()
+
+
+@shared_task(soft_time_limit=280, time_limit=300, acks_late=False)
+def tend_carts(**_: Any) -> None:
+    """Tell of carts left alone, forget those whose time is over; beat calls it every 5 minutes."""
+    while carts.tell_abandoned(limit=CARTS_AT_ONCE) == CARTS_AT_ONCE:
+        pass
+    while carts.forget_expired(limit=CARTS_AT_ONCE) == CARTS_AT_ONCE:
+        pass
 
 
 @shared_task(soft_time_limit=3_500, time_limit=3_600, acks_late=False)

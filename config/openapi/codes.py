@@ -176,7 +176,16 @@ _ALL: Final = (
         "The order is being worked on, or how far it came is not known; see `Retry-After`.",
         header="Retry-After",
     ),
-    _code(kernel.InvalidTransitionError, "Not possible in the order's present state."),
+    _code(
+        kernel.InvalidTransitionError,
+        "Not possible in the order's present state; of a cart `details` name its order.",
+        schema={
+            "type": ["object", "null"],
+            "required": ["order_number"],
+            "additionalProperties": False,
+            "properties": {"order_number": ORDER_NUMBER},
+        },
+    ),
     _code(
         EditConflictError,
         "The `version` sent is not the current one, which `details` tell.",

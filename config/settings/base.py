@@ -181,6 +181,11 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": crontab(hour=4, minute=53),  # UTC, and after the night's repairs
         "options": {"expires": 3_600},
     },
+    "tell of carts left alone, forget old ones": {
+        "task": "orders.tasks.tend_carts",
+        "schedule": timedelta(minutes=5),
+        "options": {"expires": 300},
+    },
     "deliver what nobody nudged": {
         "task": "audit.tasks.relay",
         "schedule": timedelta(seconds=SWEEP_SECONDS),
@@ -277,6 +282,7 @@ THROTTLE_RATES = {
     "customer": (600, 60),
     "anonymous": (1_200, 60),
     "orders": (120, 60),
+    "carts": (60, 60),  # new ones
     # Declined payments: of one buyer, and of all guests of an address, who choose their names.
     "declines": (5, 3_600),
     "guest_declines": (20, 3_600),

@@ -26,11 +26,20 @@ ORDER_REQUEST: Final[dict[str, Any]] = {
     "payment_method_id": "pm_card_visa",
     "expected_total": "46.57",
 }
+CART_ORDER_REQUEST: Final[dict[str, Any]] = {
+    "cart_id": "5f2b8a7e-6c1d-4e0f-9a3b-2d4c6e8f0a1b",
+    **{name: value for name, value in ORDER_REQUEST.items() if name != "items"},
+}
 GUEST_ORDER_REQUEST: Final[dict[str, Any]] = {
     **ORDER_REQUEST,
     "customer": {"email": "grace@example.com", "first_name": "Grace", "last_name": "Hopper"},
 }
 CANCEL_REQUEST: Final[dict[str, Any]] = {"reason": "Ordered twice."}
+
+CART_ID: Final = "5f2b8a7e-6c1d-4e0f-9a3b-2d4c6e8f0a1b"
+CART_REQUEST: Final[dict[str, Any]] = {"items": BASKET["items"], "coupon_code": "WELCOME10"}
+CART_ITEM_REQUEST: Final[dict[str, Any]] = {"quantity": 2}
+CART_COUPON_REQUEST: Final[dict[str, Any]] = {"coupon_code": "WELCOME10"}
 
 TOTALS: Final[dict[str, Any]] = {
     "currency": "USD",
@@ -64,6 +73,23 @@ QUOTE: Final[dict[str, Any]] = {
         }
     ],
     "unavailable_items": [],
+}
+
+CART: Final[dict[str, Any]] = {
+    "id": CART_ID,
+    "expires_at": "2026-12-22T12:00:00.104733Z",
+    "coupon_code": None,
+    "order_number": None,
+    "problems": [
+        {
+            "code": "price_changed",
+            "sku": "DEMO-PLENTY",
+            "old_price": "18.99",
+            "new_price": "19.99",
+        },
+        {"code": "gone", "sku": "DEMO-FORGOTTEN"},
+    ],
+    **QUOTE,
 }
 
 ORDER: Final[dict[str, Any]] = {

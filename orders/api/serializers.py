@@ -21,13 +21,16 @@ from config.kernel.api.serializers import (
     StrictIntegerField,
     StrictRegexField,
     StrictSerializer,
+    StrictUUIDField,
 )
 from orders.models import Order
 from orders.services.placement import Guest, PlaceOrder
 from orders.services.quoting import Basket, BasketLine
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
+
+    from orders.services.carts import Wish
 
 MAX_LINES = 100
 MAX_QUANTITY = 9_999
@@ -91,9 +94,12 @@ class GuestSerializer(StrictSerializer):
 
 
 class BasketSerializer(StrictSerializer):
-    """What quotes and orders share."""
+    """What quotes and orders share: goods, by themselves or in a cart, and how they get there."""
 
-    items = LinesField()
+    exactly_one_of = ("items", "cart_id")
+
+    items = LinesField(required=False)
+    cart_id = StrictUUIDField(required=False, help_text="a cart, in place of `items`")
     shipping_method = StrictCharField(
         max_length=30, required=False, help_text="the `code` of one in the quote; else the cheapest"
     )
@@ -109,16 +115,16 @@ class QuoteRequestSerializer(BasketSerializer):
     )
 
     @staticmethod
-    def to_basket(wanted: Mapping[str, Any], *, redeemed_by: str) -> Basket:
+    def to_basket(wanted: Mapping[str, Any], *, cart: Wish | None, redeemed_by: str) -> Basket:
         """What is to be priced; without an address for the shop's own country."""
         address = wanted.get("shipping_address", {"country": settings.SHOP_COUNTRY})
         return Basket(
-            lines=_lines(wanted),
-            currency=wanted.get("currency", settings.SHOP_CURRENCY),
+            lines=cart.lines if cart else _lines(wanted["items"]),
+            currency=cart.currency if cart else wanted.get("currency", settings.SHOP_CURRENCY),
             country=address["country"],
             region=address.get("state", "").upper(),
             shipping_method=wanted.get("shipping_method"),
-            coupon_code=wanted.get("coupon_code"),
+            coupon_code=wanted.get("coupon_code") or (cart.coupon_code if cart else None),
             redeemed_by=redeemed_by,
         )
 
@@ -179,13 +185,14 @@ class OrderRequestSerializer(BasketSerializer):
             guest=Guest(**guest) if guest else None,
             idempotency_key=idempotency_key,
             fingerprint=fingerprint,
-            lines=_lines(wanted),
+            lines=_lines(wanted["items"]) if "items" in wanted else None,
+            cart_id=wanted.get("cart_id"),
             payment_method_id=wanted["payment_method_id"],
             shipping_address=wanted["shipping_address"],
             billing_address=wanted.get("billing_address", wanted["shipping_address"]),
             shipping_method=wanted.get("shipping_method"),
             coupon_code=wanted.get("coupon_code"),
-            currency=wanted.get("currency", settings.SHOP_CURRENCY),
+            currency=wanted.get("currency"),
             expected_total=wanted.get("expected_total"),
             notes=wanted.get("notes"),
             return_url=wanted.get("return_url"),
@@ -198,12 +205,12 @@ class CancelRequestSerializer(StrictSerializer):
     reason = StrictCharField(max_length=200, required=False, allow_blank=True)
 
 
-class ConfirmRequestSerializer(StrictSerializer):
-    """`POST /orders/{order_number}/confirm`: nothing to say."""
+class NothingToSaySerializer(StrictSerializer):
+    """An empty object: the path says it all."""
 
 
 # The generator leaves out the body of a serializer that has no fields.
-CONFIRM_REQUEST: Final = {"type": "object", "additionalProperties": False}
+NOTHING_TO_SAY: Final = {"type": "object", "additionalProperties": False}
 
 
 class OrderQuerySerializer(QuerySerializer):
@@ -262,6 +269,62 @@ class QuoteSerializer(TotalsSerializer):
     shipping_method = serializers.CharField()
     estimated_delivery = serializers.DateField()
     unavailable_items = UnavailableItemSerializer(many=True)
+
+
+class CartRequestSerializer(StrictSerializer):
+    """`POST /carts`: all of it may be left out."""
+
+    items = LinesField(required=False)
+    coupon_code = StrictCharField(max_length=50, required=False)
+    currency = CurrencyField(required=False, help_text="of a new cart; else the shop's own")
+
+    @staticmethod
+    def to_lines(wanted: Mapping[str, Any]) -> tuple[BasketLine, ...]:
+        """What is to be put into it."""
+        return _lines(wanted.get("items", ()))
+
+
+class CartItemRequestSerializer(StrictSerializer):
+    """`PUT /carts/{cart_id}/items/{sku}`."""
+
+    quantity = StrictIntegerField(min_value=0, max_value=MAX_QUANTITY, help_text="0 takes it out")
+
+
+class CartCouponRequestSerializer(StrictSerializer):
+    """`PUT /carts/{cart_id}/coupon`."""
+
+    coupon_code = StrictCharField(max_length=50, allow_null=True, help_text="null for none")
+
+
+class CartProblemSerializer(serializers.Serializer[Any]):
+    """Why a cart cannot be ordered as it stands, or costs something else than it did."""
+
+    code = serializers.ChoiceField(
+        choices=["gone", "short", "price_changed", "coupon_invalid"],
+        help_text="`gone`: no longer sold. `short`: `available` of `requested` are there."
+        " `price_changed`: `old_price` was seen, `new_price` counts. `coupon_invalid`: left out,"
+        " for this `reason`.",
+    )
+    sku = serializers.CharField(required=False)
+    requested = serializers.IntegerField(required=False)
+    available = serializers.IntegerField(required=False)
+    old_price = MoneyField(required=False)
+    new_price = MoneyField(required=False)
+    reason = serializers.CharField(required=False)
+
+
+class CartSerializer(QuoteSerializer):
+    """A cart, and the quote of what is in it: for the shop's own country, by the cheapest way."""
+
+    id = serializers.UUIDField()
+    expires_at = serializers.DateTimeField()
+    coupon_code = serializers.CharField(allow_null=True)
+    order_number = serializers.CharField(
+        allow_null=True, help_text="the order that was made of it; a cancelled one frees the cart"
+    )
+    problems = CartProblemSerializer(many=True)
+    shipping_method = serializers.CharField(allow_null=True, help_text="null while it is empty")
+    estimated_delivery = serializers.DateField(allow_null=True, help_text="likewise")
 
 
 class ShipmentItemSerializer(serializers.Serializer[Any]):
@@ -325,5 +388,5 @@ class WebhookReceivedSerializer(serializers.Serializer[Any]):
     received = serializers.BooleanField()
 
 
-def _lines(wanted: Mapping[str, Any]) -> tuple[BasketLine, ...]:
-    return tuple(BasketLine(sku=line["sku"], quantity=line["quantity"]) for line in wanted["items"])
+def _lines(items: Iterable[Mapping[str, Any]]) -> tuple[BasketLine, ...]:
+    return tuple(BasketLine(sku=line["sku"], quantity=line["quantity"]) for line in items)

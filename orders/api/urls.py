@@ -2,15 +2,20 @@
 
 from django.urls import path
 
-from orders.api import views, webhooks
+from orders.api import carts, views, webhooks
 
 urlpatterns = [
     path("quotes", views.QuoteView.as_view(), name="quotes"),
+    path("carts", carts.CartsView.as_view(), name="carts"),
+    path("carts/<str:cart_id>", carts.CartView.as_view(), name="cart"),
+    path("carts/<str:cart_id>/coupon", carts.CartCouponView.as_view(), name="cart-coupon"),
+    path("carts/<str:cart_id>/items/<str:sku>", carts.CartItemView.as_view(), name="cart-item"),
     path("orders", views.OrderListView.as_view(), name="orders"),
     path("orders/<str:order_number>", views.OrderView.as_view(), name="order"),
     path(
         "orders/<str:order_number>/confirm", views.OrderConfirmView.as_view(), name="order-confirm"
     ),
     path("orders/<str:order_number>/cancel", views.OrderCancelView.as_view(), name="order-cancel"),
+    path("orders/<str:order_number>/reorder", carts.OrderAgainView.as_view(), name="order-again"),
     path("webhooks/stripe", webhooks.StripeWebhookView.as_view(), name="stripe-webhook"),
 ]

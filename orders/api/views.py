@@ -21,23 +21,24 @@ from config.kernel.api.schema import (
     Refusal,
     header,
     operation,
-    path_parameter,
-    query_parameter,
 )
 from config.kernel.clock import Deadline
-from config.kernel.errors import DomainError, NotFoundError, ValidationFailedError
+from config.kernel.errors import DomainError, ValidationFailedError
 from orders import answers, selectors
 from orders.api import examples
+from orders.api.rights import GUEST_TOKEN, ORDER_NUMBER, customer_id_of, own_order
 from orders.api.serializers import (
-    CONFIRM_REQUEST,
+    NOTHING_TO_SAY,
     CancelRequestSerializer,
-    ConfirmRequestSerializer,
+    NothingToSaySerializer,
     OrderQuerySerializer,
     OrderRequestSerializer,
     OrderSerializer,
     QuoteRequestSerializer,
     QuoteSerializer,
 )
+from orders.errors import CartOrderedError
+from orders.services import carts
 from orders.services.cancellation import cancel_order
 from orders.services.confirmation import confirm_order
 from orders.services.placement import place_order
@@ -57,14 +58,6 @@ IDEMPOTENCY_HEADER = header(
     kind={"type": "string", "pattern": f"^{IDEMPOTENCY_KEY.pattern}$"},
     required=True,
     example=examples.IDEMPOTENCY_KEY,
-)
-ORDER_NUMBER = path_parameter(
-    "order_number", "As it stands in the order.", example=examples.ORDER_NUMBER
-)
-GUEST_TOKEN = query_parameter(
-    "token",
-    "A guest's `guest_token`, in place of an access token.",
-    example=examples.GUEST_TOKEN,
 )
 BAD_LINE = Refusal(details={"items": [{"quantity": ["A whole number is required."]}]})
 
@@ -103,9 +96,16 @@ class QuoteView(APIView):
     )
     def post(self, request: Request) -> Response:
         wanted = QuoteRequestSerializer.read(request.data)
-        customer_id = _customer_id(request)
+        customer_id = customer_id_of(request)
+        cart = None
+        if "cart_id" in wanted:
+            cart = carts.get_wish(
+                cart_id=wanted["cart_id"],
+                customer_id=customer_id,
+                currency=wanted.get("currency"),
+            )
         basket = QuoteRequestSerializer.to_basket(
-            wanted, redeemed_by=f"customer:{customer_id}" if customer_id else ""
+            wanted, cart=cart, redeemed_by=f"customer:{customer_id}" if customer_id else ""
         )
         priced = price_basket(basket=basket, now=timezone.now())
         unavailable = find_unavailable(lines=basket.lines)
@@ -145,7 +145,7 @@ class OrderListView(APIView):
         operation_id="list_orders",
     )
     def get(self, request: Request) -> Response:
-        customer_id = _customer_id(request)
+        customer_id = customer_id_of(request)
         if customer_id is None:
             raise NotAuthenticated
         wanted = OrderQuerySerializer.read(request)
@@ -163,7 +163,11 @@ class OrderListView(APIView):
         " `Idempotent-Replayed: true`. Without a token, `customer` says who buys; both is 400.",
         access=Access.GUEST_TOO,
         body=OrderRequestSerializer,
-        body_examples={"customer": examples.ORDER_REQUEST, "guest": examples.GUEST_ORDER_REQUEST},
+        body_examples={
+            "customer": examples.ORDER_REQUEST,
+            "cart": examples.CART_ORDER_REQUEST,
+            "guest": examples.GUEST_ORDER_REQUEST,
+        },
         answers={
             201: Answer(
                 body=OrderSerializer,
@@ -186,11 +190,17 @@ class OrderListView(APIView):
             "INSUFFICIENT_INVENTORY",
             "PRICE_CHANGED",
             "COUPON_INVALID",
+            "INVALID_TRANSITION",
             "ORDER_IN_PROGRESS",
             "IDEMPOTENCY_KEY_REUSED",
             "PAYMENT_ERROR",
         ],
-        refusals={"VALIDATION_FAILED": BAD_LINE},
+        refusals={
+            "VALIDATION_FAILED": BAD_LINE,
+            "INVALID_TRANSITION": Refusal(
+                message=CartOrderedError.message, details={"order_number": examples.ORDER_NUMBER}
+            ),
+        },
         error_headers={402: ["Idempotent-Replayed"], 502: ["Idempotent-Replayed"]},
         parameters=[IDEMPOTENCY_HEADER],
         tags=["orders"],
@@ -198,7 +208,7 @@ class OrderListView(APIView):
     )
     def post(self, request: Request) -> HttpResponse:
         deadline = Deadline(REQUEST_SECONDS)
-        customer_id = _customer_id(request)
+        customer_id = customer_id_of(request)
         body = request.data
         if customer_id is None and "customer" not in body:
             raise NotAuthenticated
@@ -237,7 +247,7 @@ class OrderView(APIView):
         operation_id="get_order",
     )
     def get(self, request: Request, order_number: str) -> Response:
-        return Response(_shown(*_own_order(request, order_number)))
+        return Response(_shown(*own_order(request, order_number)))
 
 
 class OrderConfirmView(APIView):
@@ -250,7 +260,7 @@ class OrderConfirmView(APIView):
         description="Asks the provider how the payment stands. Repeating is harmless.",
         access=Access.GUEST_TOO,
         parameters=[ORDER_NUMBER, GUEST_TOKEN],
-        body=CONFIRM_REQUEST,
+        body=NOTHING_TO_SAY,
         body_examples={"empty": {}},
         answers={
             200: Answer(
@@ -281,8 +291,8 @@ class OrderConfirmView(APIView):
     )
     def post(self, request: Request, order_number: str) -> Response:
         deadline = Deadline(REQUEST_SECONDS)
-        ConfirmRequestSerializer.read(request.data)
-        order, payment = _own_order(request, order_number)
+        NothingToSaySerializer.read(request.data)
+        order, payment = own_order(request, order_number)
         is_paid = confirm_order(order=order, payment=payment, deadline=deadline)
         fresh = selectors.get_order(order_number=order.order_number)
         return Response(_shown(*fresh), status=200 if is_paid else 202)
@@ -321,19 +331,15 @@ class OrderCancelView(APIView):
     def post(self, request: Request, order_number: str) -> Response:
         deadline = Deadline(REQUEST_SECONDS)
         wanted = CancelRequestSerializer.read(request.data)
-        order, _ = _own_order(request, order_number)
+        order, _ = own_order(request, order_number)
         is_done = cancel_order(
             order_id=order.pk,
             reason=wanted.get("reason") or "cancelled by the customer",
             deadline=deadline,
-            requested_by_id=_customer_id(request),
+            requested_by_id=customer_id_of(request),
         )
         fresh = selectors.get_order(order_number=order.order_number)
         return Response(_shown(*fresh), status=200 if is_done else 202)
-
-
-def _customer_id(request: Request) -> int | None:
-    return request.user.pk if request.user.is_authenticated else None
 
 
 def _idempotency_key(request: Request) -> str:
@@ -341,25 +347,6 @@ def _idempotency_key(request: Request) -> str:
     if not IDEMPOTENCY_KEY.fullmatch(key):
         raise IdempotencyKeyMissingError
     return key
-
-
-def _own_order(request: Request, order_number: str) -> tuple[Order, Payment]:
-    """The order and its payment, if it is this customer's, or the query has its guest's token.
-
-    Raises:
-        NotAuthenticated: neither a customer nor a token.
-        NotFoundError: there is none, or it is somebody else's: the two look alike.
-    """
-    customer_id = _customer_id(request)
-    token = request.query_params.get("token")
-    if customer_id is None and token is None:
-        raise NotAuthenticated
-    order, payment = selectors.get_order(order_number=order_number)
-    if customer_id is not None and order.customer_id == customer_id:
-        return order, payment
-    if token is not None and answers.is_guest_token(order, token):
-        return order, payment
-    raise NotFoundError
 
 
 def _shown(order: Order, payment: Payment) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """What was ordered, under which terms, and how far it has come."""
 
 from orders.models.books import CheckedInvariant
+from orders.models.cart import Cart, CartItem
 from orders.models.order import (
     CouponRedemption,
     IdempotencyKey,
@@ -14,6 +15,8 @@ from orders.models.order import (
 from orders.models.terms import Coupon, ShippingMethod, TaxRate
 
 __all__ = [
+    "Cart",
+    "CartItem",
     "CheckedInvariant",
     "Coupon",
     "CouponRedemption",

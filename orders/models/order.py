@@ -106,6 +106,8 @@ class Order(models.Model):
     idempotency_key = models.OneToOneField(
         IdempotencyKey, models.SET_NULL, null=True, blank=True, related_name="order"
     )
+    # The cart's public id. No foreign key: carts are forgotten, orders are not.
+    cart_id = models.UUIDField(null=True, blank=True, editable=False)
     customer = models.ForeignKey(
         settings.AUTH_USER_MODEL,
         models.PROTECT,
@@ -198,6 +200,11 @@ class Order(models.Model):
                     discount_amount__gte=0,
                     discount_amount__lte=F("subtotal"),
                 ),
+            ),
+            models.UniqueConstraint(
+                name="order_one_living_per_cart",
+                fields=["cart_id"],
+                condition=~Q(status="cancelled") & Q(cart_id__isnull=False),
             ),
             models.CheckConstraint(
                 name="order_has_a_buyer",

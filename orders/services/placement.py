@@ -42,7 +42,8 @@ from orders.errors import (
     PriceChangedError,
 )
 from orders.models import Coupon, Order, OrderItem
-from orders.services import settlement
+from orders.services import carts, settlement
+from orders.services.carts import Wish
 from orders.services.quoting import Basket, BasketLine, price_basket, quote_json
 from payments import gateway
 from payments import services as payments
@@ -95,21 +96,23 @@ class Guest:
 class PlaceOrder:
     """A checked request. Prices are not in it: they are read from the catalogue.
 
-    Exactly one of `customer_id` and `guest` is set. `fingerprint` is the digest of the request's
-    parsed body; `expected_total` is in major units of `currency`.
+    Exactly one of `customer_id` and `guest` is set, and of `lines` and `cart_id`. `fingerprint` is
+    the digest of the request's parsed body; `expected_total` is in major units of `currency`.
+    `currency` None: the cart's; without one the shop's.
     """
 
     customer_id: int | None
     guest: Guest | None
     idempotency_key: str
     fingerprint: str
-    lines: Sequence[BasketLine]
+    lines: Sequence[BasketLine] | None
+    cart_id: uuid.UUID | None
     payment_method_id: str
     shipping_address: Mapping[str, Any]
     billing_address: Mapping[str, Any]
     shipping_method: str | None
     coupon_code: str | None
-    currency: str
+    currency: str | None
     expected_total: Decimal | None
     notes: str | None
     return_url: str | None
@@ -120,19 +123,6 @@ class PlaceOrder:
         if self.guest:
             return f"guest:{self.guest.email}"
         return f"customer:{self.customer_id}"
-
-    @property
-    def basket(self) -> Basket:
-        """What the price depends on."""
-        return Basket(
-            lines=self.lines,
-            currency=self.currency,
-            country=self.shipping_address["country"],
-            region=(self.shipping_address.get("state") or "").upper(),
-            shipping_method=self.shipping_method,
-            coupon_code=self.coupon_code,
-            redeemed_by=self.scope,
-        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -254,7 +244,7 @@ def _open_order(
 
 def _create_order(command: PlaceOrder, key_id: int, at: datetime) -> Placement:
     buyer = _admit_buyer(command)
-    priced = price_basket(basket=command.basket, now=at)
+    priced = price_basket(basket=_basket_of(command), now=at)
     _check_total(command, priced)
     order = _write_order(command, priced, key_id, at)
     items = [
@@ -307,6 +297,29 @@ def _create_order(command: PlaceOrder, key_id: int, at: datetime) -> Placement:
         country=command.shipping_address["country"],
     )
     return Placement(order_id=order.pk, payment=payment, hold_is_over=False, items=items)
+
+
+def _basket_of(command: PlaceOrder) -> Basket:
+    """What the price depends on; a cart is read, and its row locked, only now."""
+    if command.cart_id is None:
+        wish = Wish(
+            lines=command.lines or (),
+            currency=command.currency or settings.SHOP_CURRENCY,
+            coupon_code=None,
+        )
+    else:
+        wish = carts.take_wish(
+            cart_id=command.cart_id, customer_id=command.customer_id, currency=command.currency
+        )
+    return Basket(
+        lines=wish.lines,
+        currency=wish.currency,
+        country=command.shipping_address["country"],
+        region=(command.shipping_address.get("state") or "").upper(),
+        shipping_method=command.shipping_method,
+        coupon_code=command.coupon_code or wish.coupon_code,
+        redeemed_by=command.scope,
+    )
 
 
 def _resume(key_id: int) -> Placement | Answer:
@@ -403,6 +416,7 @@ def _write_order(command: PlaceOrder, priced: PricedBasket, key_id: int, at: dat
     order = Order(
         order_number=_new_order_number(),
         idempotency_key_id=key_id,
+        cart_id=command.cart_id,
         customer_id=command.customer_id,
         guest_email=guest.email if guest else None,
         guest_first_name=guest.first_name if guest else "",

@@ -164,6 +164,24 @@ def quote_json(quote: pricing.Quote, *, unavailable_items: list[dict[str, Any]])
     }
 
 
+def empty_quote_json(currency: str) -> dict[str, Any]:
+    """The same of a basket with nothing in it: it costs nothing and goes nowhere."""
+    nothing = money.format_amount(money.zero(currency), currency)
+    return {
+        "currency": currency,
+        "items": [],
+        "subtotal": nothing,
+        "discount_amount": nothing,
+        "shipping_amount": nothing,
+        "tax_amount": nothing,
+        "total_amount": nothing,
+        "shipping_methods": [],
+        "shipping_method": None,
+        "estimated_delivery": None,
+        "unavailable_items": [],
+    }
+
+
 def _refuse_unknown(basket: Basket, prices: Mapping[str, PricedProduct]) -> None:
     if all(line.sku in prices for line in basket.lines):
         return

@@ -100,6 +100,24 @@ PLACING = UseCase(
 )
 
 
+def _fill_cart(scene: Scene) -> None:
+    """The same goods, in a cart."""
+    items = [{"sku": scene.sku, "quantity": 1 if scene.sku != scene.world.sku else 2}]
+    cart = scene.shopper.post("/carts", {"items": items}).json()
+    scene.changes = {**scene.changes, "items": None, "cart_id": cart["id"]}
+    _arm(scene)
+
+
+PLACING_CART = UseCase(
+    name="placing what is in a cart",
+    stories=[stories.PAID, stories.DECLINED, stories.SECURE_DONE],
+    prepare=_fill_cart,
+    act=_place,
+    again=_place_again,
+    is_placing=True,
+)
+
+
 # --- confirming -------------------------------------------------------------------------------
 
 
@@ -495,6 +513,7 @@ RELAYING = UseCase(
 
 USE_CASES: Final = (
     PLACING,
+    PLACING_CART,
     CONFIRMING,
     CANCELLING,
     CANCELLING_IN_DOUBT,

@@ -26,6 +26,8 @@ from config.kernel.errors import InvalidTransitionError
 from customers.models import Customer, CustomerMetrics
 from inventory.models import Price, Product, Reservation, StockLevel, StockMovement
 from orders.models import (
+    Cart,
+    CartItem,
     CouponRedemption,
     IdempotencyKey,
     Order,
@@ -275,6 +277,16 @@ def level(**changes):
     return update(factories.ProductFactory(on_hand=5).stock_levels.get(), **changes)
 
 
+def cart(**changes):
+    return Cart.objects.create(**{"currency": "USD", "expires_at": LONG_AGO, **changes})
+
+
+def cart_item(**changes):
+    needed = {"cart": cart, "product": product}
+    fields = {name: make() for name, make in needed.items() if name not in changes}
+    return CartItem.objects.create(**{"quantity": 1, **fields, **changes})
+
+
 REFUSED: dict[str, list[Any]] = {
     # customers
     "customer_status_known": [lambda r: customer(status="asleep")],
@@ -419,6 +431,18 @@ REFUSED: dict[str, list[Any]] = {
         lambda r: r.order(shipping_amount=-1, total_amount=7),
         lambda r: r.order(discount_amount=-1, total_amount=14),
         lambda r: r.order(discount_amount=11, total_amount=2),
+    ],
+    "order_one_living_per_cart": [
+        lambda r: twice(lambda **same: r.order(**{"cart_id": uuid.uuid4(), **same}), "cart_id")
+    ],
+    "cart_one_per_customer": [
+        lambda r: twice(lambda **same: cart(**{"customer": customer(), **same}), "customer")
+    ],
+    "cart_currency_is_iso4217": [lambda r: cart(currency="usd")],
+    "cart_item_one_per_product": [lambda r: twice(cart_item, "cart", "product")],
+    "cart_item_quantity_within_bounds": [
+        lambda r: cart_item(quantity=0),
+        lambda r: cart_item(quantity=10_000),
     ],
     "order_has_a_buyer": [lambda r: r.order(guest_email=None)],
     "order_item_quantity_positive": [lambda r: r.item(quantity=0, total_price=0)],

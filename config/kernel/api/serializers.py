@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import functools
 import re
+import uuid
 from collections.abc import Mapping
 from decimal import Decimal
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from babel import Locale
 from django.core.validators import validate_email
@@ -30,7 +31,12 @@ _NOT_COUNTRIES = frozenset({"EU", "EZ", "QO", "UN", "XA", "XB", "ZZ"})
 
 
 class StrictSerializer(serializers.Serializer[Any]):
-    """An object whose unknown fields are refused by name."""
+    """An object whose unknown fields are refused by name.
+
+    Of the fields in `exactly_one_of` one has to be sent; none of them is `required` by itself.
+    """
+
+    exactly_one_of: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
     def read(cls, data: Any) -> dict[str, Any]:
@@ -43,19 +49,31 @@ class StrictSerializer(serializers.Serializer[Any]):
         return checked
 
     def to_internal_value(self, data: Any) -> Any:
-        known = self.fields
-        names = (name for name in (data if isinstance(data, Mapping) else ()) if name not in known)
-        unknown = {
-            shown_name(str(name)): ["This field is not known."]
-            for name in islice(names, MOST_PROBLEMS)
-        }
+        sent = data if isinstance(data, Mapping) else {}
+        problems = {**self._unknown(sent), **self._choice(sent)}
         try:
             value = super().to_internal_value(data)
         except serializers.ValidationError as exc:
-            raise serializers.ValidationError({**unknown, **exc.detail}) from None  # type: ignore[dict-item]  # a serializer's detail is a dict
-        if unknown:
-            raise serializers.ValidationError(unknown)
+            raise serializers.ValidationError({**problems, **exc.detail}) from None  # type: ignore[dict-item]  # a serializer's detail is a dict
+        if problems:
+            raise serializers.ValidationError(problems)
         return value
+
+    def _unknown(self, sent: Mapping[Any, Any]) -> dict[str, list[str]]:
+        known = self.fields
+        names = (name for name in sent if name not in known)
+        return {
+            shown_name(str(name)): ["This field is not known."]
+            for name in islice(names, MOST_PROBLEMS)
+        }
+
+    def _choice(self, sent: Mapping[Any, Any]) -> dict[str, list[str]]:
+        names = self.exactly_one_of
+        given = [name for name in names if name in sent]
+        if not names or len(given) == 1:
+            return {}
+        problem = f"Send {'only ' if given else ''}one of: {', '.join(names)}."
+        return {(given[-1:] or names)[0]: [problem]}
 
 
 class StrictObject(OpenApiSerializerExtension):  # type: ignore[no-untyped-call]
@@ -68,7 +86,11 @@ class StrictObject(OpenApiSerializerExtension):  # type: ignore[no-untyped-call]
         shown: dict[str, Any] = auto_schema._map_serializer(  # noqa: SLF001 - as its docs have it
             self.target, direction, bypass_extensions=True
         )
-        return {**shown, "additionalProperties": False} if direction == "request" else shown
+        if direction != "request":
+            return shown
+        choice = self.target.exactly_one_of
+        one_of = {"oneOf": [{"required": [name]} for name in choice]} if choice else {}
+        return {**shown, "additionalProperties": False, **one_of}
 
 
 @functools.cache
@@ -106,6 +128,17 @@ class StrictIntegerField(serializers.IntegerField):
         if type(data) is not int:
             self.fail("invalid")
         return data
+
+
+class StrictUUIDField(serializers.UUIDField):
+    """A UUID as it is usually written: hexadecimal digits in groups of 8, 4, 4, 4 and 12."""
+
+    default_error_messages = {"invalid": "Must be a UUID."}
+
+    def to_internal_value(self, data: Any) -> uuid.UUID:
+        if not isinstance(data, str) or len(data) != len(str(uuid.UUID(int=0))):
+            self.fail("invalid", value="")
+        return super().to_internal_value(data)
 
 
 class StrictBooleanField(serializers.BooleanField):
