@@ -10,7 +10,7 @@ from payments import gateway
 from payments.models import ProviderEvent
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from payments.gateway import Event
 
@@ -37,6 +37,14 @@ DISPUTE_EVENTS: Final = frozenset(
 HANDLED: Final = INTENT_EVENTS | REFUND_EVENTS | DISPUTE_EVENTS
 """What the endpoint at the provider should be subscribed to; anything else is ignored."""
 
+# Of a webhook's body only this is kept: a charge also holds its payer's name, address and e-mail.
+OF_THE_EVENT: Final = ("id", "object", "type", "api_version", "created", "livemode", "account")
+OF_THE_OBJECT: Final = (
+    *("id", "object", "status", "created", "livemode", "payment_intent", "charge", "currency"),
+    *("amount", "amount_received", "amount_captured", "amount_refunded"),
+)
+OF_THE_METADATA: Final = ("app", "payment", "order_id", "order_number", "refund")  # our own marks
+
 
 def receive(*, payload: bytes, signature: str) -> None:
     """Check a webhook and keep it; the same one again changes nothing.
@@ -58,7 +66,7 @@ def store(events: Sequence[Event]) -> None:
                 event_type=event.type,
                 object_id=event.object_id,
                 payment_intent_id=event.payment_intent_id,
-                payload=_storable(event.payload),
+                payload=_without_people(event.payload),
             )
             for event in events
         ],
@@ -93,12 +101,24 @@ def work_off_again(*, event_ids: Sequence[int]) -> int:
     )
 
 
+def _without_people(payload: Mapping[str, Any]) -> dict[str, Any]:
+    """What is asked of an event afterwards, and nothing that the provider knows of a person."""
+    about = payload["data"]["object"]
+    kept = _scalars(about, OF_THE_OBJECT)
+    metadata = about.get("metadata")
+    if isinstance(metadata, dict):
+        kept["metadata"] = _scalars(metadata, OF_THE_METADATA)
+    return {**_scalars(payload, OF_THE_EVENT), "data": {"object": kept}}
+
+
+def _scalars(found: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    return {
+        name: _storable(found[name])
+        for name in names
+        if name in found and not isinstance(found[name], (dict, list))
+    }
+
+
 def _storable(value: Any) -> Any:
     """The same without U+0000, which JSON may hold and PostgreSQL does not take."""
-    if isinstance(value, str):
-        return value.replace("\x00", "")
-    if isinstance(value, list):
-        return [_storable(item) for item in value]
-    if isinstance(value, dict):
-        return {_storable(key): _storable(item) for key, item in value.items()}
-    return value
+    return value.replace("\x00", "") if isinstance(value, str) else value

@@ -313,8 +313,9 @@ class Dispute(models.Model):
 class ProviderEvent(models.Model):
     """A webhook as it came in; unique by the provider's id, so a repetition changes nothing.
 
-    Its payload is never believed: it names an object, which is fetched afresh. `ignored`: about
-    nothing of ours. `quarantined`: signed, and yet not what it should be; a person has to look.
+    Of its body only ids, amounts and marks are kept, and never believed: they name an object, which
+    is fetched afresh. `ignored`: about nothing of ours. `quarantined`: signed, and yet not what it
+    should be; a person has to look.
     """
 
     class Status(models.TextChoices):

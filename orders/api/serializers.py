@@ -374,7 +374,7 @@ class EventDataSerializer(serializers.Serializer[Any]):
 
 
 class EventSerializer(serializers.Serializer[Any]):
-    """What is read of an event of the provider; whatever else it holds is kept with it."""
+    """What is read of an event of the provider, whatever else it holds."""
 
     id = serializers.CharField()
     type = serializers.CharField()
