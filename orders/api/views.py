@@ -105,7 +105,9 @@ class QuoteView(APIView):
         wanted = QuoteRequestSerializer.read(request.data)
         customer_id = _customer_id(request)
         basket = QuoteRequestSerializer.to_basket(
-            wanted, redeemed_by=f"customer:{customer_id}" if customer_id else ""
+            wanted,
+            redeemed_by=f"customer:{customer_id}" if customer_id else "",
+            tier=request.user.tier if request.user.is_authenticated else "",
         )
         priced = price_basket(basket=basket, now=timezone.now())
         unavailable = find_unavailable(lines=basket.lines)

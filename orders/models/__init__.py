@@ -11,12 +11,21 @@ from orders.models.order import (
     Shipment,
     ShipmentItem,
 )
-from orders.models.terms import Coupon, ShippingMethod, TaxRate
+from orders.models.terms import (
+    Coupon,
+    CouponScope,
+    ShippingMethod,
+    ShippingRate,
+    ShippingZone,
+    TaxDestination,
+    TaxRate,
+)
 
 __all__ = [
     "CheckedInvariant",
     "Coupon",
     "CouponRedemption",
+    "CouponScope",
     "IdempotencyKey",
     "Order",
     "OrderItem",
@@ -25,5 +34,8 @@ __all__ = [
     "Shipment",
     "ShipmentItem",
     "ShippingMethod",
+    "ShippingRate",
+    "ShippingZone",
+    "TaxDestination",
     "TaxRate",
 ]

@@ -12,8 +12,9 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from config.kernel import money
-from orders import pricing
-from orders.pricing import Coupon, CouponKind, CouponRefusal, DispatchCalendar, Line, TaxRate
+from orders import pricing, promotions
+from orders.pricing import DispatchCalendar, Line, PriceBreak, TaxMode, TaxRate
+from orders.promotions import CouponRefusal, Promotion, PromotionKind
 
 NEW_YORK = ZoneInfo("America/New_York")
 UNTAXED = TaxRate(rate=Decimal(0))
@@ -21,18 +22,23 @@ CALENDAR = DispatchCalendar(time_zone=NEW_YORK, cutoff=time(14))
 NOW = datetime(2025, 6, 4, 15, tzinfo=UTC)  # Wednesday, 11:00 in New York
 
 
-def make_line(sku="APPLE", quantity=1, unit_price="19.99", tax_rate="0"):
+def make_line(sku="APPLE", quantity=1, unit_price="19.99", tax_rate="0", **changes):
     return Line(
-        sku=sku,
-        product_id=1,
-        product_name=sku.title(),
-        quantity=quantity,
-        unit_price=Decimal(unit_price),
-        tax_rate=TaxRate(rate=Decimal(tax_rate)),
+        **{
+            "sku": sku,
+            "product_id": 1,
+            "product_name": sku.title(),
+            "quantity": quantity,
+            "unit_price": Decimal(unit_price),
+            "tax_rate": TaxRate(rate=Decimal(tax_rate)),
+            **changes,
+        }
     )
 
 
-def make_option(code="standard", amount="5.00", free_from=None, tax_rate="0", max_days=3):
+def make_option(
+    code="standard", amount="5.00", free_from=None, tax_rate="0", max_days=3, **changes
+):
     return pricing.ShippingOption(
         code=code,
         name=code.title(),
@@ -41,21 +47,29 @@ def make_option(code="standard", amount="5.00", free_from=None, tax_rate="0", ma
         tax_rate=TaxRate(rate=Decimal(tax_rate)),
         min_days=0,
         max_days=max_days,
+        **changes,
     )
 
 
-def percent(value, **changes):
-    return Coupon(code="SAVE", kind=CouponKind.PERCENT, value=Decimal(value), **changes)
+def percent(value, code="SAVE", **changes):
+    return promotion(PromotionKind.PERCENT, code, value=Decimal(value), **changes)
 
 
-def fixed(value, currency="USD", **changes):
-    return Coupon(
-        code="OFF", kind=CouponKind.FIXED, value=Decimal(value), currency=currency, **changes
-    )
+def fixed(value, currency="USD", code="OFF", **changes):
+    return promotion(PromotionKind.FIXED, code, value=Decimal(value), currency=currency, **changes)
 
 
-def free_shipping(**changes):
-    return Coupon(code="SHIPFREE", kind=CouponKind.FREE_SHIPPING, **changes)
+def free_shipping(code="SHIPFREE", **changes):
+    return promotion(PromotionKind.FREE_SHIPPING, code, **changes)
+
+
+def buy_x_get_y(buy, get, value="100", code="MORE", **changes):
+    quantities = {"buy_quantity": buy, "get_quantity": get}
+    return promotion(PromotionKind.BUY_X_GET_Y, code, value=Decimal(value), **quantities, **changes)
+
+
+def promotion(kind, code, **terms):
+    return Promotion(**{"id": 1, "code": code, "kind": kind, **terms})
 
 
 def price(*lines, currency="USD", options=None, now=NOW, **arguments):
@@ -84,6 +98,7 @@ class TestWorkedByHand:
 
         assert quote == pricing.Quote(
             currency="USD",
+            tax_mode=TaxMode.EXCLUSIVE,
             items=(
                 pricing.PricedLine(
                     sku="MUG",
@@ -122,8 +137,9 @@ class TestWorkedByHand:
             ),
             shipping_method="standard",
             estimated_delivery=date(2025, 6, 9),
-            coupon_code="SAVE",
+            promotion=percent("10"),
         )
+        assert quote.coupon_code == "SAVE"
 
     def test_without_coupon_or_tax_the_total_is_goods_and_shipping(self):
         quote = price(make_line(quantity=2))
@@ -214,11 +230,15 @@ class TestDiscount:
             price(make_line(), coupon=fixed("0.005"))
 
 
-class TestCheckCoupon:
+class TestCheck:
     @staticmethod
     def check(coupon, subtotal="50.00", currency="USD", now=NOW):
-        return pricing.check_coupon(
-            coupon=coupon, subtotal=Decimal(subtotal), currency=currency, now=now
+        return promotions.check(
+            promotion=coupon,
+            lines=[make_line("A", 2), make_line("B", 1, product_id=2)],
+            subtotal=Decimal(subtotal),
+            currency=currency,
+            now=now,
         )
 
     def test_says_nothing_when_it_applies(self):
