@@ -140,7 +140,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddConstraint(
             model_name='coupon',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('buy_quantity__gt', 0), ('get_quantity__gt', 0), ('kind', 'buy_x_get_y')), models.Q(models.Q(('kind', 'buy_x_get_y'), _negated=True), ('buy_quantity', None), ('get_quantity', None)), _connector='OR'), name='coupon_quantities_fit_kind', violation_error_message='Buy how many, get how many: for “buy x get y” alone.'),
+            constraint=models.CheckConstraint(condition=models.Q(models.Q(('buy_quantity__gt', 0), ('buy_quantity__isnull', False), ('get_quantity__gt', 0), ('get_quantity__isnull', False), ('kind', 'buy_x_get_y')), models.Q(models.Q(('kind', 'buy_x_get_y'), _negated=True), ('buy_quantity', None), ('get_quantity', None)), _connector='OR'), name='coupon_quantities_fit_kind', violation_error_message='Buy how many, get how many: for “buy x get y” alone.'),
         ),
         migrations.AddConstraint(
             model_name='coupon',

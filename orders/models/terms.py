@@ -78,7 +78,13 @@ class Coupon(models.Model):
             ),
             models.CheckConstraint(
                 name="coupon_quantities_fit_kind",
-                condition=Q(kind="buy_x_get_y", buy_quantity__gt=0, get_quantity__gt=0)
+                condition=Q(
+                    kind="buy_x_get_y",
+                    buy_quantity__isnull=False,
+                    buy_quantity__gt=0,
+                    get_quantity__isnull=False,
+                    get_quantity__gt=0,
+                )
                 | ~Q(kind="buy_x_get_y") & Q(buy_quantity=None, get_quantity=None),
                 violation_error_message="Buy how many, get how many: for “buy x get y” alone.",
             ),

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from config.kernel import money
 from orders import pricing, promotions
-from orders.pricing import DispatchCalendar, Line, PriceBreak, TaxMode, TaxRate
+from orders.pricing import DispatchCalendar, Line, TaxMode, TaxRate
 from orders.promotions import CouponRefusal, Promotion, PromotionKind
 
 NEW_YORK = ZoneInfo("America/New_York")
