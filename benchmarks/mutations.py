@@ -322,8 +322,8 @@ MUTANTS: Final = (
         edits=(("        ignore_conflicts=True,\n", ""),),
     ),
     Mutant(
-        rule="the coupon of a dead order stays used",
+        rule="the promotion of a dead order stays used",
         file="orders/services/settlement.py",
-        edits=(("    if order.coupon_code:\n", "    if False:\n"),),
+        edits=(("    sql.later(RELEASE_COUPON, order_id=order.pk)\n", "    pass\n"),),
     ),
 )

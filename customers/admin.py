@@ -45,6 +45,7 @@ class CustomerAdmin(AuditedAdmin):
         "date_of_birth",
         "marketing_consent",
         "status",
+        "tier",
         *RIGHTS,
         "stripe_customer_id",
         "version",
@@ -64,7 +65,7 @@ class CustomerAdmin(AuditedAdmin):
     )
     filter_horizontal = ("groups",)
     inlines = (CustomerMetricsInline,)
-    audited_values = ("status", "is_staff", "is_superuser")
+    audited_values = ("status", "tier", "is_staff", "is_superuser")
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         rights = () if request.user.is_superuser else RIGHTS

@@ -58,6 +58,13 @@ class Customer(AbstractBaseUser, PermissionsMixin):
         output_field=models.BooleanField(),
         db_persist=True,
     )
+    tier = models.CharField(
+        max_length=30,
+        default="",
+        db_default="",
+        blank=True,
+        help_text="What price breaks and promotions call customers like this one: wholesale",
+    )
     is_staff = models.BooleanField(default=False, db_default=False)
     is_superuser = models.BooleanField(default=False, db_default=False)
     created_at = models.DateTimeField(db_default=Now(), editable=False)
@@ -79,6 +86,11 @@ class Customer(AbstractBaseUser, PermissionsMixin):
                 condition=Q(status__in=["active", "inactive", "suspended"]),
             ),
             models.CheckConstraint(name="customer_version_counts_up", condition=Q(version__gte=1)),
+            models.CheckConstraint(
+                name="customer_tier_is_a_slug",
+                condition=Q(tier__regex=r"^[a-z0-9_-]*$"),
+                violation_error_message="Lower-case letters, digits, _ and - only.",
+            ),
         ]
         indexes = [
             models.Index(fields=["email"], name="idx_customers_email"),

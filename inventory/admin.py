@@ -11,6 +11,7 @@ from config.kernel.admin import ReadOnlyAdmin, ReadOnlyInline
 from inventory.models import (
     Category,
     Price,
+    PriceBreak,
     Product,
     Reservation,
     StockLevel,
@@ -42,6 +43,12 @@ class PriceInline(admin.TabularInline):  # type: ignore[type-arg]  # not generic
     extra = 0
 
 
+class PriceBreakInline(admin.TabularInline):  # type: ignore[type-arg]  # likewise
+    model = PriceBreak
+    extra = 0
+    ordering = ("currency", "tier", "min_quantity")
+
+
 class StockLevelInline(ReadOnlyInline):
     model = StockLevel
     fields = ("warehouse", "on_hand", "allocated", "low_stock_threshold")
@@ -58,7 +65,7 @@ class ProductAdmin(NeverDeletedAdmin):
     search_fields = ("sku__istartswith", "name")
     ordering = ("sku",)
     autocomplete_fields = ("category",)
-    inlines = (PriceInline, StockLevelInline)
+    inlines = (PriceInline, PriceBreakInline, StockLevelInline)
     readonly_fields = ("created_at", "updated_at")
     audited_values = ("sku", "name", "category", "tax_class", "weight_grams", "is_active")
 
@@ -76,6 +83,18 @@ class PriceAdmin(AuditedAdmin):
     raw_id_fields = ("product",)
     readonly_fields = ("updated_at",)
     audited_values = ("product", "amount", "currency")
+
+
+@admin.register(PriceBreak)
+class PriceBreakAdmin(AuditedAdmin):
+    list_display = ("product", "currency", "tier", "min_quantity", "amount", "updated_at")
+    list_filter = ("tier",)
+    list_select_related = ("product",)
+    search_fields = ("product__sku__istartswith",)
+    ordering = ("product__sku", "currency", "tier", "min_quantity")
+    raw_id_fields = ("product",)
+    readonly_fields = ("updated_at",)
+    audited_values = ("product", "currency", "tier", "min_quantity", "amount")
 
 
 @admin.register(Warehouse)

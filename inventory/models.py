@@ -86,6 +86,56 @@ class Price(models.Model):
         return f"{self.product_id} {self.amount} {self.currency}"
 
 
+class PriceBreak(models.Model):
+    """What one unit costs from so many in a line on, or for customers of a tier; likewise.
+
+    `tier` empty: for everybody. Of the price and all breaks that apply the lowest counts.
+    """
+
+    product = models.ForeignKey(  # its index is the unique one
+        Product, models.CASCADE, related_name="price_breaks", db_index=False
+    )
+    currency = models.CharField(max_length=3)
+    tier = models.CharField(max_length=30, default="", db_default="", blank=True)
+    min_quantity = models.PositiveIntegerField(default=1, db_default=1)
+    amount = models.DecimalField(max_digits=12, decimal_places=2)
+    updated_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    class Meta:
+        db_table = "price_breaks"
+        constraints = [
+            models.UniqueConstraint(
+                name="price_break_one_per_step",
+                fields=["product", "currency", "tier", "min_quantity"],
+                violation_error_message="There is such a price break already.",
+            ),
+            models.CheckConstraint(
+                name="price_break_is_no_second_price",
+                condition=Q(min_quantity__gt=1) | Q(min_quantity=1) & ~Q(tier=""),
+                violation_error_message="One unit for everybody: that is the price itself.",
+            ),
+            models.CheckConstraint(
+                name="price_break_not_negative",
+                condition=Q(amount__gte=0),
+                violation_error_message="A price is not negative.",
+            ),
+            models.CheckConstraint(
+                name="price_break_currency_is_iso4217",
+                condition=Q(currency__regex=r"^[A-Z]{3}$"),
+                violation_error_message="An ISO 4217 code in upper case, like USD.",
+            ),
+            models.CheckConstraint(
+                name="price_break_tier_is_a_slug",
+                condition=Q(tier__regex=r"^[a-z0-9_-]*$"),
+                violation_error_message="Lower-case letters, digits, _ and - only.",
+            ),
+        ]
+        triggers = [touches_updated_at()]
+
+    def __str__(self) -> str:
+        return f"{self.product_id} {self.amount} {self.currency} from {self.min_quantity}"
+
+
 class Warehouse(models.Model):
     """A building. Orders placed after `cutoff_time` (its own time zone) leave a business day later.
 

@@ -1,4 +1,4 @@
-"""Staff sees orders and sets the terms: coupons, tax, shipping. Orders move by services alone."""
+"""Staff sees orders and sets promotions, tax and shipping. Orders move by services alone."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from orders.models import (
     CheckedInvariant,
     Coupon,
     CouponRedemption,
+    CouponScope,
     IdempotencyKey,
     Order,
     OrderItem,
@@ -29,6 +30,9 @@ from orders.models import (
     Shipment,
     ShipmentItem,
     ShippingMethod,
+    ShippingRate,
+    ShippingZone,
+    TaxDestination,
     TaxRate,
 )
 from orders.services import quarantine, recovery
@@ -224,20 +228,35 @@ class CouponForm(forms.ModelForm):  # type: ignore[type-arg]  # not generic at r
         return limit
 
 
+class CouponScopeInline(admin.TabularInline):  # type: ignore[type-arg]  # not generic at run time
+    model = CouponScope
+    extra = 0
+    raw_id_fields = ("product",)
+    verbose_name_plural = "what it covers (everything, if nothing is named)"
+
+
 @admin.register(Coupon)
 class CouponAdmin(AuditedAdmin):
     form = CouponForm
-    list_display = ("code", "kind", "value", "currency", "times_used", "max_uses", "is_active")
-    list_filter = ("is_active", "kind")
-    search_fields = ("code__istartswith",)
-    ordering = ("code",)
+    list_display = (
+        *("__str__", "code", "kind", "value", "currency"),
+        *("times_used", "max_uses", "is_active"),
+    )
+    list_filter = ("is_active", "kind", ("code", admin.EmptyFieldListFilter))
+    search_fields = ("code__istartswith", "name__icontains")
+    ordering = ("code", "pk")
+    inlines = (CouponScopeInline,)
     readonly_fields = ("times_used", "created_at")
     audited_values = (
         "code",
+        "name",
         "kind",
         "value",
         "currency",
+        "buy_quantity",
+        "get_quantity",
         "minimum_subtotal",
+        "tier",
         "starts_at",
         "ends_at",
         "max_uses",
@@ -251,6 +270,16 @@ class CouponAdmin(AuditedAdmin):
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002 - Django's hook
         return False
+
+
+@admin.register(CouponScope)
+class CouponScopeAdmin(AuditedAdmin):
+    list_display = ("coupon", "product", "category")
+    list_select_related = ("coupon", "product", "category")
+    search_fields = ("coupon__code__istartswith", "product__sku__istartswith")
+    ordering = ("coupon_id", "pk")
+    raw_id_fields = ("product",)
+    audited_values = ("coupon", "product", "category")
 
 
 @admin.register(CouponRedemption)
@@ -267,6 +296,52 @@ class TaxRateAdmin(AuditedAdmin):
     search_fields = ("country__iexact", "region__iexact")
     ordering = ("country", "region", "tax_class")
     audited_values = ("country", "region", "tax_class", "rate")
+
+
+@admin.register(TaxDestination)
+class TaxDestinationAdmin(AuditedAdmin):
+    list_display = ("country", "prices_include_tax")
+    search_fields = ("country__iexact",)
+    ordering = ("country",)
+    audited_values = ("country", "prices_include_tax")
+
+
+class ShippingZoneForm(forms.ModelForm):  # type: ignore[type-arg]  # likewise
+    """Written as addresses are compared: upper case, postal codes without spaces."""
+
+    def clean_countries(self) -> list[str]:
+        return [country.upper() for country in self.cleaned_data["countries"]]
+
+    def clean_regions(self) -> list[str]:
+        return [region.upper() for region in self.cleaned_data["regions"]]
+
+    def clean_postal_prefixes(self) -> list[str]:
+        return [prefix.replace(" ", "").upper() for prefix in self.cleaned_data["postal_prefixes"]]
+
+
+@admin.register(ShippingZone)
+class ShippingZoneAdmin(AuditedAdmin):
+    form = ShippingZoneForm
+    list_display = ("name", "countries", "regions", "postal_prefixes")
+    search_fields = ("name",)
+    ordering = ("name",)
+    audited_values = ("name", "countries", "regions", "postal_prefixes")
+
+
+@admin.register(ShippingRate)
+class ShippingRateAdmin(AuditedAdmin):
+    list_display = (
+        *("method", "zone", "min_weight_grams", "max_weight_grams"),
+        *("amount", "free_from"),
+    )
+    list_filter = ("method", "zone")
+    list_select_related = ("method", "zone")
+    search_fields = ("method__code__istartswith", "zone__name")
+    ordering = ("method__code", "method_id", "zone_id", "min_weight_grams")
+    audited_values = (
+        *("method", "zone", "min_weight_grams", "max_weight_grams"),
+        *("amount", "free_from"),
+    )
 
 
 @admin.register(ShippingMethod)

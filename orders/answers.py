@@ -126,6 +126,7 @@ def order_json(
         "shipping_amount": amount(order.shipping_amount),
         "tax_amount": amount(order.tax_amount),
         "total_amount": amount(order.total_amount),
+        "tax_included": order.tax_included,
         "refunded_amount": amount(payment.amount_refunded if payment else money.zero("USD")),
         "shipping_address": order.shipping_address,
         "billing_address": order.billing_address,

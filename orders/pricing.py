@@ -1,23 +1,22 @@
-"""Prices a basket: lines, coupon, shipping options and the hour in; one Quote out. Nothing else.
+"""Prices a basket: lines, promotions, shipping options and the hour in; one Quote out.
 
-Pure: no database, no clock, no settings. The caller reads prices, tax rates by destination, coupon
-and shipping options, and hands them in; `POST /quotes` and `POST /orders` get the same answer.
+Pure: no database, no clock, no settings. The caller reads prices, tax rates by destination,
+promotions and shipping options, and hands them in; `POST /quotes` and `POST /orders` get the same
+answer. docs/pricing.md tells the rules to people.
 
 The rules run in this order, each a small function of the one before it:
 
-1. price      line total = unit price x quantity; subtotal = their sum
-2. discount   one coupon, shared over the lines so that the parts add up to the cent
-3. shipping   the chosen method's price, zero from its free threshold or by coupon
-4. tax        (line total - its discount) x its rate, half-up per line; shipping likewise
-5. total      subtotal - discount + shipping + tax
+1. price      the best of base price and price breaks; line total = unit price x quantity
+2. discount   one promotion, shared over its lines so that the parts add up to the cent
+3. shipping   the chosen method's rate by weight, zero from its free threshold or by promotion
+4. tax        (line total - its discount), by its rate, half-up per line; shipping likewise
+5. total      subtotal - discount + shipping, + tax where prices do not include it
 
 Amounts are `Decimal` in major units of one ISO 4217 currency, written with its own digits.
-Tax is exclusive: prices are net and tax comes on top. Inclusive prices will be another `TaxMode`;
-its columns must keep the equation of step 5 as well, so it needs net unit prices first.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from enum import StrEnum
@@ -25,10 +24,10 @@ from typing import Final, assert_never
 from zoneinfo import ZoneInfo
 
 from config.kernel import money
+from orders import promotions
+from orders.promotions import CouponRefusal, Promotion, PromotionKind
 
 MONDAY_TO_FRIDAY: Final = frozenset(range(5))  # as `date.weekday()` counts
-
-_HUNDRED_PERCENT: Final = Decimal(100)
 
 
 class PricingError(ValueError):
@@ -38,17 +37,17 @@ class PricingError(ValueError):
 class CouponRefusedError(PricingError):
     """The coupon does not apply; `reason` is the client's word for it."""
 
-    def __init__(self, *, coupon_code: str, reason: "CouponRefusal") -> None:
+    def __init__(self, *, coupon_code: str, reason: CouponRefusal) -> None:
         super().__init__(f"coupon {coupon_code}: {reason}")
         self.coupon_code = coupon_code
         self.reason = reason
 
 
 class UnknownShippingMethodError(PricingError):
-    """No such method to this destination; `shipping_method` is None if there is none at all."""
+    """No such method for this basket; `shipping_method` is None if there is none at all."""
 
     def __init__(self, *, shipping_method: str | None) -> None:
-        super().__init__(f"no shipping method {shipping_method!r} to this destination")
+        super().__init__(f"no shipping method {shipping_method!r} for this basket")
         self.shipping_method = shipping_method
 
 
@@ -61,32 +60,17 @@ class AmountTooLargeError(PricingError):
 
 
 class TaxMode(StrEnum):
+    """Whether a destination's prices are what the customer pays, or tax comes on top."""
+
     EXCLUSIVE = "exclusive"
-
-
-class CouponKind(StrEnum):
-    PERCENT = "percent"
-    FIXED = "fixed"
-    FREE_SHIPPING = "free_shipping"
-
-
-class CouponRefusal(StrEnum):
-    """The values of `details.reason` in the answer COUPON_INVALID."""
-
-    UNKNOWN = "unknown"
-    EXPIRED = "expired"
-    NOT_STARTED = "not_started"
-    USED_UP = "used_up"
-    MINIMUM_NOT_REACHED = "minimum_not_reached"
-    NOT_FOR_CUSTOMER = "not_for_customer"
+    INCLUSIVE = "inclusive"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaxRate:
-    """A flat rate, already resolved by destination. `Decimal("0.0825")` is 8.25 %."""
+    """A flat rate, already resolved by destination. `Decimal("0.0825")` is 8.25 % of the net."""
 
     rate: Decimal
-    mode: TaxMode = TaxMode.EXCLUSIVE
 
     def __post_init__(self) -> None:
         if not 0 <= self.rate <= 1:
@@ -94,8 +78,30 @@ class TaxRate:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PriceBreak:
+    """What one unit costs this customer from `min_quantity` of them on, in one line."""
+
+    min_quantity: int
+    amount: Decimal
+
+    def __post_init__(self) -> None:
+        if self.min_quantity < 1:
+            raise ValueError(f"a price break from {self.min_quantity} units on is none")
+        if self.amount < 0:
+            raise ValueError(f"a price of {self.amount} is negative")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
-    """What is bought. `unit_price` is net, in the quote's currency, read from the catalogue."""
+    """What is bought.
+
+    Attributes:
+        category_ids: every shelf it stands on, for promotions.
+        unit_price: the base price in the quote's currency, read from the catalogue; net or gross
+            as the quote's tax mode says, like every other amount.
+        price_breaks: those of this customer's tier and of everybody; the lowest price applies.
+        weight_grams: of one unit, packed.
+    """
 
     sku: str
     product_id: int
@@ -103,60 +109,30 @@ class Line:
     quantity: int
     unit_price: Decimal
     tax_rate: TaxRate
+    category_ids: frozenset[int] = frozenset()
+    price_breaks: tuple[PriceBreak, ...] = ()
+    weight_grams: int = 0
 
     def __post_init__(self) -> None:
         if self.quantity < 1:
             raise ValueError(f"{self.sku}: quantity {self.quantity} is below 1")
         if self.unit_price < 0:
             raise ValueError(f"{self.sku}: unit price {self.unit_price} is negative")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Coupon:
-    """A coupon as far as this customer is concerned.
-
-    Attributes:
-        value: percent (10 is 10 %), or an amount of `currency` if fixed; free shipping ignores it.
-        currency: of a fixed `value` and of `minimum_subtotal`; None where neither is an amount.
-        minimum_subtotal: goods before discount must reach it.
-        starts_at: aware, inclusive.
-        ends_at: aware, exclusive.
-        times_used: redemptions as just read. The limit is enforced where one is written; here it
-            only spares the customer the attempt.
-        is_for_customer: whether this customer may use it at all.
-    """
-
-    code: str
-    kind: CouponKind
-    value: Decimal = Decimal(0)
-    currency: str | None = None
-    minimum_subtotal: Decimal | None = None
-    starts_at: datetime | None = None
-    ends_at: datetime | None = None
-    max_uses: int | None = None
-    times_used: int = 0
-    max_uses_per_customer: int | None = None
-    times_used_by_customer: int = 0
-    is_for_customer: bool = True
-
-    def __post_init__(self) -> None:
-        if self.kind is CouponKind.PERCENT and not 0 < self.value <= _HUNDRED_PERCENT:
-            raise ValueError(f"{self.code}: {self.value} % is not above 0 and at most 100")
-        if self.kind is CouponKind.FIXED and self.value <= 0:
-            raise ValueError(f"{self.code}: a fixed discount of {self.value} is not above 0")
-        if self.currency is None and (
-            self.kind is CouponKind.FIXED or self.minimum_subtotal is not None
-        ):
-            raise ValueError(f"{self.code}: an amount needs a currency")
+        if self.weight_grams < 0:
+            raise ValueError(f"{self.sku}: weight {self.weight_grams} is negative")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShippingOption:
-    """A method that reaches the destination.
+    """What a method costs to the destination, for baskets of some weight.
+
+    A method may come several times, for weights that do not overlap.
 
     Attributes:
-        amount: net price in the quote's currency.
+        amount: price in the quote's currency.
         free_from: goods after discount from which it costs nothing; None for never.
+        min_weight_grams: inclusive.
+        max_weight_grams: inclusive; None for any.
         min_days: business days after dispatch at the earliest.
         max_days: business days after dispatch at the latest: what the customer is told.
     """
@@ -168,12 +144,20 @@ class ShippingOption:
     tax_rate: TaxRate
     min_days: int
     max_days: int
+    min_weight_grams: int = 0
+    max_weight_grams: int | None = None
 
     def __post_init__(self) -> None:
         if self.amount < 0:
             raise ValueError(f"{self.code}: amount {self.amount} is negative")
         if not 0 <= self.min_days <= self.max_days:
             raise ValueError(f"{self.code}: {self.min_days} to {self.max_days} days is no window")
+
+    def carries(self, weight_grams: int) -> bool:
+        """Whether a basket of this weight goes at this rate."""
+        return self.min_weight_grams <= weight_grams and (
+            self.max_weight_grams is None or weight_grams <= self.max_weight_grams
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,7 +184,10 @@ class DispatchCalendar:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PricedLine:
-    """`total_price` = unit price x quantity, before discount and tax."""
+    """`total_price` = unit price x quantity, before discount.
+
+    `tax_amount` comes on top of it, or is the part of it that is tax, as the quote's `tax_mode`.
+    """
 
     sku: str
     product_id: int
@@ -214,7 +201,7 @@ class PricedLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PricedShipping:
-    """`amount` is what this basket would pay for the method, before tax."""
+    """`amount` is what this basket would pay for the method; tax as in the quote's `tax_mode`."""
 
     code: str
     name: str
@@ -224,9 +211,13 @@ class PricedShipping:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quote:
-    """A priced basket. `tax_amount` = the lines' tax amounts + `shipping_tax_amount`."""
+    """A priced basket. `tax_amount` = the lines' tax amounts + `shipping_tax_amount`.
+
+    `promotion` is the one that was applied: the coupon, or the best automatic one.
+    """
 
     currency: str
+    tax_mode: TaxMode
     items: tuple[PricedLine, ...]
     subtotal: Decimal
     discount_amount: Decimal
@@ -237,7 +228,17 @@ class Quote:
     shipping_methods: tuple[PricedShipping, ...]
     shipping_method: str
     estimated_delivery: date
-    coupon_code: str | None
+    promotion: Promotion | None
+
+    @property
+    def tax_included(self) -> bool:
+        """Whether `total_amount` has the tax in it already."""
+        return self.tax_mode is TaxMode.INCLUSIVE
+
+    @property
+    def coupon_code(self) -> str | None:
+        """What the customer typed; None where an automatic promotion applies, or none."""
+        return self.promotion.code if self.promotion else None
 
 
 def quote(
@@ -247,27 +248,35 @@ def quote(
     shipping_options: Sequence[ShippingOption],
     calendar: DispatchCalendar,
     now: datetime,
-    coupon: Coupon | None = None,
+    coupon: Promotion | None = None,
+    automatic: Sequence[Promotion] = (),
     shipping_method: str | None = None,
+    tax_mode: TaxMode = TaxMode.EXCLUSIVE,
 ) -> Quote:
     """Price a basket by the rules of this module, in their order.
 
     The same basket always gets the same quote; the order in which its lines come changes nothing
     but the order of `items`.
 
+    At most one promotion applies. A coupon was asked for: it applies or the basket is refused, and
+    automatic promotions stay out. Without one the automatic promotion applies under which the
+    total is lowest, if that is lower than without any; of equally good ones that of the lowest id.
+
     Args:
-        currency: upper-case ISO 4217; every amount handed in is of it (the coupon says its own).
+        currency: upper-case ISO 4217; every amount handed in is of it (promotions say their own).
         lines: at least one, each SKU once.
-        shipping_options: those that reach the destination, each code once.
+        shipping_options: those that reach the destination, each code once for any weight.
         calendar: of the warehouse that dispatches.
-        now: aware instant, any zone; coupon windows and the estimated delivery count from it.
+        now: aware instant, any zone; windows and the estimated delivery count from it.
         coupon: found by the caller, who answers "unknown" where there is none.
+        automatic: promotions without a code; those that do not apply are passed over.
         shipping_method: a code of `shipping_options`; None for the cheapest. Of equally cheap ones
             the one with the lower list price, then the first by code.
+        tax_mode: the destination's; all amounts handed in and out are meant so.
 
     Raises:
         CouponRefusedError: the coupon does not apply now, to this basket or to this customer.
-        UnknownShippingMethodError: that method is not among the options, or there are none.
+        UnknownShippingMethodError: that method does not carry this basket there, or none does.
         AmountTooLargeError: subtotal or total above `money.MAX_AMOUNT`.
         money.UnsupportedCurrencyError: see there.
         money.InvalidAmountError: a price finer than the currency's smallest unit.
@@ -275,76 +284,44 @@ def quote(
     """
     _check_basket(lines, now)
 
-    line_totals = {line.sku: _line_total(line, currency) for line in lines}
-    subtotal = _within_cap(sum(line_totals.values(), money.zero(currency)))
-
-    discount_amount = _discount_amount(coupon, subtotal, currency, now)
-    discounts = _share_discount(discount_amount, line_totals, currency)
-    goods = subtotal - discount_amount
-
-    charged = {
-        option.code: _shipping_amount(option, goods, coupon, currency)
-        for option in shipping_options
-    }
-    chosen = _choose_shipping(shipping_options, charged, shipping_method)
-    shipping_amount = charged[chosen.code]
-
-    items = tuple(_price_line(line, line_totals, discounts, currency) for line in lines)
-    shipping_tax_amount = _tax_amount(shipping_amount, chosen.tax_rate, currency)
-    tax_amount = sum((item.tax_amount for item in items), shipping_tax_amount)
-
-    methods = tuple(
-        PricedShipping(
-            code=option.code,
-            name=option.name,
-            amount=charged[option.code],
-            estimated_delivery=estimated_delivery(option=option, calendar=calendar, now=now),
-        )
-        for option in shipping_options
+    basket = _Basket(
+        currency=currency,
+        lines=tuple(_at_best_price(line, currency) for line in lines),
+        options=_that_carry(shipping_options, lines),
+        shipping_method=shipping_method,
+        tax_mode=tax_mode,
     )
+    _within_cap(basket.subtotal)
+    best = _choose_promotion(basket, coupon, automatic, now)
+    _within_cap(best.total_amount)
+
+    delivery = {
+        option.code: estimated_delivery(option=option, calendar=calendar, now=now)
+        for option in basket.options
+    }
     return Quote(
         currency=currency,
-        items=items,
-        subtotal=subtotal,
-        discount_amount=discount_amount,
-        shipping_amount=shipping_amount,
-        shipping_tax_amount=shipping_tax_amount,
-        tax_amount=tax_amount,
-        total_amount=_within_cap(subtotal - discount_amount + shipping_amount + tax_amount),
-        shipping_methods=methods,
-        shipping_method=chosen.code,
-        estimated_delivery=estimated_delivery(option=chosen, calendar=calendar, now=now),
-        coupon_code=coupon.code if coupon else None,
+        tax_mode=tax_mode,
+        items=best.items,
+        subtotal=basket.subtotal,
+        discount_amount=best.discount_amount,
+        shipping_amount=best.shipping_amount,
+        shipping_tax_amount=best.shipping_tax_amount,
+        tax_amount=best.tax_amount,
+        total_amount=best.total_amount,
+        shipping_methods=tuple(
+            PricedShipping(
+                code=option.code,
+                name=option.name,
+                amount=best.charged[option.code],
+                estimated_delivery=delivery[option.code],
+            )
+            for option in basket.options
+        ),
+        shipping_method=best.chosen.code,
+        estimated_delivery=delivery[best.chosen.code],
+        promotion=best.promotion,
     )
-
-
-def check_coupon(
-    *, coupon: Coupon, subtotal: Decimal, currency: str, now: datetime
-) -> CouponRefusal | None:
-    """Say why the coupon does not apply, or None if it does.
-
-    Args:
-        coupon: its window is [starts_at, ends_at).
-        subtotal: goods before discount, in `currency`.
-        currency: ISO 4217. A coupon whose amounts are of another one is unknown in this one:
-            amounts are never converted.
-        now: aware instant.
-    """
-    if coupon.currency is not None and coupon.currency != currency:
-        return CouponRefusal.UNKNOWN
-    if not coupon.is_for_customer:
-        return CouponRefusal.NOT_FOR_CUSTOMER
-    if coupon.starts_at is not None and now < coupon.starts_at:
-        return CouponRefusal.NOT_STARTED
-    if coupon.ends_at is not None and now >= coupon.ends_at:
-        return CouponRefusal.EXPIRED
-    if _reached(coupon.times_used, coupon.max_uses) or _reached(
-        coupon.times_used_by_customer, coupon.max_uses_per_customer
-    ):
-        return CouponRefusal.USED_UP
-    if coupon.minimum_subtotal is not None and subtotal < coupon.minimum_subtotal:
-        return CouponRefusal.MINIMUM_NOT_REACHED
-    return None
 
 
 def estimated_delivery(
@@ -372,6 +349,36 @@ def estimated_delivery(
     return day
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Basket:
+    """A basket whose unit prices are decided; what promotions are tried on."""
+
+    currency: str
+    lines: tuple[Line, ...]
+    options: tuple[ShippingOption, ...]
+    shipping_method: str | None
+    tax_mode: TaxMode
+
+    @property
+    def subtotal(self) -> Decimal:
+        return sum((_line_total(line) for line in self.lines), money.zero(self.currency))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Priced:
+    """What a basket costs under one promotion, or none."""
+
+    promotion: Promotion | None
+    items: tuple[PricedLine, ...]
+    charged: Mapping[str, Decimal]
+    chosen: ShippingOption
+    discount_amount: Decimal
+    shipping_amount: Decimal
+    shipping_tax_amount: Decimal
+    tax_amount: Decimal
+    total_amount: Decimal
+
+
 # Checks
 
 
@@ -388,65 +395,109 @@ def _check_aware(now: datetime) -> None:
         raise ValueError("`now` must be an aware instant")
 
 
-def _within_cap(amount: Decimal) -> Decimal:
+def _within_cap(amount: Decimal) -> None:
     if amount > money.MAX_AMOUNT:
         raise AmountTooLargeError(amount=amount)
-    return amount
 
 
 # 1. Price
 
 
-def _line_total(line: Line, currency: str) -> Decimal:
-    return money.exact(line.unit_price, currency) * line.quantity
+def _at_best_price(line: Line, currency: str) -> Line:
+    """The line at the lowest price that its quantity and its customer have a right to."""
+    reached = [each.amount for each in line.price_breaks if each.min_quantity <= line.quantity]
+    return replace(line, unit_price=money.exact(min([line.unit_price, *reached]), currency))
+
+
+def _line_total(line: Line) -> Decimal:
+    return line.unit_price * line.quantity
 
 
 # 2. Discount
 
 
-def _discount_amount(
-    coupon: Coupon | None, subtotal: Decimal, currency: str, now: datetime
-) -> Decimal:
-    """Refuse the coupon or say what it takes off the goods; never more than they cost."""
-    if coupon is None:
-        return money.zero(currency)
-    reason = check_coupon(coupon=coupon, subtotal=subtotal, currency=currency, now=now)
-    if reason is not None:
-        raise CouponRefusedError(coupon_code=coupon.code, reason=reason)
-
-    match coupon.kind:
-        case CouponKind.PERCENT:
-            return money.quantize(subtotal * coupon.value / _HUNDRED_PERCENT, currency)
-        case CouponKind.FIXED:
-            return min(money.exact(coupon.value, currency), subtotal)
-        case CouponKind.FREE_SHIPPING:
-            return money.zero(currency)
-        case _:
-            assert_never(coupon.kind)
+def _choose_promotion(
+    basket: _Basket, coupon: Promotion | None, automatic: Sequence[Promotion], now: datetime
+) -> _Priced:
+    if coupon is not None:
+        reason = _check(coupon, basket, now)
+        if reason is not None:
+            raise CouponRefusedError(coupon_code=str(coupon), reason=reason)
+        return _price(basket, coupon)
+    best = _price(basket, None)
+    for promotion in sorted(automatic, key=lambda promotion: promotion.id):
+        if _check(promotion, basket, now) is None:
+            tried = _price(basket, promotion)
+            if tried.total_amount < best.total_amount:
+                best = tried
+    return best
 
 
-def _share_discount(
-    discount_amount: Decimal, line_totals: Mapping[str, Decimal], currency: str
-) -> dict[str, Decimal]:
-    # By SKU: who gets the odd cent must not depend on the order in which the lines came.
-    skus = sorted(line_totals)
-    parts = money.allocate(discount_amount, [line_totals[sku] for sku in skus], currency)
-    return dict(zip(skus, parts, strict=True))
+def _check(promotion: Promotion, basket: _Basket, now: datetime) -> CouponRefusal | None:
+    return promotions.check(
+        promotion=promotion,
+        lines=basket.lines,
+        subtotal=basket.subtotal,
+        currency=basket.currency,
+        now=now,
+    )
 
 
-def _reached(count: int, limit: int | None) -> bool:
-    return limit is not None and count >= limit
+def _price(basket: _Basket, promotion: Promotion | None) -> _Priced:
+    """Steps 2 to 5 under a promotion that applies, or none."""
+    currency, tax_mode = basket.currency, basket.tax_mode
+    off: Mapping[str, Decimal] = {}
+    if promotion is not None:
+        off = promotions.discounts(promotion=promotion, lines=basket.lines, currency=currency)
+    discount_amount = sum(off.values(), money.zero(currency))
+    goods = basket.subtotal - discount_amount
+
+    charged = {
+        option.code: _shipping_amount(option, goods, promotion, currency)
+        for option in basket.options
+    }
+    chosen = _choose_shipping(basket.options, charged, basket.shipping_method)
+    shipping_amount = charged[chosen.code]
+
+    items = tuple(
+        _price_line(line, off.get(line.sku, money.zero(currency)), tax_mode, currency)
+        for line in basket.lines
+    )
+    shipping_tax_amount = _tax_amount(shipping_amount, chosen.tax_rate, tax_mode, currency)
+    tax_amount = sum((item.tax_amount for item in items), shipping_tax_amount)
+    on_top = tax_amount if tax_mode is TaxMode.EXCLUSIVE else money.zero(currency)
+    return _Priced(
+        promotion=promotion,
+        items=items,
+        charged=charged,
+        chosen=chosen,
+        discount_amount=discount_amount,
+        shipping_amount=shipping_amount,
+        shipping_tax_amount=shipping_tax_amount,
+        tax_amount=tax_amount,
+        total_amount=goods + shipping_amount + on_top,
+    )
 
 
 # 3. Shipping
 
 
+def _that_carry(
+    options: Sequence[ShippingOption], lines: Sequence[Line]
+) -> tuple[ShippingOption, ...]:
+    weight_grams = sum(line.weight_grams * line.quantity for line in lines)
+    carrying = tuple(option for option in options if option.carries(weight_grams))
+    if len({option.code for option in carrying}) != len(carrying):
+        raise ValueError(f"a shipping method has two rates for {weight_grams} g")
+    return carrying
+
+
 def _shipping_amount(
-    option: ShippingOption, goods: Decimal, coupon: Coupon | None, currency: str
+    option: ShippingOption, goods: Decimal, promotion: Promotion | None, currency: str
 ) -> Decimal:
     """Price a method for goods after discount: a coupon does not also buy free shipping."""
     is_free = option.free_from is not None and goods >= option.free_from
-    if is_free or (coupon is not None and coupon.kind is CouponKind.FREE_SHIPPING):
+    if is_free or (promotion is not None and promotion.kind is PromotionKind.FREE_SHIPPING):
         return money.zero(currency)
     return money.exact(option.amount, currency)
 
@@ -459,7 +510,7 @@ def _choose_shipping(
     else:
         candidates = list(options)
     if not candidates:
-        raise UnknownShippingMethodError(shipping_method=wanted)
+        raise UnknownShippingMethodError(shipping_method=wanted if options else None)
     # The list price comes second: under a free-shipping coupon all cost nothing, and the shop
     # should not send everything by express because of the alphabet.
     return min(candidates, key=lambda option: (charged[option.code], option.amount, option.code))
@@ -468,30 +519,29 @@ def _choose_shipping(
 # 4. Tax
 
 
-def _tax_amount(net_amount: Decimal, tax_rate: TaxRate, currency: str) -> Decimal:
-    match tax_rate.mode:
+def _tax_amount(amount: Decimal, tax_rate: TaxRate, tax_mode: TaxMode, currency: str) -> Decimal:
+    """The tax on a net amount, or the part of a gross one that is tax; rounded half-up."""
+    match tax_mode:
         case TaxMode.EXCLUSIVE:
-            return money.quantize(net_amount * tax_rate.rate, currency)
+            return money.quantize(amount * tax_rate.rate, currency)
+        case TaxMode.INCLUSIVE:
+            return money.quantize(amount * tax_rate.rate / (1 + tax_rate.rate), currency)
         case _:
-            assert_never(tax_rate.mode)
+            assert_never(tax_mode)
 
 
 def _price_line(
-    line: Line,
-    line_totals: Mapping[str, Decimal],
-    discounts: Mapping[str, Decimal],
-    currency: str,
+    line: Line, discount_amount: Decimal, tax_mode: TaxMode, currency: str
 ) -> PricedLine:
-    total_price = line_totals[line.sku]
-    discount_amount = discounts[line.sku]
+    total_price = _line_total(line)
     return PricedLine(
         sku=line.sku,
         product_id=line.product_id,
         product_name=line.product_name,
         quantity=line.quantity,
-        unit_price=money.exact(line.unit_price, currency),
+        unit_price=line.unit_price,
         discount_amount=discount_amount,
-        tax_amount=_tax_amount(total_price - discount_amount, line.tax_rate, currency),
+        tax_amount=_tax_amount(total_price - discount_amount, line.tax_rate, tax_mode, currency),
         total_price=total_price,
     )
 

@@ -12,7 +12,6 @@ from config.kernel import sql
 from config.kernel.errors import NotFoundError
 from customers.models import Customer
 from orders.models import (
-    Coupon,
     IdempotencyKey,
     Order,
     OrderItem,
@@ -91,29 +90,41 @@ SHIPMENTS: Final = (
 
 
 class PricedProduct(Protocol):
-    """What a product costs; `amount` in major units."""
+    """What a product costs; `amount` in major units.
+
+    `price_breaks` is a JSON array of [min_quantity, amount as text] pairs.
+    """
 
     sku: str
     product_id: int
+    category_id: int
     name: str
     tax_class: str
+    weight_grams: int | None
     amount: Decimal
+    price_breaks: str
 
 
 class DispatchedMethod(Protocol):
-    """A way to the customer, when parcels leave, and what is taxed there.
+    """A way to the customer for baskets of some weight, when parcels leave, and the terms there.
 
-    `holidays` is a JSON array of dates, `tax_rates` a JSON object of fractions by tax class.
+    `holidays` is a JSON array of dates, `tax_rates` a JSON object of fractions by tax class,
+    `promotions` a JSON array of rows of `coupons` with amounts as text; the last three and
+    `prices_include_tax` are the same in every row.
     """
 
     code: str
     name: str
     amount: Decimal
     free_from: Decimal | None
+    min_weight_grams: int
+    max_weight_grams: int | None
     min_business_days: int
     max_business_days: int
     tax_class: str
     tax_rates: str
+    prices_include_tax: bool
+    promotions: str
     time_zone: str
     cutoff_time: time
     holidays: str
@@ -245,63 +256,134 @@ def get_buyer(*, customer_id: int) -> Customer:
     return buyer
 
 
-def list_priced_products(*, skus: Sequence[str], currency: str) -> list[PricedProduct]:
-    """Prices of active products."""
+def list_priced_products(
+    *, skus: Sequence[str], currency: str, tier: str = ""
+) -> list[PricedProduct]:
+    """Prices of active products, with the price breaks of a customer of that tier."""
     return sql.fetch(
         """
-        SELECT product.sku, product.id AS product_id, product.name, product.tax_class, price.amount
+        SELECT product.sku, product.id AS product_id, product.category_id, product.name,
+            product.tax_class, product.weight_grams, price.amount,
+            coalesce((
+                SELECT jsonb_agg(jsonb_build_array(min_quantity, amount::text))
+                FROM price_breaks
+                WHERE product_id = product.id AND currency = %(currency)s
+                    AND tier IN ('', %(tier)s)
+            ), '[]')::text AS price_breaks
         FROM prices AS price JOIN products AS product ON product.id = price.product_id
         WHERE product.sku = ANY(%(skus)s) AND product.is_active AND price.currency = %(currency)s
         """,
         skus=list(skus),
         currency=currency,
+        tier=tier,
     )
 
 
-def list_shipping_methods(*, currency: str, country: str, region: str) -> list[DispatchedMethod]:
-    """Methods that reach a country, by code, with the destination's taxes and dispatch calendar.
+def list_shipping_methods(
+    *,
+    currency: str,
+    country: str,
+    region: str,
+    postal_code: str,
+    coupon_code: str | None,
+    redeemed_by: str,
+    now: datetime,
+) -> list[DispatchedMethod]:
+    """Methods that reach a destination, by code, with everything else that its prices depend on.
 
-    The calendar is that of the first building by priority; without one nothing is shipped. The
-    most specific tax rate of a class counts: the region's, else the country's, else none.
+    One statement, since an order waits for it: the destination's taxes, the dispatch calendar and
+    the promotions that may apply stand beside each method.
+
+    - A method with rates has a row for each of its rates in the destination's zone.
+    - The calendar is that of the building that stock is asked of first (`inventory.sourcing`);
+      without one nothing is shipped.
+    - The most specific tax rate of a class counts: the region's, else the country's, else none.
+    - Promotions: the one with that code, or without a code all automatic ones that are not over,
+      with `times_used_by_customer` of this buyer where that is limited.
+
+    Args:
+        region: upper case, as in tax rates and zones; empty if unknown, like `postal_code`.
+        coupon_code: upper case; None if the customer has typed none.
     """
     return sql.fetch(
         """
-        SELECT method.code, method.name, method.amount, method.free_from, method.tax_class,
+        WITH zone AS (
+            SELECT zone.id FROM shipping_zones AS zone
+            CROSS JOIN LATERAL (
+                SELECT max(length(prefix)) AS length FROM unnest(zone.postal_prefixes) AS prefix
+                WHERE starts_with(%(postal_code)s, prefix)
+            ) AS longest
+            WHERE (zone.countries = '{}' OR zone.countries @> ARRAY[%(country)s]::varchar[])
+                AND (zone.regions = '{}' OR zone.regions @> ARRAY[%(region)s]::varchar[])
+                AND (zone.postal_prefixes = '{}' OR longest.length IS NOT NULL)
+            ORDER BY longest.length DESC NULLS LAST, zone.regions = '{}', zone.countries = '{}',
+                zone.id
+            LIMIT 1
+        )
+        SELECT method.code, method.name, method.tax_class,
             method.min_business_days, method.max_business_days,
+            coalesce(rate.amount, method.amount) AS amount,
+            CASE WHEN rate.id IS NULL THEN method.free_from ELSE rate.free_from END AS free_from,
+            coalesce(rate.min_weight_grams, 0) AS min_weight_grams, rate.max_weight_grams,
             dispatch.time_zone, dispatch.cutoff_time, dispatch.holidays::text,
             coalesce((
                 SELECT jsonb_object_agg(tax_class, rate::text ORDER BY region) FROM tax_rates
                 WHERE country = %(country)s AND region IN ('', %(region)s)
-            ), '{}')::text AS tax_rates
+            ), '{}')::text AS tax_rates,
+            coalesce((
+                SELECT prices_include_tax FROM tax_destinations WHERE country = %(country)s
+            ), false) AS prices_include_tax,
+            coalesce((
+                SELECT jsonb_agg(jsonb_build_object(
+                    'id', id, 'code', code, 'kind', kind, 'value', value::text,
+                    'currency', currency, 'minimum_subtotal', minimum_subtotal::text,
+                    'buy_quantity', buy_quantity, 'get_quantity', get_quantity, 'tier', tier,
+                    'starts_at', starts_at, 'ends_at', ends_at,
+                    'max_uses', max_uses, 'times_used', times_used,
+                    'max_uses_per_customer', max_uses_per_customer,
+                    'times_used_by_customer', CASE
+                        WHEN max_uses_per_customer IS NULL THEN 0 ELSE (
+                            SELECT count(*) FROM coupon_redemptions AS redemption
+                            WHERE redemption.coupon_id = coupons.id
+                                AND redemption.redeemed_by = %(redeemed_by)s
+                                AND redemption.released_at IS NULL
+                        ) END,
+                    'product_ids', (
+                        SELECT jsonb_agg(product_id) FROM coupon_scopes
+                        WHERE coupon_id = coupons.id AND product_id IS NOT NULL
+                    ),
+                    'category_ids', (
+                        SELECT jsonb_agg(category_id) FROM coupon_scopes
+                        WHERE coupon_id = coupons.id AND category_id IS NOT NULL
+                    )
+                ))
+                FROM coupons
+                WHERE is_active AND CASE
+                    WHEN %(coupon_code)s IS NOT NULL THEN code = %(coupon_code)s
+                    ELSE code IS NULL AND (ends_at IS NULL OR ends_at > %(now)s)
+                END
+            ), '[]')::text AS promotions
         FROM shipping_methods AS method
+        LEFT JOIN shipping_rates AS rate
+            ON rate.method_id = method.id AND rate.zone_id = (SELECT id FROM zone)
         CROSS JOIN (
             SELECT time_zone, cutoff_time, holidays FROM warehouses
-            WHERE is_active ORDER BY priority, id LIMIT 1
+            WHERE is_active ORDER BY country <> %(country)s, priority, id LIMIT 1
         ) AS dispatch
         WHERE method.is_active AND method.currency = %(currency)s
             AND (method.countries = '{}' OR method.countries @> ARRAY[%(country)s]::varchar[])
-        ORDER BY method.code
+            AND (rate.id IS NOT NULL OR NOT EXISTS (
+                SELECT FROM shipping_rates WHERE method_id = method.id
+            ))
+        ORDER BY method.code, min_weight_grams
         """,
         currency=currency,
         country=country,
         region=region,
-    )
-
-
-def find_coupon(*, code: str, redeemed_by: str) -> Coupon | None:
-    """An active coupon, with `times_used_by_customer` of this buyer."""
-    return sql.fetch_model(
-        Coupon,
-        """
-        SELECT *, (
-            SELECT count(*) FROM coupon_redemptions AS redemption
-            WHERE redemption.coupon_id = coupons.id
-              AND redemption.redeemed_by = %(redeemed_by)s AND redemption.released_at IS NULL
-        ) AS times_used_by_customer
-        FROM coupons WHERE code = %(code)s AND is_active
-        """,
-        code=code.upper(),
+        postal_code=postal_code,
+        coupon_code=coupon_code,
         redeemed_by=redeemed_by,
+        now=now,
     )
 
 

@@ -12,7 +12,7 @@ from inventory.errors import InsufficientStockError
 from orders import errors as orders
 from orders.api import examples
 from orders.api.views import IdempotencyKeyMissingError
-from orders.pricing import CouponRefusal
+from orders.promotions import CouponRefusal
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

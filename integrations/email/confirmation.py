@@ -130,7 +130,7 @@ def _context(order: Order) -> dict[str, Any]:
             ("Subtotal", money(order.subtotal)),
             *([("Discount", money(-order.discount_amount))] if order.discount_amount else []),
             ("Shipping", money(order.shipping_amount)),
-            ("Tax", money(order.tax_amount)),
+            ("Tax included" if order.tax_included else "Tax", money(order.tax_amount)),
         ],
         "total": money(order.total_amount),
         "estimated_delivery": day(order.estimated_delivery) if order.estimated_delivery else "",

@@ -237,7 +237,7 @@ def _shopper(request: Request) -> Shopper:
     user = request.user
     if not user.is_authenticated:
         return Shopper(customer_id=None)
-    return Shopper(customer_id=user.pk, may_write=user.is_active)
+    return Shopper(customer_id=user.pk, tier=user.tier, may_write=user.is_active)
 
 
 def _uuid(cart_id: str) -> uuid.UUID:

@@ -59,6 +59,7 @@ TOTALS: Final[dict[str, Any]] = {
     "shipping_amount": "4.99",
     "tax_amount": "1.60",
     "total_amount": "46.57",
+    "tax_included": False,
     "shipping_method": "standard",
     "estimated_delivery": "2026-12-01",
 }

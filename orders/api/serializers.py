@@ -115,7 +115,9 @@ class QuoteRequestSerializer(BasketSerializer):
     )
 
     @staticmethod
-    def to_basket(wanted: Mapping[str, Any], *, cart: Wish | None, redeemed_by: str) -> Basket:
+    def to_basket(
+        wanted: Mapping[str, Any], *, cart: Wish | None, redeemed_by: str, tier: str
+    ) -> Basket:
         """What is to be priced; without an address for the shop's own country."""
         address = wanted.get("shipping_address", {"country": settings.SHOP_COUNTRY})
         return Basket(
@@ -123,6 +125,8 @@ class QuoteRequestSerializer(BasketSerializer):
             currency=cart.currency if cart else wanted.get("currency", settings.SHOP_CURRENCY),
             country=address["country"],
             region=address.get("state", "").upper(),
+            postal_code=address.get("postal_code", ""),
+            tier=tier,
             shipping_method=wanted.get("shipping_method"),
             coupon_code=wanted.get("coupon_code") or (cart.coupon_code if cart else None),
             redeemed_by=redeemed_by,
@@ -230,11 +234,11 @@ class PricedLineSerializer(serializers.Serializer[Any]):
     unit_price = MoneyField()
     discount_amount = MoneyField()
     tax_amount = MoneyField()
-    total_price = MoneyField(help_text="quantity × unit_price, before discount and tax")
+    total_price = MoneyField(help_text="quantity × unit_price, before discount")
 
 
 class TotalsSerializer(serializers.Serializer[Any]):
-    """total = subtotal − discount + shipping + tax."""
+    """total = subtotal − discount + shipping + tax; without the tax if they include it."""
 
     currency = serializers.CharField()
     items = PricedLineSerializer(many=True)
@@ -243,6 +247,9 @@ class TotalsSerializer(serializers.Serializer[Any]):
     shipping_amount = MoneyField()
     tax_amount = MoneyField()
     total_amount = MoneyField()
+    tax_included = serializers.BooleanField(
+        help_text="prices here include tax: `tax_amount` is a part of the total, not on top of it"
+    )
 
 
 class ShippingMethodSerializer(serializers.Serializer[Any]):

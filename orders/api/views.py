@@ -105,7 +105,10 @@ class QuoteView(APIView):
                 currency=wanted.get("currency"),
             )
         basket = QuoteRequestSerializer.to_basket(
-            wanted, cart=cart, redeemed_by=f"customer:{customer_id}" if customer_id else ""
+            wanted,
+            cart=cart,
+            redeemed_by=f"customer:{customer_id}" if customer_id else "",
+            tier=request.user.tier if request.user.is_authenticated else "",
         )
         priced = price_basket(basket=basket, now=timezone.now())
         unavailable = find_unavailable(lines=basket.lines)

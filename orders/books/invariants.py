@@ -28,10 +28,13 @@ INVARIANTS: Final = (
     Invariant(
         id="I1",
         name="order_total_adds_up",
-        says="total = subtotal − discount + shipping + tax, and 0 ≤ discount ≤ subtotal",
+        says="total = subtotal − discount + shipping + tax (its part where prices include it),"
+        " and 0 ≤ discount ≤ subtotal",
         violators="""
             SELECT order_number AS violator FROM orders
-            WHERE total_amount <> subtotal - discount_amount + shipping_amount + tax_amount
+            WHERE total_amount <> subtotal - discount_amount + shipping_amount
+                                  + CASE WHEN tax_included THEN 0 ELSE tax_amount END
+               OR tax_included AND tax_amount > total_amount
                OR discount_amount NOT BETWEEN 0 AND subtotal
                OR shipping_amount < 0 OR tax_amount < 0
         """,
@@ -40,13 +43,14 @@ INVARIANTS: Final = (
         id="I1",
         name="order_lines_add_up",
         says="the lines make the subtotal and the discount; their tax is within the order's",
-        # What the order's tax has over its lines' is the tax on shipping.
+        # What the order's tax has over its lines' is the tax on shipping. Included tax is a part.
         violators="""
             SELECT o.order_number AS violator
             FROM orders o
             LEFT JOIN (
                 SELECT order_id, sum(total_price) AS goods, sum(discount_amount) AS discount,
                        sum(tax_amount) AS tax,
+                       bool_and(tax_amount <= total_price - discount_amount) AS has_tax_within,
                        bool_and(total_price = quantity * unit_price
                                 AND discount_amount BETWEEN 0 AND total_price
                                 AND tax_amount >= 0) AS is_sound
@@ -56,6 +60,7 @@ INVARIANTS: Final = (
                OR line.discount <> o.discount_amount
                OR line.tax > o.tax_amount
                OR NOT line.is_sound
+               OR o.tax_included AND NOT line.has_tax_within
         """,
     ),
     # --- I2, I3: stock --------------------------------------------------------------------------
@@ -647,7 +652,7 @@ INVARIANTS: Final = (
         name="coupon_count_is_its_redemptions",
         says="times_used = the coupon's redemptions that were not released",
         violators="""
-            SELECT c.code AS violator
+            SELECT coalesce(c.code, 'promotion ' || c.id) AS violator
             FROM coupons c
             LEFT JOIN (
                 SELECT coupon_id, count(*) AS uses
@@ -661,7 +666,7 @@ INVARIANTS: Final = (
         name="coupon_limits_hold",
         says="active redemptions stay within the limit in all, and within the limit per customer",
         violators="""
-            SELECT DISTINCT c.code AS violator
+            SELECT DISTINCT coalesce(c.code, 'promotion ' || c.id) AS violator
             FROM (
                 SELECT coupon_id, count(*) AS uses,
                        sum(count(*)) OVER (PARTITION BY coupon_id) AS total
@@ -685,14 +690,15 @@ INVARIANTS: Final = (
     Invariant(
         id="I13",
         name="order_redeemed_its_coupon",
-        says="an order with a coupon has the one redemption of it by its buyer, any other none",
+        says="an order with a coupon or a discount has the one redemption of it by its buyer",
         violators="""
             SELECT o.order_number AS violator
             FROM orders o
             LEFT JOIN coupon_redemptions r ON r.order_id = o.id
             LEFT JOIN coupons c ON c.id = r.coupon_id
-            WHERE (o.coupon_code <> '' OR r.id IS NOT NULL)
-              AND (c.code IS DISTINCT FROM o.coupon_code
+            WHERE (o.coupon_code <> '' OR o.discount_amount > 0 OR r.id IS NOT NULL)
+              AND (r.id IS NULL
+                   OR coalesce(c.code, '') <> o.coupon_code  -- automatic ones have no code
                    OR r.redeemed_by IS DISTINCT FROM
                       coalesce('customer:' || o.customer_id, 'guest:' || o.guest_email))
         """,

@@ -12,7 +12,15 @@ from orders.models.order import (
     Shipment,
     ShipmentItem,
 )
-from orders.models.terms import Coupon, ShippingMethod, TaxRate
+from orders.models.terms import (
+    Coupon,
+    CouponScope,
+    ShippingMethod,
+    ShippingRate,
+    ShippingZone,
+    TaxDestination,
+    TaxRate,
+)
 
 __all__ = [
     "Cart",
@@ -20,6 +28,7 @@ __all__ = [
     "CheckedInvariant",
     "Coupon",
     "CouponRedemption",
+    "CouponScope",
     "IdempotencyKey",
     "Order",
     "OrderItem",
@@ -28,5 +37,8 @@ __all__ = [
     "Shipment",
     "ShipmentItem",
     "ShippingMethod",
+    "ShippingRate",
+    "ShippingZone",
+    "TaxDestination",
     "TaxRate",
 ]

@@ -71,6 +71,8 @@ class IdempotencyKey(models.Model):
 class Order(models.Model):
     """One order. All amounts are in major units of `currency`, frozen when it is placed.
 
+    `tax_included`: `tax_amount` is a part of the other amounts; else it comes on top of them.
+
     `status` moves only along the contract's edges, `version` counts its moves and
     `order_transitions` keeps them: triggers see to all three. Either a customer or a guest
     (`guest_email`) stands behind it.
@@ -128,6 +130,7 @@ class Order(models.Model):
     shipping_amount = models.DecimalField(max_digits=12, decimal_places=2)
     discount_amount = models.DecimalField(max_digits=12, decimal_places=2, default=0, db_default=0)
     total_amount = models.DecimalField(max_digits=12, decimal_places=2)
+    tax_included = models.BooleanField(default=False, db_default=False)
     currency = models.CharField(max_length=3, default="USD", db_default="USD")
     payment_intent_id = models.CharField(max_length=100, null=True, blank=True)
     payment_status = models.CharField(
@@ -185,10 +188,16 @@ class Order(models.Model):
             models.CheckConstraint(
                 name="order_total_adds_up",
                 condition=Q(
+                    tax_included=False,
                     total_amount=F("subtotal")
                     - F("discount_amount")
                     + F("shipping_amount")
-                    + F("tax_amount")
+                    + F("tax_amount"),
+                )
+                | Q(
+                    tax_included=True,
+                    total_amount=F("subtotal") - F("discount_amount") + F("shipping_amount"),
+                    tax_amount__lte=F("total_amount"),
                 ),
             ),
             models.CheckConstraint(
@@ -238,6 +247,7 @@ class Order(models.Model):
                     "shipping_amount",
                     "discount_amount",
                     "total_amount",
+                    "tax_included",
                     "currency",
                 ],
             ),
@@ -285,7 +295,8 @@ class Order(models.Model):
 class OrderItem(models.Model):
     """A line as it was sold: name and prices are copies, they do not follow the catalogue.
 
-    `total_price` is `quantity × unit_price`, before discount and tax. Append-only.
+    `total_price` is `quantity × unit_price`, before discount; `tax_amount` comes on top of it or is
+    a part of it, as the order's `tax_included` says. Append-only.
     """
 
     order = models.ForeignKey(Order, models.CASCADE, related_name="items", db_index=False)
@@ -350,7 +361,7 @@ class OrderTransition(models.Model):
 
 
 class CouponRedemption(models.Model):
-    """One use of a coupon by one order; released when the order dies unpaid or is cancelled."""
+    """One use of a promotion by one order; released when the order dies unpaid or is cancelled."""
 
     coupon = models.ForeignKey(Coupon, models.PROTECT, related_name="redemptions")
     order = models.OneToOneField(Order, models.PROTECT, related_name="coupon_redemption")
@@ -377,7 +388,7 @@ class CouponRedemption(models.Model):
 class RefundLine(models.Model):
     """How many units of an order's line a refund gives the money back for. Append-only.
 
-    `amount` is their share of what was paid for the line: after discount, with tax.
+    `amount` is their share of what was paid for the line: after discount, with its tax.
     """
 
     refund = models.ForeignKey(Refund, models.PROTECT, related_name="lines")

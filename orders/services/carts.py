@@ -20,9 +20,8 @@ from audit import services as audit
 from config.kernel import money, sql
 from config.kernel.db import short_transaction
 from config.kernel.errors import NotFoundError, ValidationFailedError
-from orders import selectors
 from orders.errors import CartOrderedError, CouponInvalidError
-from orders.models import Cart, CartItem, Order
+from orders.models import Cart, CartItem, Coupon, Order
 from orders.services.quoting import (
     Basket,
     BasketLine,
@@ -149,9 +148,13 @@ LEFT_ALONE: Final = """
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shopper:
-    """Whose request it is; `may_write`: not suspended, so a guest's cart may become theirs."""
+    """Whose request it is.
+
+    `tier` is that of the account. `may_write`: not suspended, so a guest's cart may become theirs.
+    """
 
     customer_id: int | None
+    tier: str = ""
     may_write: bool = True
 
     @property
@@ -508,7 +511,7 @@ def _priced(
     """What is still sold of it, priced; without the coupon if that does not apply (any more)."""
     lines = _sold(items)
     if not lines:
-        return None, _unknown_coupon(cart, shopper)
+        return None, _unknown_coupon(cart)
     basket = Basket(
         lines=lines,
         currency=cart.currency,
@@ -517,6 +520,7 @@ def _priced(
         shipping_method=None,
         coupon_code=cart.coupon_code or None,
         redeemed_by=shopper.redeemed_by,
+        tier=shopper.tier,
     )
     try:
         return price_basket(basket=basket, now=now).quote, None
@@ -524,10 +528,10 @@ def _priced(
         return price_basket(basket=replace(basket, coupon_code=None), now=now).quote, refusal
 
 
-def _unknown_coupon(cart: Cart, shopper: Shopper) -> CouponInvalidError | None:
+def _unknown_coupon(cart: Cart) -> CouponInvalidError | None:
     """Without goods nothing else can be said of a coupon than whether there is one."""
-    code = cart.coupon_code
-    if not code or selectors.find_coupon(code=code, redeemed_by=shopper.redeemed_by):
+    code = cart.coupon_code.upper()
+    if not code or Coupon.objects.filter(code=code, is_active=True).exists():
         return None
     return CouponInvalidError(details={"reason": "unknown"})
 

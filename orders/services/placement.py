@@ -11,7 +11,7 @@ Three short transactions and none open across a call to the payment provider (do
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
@@ -41,7 +41,8 @@ from orders.errors import (
     OrderInProgressError,
     PriceChangedError,
 )
-from orders.models import Coupon, Order, OrderItem
+from orders.models import CouponRedemption, Order, OrderItem
+from orders.promotions import CouponRefusal
 from orders.services import carts, settlement
 from orders.services.carts import Wish
 from orders.services.quoting import Basket, BasketLine, price_basket, quote_json
@@ -60,6 +61,7 @@ if TYPE_CHECKING:
 
     from config.kernel.clock import Deadline
     from customers.models import Customer
+    from orders.promotions import Promotion
     from orders.services.quoting import PricedBasket
 
 TRIES: Final = 3  # a lost COMMIT, a superseded T1b: each is followed by reading the key again
@@ -70,13 +72,12 @@ USE_COUPON: Final = """
     UPDATE coupons SET times_used = times_used + 1
     WHERE id = %(coupon_id)s AND (max_uses IS NULL OR times_used < max_uses)
 """
-REDEEM_COUPON: Final = """
-    INSERT INTO coupon_redemptions (coupon_id, order_id, redeemed_by)
-    SELECT %(coupon_id)s, %(order_id)s, %(redeemed_by)s
-    WHERE %(limit)s IS NULL OR %(limit)s > (
-        SELECT count(*) FROM coupon_redemptions
-        WHERE coupon_id = %(coupon_id)s AND redeemed_by = %(redeemed_by)s AND released_at IS NULL
-    )
+GIVE_BACK_COUPON: Final = """
+    UPDATE coupons SET times_used = times_used - 1 WHERE id = %(coupon_id)s
+"""
+COUNT_OWN_USES: Final = """
+    SELECT count(*) AS uses FROM coupon_redemptions
+    WHERE coupon_id = %(coupon_id)s AND redeemed_by = %(redeemed_by)s AND released_at IS NULL
 """
 ABOUT_THE_KEY: Final = (OrderInProgressError, IdempotencyKeyReusedError)  # no order failed
 
@@ -244,7 +245,7 @@ def _open_order(
 
 def _create_order(command: PlaceOrder, key_id: int, at: datetime) -> Placement:
     buyer = _admit_buyer(command)
-    priced = price_basket(basket=_basket_of(command), now=at)
+    priced = _price_and_use(command, tier=buyer.tier if buyer else "", at=at)
     _check_total(command, priced)
     order = _write_order(command, priced, key_id, at)
     items = [
@@ -286,8 +287,10 @@ def _create_order(command: PlaceOrder, key_id: int, at: datetime) -> Placement:
             "items": len(items),
         },
     )
-    if priced.coupon:
-        _redeem(priced.coupon, order, command.scope)
+    if promotion := priced.quote.promotion:
+        sql.insert_later(
+            CouponRedemption(coupon_id=promotion.id, order_id=order.pk, redeemed_by=command.scope)
+        )
     stock.reserve(
         order_id=order.pk,
         wanted=[
@@ -299,7 +302,7 @@ def _create_order(command: PlaceOrder, key_id: int, at: datetime) -> Placement:
     return Placement(order_id=order.pk, payment=payment, hold_is_over=False, items=items)
 
 
-def _basket_of(command: PlaceOrder) -> Basket:
+def _basket_of(command: PlaceOrder, *, tier: str) -> Basket:
     """What the price depends on; a cart is read, and its row locked, only now."""
     if command.cart_id is None:
         wish = Wish(
@@ -316,6 +319,8 @@ def _basket_of(command: PlaceOrder) -> Basket:
         currency=wish.currency,
         country=command.shipping_address["country"],
         region=(command.shipping_address.get("state") or "").upper(),
+        postal_code=command.shipping_address["postal_code"],
+        tier=tier,
         shipping_method=command.shipping_method,
         coupon_code=command.coupon_code or wish.coupon_code,
         redeemed_by=command.scope,
@@ -403,6 +408,43 @@ def _admit_buyer(command: PlaceOrder) -> Customer | None:
     return buyer
 
 
+def _price_and_use(command: PlaceOrder, *, tier: str, at: datetime) -> PricedBasket:
+    """Price the basket and take one use of its promotion.
+
+    An automatic promotion that was used up meanwhile is passed over: nobody asked for it. The
+    order then costs more, which `expected_total` tells whoever sent it.
+
+    Raises:
+        CouponInvalidError: the coupon was used up meanwhile.
+    """
+    basket = _basket_of(command, tier=tier)
+    while True:
+        priced = price_basket(basket=basket, now=at)
+        promotion = priced.quote.promotion
+        if promotion is None or _use(promotion, redeemed_by=command.scope):
+            return priced
+        if promotion.code:
+            raise CouponInvalidError(details={"reason": str(CouponRefusal.USED_UP)})
+        basket = replace(basket, passed_over=basket.passed_over | {promotion.id})
+
+
+def _use(promotion: Promotion, *, redeemed_by: str) -> bool:
+    """Use a promotion once, if a use is left; the row's lock holds both limits until the COMMIT.
+
+    One's own uses are counted by a later statement than the one that waits for that lock: it sees
+    what was committed meanwhile.
+    """
+    if not sql.execute(USE_COUPON, coupon_id=promotion.id):
+        return False
+    if promotion.max_uses_per_customer is None:
+        return True
+    (own,) = sql.fetch(COUNT_OWN_USES, coupon_id=promotion.id, redeemed_by=redeemed_by)
+    is_left: bool = own.uses < promotion.max_uses_per_customer
+    if not is_left:
+        sql.later(GIVE_BACK_COUPON, coupon_id=promotion.id)
+    return is_left
+
+
 def _check_total(command: PlaceOrder, priced: PricedBasket) -> None:
     quote = priced.quote
     if command.expected_total is not None and command.expected_total != quote.total_amount:
@@ -426,6 +468,7 @@ def _write_order(command: PlaceOrder, priced: PricedBasket, key_id: int, at: dat
         shipping_amount=quote.shipping_amount,
         tax_amount=quote.tax_amount,
         total_amount=quote.total_amount,
+        tax_included=quote.tax_included,
         currency=quote.currency,
         shipping_address=dict(command.shipping_address),
         billing_address=dict(command.billing_address),
@@ -439,23 +482,6 @@ def _write_order(command: PlaceOrder, priced: PricedBasket, key_id: int, at: dat
     )
     sql.insert(order)
     return order
-
-
-def _redeem(coupon: Coupon, order: Order, redeemed_by: str) -> None:
-    """Use the coupon once; the row's lock makes the limits hold under parallel uses.
-
-    One's own uses are counted by a later statement than the one that waits for that lock: it sees
-    what was committed meanwhile.
-    """
-    is_left = sql.execute(USE_COUPON, coupon_id=coupon.pk)
-    if not is_left or not sql.execute(
-        REDEEM_COUPON,
-        coupon_id=coupon.pk,
-        order_id=order.pk,
-        redeemed_by=redeemed_by,
-        limit=coupon.max_uses_per_customer,
-    ):
-        raise CouponInvalidError(details={"reason": "used_up"})
 
 
 def _open_still(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 from zoneinfo import ZoneInfo
@@ -17,12 +17,11 @@ from inventory import selectors as catalogue
 from inventory import sourcing
 from orders import pricing, selectors
 from orders.errors import CouponInvalidError
+from orders.promotions import Promotion, PromotionKind
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from datetime import datetime
 
-    from orders.models import Coupon
     from orders.selectors import DispatchedMethod, PricedProduct
 
     TaxRates = Mapping[str, pricing.TaxRate]
@@ -42,8 +41,10 @@ class BasketLine:
 class Basket:
     """Everything a price depends on, besides the catalogue.
 
-    `country` is ISO 3166 alpha-2, `region` a state or province or empty. `redeemed_by` is the
-    buyer as coupons know them (`customer:<id>`, `guest:<e-mail>`), empty while unknown.
+    `country` is ISO 3166 alpha-2, `region` a state or province or empty, in upper case.
+    `redeemed_by` is the buyer as promotions know them (`customer:<id>`, `guest:<e-mail>`), empty
+    while unknown; `tier` is that of the account. Of `passed_over` promotions, by id, none applies:
+    automatic ones that were found used up.
     """
 
     lines: Sequence[BasketLine]
@@ -53,39 +54,51 @@ class Basket:
     shipping_method: str | None
     coupon_code: str | None
     redeemed_by: str
+    postal_code: str = ""
+    tier: str = ""
+    passed_over: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PricedBasket:
-    """A quote, and the coupon row behind it."""
+    """A quote; its `promotion` has to be redeemed by the order that is placed on it."""
 
     quote: pricing.Quote
-    coupon: Coupon | None
 
 
 def price_basket(*, basket: Basket, now: datetime) -> PricedBasket:
-    """Price a basket from the database as it stands; holds nothing.
+    """Price a basket from the database as it stands, in two statements; holds nothing.
 
     Raises:
-        ValidationFailedError: an unknown or inactive SKU, no such shipping method, too much money.
+        ValidationFailedError: an unknown or inactive SKU, no such shipping method, too heavy a
+            basket, too much money.
         CouponInvalidError: the coupon does not apply.
     """
     prices = {
         price.sku: price
         for price in selectors.list_priced_products(
-            skus=[line.sku for line in basket.lines], currency=basket.currency
+            skus=[line.sku for line in basket.lines],
+            currency=basket.currency,
+            tier=basket.tier,
         )
     }
     _refuse_unknown(basket, prices)
     methods = selectors.list_shipping_methods(
-        currency=basket.currency, country=basket.country, region=basket.region
+        currency=basket.currency,
+        country=basket.country,
+        region=basket.region,
+        postal_code=basket.postal_code.replace(" ", "").upper(),
+        coupon_code=basket.coupon_code.upper() if basket.coupon_code else None,
+        redeemed_by=basket.redeemed_by,
+        now=now,
     )
     if not methods:
         raise ValidationFailedError(
             details={"shipping_address": {"country": ["We do not ship there in this currency."]}}
         )
-    tax_rates = _tax_rates(methods[0].tax_rates)
-    coupon = _find_coupon(basket)
+    terms = methods[0]
+    tax_rates = _tax_rates(terms.tax_rates)
+    coupon, automatic = _promotions(terms, basket)
     try:
         quote = pricing.quote(
             currency=basket.currency,
@@ -94,22 +107,22 @@ def price_basket(*, basket: Basket, now: datetime) -> PricedBasket:
                 for line in basket.lines
             ],
             shipping_options=[_option(method, basket.currency, tax_rates) for method in methods],
-            calendar=_calendar(methods[0]),
+            calendar=_calendar(terms),
             now=now,
-            coupon=_terms(coupon) if coupon else None,
+            coupon=coupon,
+            automatic=automatic,
             shipping_method=basket.shipping_method,
+            tax_mode=_tax_mode(terms),
         )
     except pricing.CouponRefusedError as exc:
         raise CouponInvalidError(details={"reason": str(exc.reason)}) from exc
     except pricing.UnknownShippingMethodError as exc:
-        raise ValidationFailedError(
-            details={"shipping_method": ["There is no such method for this destination."]}
-        ) from exc
+        raise ValidationFailedError(details=_no_such_method(exc)) from exc
     except pricing.AmountTooLargeError as exc:
         raise ValidationFailedError(
             details={"items": [f"The total is above {money.MAX_AMOUNT}."]}
         ) from exc
-    return PricedBasket(quote=quote, coupon=coupon)
+    return PricedBasket(quote=quote)
 
 
 def find_unavailable(*, lines: Sequence[BasketLine]) -> list[dict[str, Any]]:
@@ -149,6 +162,7 @@ def quote_json(quote: pricing.Quote, *, unavailable_items: list[dict[str, Any]])
         "shipping_amount": amount(quote.shipping_amount),
         "tax_amount": amount(quote.tax_amount),
         "total_amount": amount(quote.total_amount),
+        "tax_included": quote.tax_included,
         "shipping_methods": [
             {
                 "code": method.code,
@@ -195,13 +209,22 @@ def _refuse_unknown(basket: Basket, prices: Mapping[str, PricedProduct]) -> None
     )
 
 
-def _find_coupon(basket: Basket) -> Coupon | None:
+def _no_such_method(refusal: pricing.UnknownShippingMethodError) -> dict[str, list[str]]:
+    if refusal.shipping_method is None:
+        return {"items": ["Together they are too heavy for every way to this destination."]}
+    return {"shipping_method": ["There is no such method for this destination and weight."]}
+
+
+def _promotions(
+    terms: DispatchedMethod, basket: Basket
+) -> tuple[Promotion | None, Sequence[Promotion]]:
+    """The coupon that was asked for, or else all that may apply by themselves."""
+    found = [_promotion(row, basket) for row in orjson.loads(terms.promotions)]
     if not basket.coupon_code:
-        return None
-    coupon = selectors.find_coupon(code=basket.coupon_code, redeemed_by=basket.redeemed_by)
-    if coupon is None:
+        return None, [each for each in found if each.id not in basket.passed_over]
+    if not found:
         raise CouponInvalidError(details={"reason": "unknown"})
-    return coupon
+    return found[0], []
 
 
 def _line(price: PricedProduct, quantity: int, currency: str, tax_rates: TaxRates) -> pricing.Line:
@@ -212,6 +235,9 @@ def _line(price: PricedProduct, quantity: int, currency: str, tax_rates: TaxRate
         quantity=quantity,
         unit_price=money.exact(price.amount, currency),
         tax_rate=tax_rates.get(price.tax_class, NO_TAX),
+        category_ids=frozenset({price.category_id}),
+        price_breaks=_price_breaks(price.price_breaks),
+        weight_grams=price.weight_grams or 0,
     )
 
 
@@ -224,6 +250,8 @@ def _option(method: DispatchedMethod, currency: str, tax_rates: TaxRates) -> pri
         tax_rate=tax_rates.get(method.tax_class, NO_TAX),
         min_days=method.min_business_days,
         max_days=method.max_business_days,
+        min_weight_grams=method.min_weight_grams,
+        max_weight_grams=method.max_weight_grams,
     )
 
 
@@ -235,32 +263,58 @@ def _calendar(method: DispatchedMethod) -> pricing.DispatchCalendar:
     )
 
 
+def _tax_mode(terms: DispatchedMethod) -> pricing.TaxMode:
+    is_gross = terms.prices_include_tax
+    return pricing.TaxMode.INCLUSIVE if is_gross else pricing.TaxMode.EXCLUSIVE
+
+
+# The same text is the same terms: what seldom changes is read once.
+
+
 @functools.lru_cache(maxsize=256)
 def _tax_rates(rates: str) -> TaxRates:
-    """The rates by tax class; likewise."""
+    """The rates by tax class."""
     return {
         tax_class: pricing.TaxRate(rate=Decimal(rate))
         for tax_class, rate in orjson.loads(rates).items()
     }
 
 
+@functools.lru_cache(maxsize=1024)
+def _price_breaks(steps: str) -> tuple[pricing.PriceBreak, ...]:
+    return tuple(
+        pricing.PriceBreak(min_quantity=min_quantity, amount=Decimal(amount))
+        for min_quantity, amount in orjson.loads(steps)
+    )
+
+
 @functools.lru_cache(maxsize=16)
 def _holidays(days: str) -> frozenset[date]:
-    """The dates of a building's JSON array; the same text is the same days."""
+    """The dates of a building's JSON array."""
     return frozenset(date.fromisoformat(day) for day in orjson.loads(days))
 
 
-def _terms(coupon: Coupon) -> pricing.Coupon:
-    return pricing.Coupon(
-        code=coupon.code,
-        kind=pricing.CouponKind(coupon.kind),
-        value=coupon.value,
-        currency=coupon.currency,
-        minimum_subtotal=coupon.minimum_subtotal or None,
-        starts_at=coupon.starts_at,
-        ends_at=coupon.ends_at,
-        max_uses=coupon.max_uses,
-        times_used=coupon.times_used,
-        max_uses_per_customer=coupon.max_uses_per_customer,
-        times_used_by_customer=coupon.times_used_by_customer,  # type: ignore[attr-defined]
+def _promotion(row: Mapping[str, Any], basket: Basket) -> Promotion:
+    return Promotion(
+        id=row["id"],
+        code=row["code"],
+        kind=PromotionKind(row["kind"]),
+        value=Decimal(row["value"]),
+        currency=row["currency"],
+        minimum_subtotal=Decimal(row["minimum_subtotal"]) or None,
+        starts_at=_instant(row["starts_at"]),
+        ends_at=_instant(row["ends_at"]),
+        max_uses=row["max_uses"],
+        times_used=row["times_used"],
+        max_uses_per_customer=row["max_uses_per_customer"],
+        times_used_by_customer=row["times_used_by_customer"],
+        is_for_customer=row["tier"] in {"", basket.tier},
+        buy_quantity=row["buy_quantity"],
+        get_quantity=row["get_quantity"],
+        product_ids=frozenset(row["product_ids"] or ()),
+        category_ids=frozenset(row["category_ids"] or ()),
     )
+
+
+def _instant(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None

@@ -198,16 +198,17 @@ def _shares(order: Order, units: Mapping[str, int]) -> dict[OrderItem, tuple[int
         elif not 1 <= quantity <= left:
             problems[sku] = [f"Between 1 and {left} units can still be refunded."]
         else:
-            until = _worth(item, given[item.pk] + quantity, order.currency)
-            shares[item] = (quantity, until - _worth(item, given[item.pk], order.currency))
+            until = _worth(order, item, given[item.pk] + quantity)
+            shares[item] = (quantity, until - _worth(order, item, given[item.pk]))
     if problems:
         raise ValidationFailedError(details={"units": problems})
     return shares
 
 
-def _worth(item: OrderItem, quantity: int, currency: str) -> Decimal:
-    paid = item.total_price - item.discount_amount + item.tax_amount
-    return money.quantize(paid * quantity / item.quantity, currency)
+def _worth(order: Order, item: OrderItem, quantity: int) -> Decimal:
+    on_top = 0 if order.tax_included else item.tax_amount
+    paid = item.total_price - item.discount_amount + on_top
+    return money.quantize(paid * quantity / item.quantity, order.currency)
 
 
 # --- carrying out -----------------------------------------------------------------------------

@@ -323,9 +323,8 @@ def announce(order: Order) -> None:
 
 
 def release_coupon(order: Order) -> None:
-    """Give back the use of a coupon by an order that died; once."""
-    if order.coupon_code:
-        sql.later(RELEASE_COUPON, order_id=order.pk)
+    """Give back the use of a promotion, coupon or automatic, by an order that died; once."""
+    sql.later(RELEASE_COUPON, order_id=order.pk)
 
 
 def _confirm(locked: LockedOrder) -> None:

@@ -18,6 +18,7 @@ from customers.models import Customer, CustomerMetrics
 from inventory.models import (
     Category,
     Price,
+    PriceBreak,
     Product,
     Reservation,
     StockLevel,
@@ -28,6 +29,7 @@ from orders.models import (
     CheckedInvariant,
     Coupon,
     CouponRedemption,
+    CouponScope,
     IdempotencyKey,
     Order,
     OrderItem,
@@ -35,6 +37,9 @@ from orders.models import (
     Shipment,
     ShipmentItem,
     ShippingMethod,
+    ShippingRate,
+    ShippingZone,
+    TaxDestination,
     TaxRate,
 )
 from payments.models import (
@@ -213,10 +218,16 @@ def make_everything(n: int) -> Everything:
         classification="unknown", subject=f"pi_{n}", payment=payment, problem="not there"
     )
 
+    PriceBreak.objects.create(product=product, currency="USD", min_quantity=10, amount=9)
     coupon = Coupon.objects.create(code=f"SAVE{n}", kind="percent", value=5, times_used=3)
+    CouponScope.objects.create(coupon=coupon, product=product)
     CouponRedemption.objects.create(coupon=coupon, order=order, redeemed_by=f"customer:{n}")
     TaxRate.objects.create(country="US", region=f"R{n}", rate=Decimal("0.0825"))
-    ShippingMethod.objects.create(
+    TaxDestination.objects.create(
+        country=f"{'ABCDEFGHIJKLMNOPQRSTUVWXYZ'[n]}X", prices_include_tax=True
+    )
+    zone = ShippingZone.objects.create(name=f"Zone {n}", countries=["US"], regions=["HI"])
+    method = ShippingMethod.objects.create(
         code=f"standard-{n}",
         name="Standard",
         currency="USD",
@@ -224,6 +235,7 @@ def make_everything(n: int) -> Everything:
         min_business_days=1,
         max_business_days=3,
     )
+    ShippingRate.objects.create(method=method, zone=zone, amount=Decimal("9.00"))
     CheckedInvariant.objects.create(
         invariant="I5", name=f"paid_means_paid_{n}", violations=0, checked_at=NOW, seconds=0.1
     )

@@ -15,7 +15,7 @@ from audit import services as audit
 from audit.models import AuditLog, Delivery
 from customers.models import Customer
 from inventory.models import Category, Price
-from orders.models import Coupon
+from orders.models import Coupon, ShippingRate, ShippingZone
 from tests.admin import rows
 
 pytestmark = pytest.mark.django_db
@@ -54,7 +54,7 @@ def form_of(browser, row):
             value = bound.value()
             if value is True:
                 sent[bound.html_name] = "on"
-            elif value not in (None, False, []):
+            elif value is not None and value is not False and value != []:  # 0 is a value
                 sent[bound.html_name] = value
     return sent
 
@@ -166,6 +166,139 @@ class TestChanges:
 
         assert response.status_code == 200
         assert Coupon.objects.get().value == 5
+
+
+class TestTerms:
+    NO_SCOPES = {"scopes-TOTAL_FORMS": "0", "scopes-INITIAL_FORMS": "0"}
+
+    def add(self, browser, page, **fields):
+        return browser.post(reverse(f"admin:{page}_add"), fields)
+
+    def test_a_promotion_without_a_code_has_none_and_applies_by_itself(self, browser, db):
+        answer = self.add(
+            browser,
+            "orders_coupon",
+            **self.NO_SCOPES,
+            code="",
+            name="Autumn",
+            kind="percent",
+            value="5",
+            minimum_subtotal="0",
+            is_active="on",
+        )
+
+        assert answer.status_code == 302
+        made = Coupon.objects.get()
+        assert (made.code, str(made)) == (None, "Autumn")
+
+    @pytest.mark.parametrize(
+        ("fields", "message"),
+        [
+            ({"name": "", "kind": "percent", "value": "5"}, "Give it a code, or a name"),
+            ({"kind": "percent", "value": "101"}, "A percentage is above 0 and at most 100"),
+            ({"kind": "fixed", "value": "5"}, "an amount is above 0 and has a currency"),
+            ({"kind": "buy_x_get_y", "value": "100"}, "Buy how many, get how many"),
+            ({"kind": "percent", "value": "5", "get_quantity": "1"}, "Buy how many, get how many"),
+            ({"kind": "percent", "value": "5", "tier": "Gold!"}, "Lower-case letters, digits"),
+        ],
+    )
+    def test_an_illegal_promotion_is_told_why(self, browser, db, fields, message):
+        whole = {"name": "Autumn", "minimum_subtotal": "0", **self.NO_SCOPES, **fields}
+
+        answer = self.add(browser, "orders_coupon", **whole)
+
+        assert answer.status_code == 200
+        assert message in answer.content.decode()
+        assert not Coupon.objects.exists()
+
+    def test_what_a_promotion_covers_is_recorded_row_by_row(self, browser, shop):
+        category = shop.product.category
+
+        save(
+            browser,
+            shop.coupon,
+            **{"scopes-TOTAL_FORMS": "2", "scopes-1-category": str(category.pk)},
+        )
+
+        added = shop.coupon.scopes.get(category=category)
+        assert (
+            "STAFF_ADDED",
+            "coupon_scope",
+            added.pk,
+            {
+                "values": {
+                    "coupon": f"{shop.coupon.pk}",
+                    "product": "None",
+                    "category": f"{category.pk}",
+                }
+            },
+        ) in staff_rows()
+
+    def test_a_category_that_a_promotion_covers_is_not_deleted(self, browser, shop):
+        category = Category.objects.create(slug="fruit", name="Fruit")
+        shop.coupon.scopes.create(category=category)
+
+        browser.post(
+            reverse("admin:inventory_category_delete", args=[category.pk]), {"post": "yes"}
+        )
+
+        assert Category.objects.filter(pk=category.pk).exists()
+
+    def test_a_price_break_that_is_the_price_itself_is_told_why(self, browser, shop):
+        answer = self.add(
+            browser,
+            "inventory_pricebreak",
+            product=shop.product.pk,
+            currency="USD",
+            min_quantity="1",
+            amount="5",
+        )
+
+        assert answer.status_code == 200
+        assert "that is the price itself" in answer.content.decode()
+
+    @pytest.mark.parametrize(
+        ("weights", "is_added"),
+        [(("0", ""), False), (("500", "600"), False), (("1001", ""), True), (("0", "499"), True)],
+    )
+    def test_a_rate_for_weights_that_have_one_is_told_why(self, browser, shop, weights, is_added):
+        rate = ShippingRate.objects.get()
+        ShippingRate.objects.update(min_weight_grams=500, max_weight_grams=1000)
+
+        answer = self.add(
+            browser,
+            "orders_shippingrate",
+            method=rate.method_id,
+            zone=rate.zone_id,
+            amount="5",
+            **dict(zip(("min_weight_grams", "max_weight_grams"), weights, strict=True)),
+        )
+
+        assert answer.status_code == (302 if is_added else 200)
+        told = "Another rate of this method and zone has such weights." in answer.content.decode()
+        assert told is not is_added
+        assert ShippingRate.objects.count() == 1 + is_added
+
+    def test_a_zone_is_written_as_addresses_are_compared(self, browser, db):
+        self.add(
+            browser,
+            "orders_shippingzone",
+            name="Islands",
+            countries="gb",
+            regions="scotland",
+            postal_prefixes="kw 15, HS",
+        )
+
+        zone = ShippingZone.objects.get()
+        assert (zone.countries, zone.regions) == (["GB"], ["SCOTLAND"])
+        assert zone.postal_prefixes == ["KW15", "HS"]
+
+    def test_a_customers_tier_is_recorded(self, browser, shop):
+        save(browser, shop.customer, tier="wholesale")
+
+        shop.customer.refresh_from_db()
+        assert shop.customer.tier == "wholesale"
+        assert staff_rows()[-1][3] == {"changed": ["tier"], "values": {"tier": "wholesale"}}
 
 
 class TestRights:

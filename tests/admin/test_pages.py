@@ -31,12 +31,14 @@ EDITABLE = {
         "date_of_birth",
         "marketing_consent",
         "status",
+        "tier",
         "is_staff",
         "is_superuser",
         "groups",
     },
     "inventory.Category": {"slug", "name"},
     "inventory.Price": {"product", "currency", "amount"},
+    "inventory.PriceBreak": {"product", "currency", "tier", "min_quantity", "amount"},
     "inventory.Product": {
         "name",
         "description",
@@ -57,9 +59,13 @@ EDITABLE = {
         "is_active",
     },
     "orders.Coupon": {
+        "name",
         "kind",
         "value",
         "currency",
+        "buy_quantity",
+        "get_quantity",
+        "tier",
         "minimum_subtotal",
         "starts_at",
         "ends_at",
@@ -67,6 +73,7 @@ EDITABLE = {
         "max_uses_per_customer",
         "is_active",
     },
+    "orders.CouponScope": {"coupon", "product", "category"},
     "orders.ShippingMethod": {
         "name",
         "currency",
@@ -78,10 +85,20 @@ EDITABLE = {
         "max_business_days",
         "is_active",
     },
+    "orders.ShippingRate": {
+        *("method", "zone", "min_weight_grams", "max_weight_grams"),
+        *("amount", "free_from"),
+    },
+    "orders.ShippingZone": {"name", "countries", "regions", "postal_prefixes"},
+    "orders.TaxDestination": {"country", "prices_include_tax"},
     "orders.TaxRate": {"country", "region", "tax_class", "rate"},
 }
 ADDABLE = EDITABLE.keys() - {"customers.Customer"}
-DELETABLE = {"auth.Group", "inventory.Category", "inventory.Price", "orders.TaxRate"}
+DELETABLE = {
+    *("auth.Group", "inventory.Category", "inventory.Price", "inventory.PriceBreak"),
+    *("orders.CouponScope", "orders.ShippingRate", "orders.ShippingZone"),
+    *("orders.TaxDestination", "orders.TaxRate"),
+}
 
 
 def url(model, page, *args):

@@ -63,6 +63,7 @@ class TestAQuote:
             "shipping_amount": "4.99",
             "tax_amount": "3.55",
             "total_amount": "48.52",
+            "tax_included": False,
             "shipping_method": "standard",
             "unavailable_items": [],
         }

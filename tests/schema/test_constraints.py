@@ -24,11 +24,12 @@ from config.kernel.db import (
 )
 from config.kernel.errors import InvalidTransitionError
 from customers.models import Customer, CustomerMetrics
-from inventory.models import Price, Product, Reservation, StockLevel, StockMovement
+from inventory.models import Price, PriceBreak, Product, Reservation, StockLevel, StockMovement
 from orders.models import (
     Cart,
     CartItem,
     CouponRedemption,
+    CouponScope,
     IdempotencyKey,
     Order,
     OrderItem,
@@ -37,6 +38,9 @@ from orders.models import (
     Shipment,
     ShipmentItem,
     ShippingMethod,
+    ShippingRate,
+    ShippingZone,
+    TaxDestination,
 )
 from payments.models import (
     Dispute,
@@ -191,6 +195,11 @@ class Rows:
         }
         return ShippingMethod.objects.create(**{**fields, **changes})
 
+    def shipping_rate(self, **changes):
+        needed = {"method": self.shipping_method, "zone": zone}
+        made = {name: make() for name, make in needed.items() if name not in changes}
+        return ShippingRate.objects.create(**{"amount": 1, **made, **changes})
+
     def message(self):
         return OutboxMessage.objects.create(
             fact="order.confirmed",
@@ -244,6 +253,35 @@ def coupon(**changes):
     return factories.CouponFactory(**changes)
 
 
+def coupon_scope(**changes):
+    made = {
+        name: make()
+        for name, make in (("coupon", coupon), ("product", product))
+        if name not in changes
+    }
+    return CouponScope.objects.create(**{**made, **changes})
+
+
+def zone(**changes):
+    return ShippingZone.objects.create(
+        **{"name": f"Z{uuid.uuid4()}", "countries": ["US"], **changes}
+    )
+
+
+def overlapping(r, *bands):
+    method, place = r.shipping_method(), zone()
+    for lowest, highest in bands:
+        r.shipping_rate(
+            method=method, zone=place, min_weight_grams=lowest, max_weight_grams=highest
+        )
+
+
+def price_break(**changes):
+    fields = {"currency": "USD", "min_quantity": 10, "amount": 1}
+    made = {} if "product" in changes else {"product": product()}
+    return PriceBreak.objects.create(**{**fields, **made, **changes})
+
+
 def product(**changes) -> Any:
     return factories.ProductFactory(**changes)
 
@@ -291,6 +329,10 @@ REFUSED: dict[str, list[Any]] = {
     # customers
     "customer_status_known": [lambda r: customer(status="asleep")],
     "customer_version_counts_up": [lambda r: customer(version=0)],
+    "customer_tier_is_a_slug": [
+        lambda r: customer(tier="Gold"),
+        lambda r: customer(tier="two words"),
+    ],
     "customer_metrics_one_per_currency": [lambda r: twice(metrics, "customer", "currency")],
     "customer_metrics_not_negative": [lambda r: metrics(lifetime_value=Decimal("-0.01"))],
     # inventory
@@ -309,6 +351,18 @@ REFUSED: dict[str, list[Any]] = {
     ],
     "price_not_negative": [lambda r: price(amount=Decimal("-0.01"))],
     "price_currency_is_iso4217": [lambda r: price(currency="usd"), lambda r: price(currency="US")],
+    "price_break_one_per_step": [
+        lambda r: twice(price_break, "product"),
+        lambda r: twice(lambda **same: price_break(tier="gold", **same), "product"),
+    ],
+    "price_break_is_no_second_price": [
+        lambda r: price_break(min_quantity=1),
+        lambda r: price_break(min_quantity=0),
+        lambda r: price_break(min_quantity=0, tier="gold"),
+    ],
+    "price_break_not_negative": [lambda r: price_break(amount=Decimal("-0.01"))],
+    "price_break_currency_is_iso4217": [lambda r: price_break(currency="usd")],
+    "price_break_tier_is_a_slug": [lambda r: price_break(tier="Gold")],
     "stock_level_one_per_product_and_warehouse": [
         lambda r: twice(
             lambda **same: StockLevel.objects.create(
@@ -408,6 +462,28 @@ REFUSED: dict[str, list[Any]] = {
         lambda r: coupon(value=Decimal("100.01")),
         lambda r: coupon(kind="fixed", value=0, currency="USD"),
         lambda r: coupon(kind="fixed", value=5),
+        lambda r: coupon(kind="buy_x_get_y", value=101, buy_quantity=2, get_quantity=1),
+    ],
+    "coupon_has_code_or_name": [lambda r: coupon(code=None), lambda r: coupon(code=None, name="")],
+    "coupon_quantities_fit_kind": [
+        lambda r: coupon(kind="buy_x_get_y"),
+        lambda r: coupon(kind="buy_x_get_y", buy_quantity=2),
+        lambda r: coupon(kind="buy_x_get_y", buy_quantity=2, get_quantity=0),
+        lambda r: coupon(buy_quantity=2, get_quantity=1),
+    ],
+    "coupon_tier_is_a_slug": [lambda r: coupon(tier="Gold")],
+    "coupon_scope_is_one_thing": [
+        lambda r: coupon_scope(product=None),
+        lambda r: coupon_scope(category=factories.CategoryFactory()),
+    ],
+    "coupon_scope_names_a_product_once": [lambda r: twice(coupon_scope, "coupon", "product")],
+    "coupon_scope_names_a_category_once": [
+        lambda r: twice(
+            lambda **same: coupon_scope(
+                **{"product": None, "category": factories.CategoryFactory(), **same}
+            ),
+            "coupon",
+        )
     ],
     "coupon_minimum_has_a_currency": [lambda r: coupon(minimum_subtotal=TEN)],
     "coupon_used_within_limit": [lambda r: update(coupon(max_uses=1), times_used=2)],
@@ -415,6 +491,24 @@ REFUSED: dict[str, list[Any]] = {
     "tax_rate_is_a_fraction": [
         lambda r: factories.TaxRateFactory(rate=Decimal(1)),
         lambda r: factories.TaxRateFactory(rate=Decimal("-0.01")),
+    ],
+    "tax_destination_is_a_country": [
+        lambda r: TaxDestination.objects.create(country="de", prices_include_tax=True)
+    ],
+    "shipping_zone_parts_of_one_country": [
+        lambda r: zone(countries=[], regions=["HI"]),
+        lambda r: zone(countries=["US", "CA"], regions=["HI"]),
+        lambda r: zone(countries=[], postal_prefixes=["9"]),
+    ],
+    "shipping_rate_weights_in_order": [
+        lambda r: r.shipping_rate(min_weight_grams=2, max_weight_grams=1)
+    ],
+    "shipping_rate_amount_not_negative": [lambda r: r.shipping_rate(amount=-1)],
+    "shipping_rate_weights_do_not_overlap": [
+        lambda r: twice(r.shipping_rate, "method", "zone"),
+        lambda r: overlapping(r, (0, 1000), (1000, None)),
+        lambda r: overlapping(r, (0, 1000), (500, 600)),
+        lambda r: overlapping(r, (2000, None), (9999, 99_999)),
     ],
     "shipping_method_one_per_currency": [lambda r: twice(r.shipping_method, "code", "currency")],
     "shipping_method_amount_not_negative": [lambda r: r.shipping_method(amount=-1)],
@@ -424,6 +518,8 @@ REFUSED: dict[str, list[Any]] = {
     "order_total_adds_up": [
         lambda r: r.order(total_amount=Decimal("10.01")),
         lambda r: r.order(tax_amount=2),
+        lambda r: r.order(tax_included=True),
+        lambda r: r.order(tax_included=True, tax_amount=10, total_amount=9),
     ],
     "order_amounts_not_negative": [
         lambda r: r.order(subtotal=-1, discount_amount=-1, total_amount=3),
@@ -518,6 +614,19 @@ class TestNamedConstraints:
         movement()
         coupon(kind="fixed", value=5, currency="USD")
         coupon(kind="free_shipping")
+        coupon(kind="buy_x_get_y", value=100, buy_quantity=2, get_quantity=1)
+        coupon(code=None, name="Autumn", tier="gold")
+        coupon_scope()
+        coupon_scope(product=None, category=factories.CategoryFactory())
+        price_break()
+        price_break(min_quantity=1, tier="gold")
+        zone(regions=["HI"], postal_prefixes=["967"])
+        zone(countries=["US", "CA"])
+        overlapping(rows, (0, 1000), (1001, 2000), (2001, None))
+        rows.order(tax_included=True, total_amount=9)
+        rows.order(
+            tax_included=True, tax_amount=9, discount_amount=0, shipping_amount=0, total_amount=10
+        )
         factories.TaxRateFactory(rate=0)
         rows.payment(order=rows.payment(status="failed").order)
         rows.payment(order=rows.payment(status="cancelled").order)
@@ -717,6 +826,7 @@ FROZEN = {
         "shipping_amount": OTHER,
         "discount_amount": OTHER,
         "total_amount": OTHER,
+        "tax_included": True,
         "currency": "EUR",
     },
     "Payment": {
@@ -955,6 +1065,7 @@ TOUCHED: dict[type[models.Model], tuple[Any, dict[str, Any]]] = {
     Customer: (lambda r: customer(), {"phone": "+1 212 555 0100"}),
     Product: (lambda r: factories.ProductFactory(), {"name": "Other"}),
     Price: (lambda r: product().prices.get(), {"amount": 5}),
+    PriceBreak: (lambda r: price_break(), {"amount": 5}),
     StockLevel: (lambda r: product().stock_levels.get(), {"on_hand": 500}),
     Reservation: (lambda r: r.reservation(), {"status": "committed"}),
     Order: (lambda r: r.order(), {"notes": "Ring twice"}),
@@ -1017,6 +1128,11 @@ class TestColumnsUniqueByThemselves:
             lambda r: twice(customer, "email"),
             lambda r: twice(factories.ProductFactory, "sku"),
             lambda r: twice(coupon, "code"),
+            lambda r: twice(zone, "name"),
+            lambda r: [
+                TaxDestination.objects.create(country="DE", prices_include_tax=gross)
+                for gross in (True, False)
+            ],
             lambda r: twice(r.order, "order_number"),
             lambda r: twice(r.order, "public_id"),
             lambda r: update(r.payment(), payment_intent_id=r.payment().payment_intent_id),
@@ -1028,7 +1144,18 @@ class TestColumnsUniqueByThemselves:
                 "order",
             ),
         ],
-        ids=["email", "sku", "code", "number", "public_id", "intent", "refund", "redemption"],
+        ids=[
+            "email",
+            "sku",
+            "code",
+            "zone",
+            "country",
+            "number",
+            "public_id",
+            "intent",
+            "refund",
+            "redemption",
+        ],
     )
     def test_refuse_a_second_one(self, rows, attempt):
         with pytest.raises(IntegrityError) as caught, transaction.atomic():

@@ -1,0 +1,15 @@
+# Reads the whole table, while orders go on: it takes no lock that they wait for.
+
+from django.contrib.postgres.operations import ValidateConstraint
+from django.db import migrations
+
+
+class Migration(migrations.Migration):
+
+    dependencies = [
+        ('orders', '0010_pricing_terms'),
+    ]
+
+    operations = [
+        ValidateConstraint(model_name='order', name='order_total_adds_up'),
+    ]
