@@ -7,11 +7,15 @@ from typing import TYPE_CHECKING, Any, Final
 from django.db.models import Max
 
 from config.kernel import sql
-from customers.models import Customer
+from config.kernel.errors import NotFoundError
+from customers.models import Address, Customer
 
 if TYPE_CHECKING:
+    import uuid
     from collections.abc import Iterable
     from datetime import datetime
+
+    from django.db.models import QuerySet
 
 CUSTOMER_WITH_SESSION: Final = """
     SELECT customers.*, django_session.session_data
@@ -57,3 +61,20 @@ def list_customer_ids(*, after: int, limit: int) -> list[int]:
 def get_last_customer_id() -> int:
     """The highest id of an account; 0 without any."""
     return Customer.objects.aggregate(last=Max("pk"))["last"] or 0
+
+
+def list_addresses(*, customer_id: int) -> QuerySet[Address]:
+    """A customer's own addresses, newest first."""
+    return Address.objects.filter(customer_id=customer_id).order_by("-created_at", "-id")
+
+
+def get_address(*, customer_id: int, address_id: uuid.UUID) -> Address:
+    """One of a customer's own addresses.
+
+    Raises:
+        NotFoundError: there is none, or it is somebody else's: the two look alike.
+    """
+    address = Address.objects.filter(pk=address_id, customer_id=customer_id).first()
+    if address is None:
+        raise NotFoundError
+    return address
