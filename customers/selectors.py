@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
+from allauth.account.models import EmailAddress
 from django.db.models import Max
 
 from config.kernel import sql
@@ -21,6 +22,17 @@ CUSTOMER_WITH_SESSION: Final = """
     SELECT customers.*, django_session.session_data
     FROM customers JOIN django_session ON django_session.session_key = %(session_key)s
     WHERE customers.id = %(customer_id)s AND django_session.expire_date > %(now)s
+"""
+FIND_BY_EMAIL: Final = """
+    SELECT customers.*, found.email_address_id
+    FROM (
+        SELECT user_id AS customer_id, id AS email_address_id, 1 AS rank
+        FROM account_emailaddress WHERE email = %(email)s AND verified
+        UNION ALL
+        SELECT id, NULL, 2 FROM customers WHERE email = %(email)s
+        ORDER BY rank LIMIT 1
+    ) AS found
+    JOIN customers ON customers.id = found.customer_id
 """
 
 
@@ -40,6 +52,23 @@ def find_customer_with_session(
 def find_customer_id(*, email: str) -> int | None:
     """The account behind an e-mail address, whatever its case."""
     return Customer.objects.filter(email=email.lower()).values_list("pk", flat=True).first()
+
+
+def find_customer_by_email(*, email: str) -> Customer | None:
+    """Whose account an address opens, in one SELECT, whether there is one or not.
+
+    That is who has verified it, also beside another one, else who signed up with it.
+    `email_address_id` is that of the verified address, None for the other.
+    """
+    found: Any = sql.fetch_model(Customer, FIND_BY_EMAIL, email=email.lower())
+    return cast("Customer | None", found)
+
+
+def find_email_address_id(*, customer_id: int, email: str) -> int | None:
+    """One of a customer's own addresses."""
+    addresses = EmailAddress.objects.filter(user_id=customer_id, email=email.lower())
+    found: int | None = addresses.values_list("pk", flat=True).first()
+    return found
 
 
 def lock_customers(*, customer_ids: Iterable[int]) -> list[int]:

@@ -11,6 +11,8 @@ from audit import services as audit
 from config.kernel import postal
 from config.kernel.db import short_transaction
 from config.kernel.errors import NotFoundError, ValidationFailedError
+from config.kernel.models import new_uuid
+from customers import mail, selectors
 from customers.errors import EditConflictError, InactiveCustomerError
 from customers.models import Address, Customer, CustomerMetrics
 
@@ -56,9 +58,36 @@ def update_profile(*, customer_id: int, version: int, changes: Mapping[str, Any]
     return customer
 
 
-def note_verified_email(*, customer_id: int, email: str) -> None:
-    """The customer has shown that mail to their present address reaches them; idempotent."""
-    Customer.objects.filter(pk=customer_id, email=email.lower()).update(email_verified=True)
+def request_password_reset(*, email: str) -> None:
+    """Have a letter sent to whoever has an account under this address.
+
+    One SELECT and one INSERT, whether there is such an account or not. Opens its own transaction,
+    or joins one.
+    """
+    with transaction.atomic():
+        found = selectors.find_customer_by_email(email=email)
+        mail.announce(
+            mail.PASSWORD_RESET,
+            customer_id=found.pk if found else None,
+            email_address_id=getattr(found, "email_address_id", None),
+        )
+
+
+def note_verified_email(*, customer_id: int, email_address_id: int, email: str) -> None:
+    """The customer has shown that mail to this address, the present one or another, reaches them.
+
+    Joins the transaction that marks the address. States `customer.email_verified`.
+    """
+    with transaction.atomic():
+        Customer.objects.filter(pk=customer_id, email=email.lower()).update(email_verified=True)
+        audit.record("CUSTOMER_EMAIL_VERIFIED", entity_type="customer", entity_id=customer_id)
+        audit.publish(
+            "customer.email_verified",
+            aggregate_type="customer",
+            aggregate_id=customer_id,
+            dedupe_key=f"customer.email_verified:{new_uuid()}",
+            payload={"customer_id": customer_id, "email_address_id": email_address_id},
+        )
 
 
 def note_changed_email(*, customer_id: int, email: str, verified: bool) -> None:

