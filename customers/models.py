@@ -105,11 +105,8 @@ class Address(models.Model):
     empty where there is nothing to say.
     """
 
-    id = models.UUIDField(
-        primary_key=True,
-        default=new_uuid,
-        db_default=Func(function="gen_random_uuid"),
-        editable=False,
+    public_id = models.UUIDField(
+        unique=True, default=new_uuid, db_default=Func(function="gen_random_uuid"), editable=False
     )
     customer = models.ForeignKey(Customer, models.CASCADE, related_name="addresses", db_index=False)
     name = models.CharField(max_length=100)
@@ -137,7 +134,7 @@ class Address(models.Model):
         triggers = [touches_updated_at()]
 
     def __str__(self) -> str:
-        return str(self.id)
+        return str(self.public_id)
 
 
 class CustomerMetrics(models.Model):

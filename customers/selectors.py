@@ -71,6 +71,20 @@ def find_email_address_id(*, customer_id: int, email: str) -> int | None:
     return found
 
 
+def find_verified_email(*, customer_id: int, email_address_id: int) -> str | None:
+    """An address by its id, if it is still this customer's, and verified."""
+    addresses = EmailAddress.objects.filter(pk=email_address_id, user_id=customer_id, verified=True)
+    found: str | None = addresses.values_list("email", flat=True).first()
+    return found
+
+
+def find_owner_of_verified_email(*, email: str) -> int | None:
+    """Whose verified address this is; at most one account can have it."""
+    addresses = EmailAddress.objects.filter(email=email.lower(), verified=True)
+    found: int | None = addresses.values_list("user_id", flat=True).first()
+    return found
+
+
 def lock_customers(*, customer_ids: Iterable[int]) -> list[int]:
     """Lock these accounts, in the order of their ids, and say which of them there are.
 
@@ -97,13 +111,13 @@ def list_addresses(*, customer_id: int) -> QuerySet[Address]:
     return Address.objects.filter(customer_id=customer_id).order_by("-created_at", "-id")
 
 
-def get_address(*, customer_id: int, address_id: uuid.UUID) -> Address:
+def get_address(*, customer_id: int, public_id: uuid.UUID) -> Address:
     """One of a customer's own addresses.
 
     Raises:
         NotFoundError: there is none, or it is somebody else's: the two look alike.
     """
-    address = Address.objects.filter(pk=address_id, customer_id=customer_id).first()
+    address = Address.objects.filter(public_id=public_id, customer_id=customer_id).first()
     if address is None:
         raise NotFoundError
     return address

@@ -126,7 +126,7 @@ def add_address(*, customer_id: int, address: Mapping[str, str]) -> Address:
 
 
 def change_address(
-    *, customer_id: int, address_id: uuid.UUID, changes: Mapping[str, str]
+    *, customer_id: int, public_id: uuid.UUID, changes: Mapping[str, str]
 ) -> Address:
     """Change parts of an address; the whole of it is checked again. Opens its own transaction.
 
@@ -139,7 +139,7 @@ def change_address(
     with short_transaction():
         address = (
             Address.objects.select_for_update(no_key=True)
-            .filter(pk=address_id, customer_id=customer_id)
+            .filter(public_id=public_id, customer_id=customer_id)
             .first()
         )
         if address is None:
@@ -152,17 +152,16 @@ def change_address(
     return address
 
 
-def delete_address(*, customer_id: int, address_id: uuid.UUID) -> None:
+def delete_address(*, customer_id: int, public_id: uuid.UUID) -> None:
     """Forget an address; orders keep their copies. Opens its own transaction.
 
     Raises:
         NotFoundError: the customer has no such address.
     """
     with short_transaction():
-        deleted, _ = Address.objects.filter(pk=address_id, customer_id=customer_id).delete()
-        if not deleted:
-            raise NotFoundError
-        _record_address("ADDRESS_DELETED", Address(pk=address_id, customer_id=customer_id))
+        address = selectors.get_address(customer_id=customer_id, public_id=public_id)
+        _record_address("ADDRESS_DELETED", address)
+        address.delete()
 
 
 def _lock_active(customer_id: int) -> None:
@@ -179,9 +178,9 @@ def _lock_active(customer_id: int) -> None:
 def _record_address(event_type: str, address: Address) -> None:
     audit.record(
         event_type,
-        entity_type="customer",
-        entity_id=address.customer_id,
-        data={"address": str(address.pk)},
+        entity_type="address",
+        entity_id=address.pk,
+        data={"customer_id": address.customer_id},
     )
 
 

@@ -7,5 +7,5 @@ from customers.api import views
 urlpatterns = [
     path("me", views.MeView.as_view()),
     path("me/addresses", views.AddressListView.as_view()),
-    path("me/addresses/<uuid:address_id>", views.AddressView.as_view()),
+    path("me/addresses/<str:address_id>", views.AddressView.as_view()),
 ]

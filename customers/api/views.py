@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from rest_framework.response import Response
@@ -17,6 +18,7 @@ from config.kernel.api.schema import (
     operation,
     path_parameter,
 )
+from config.kernel.errors import NotFoundError, ValidationFailedError
 from customers import selectors, services
 from customers.api import examples
 from customers.api.serializers import (
@@ -27,8 +29,6 @@ from customers.api.serializers import (
 )
 
 if TYPE_CHECKING:
-    import uuid
-
     from rest_framework.request import Request
 
     from customers.models import Address
@@ -110,7 +110,8 @@ class AddressListView(APIView):
         },
         refusals={
             "VALIDATION_FAILED": Refusal(
-                details={"page_size": ["Must be a whole number of at least 1."]}
+                details={"page_size": ["Must be a whole number of at least 1."]},
+                message=ValidationFailedError.message,
             )
         },
         tags=["me"],
@@ -147,7 +148,7 @@ class AddressListView(APIView):
         address = services.add_address(
             customer_id=_customer_id(request), address=AddressSerializer.read(request.data)
         )
-        location = {"Location": f"/api/v1/me/addresses/{address.pk}"}
+        location = {"Location": f"/api/v1/me/addresses/{address.public_id}"}
         return Response(_shown(address), status=201, headers=location)
 
 
@@ -168,8 +169,10 @@ class AddressView(APIView):
         tags=["me"],
         operation_id="get_address",
     )
-    def get(self, request: Request, address_id: uuid.UUID) -> Response:
-        address = selectors.get_address(customer_id=_customer_id(request), address_id=address_id)
+    def get(self, request: Request, address_id: str) -> Response:
+        address = selectors.get_address(
+            customer_id=_customer_id(request), public_id=_uuid(address_id)
+        )
         return Response(_shown(address))
 
     @operation(
@@ -190,10 +193,10 @@ class AddressView(APIView):
         tags=["me"],
         operation_id="change_address",
     )
-    def patch(self, request: Request, address_id: uuid.UUID) -> Response:
+    def patch(self, request: Request, address_id: str) -> Response:
         address = services.change_address(
             customer_id=_customer_id(request),
-            address_id=address_id,
+            public_id=_uuid(address_id),
             changes=AddressChangeSerializer.read(request.data),
         )
         return Response(_shown(address))
@@ -206,8 +209,8 @@ class AddressView(APIView):
         tags=["me"],
         operation_id="delete_address",
     )
-    def delete(self, request: Request, address_id: uuid.UUID) -> Response:
-        services.delete_address(customer_id=_customer_id(request), address_id=address_id)
+    def delete(self, request: Request, address_id: str) -> Response:
+        services.delete_address(customer_id=_customer_id(request), public_id=_uuid(address_id))
         return Response(status=204)
 
 
@@ -215,7 +218,15 @@ def _customer_id(request: Request) -> int:
     return cast("int", request.user.pk)
 
 
+def _uuid(text: str) -> uuid.UUID:
+    """An id from a path; what is none is the id of nothing."""
+    try:
+        return uuid.UUID(text)
+    except ValueError:
+        raise NotFoundError from None
+
+
 def _shown(address: Address) -> dict[str, Any]:
     parts = {name: getattr(address, name) for name in services.ADDRESS_PARTS}
     shown = {name: value for name, value in parts.items() if value or name not in LEFT_OUT_IF_EMPTY}
-    return {"id": str(address.pk), **shown}
+    return {"id": str(address.public_id), **shown}

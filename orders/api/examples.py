@@ -30,6 +30,7 @@ GUEST_ORDER_REQUEST: Final[dict[str, Any]] = {
     **ORDER_REQUEST,
     "customer": {"email": "grace@example.com", "first_name": "Grace", "last_name": "Hopper"},
 }
+CLAIM_REQUEST: Final[dict[str, Any]] = {"guest_token": GUEST_TOKEN}
 CANCEL_REQUEST: Final[dict[str, Any]] = {"reason": "Ordered twice."}
 
 TOTALS: Final[dict[str, Any]] = {

@@ -184,6 +184,12 @@ class CancelRequestSerializer(StrictSerializer):
     reason = StrictCharField(max_length=200, required=False, allow_blank=True)
 
 
+class ClaimRequestSerializer(StrictSerializer):
+    """`POST /orders/{order_number}/claim`."""
+
+    guest_token = StrictCharField(max_length=200, help_text="as it stands in the guest's 201")
+
+
 class ConfirmRequestSerializer(StrictSerializer):
     """`POST /orders/{order_number}/confirm`: nothing to say."""
 

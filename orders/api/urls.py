@@ -11,6 +11,7 @@ urlpatterns = [
     path(
         "orders/<str:order_number>/confirm", views.OrderConfirmView.as_view(), name="order-confirm"
     ),
+    path("orders/<str:order_number>/claim", views.OrderClaimView.as_view(), name="order-claim"),
     path("orders/<str:order_number>/cancel", views.OrderCancelView.as_view(), name="order-cancel"),
     path("webhooks/stripe", webhooks.StripeWebhookView.as_view(), name="stripe-webhook"),
 ]

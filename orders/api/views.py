@@ -31,6 +31,7 @@ from orders.api import examples
 from orders.api.serializers import (
     CONFIRM_REQUEST,
     CancelRequestSerializer,
+    ClaimRequestSerializer,
     ConfirmRequestSerializer,
     OrderQuerySerializer,
     OrderRequestSerializer,
@@ -40,6 +41,7 @@ from orders.api.serializers import (
 )
 from orders.services.cancellation import cancel_order
 from orders.services.confirmation import confirm_order
+from orders.services.guest_orders import claim_order
 from orders.services.placement import place_order
 from orders.services.quoting import find_unavailable, price_basket, quote_json
 
@@ -330,6 +332,41 @@ class OrderCancelView(APIView):
         )
         fresh = selectors.get_order(order_number=order.order_number)
         return Response(_shown(*fresh), status=200 if is_done else 202)
+
+
+class OrderClaimView(APIView):
+    """A guest has an account by now."""
+
+    @operation(
+        summary="Claim a guest's order",
+        description="Puts an order that was placed without an account among one's own; its guest"
+        " token shows that it is one's own, and goes on working. Orders placed under an address"
+        " that the account has verified come by themselves. Repeating is harmless.",
+        access=Access.TOKEN,
+        parameters=[ORDER_NUMBER],
+        body=ClaimRequestSerializer,
+        body_examples={"token": examples.CLAIM_REQUEST},
+        answers={
+            200: Answer(
+                body=OrderSerializer,
+                description="The order, now one's own.",
+                examples={"claimed": examples.ORDER},
+            )
+        },
+        errors=["ORDER_IN_PROGRESS"],
+        refusals={"VALIDATION_FAILED": Refusal(details={"guest_token": ["A text is required."]})},
+        tags=["orders"],
+        operation_id="claim_order",
+    )
+    def post(self, request: Request, order_number: str) -> Response:
+        wanted = ClaimRequestSerializer.read(request.data)
+        customer_id: int = request.user.pk
+        order, _ = selectors.get_order(order_number=order_number)
+        if order.customer_id != customer_id:
+            if not answers.is_guest_token(order, wanted["guest_token"]):
+                raise NotFoundError
+            claim_order(order_id=order.pk, customer_id=customer_id)
+        return Response(_shown(*selectors.get_order(order_number=order_number)))
 
 
 def _customer_id(request: Request) -> int | None:

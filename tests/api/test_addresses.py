@@ -55,7 +55,10 @@ class TestAdding:
         assert uuid.UUID(kept["id"]).version == 7
         assert Address.objects.get().customer == shopper.customer
         row = AuditLog.objects.get(event_type="ADDRESS_ADDED")
-        assert (row.entity_id, row.data) == (shopper.customer.pk, {"address": kept["id"]})
+        assert (row.entity_id, row.data) == (
+            Address.objects.get().pk,
+            {"customer_id": shopper.customer.pk},
+        )
 
     def test_answers_what_an_order_takes(self, shop, shopper):
         factories.ProductFactory(sku="APPLE", on_hand=5)
@@ -289,7 +292,7 @@ class TestAtOnce:
 
         self.at_once(
             lambda number: services.change_address(
-                customer_id=customer.pk, address_id=address.pk, changes=changes[number]
+                customer_id=customer.pk, public_id=address.public_id, changes=changes[number]
             ),
             2,
         )

@@ -93,7 +93,9 @@ class TestPostalCode:
 
         assert found["postal_code"] == kept
 
-    @pytest.mark.parametrize("typed", ["1000", "100011", "ABCDE", "10001\u0661", "１０００１"])
+    @pytest.mark.parametrize(
+        "typed", ["1000", "100011", "ABCDE", "1000\u0661", "\uff11\uff10\uff10\uff10\uff11"]
+    )
     def test_of_another_form_is_refused_by_example(self, typed):
         assert problems_of(postal_code=typed) == {
             "postal_code": ["This is not a postal code of US, such as 95014."]
