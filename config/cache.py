@@ -13,13 +13,36 @@ from prometheus_client import Counter
 from redis.exceptions import RedisError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 log = structlog.get_logger(__name__)
 failures = Counter("cache_failures_total", "Cache operations that failed and read as a miss")
 
 PAUSE_SECONDS = 1.0  # after a failure nobody asks for so long: an outage costs few time-outs
 LOG_EVERY_SECONDS = 30.0
+TAKE = """
+    local wait = 0
+    for place, key in ipairs(KEYS) do
+        if tonumber(redis.call('GET', key) or '0') >= tonumber(ARGV[2 * place - 1]) then
+            wait = math.max(wait, 1, redis.call('TTL', key))
+        end
+    end
+    if wait == 0 then
+        for place, key in ipairs(KEYS) do
+            if redis.call('INCR', key) == 1 then
+                redis.call('EXPIRE', key, ARGV[2 * place])
+            end
+        end
+    end
+    return wait
+"""
+GIVE_BACK = """
+    for _, key in ipairs(KEYS) do
+        if tonumber(redis.call('GET', key) or '0') > 0 then
+            redis.call('DECR', key)
+        end
+    end
+"""
 
 
 class JsonSerializer:
@@ -79,6 +102,16 @@ def _count(client: ForgivingClient, key: str, seconds: int) -> int:
     return int(pipeline.execute()[0])
 
 
+def _take(client: ForgivingClient, keys: Sequence[str], numbers: Sequence[int]) -> int:
+    server = client.get_client(None, write=True)
+    wait: Any = server.eval(TAKE, len(keys), *keys, *numbers)
+    return int(wait)
+
+
+def _give_back(client: ForgivingClient, keys: Sequence[str]) -> None:
+    client.get_client(None, write=True).eval(GIVE_BACK, len(keys), *keys)
+
+
 class ForgivingClient(RedisCacheClient):
     """Django's client, each operation beside what it answers while the server is away.
 
@@ -98,6 +131,8 @@ class ForgivingClient(RedisCacheClient):
     delete_many = _forgiving(RedisCacheClient.delete_many, lambda _keys: None)
     clear = _forgiving(RedisCacheClient.clear, lambda: False)
     count = _forgiving(_count, lambda _key, _seconds: 0)
+    take = _forgiving(_take, lambda _keys, _numbers: None)
+    give_back = _forgiving(_give_back, lambda _keys: None)
 
 
 class ForgivingRedisCache(RedisCache):
@@ -113,3 +148,23 @@ class ForgivingRedisCache(RedisCache):
     def count(self, key: str, seconds: int) -> int:
         """Add one to a counter that vanishes after so many seconds; 0 while the server is away."""
         return int(self._cache.count(self.make_and_validate_key(key), seconds))
+
+    def take(self, asked: Sequence[tuple[str, int, int]]) -> int | None:
+        """Add one to every counter, unless one of them has reached its limit; then to none.
+
+        Atomic. A counter vanishes so many seconds after it was begun.
+
+        Args:
+            asked: key, limit and seconds of each counter.
+
+        Returns:
+            0 if counted, else the seconds until it can be; None while the server is away.
+        """
+        keys = [self.make_and_validate_key(key) for key, _, _ in asked]
+        numbers = [number for _, *numbers in asked for number in numbers]
+        wait: int | None = self._cache.take(keys, numbers)
+        return wait
+
+    def give_back(self, keys: Sequence[str]) -> None:
+        """Take one off every counter that is not at zero; nothing while the server is away."""
+        self._cache.give_back([self.make_and_validate_key(key) for key in keys])

@@ -34,6 +34,7 @@ urlpatterns = [
     path("api/docs/start.js", docs.docs_script, name="docs-script"),
     # allauth would keep a second telephone number; a customer's is in /api/v1/me.
     path("_allauth/app/v1/account/phone", no_such_route),
+    path("_allauth/app/v1/", include("customers.api.account_urls")),
     path("_allauth/", include("allauth.headless.urls")),
     path("admin", RedirectView.as_view(url="/admin/")),
     path("admin/", admin.site.urls),

@@ -1,35 +1,26 @@
-"""Fits django-allauth to this shop: rate limits, mail that may fail, writes of one field."""
+"""Fits django-allauth to this shop: mail through the outbox, writes of one field, who is asking."""
 
 from __future__ import annotations
 
 import time
-from smtplib import SMTPException
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
-import structlog
 from allauth.account import app_settings
 from allauth.account.adapter import DefaultAccountAdapter
 from allauth.account.internal.flows.login import get_authentication_records, record_authentication
-from allauth.core.exceptions import ImmediateHttpResponse
-from allauth.core.internal import ratelimit
-from allauth.headless.base.response import RateLimitResponse
-from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import transaction
 
 from audit import services as audit
 from config.kernel import request_context
+from customers import mail, selectors
 
 if TYPE_CHECKING:
-    from django.core.mail import EmailMessage
+    from allauth.account.models import EmailConfirmationHMAC
     from django.forms import BaseForm
     from django.http import HttpRequest, HttpResponse
 
     from customers.models import Customer
-
-log = structlog.get_logger(__name__)
 
 LONGEST_EMAIL = 254
 
@@ -78,43 +69,35 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]  # allauth ha
         user.set_password(password)
         user.save(update_fields=["password"])
 
-    def render_mail(
+    def send_confirmation_mail(
+        self,
+        request: HttpRequest,  # noqa: ARG002 - allauth's signature
+        emailconfirmation: EmailConfirmationHMAC,
+        signup: bool,  # noqa: ARG002, FBT001 - likewise
+    ) -> None:
+        """Have it sent by the outbox: a mail server that is away makes no sign-up fail."""
+        address = emailconfirmation.email_address
+        mail.announce(mail.VERIFICATION, customer_id=address.user_id, email_address_id=address.pk)
+
+    def send_notification_mail(
         self,
         template_prefix: str,
-        email: str | list[str],
-        context: dict[str, Any],
-        headers: dict[str, str] | None = None,
-    ) -> EmailMessage:
-        """Call the shop by its configured address, not by the Host that a request came with."""
-        host = urlsplit(settings.PUBLIC_URL).netloc
-        named = {**context, "current_site": SimpleNamespace(name=host, domain=host)}
-        rendered: EmailMessage = super().render_mail(template_prefix, email, named, headers)
-        return rendered
+        user: Customer,
+        context: dict[str, Any] | None = None,  # noqa: ARG002 - allauth's signature
+        email: str | None = None,
+    ) -> None:
+        """Tell the owner of a change, in the transaction that makes it.
 
-    def send_mail(self, template_prefix: str, email: str, context: dict[str, Any]) -> None:
-        """A mail server that is away must not make a sign-up fail; mail can be asked for again."""
-        try:
-            super().send_mail(template_prefix, email, context)
-        except (OSError, SMTPException) as exc:
-            log.warning("account_mail_not_sent", template=template_prefix, error=type(exc).__name__)
+        Of a change of address the former one is told, which is still among the customer's.
+        """
+        former = (
+            selectors.find_email_address_id(customer_id=user.pk, email=email) if email else None
+        )
+        mail.announce(mail.NOTICES[template_prefix], customer_id=user.pk, email_address_id=former)
 
     def pre_authenticate(self, request: HttpRequest, **credentials: Any) -> None:
-        """Refuse with 429 whoever has failed too often."""
-        usage = ratelimit.consume(
-            request,
-            app="allauth.account",
-            action="login_failed",
-            key=self._get_login_attempts_cache_key(request, **credentials),
-        )
-        if not usage:
-            raise ImmediateHttpResponse(RateLimitResponse(request))
-        self._login_failed_rl_usage = usage
+        """Nothing: the backend counts, for the admin as well."""
 
     def get_client_ip(self, request: HttpRequest) -> str:  # noqa: ARG002 - allauth's signature
         """The address that the edge has found."""
         return request_context.current().ip_address or "unknown"
-
-    def _get_login_attempts_cache_key(self, request: HttpRequest, **credentials: Any) -> str:
-        """Account and address together: nobody can lock an account for its owner elsewhere."""
-        login = credentials.get("email") or credentials.get("username") or ""
-        return f"{login.lower()}|{self.get_client_ip(request)}"

@@ -14,7 +14,7 @@ from django.db.models import F
 
 from audit.admin import AuditedAdmin
 from config.kernel.admin import ReadOnlyAdmin, ReadOnlyInline
-from customers.models import Customer, CustomerMetrics
+from customers.models import Address, Customer, CustomerMetrics
 
 if TYPE_CHECKING:
     from django.http import HttpRequest
@@ -95,6 +95,16 @@ class CustomerAdmin(AuditedAdmin):
 class CustomerMetricsAdmin(ReadOnlyAdmin):
     list_display = ("customer", "currency", "order_count", "lifetime_value", "updated_at")
     list_filter = ("currency",)
+    list_select_related = ("customer",)
+    search_fields = ("customer__email__iexact",)
+    search_help_text = "An e-mail address, in full"
+    ordering = ("-pk",)
+
+
+@admin.register(Address)
+class AddressAdmin(ReadOnlyAdmin):
+    list_display = ("public_id", "customer", "country", "created_at")
+    list_filter = ("country",)
     list_select_related = ("customer",)
     search_fields = ("customer__email__iexact",)
     search_help_text = "An e-mail address, in full"

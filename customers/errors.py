@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from config.kernel.errors import DomainError
+from config.kernel.errors import DomainError, ServiceUnavailableError
 
 
 class InactiveCustomerError(DomainError):
@@ -19,3 +19,10 @@ class EditConflictError(DomainError):
     code = "EDIT_CONFLICT"
     status = 409
     message = "This was changed in the meantime; read it again."
+
+
+class TooManyLogInsError(ServiceUnavailableError):
+    """More passwords to hash at this moment than the processors bear; nothing was tried."""
+
+    message = "Too many people are logging in at this moment; please try again."
+    retry_after_seconds = 1

@@ -1,8 +1,25 @@
-"""How passwords are hashed."""
+"""How passwords are hashed: slowly, one at a time, and never at the shop's expense."""
 
 from __future__ import annotations
 
+import contextlib
+import os
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from django.conf import settings
 from django.contrib.auth.hashers import Argon2PasswordHasher
+
+from customers.errors import TooManyLogInsError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+WAIT_SECONDS: Final = 2.0
+NICENESS: Final = 10  # of 19: whatever else wants the processor goes first
+Result = TypeVar("Result")
 
 
 class Argon2idHasher(Argon2PasswordHasher):
@@ -14,3 +31,62 @@ class Argon2idHasher(Argon2PasswordHasher):
     memory_cost = 19_456  # KiB
     time_cost = 2
     parallelism = 1
+
+    def encode(self, password: str, salt: str) -> str:
+        """See Django. Waits for its turn.
+
+        Raises:
+            TooManyLogInsError: too many wait already.
+        """
+        return workshop.do(lambda: super(Argon2idHasher, self).encode(password, salt))
+
+    def verify(self, password: str, encoded: str) -> bool:
+        """See Django. Likewise."""
+        return workshop.do(lambda: super(Argon2idHasher, self).verify(password, encoded))
+
+
+class Workshop:
+    """One thread of this process that hashes, at low priority, and a short queue before it.
+
+    Whoever waits occupies a thread of the web server, so only some may: the others are told to
+    come back, and the catalogue is served as if nothing were going on.
+    """
+
+    def __init__(self, *, places: int, wait_seconds: float = WAIT_SECONDS) -> None:
+        self._places_count = places
+        self._wait_seconds = wait_seconds
+        self._start_afresh()
+        os.register_at_fork(after_in_child=self._start_afresh)
+
+    def do(self, work: Callable[[], Result]) -> Result:
+        """Have it done and wait for it.
+
+        Raises:
+            TooManyLogInsError: every place is taken, or it takes too long.
+        """
+        if not self._places.acquire(blocking=False):
+            raise TooManyLogInsError
+        try:
+            done = self._worker.submit(work)
+            try:
+                return done.result(self._wait_seconds)
+            except TimeoutError:
+                done.cancel()
+                raise TooManyLogInsError from None
+        finally:
+            self._places.release()
+
+    def _start_afresh(self) -> None:
+        # A thread of the parent does not exist here. The executor starts its own when it must.
+        self._places = threading.BoundedSemaphore(self._places_count)
+        self._worker = ThreadPoolExecutor(1, "hashing", initializer=_step_back)
+
+
+def _step_back() -> None:
+    """Let every other thread go first. Linux alone has priorities by thread."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
+
+
+workshop = Workshop(places=settings.HASHING_PLACES)

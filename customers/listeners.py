@@ -9,7 +9,7 @@ from django.contrib.auth.signals import user_logged_in, user_logged_out, user_lo
 
 from audit import services as audit
 from config.kernel import request_context
-from customers import services
+from customers import services, throttling
 from customers.selectors import find_customer_id
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def connect() -> None:
     user_logged_out.connect(_on_logout, dispatch_uid="customers.logout")
     user_login_failed.connect(_on_login_failed, dispatch_uid="customers.login_failed")
     password_changed.connect(_on_password_changed, dispatch_uid="customers.password_changed")
-    password_reset.connect(_on_password_changed, dispatch_uid="customers.password_reset")
+    password_reset.connect(_on_password_reset, dispatch_uid="customers.password_reset")
     email_confirmed.connect(_on_email_confirmed, dispatch_uid="customers.email_confirmed")
     email_changed.connect(_on_email_changed, dispatch_uid="customers.email_changed")
 
@@ -51,8 +51,17 @@ def _on_password_changed(*, user: Customer, **_: Any) -> None:
     _record("PASSWORD_CHANGED", customer_id=user.pk)
 
 
+def _on_password_reset(*, user: Customer, **_: Any) -> None:
+    _record("PASSWORD_CHANGED", customer_id=user.pk)
+    throttling.welcome_back(email=user.email)
+
+
 def _on_email_confirmed(*, email_address: Any, **_: Any) -> None:
-    services.note_verified_email(customer_id=email_address.user_id, email=email_address.email)
+    services.note_verified_email(
+        customer_id=email_address.user_id,
+        email_address_id=email_address.pk,
+        email=email_address.email,
+    )
 
 
 def _on_email_changed(*, user: Customer, to_email_address: Any, **_: Any) -> None:

@@ -7,10 +7,10 @@ from typing import Any, ClassVar
 from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
 from django.contrib.auth.models import PermissionsMixin
 from django.db import models
-from django.db.models import Q
+from django.db.models import Func, Q
 from django.db.models.functions import Now
 
-from config.kernel.models import touches_updated_at
+from config.kernel.models import new_uuid, touches_updated_at
 
 
 class CustomerManager(BaseUserManager["Customer"]):
@@ -108,6 +108,45 @@ class Customer(AbstractBaseUser, PermissionsMixin):
     def get_short_name(self) -> str:
         """How to greet."""
         return self.first_name
+
+
+class Address(models.Model):
+    """Where a customer lets things be sent to: what an order's address says, kept for the next.
+
+    Orders keep a copy of their own; changing or deleting this one changes no order. Texts are
+    empty where there is nothing to say.
+    """
+
+    public_id = models.UUIDField(
+        unique=True, default=new_uuid, db_default=Func(function="gen_random_uuid"), editable=False
+    )
+    customer = models.ForeignKey(Customer, models.CASCADE, related_name="addresses", db_index=False)
+    name = models.CharField(max_length=100)
+    line1 = models.CharField(max_length=200)
+    line2 = models.CharField(max_length=200, default="", db_default="", blank=True)
+    city = models.CharField(max_length=100, default="", db_default="", blank=True)
+    state = models.CharField(max_length=100, default="", db_default="", blank=True)
+    postal_code = models.CharField(max_length=20, default="", db_default="", blank=True)
+    country = models.CharField(max_length=2)
+    phone = models.CharField(max_length=20, default="", db_default="", blank=True)
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+    updated_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    class Meta:
+        db_table = "addresses"
+        verbose_name_plural = "addresses"
+        constraints = [
+            models.CheckConstraint(
+                name="address_country_is_a_code", condition=Q(country__regex="^[A-Z]{2}$")
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["customer", "-created_at", "-id"], name="idx_addresses_customer"),
+        ]
+        triggers = [touches_updated_at()]
+
+    def __str__(self) -> str:
+        return str(self.public_id)
 
 
 class CustomerMetrics(models.Model):

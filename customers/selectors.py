@@ -2,21 +2,37 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
+from allauth.account.models import EmailAddress
 from django.db.models import Max
 
 from config.kernel import sql
-from customers.models import Customer
+from config.kernel.errors import NotFoundError
+from customers.models import Address, Customer
 
 if TYPE_CHECKING:
+    import uuid
     from collections.abc import Iterable
     from datetime import datetime
+
+    from django.db.models import QuerySet
 
 CUSTOMER_WITH_SESSION: Final = """
     SELECT customers.*, django_session.session_data
     FROM customers JOIN django_session ON django_session.session_key = %(session_key)s
     WHERE customers.id = %(customer_id)s AND django_session.expire_date > %(now)s
+"""
+FIND_BY_EMAIL: Final = """
+    SELECT customers.*, found.email_address_id
+    FROM (
+        SELECT user_id AS customer_id, id AS email_address_id, 1 AS rank
+        FROM account_emailaddress WHERE email = %(email)s AND verified
+        UNION ALL
+        SELECT id, NULL, 2 FROM customers WHERE email = %(email)s
+        ORDER BY rank LIMIT 1
+    ) AS found
+    JOIN customers ON customers.id = found.customer_id
 """
 
 
@@ -38,6 +54,37 @@ def find_customer_id(*, email: str) -> int | None:
     return Customer.objects.filter(email=email.lower()).values_list("pk", flat=True).first()
 
 
+def find_customer_by_email(*, email: str) -> Customer | None:
+    """Whose account an address opens, in one SELECT, whether there is one or not.
+
+    That is who has verified it, also beside another one, else who signed up with it.
+    `email_address_id` is that of the verified address, None for the other.
+    """
+    found: Any = sql.fetch_model(Customer, FIND_BY_EMAIL, email=email.lower())
+    return cast("Customer | None", found)
+
+
+def find_email_address_id(*, customer_id: int, email: str) -> int | None:
+    """One of a customer's own addresses."""
+    addresses = EmailAddress.objects.filter(user_id=customer_id, email=email.lower())
+    found: int | None = addresses.values_list("pk", flat=True).first()
+    return found
+
+
+def find_verified_email(*, customer_id: int, email_address_id: int) -> str | None:
+    """An address by its id, if it is still this customer's, and verified."""
+    addresses = EmailAddress.objects.filter(pk=email_address_id, user_id=customer_id, verified=True)
+    found: str | None = addresses.values_list("email", flat=True).first()
+    return found
+
+
+def find_owner_of_verified_email(*, email: str) -> int | None:
+    """Whose verified address this is; at most one account can have it."""
+    addresses = EmailAddress.objects.filter(email=email.lower(), verified=True)
+    found: int | None = addresses.values_list("user_id", flat=True).first()
+    return found
+
+
 def lock_customers(*, customer_ids: Iterable[int]) -> list[int]:
     """Lock these accounts, in the order of their ids, and say which of them there are.
 
@@ -57,3 +104,20 @@ def list_customer_ids(*, after: int, limit: int) -> list[int]:
 def get_last_customer_id() -> int:
     """The highest id of an account; 0 without any."""
     return Customer.objects.aggregate(last=Max("pk"))["last"] or 0
+
+
+def list_addresses(*, customer_id: int) -> QuerySet[Address]:
+    """A customer's own addresses, newest first."""
+    return Address.objects.filter(customer_id=customer_id).order_by("-created_at", "-id")
+
+
+def get_address(*, customer_id: int, public_id: uuid.UUID) -> Address:
+    """One of a customer's own addresses.
+
+    Raises:
+        NotFoundError: there is none, or it is somebody else's: the two look alike.
+    """
+    address = Address.objects.filter(public_id=public_id, customer_id=customer_id).first()
+    if address is None:
+        raise NotFoundError
+    return address

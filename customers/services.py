@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from django.db import transaction
 from django.db.models import F
 
 from audit import services as audit
+from config.kernel import postal
 from config.kernel.db import short_transaction
+from config.kernel.errors import NotFoundError, ValidationFailedError
+from config.kernel.models import new_uuid
+from customers import mail, selectors
 from customers.errors import EditConflictError, InactiveCustomerError
-from customers.models import Customer, CustomerMetrics
+from customers.models import Address, Customer, CustomerMetrics
 
 if TYPE_CHECKING:
+    import uuid
     from collections.abc import Collection, Iterable, Mapping
+
+MAX_ADDRESSES: Final = 50
+ADDRESS_PARTS: Final = (
+    "name", "line1", "line2", "city", "state", "postal_code", "country", "phone",
+)  # fmt: skip
 
 
 def update_profile(*, customer_id: int, version: int, changes: Mapping[str, Any]) -> Customer:
@@ -48,9 +58,36 @@ def update_profile(*, customer_id: int, version: int, changes: Mapping[str, Any]
     return customer
 
 
-def note_verified_email(*, customer_id: int, email: str) -> None:
-    """The customer has shown that mail to their present address reaches them; idempotent."""
-    Customer.objects.filter(pk=customer_id, email=email.lower()).update(email_verified=True)
+def request_password_reset(*, email: str) -> None:
+    """Have a letter sent to whoever has an account under this address.
+
+    One SELECT and one INSERT, whether there is such an account or not. Opens its own transaction,
+    or joins one.
+    """
+    with transaction.atomic():
+        found = selectors.find_customer_by_email(email=email)
+        mail.announce(
+            mail.PASSWORD_RESET,
+            customer_id=found.pk if found else None,
+            email_address_id=getattr(found, "email_address_id", None),
+        )
+
+
+def note_verified_email(*, customer_id: int, email_address_id: int, email: str) -> None:
+    """The customer has shown that mail to this address, the present one or another, reaches them.
+
+    Joins the transaction that marks the address. States `customer.email_verified`.
+    """
+    with transaction.atomic():
+        Customer.objects.filter(pk=customer_id, email=email.lower()).update(email_verified=True)
+        audit.record("CUSTOMER_EMAIL_VERIFIED", entity_type="customer", entity_id=customer_id)
+        audit.publish(
+            "customer.email_verified",
+            aggregate_type="customer",
+            aggregate_id=customer_id,
+            dedupe_key=f"customer.email_verified:{new_uuid()}",
+            payload={"customer_id": customer_id, "email_address_id": email_address_id},
+        )
 
 
 def note_changed_email(*, customer_id: int, email: str, verified: bool) -> None:
@@ -64,6 +101,87 @@ def note_changed_email(*, customer_id: int, email: str, verified: bool) -> None:
             email=email.lower(), email_verified=verified, version=F("version") + 1
         )
         audit.record("CUSTOMER_EMAIL_CHANGED", entity_type="customer", entity_id=customer_id)
+
+
+def add_address(*, customer_id: int, address: Mapping[str, str]) -> Address:
+    """Keep one more address of a customer. Opens its own transaction.
+
+    Args:
+        address: as `postal.checked` gives it back.
+
+    Raises:
+        InactiveCustomerError: suspended since the request began.
+        ValidationFailedError: there are `MAX_ADDRESSES` already.
+    """
+    with short_transaction():
+        _lock_active(customer_id)
+        if Address.objects.filter(customer_id=customer_id).count() >= MAX_ADDRESSES:
+            raise ValidationFailedError(
+                details={"non_field_errors": [f"No more than {MAX_ADDRESSES} addresses are kept."]}
+            )
+        added = Address.objects.create(customer_id=customer_id, **address)
+        _record_address("ADDRESS_ADDED", added)
+    added.refresh_from_db()
+    return added
+
+
+def change_address(
+    *, customer_id: int, public_id: uuid.UUID, changes: Mapping[str, str]
+) -> Address:
+    """Change parts of an address; the whole of it is checked again. Opens its own transaction.
+
+    Two changes at once are made one after the other, each upon the other's result.
+
+    Raises:
+        NotFoundError: the customer has no such address.
+        ValidationFailedError: the parts do not suit their country.
+    """
+    with short_transaction():
+        address = (
+            Address.objects.select_for_update(no_key=True)
+            .filter(public_id=public_id, customer_id=customer_id)
+            .first()
+        )
+        if address is None:
+            raise NotFoundError
+        whole = {name: getattr(address, name) for name in ADDRESS_PARTS} | dict(changes)
+        for name, value in postal.checked(whole).items():
+            setattr(address, name, value)
+        address.save(update_fields=ADDRESS_PARTS)
+        _record_address("ADDRESS_CHANGED", address)
+    return address
+
+
+def delete_address(*, customer_id: int, public_id: uuid.UUID) -> None:
+    """Forget an address; orders keep their copies. Opens its own transaction.
+
+    Raises:
+        NotFoundError: the customer has no such address.
+    """
+    with short_transaction():
+        address = selectors.get_address(customer_id=customer_id, public_id=public_id)
+        _record_address("ADDRESS_DELETED", address)
+        address.delete()
+
+
+def _lock_active(customer_id: int) -> None:
+    """Have this customer's addresses be added one by one.
+
+    Raises:
+        InactiveCustomerError: suspended or inactive.
+    """
+    customer = Customer.objects.select_for_update(no_key=True).only("status").get(pk=customer_id)
+    if customer.status != Customer.Status.ACTIVE:
+        raise InactiveCustomerError
+
+
+def _record_address(event_type: str, address: Address) -> None:
+    audit.record(
+        event_type,
+        entity_type="address",
+        entity_id=address.pk,
+        data={"customer_id": address.customer_id},
+    )
 
 
 def replace_metrics(*, customer_ids: Collection[int], metrics: Iterable[CustomerMetrics]) -> int:

@@ -10,11 +10,12 @@ class OrdersConfig(AppConfig):
     name = "orders"
 
     def ready(self) -> None:
-        """Have the customers' figures follow the orders, and webhooks be worked off at once."""
+        """Have figures and guests' orders follow the facts, and webhooks be worked off at once."""
         # Models are loaded only now.
         from orders import tasks  # noqa: PLC0415
-        from orders.services import customer_metrics, events  # noqa: PLC0415
+        from orders.services import customer_metrics, events, guest_orders  # noqa: PLC0415
 
         customer_metrics.subscribe()
+        guest_orders.subscribe()
         if settings.ENVIRONMENT != "test":
             events.set_nudge(tasks.nudge_events)

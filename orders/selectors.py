@@ -238,6 +238,12 @@ def count_pending_orders_of_guest(*, guest_email: str) -> int:
     return int(found.count)
 
 
+def list_unclaimed_order_ids(*, guest_email: str) -> list[int]:
+    """Orders placed by a guest under this address that no account has, oldest first."""
+    orders = Order.objects.filter(guest_email=guest_email, customer_id__isnull=True)
+    return list(orders.order_by("id").values_list("pk", flat=True))
+
+
 def get_buyer(*, customer_id: int) -> Customer:
     """The account as it stands now, with `pending_orders`: how many wait for their payment."""
     buyer = sql.fetch_model(

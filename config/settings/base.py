@@ -85,7 +85,7 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "allauth.account.middleware.AccountMiddleware",
-    "customers.api.middleware.StrictAccountInput",
+    "customers.api.middleware.AccountRoutes",
 ]
 ROOT_URLCONF = "config.urls"
 WSGI_APPLICATION = "config.wsgi.application"
@@ -235,7 +235,7 @@ PROVIDER_SLOTS = max(1, env.integer("WEB_THREADS", 8, minimum=1, maximum=256) * 
 # --- accounts ---------------------------------------------------------------------------------
 AUTH_USER_MODEL = "customers.Customer"
 # One backend for the shop and the admin: a second would hash every wrong password once more.
-AUTHENTICATION_BACKENDS = ["allauth.account.auth_backends.AuthenticationBackend"]
+AUTHENTICATION_BACKENDS = ["customers.backends.PasswordBackend"]
 PASSWORD_HASHERS = [
     "customers.hashers.Argon2idHasher",
     "django.contrib.auth.hashers.PBKDF2PasswordHasher",
@@ -245,6 +245,22 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"},
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
 ]
+PASSWORD_RESET_TIMEOUT = 3_600  # seconds that a link in a letter is good for
+# So many requests of a process may wait for a password to be hashed; the others come back later.
+HASHING_PLACES = max(2, env.integer("WEB_THREADS", 8, minimum=1, maximum=256) // 2)
+# (uses, seconds) of each limit by scope: docs/security.md. Counted in `customers.throttling`.
+ACCOUNT_LIMITS = {
+    "log_in": ((5, 60), (20, 3_600), (50, 86_400)),  # failed, of an account and address
+    "log_in_address": ((20, 60), (200, 3_600)),  # failed, of an address
+    "log_in_account": ((100, 3_600),),  # failed, of an account, from addresses it does not know
+    "log_in_request": ((60, 60),),  # failed or not, of an address
+    "sign_up": ((100, 60),),  # of an address
+    "reset": ((5, 60), (10, 3_600)),  # letters to an address of an account
+    "reset_address": ((20, 60), (100, 3_600)),  # asked for by an address
+    "key": ((20, 60), (200, 3_600)),  # tries of a key from a letter, of an address
+    "password_change": ((5, 60), (20, 3_600)),  # of an address: the present password is asked for
+    "mfa": ((5, 300), (20, 3_600)),  # codes tried, of an account
+}
 ACCESS_TOKEN_MINUTES = env.integer("ACCESS_TOKEN_MINUTES", 15, minimum=1, maximum=24 * 60)
 
 # --- e-mail, errors, logs -----------------------------------------------------------------------
@@ -339,13 +355,23 @@ ACCOUNT_EMAIL_SUBJECT_PREFIX = ""
 ACCOUNT_MAX_EMAIL_ADDRESSES = 2  # the present one, and the one it is to become
 ACCOUNT_REAUTHENTICATION_TIMEOUT = 300  # seconds: see the adapter
 ACCOUNT_LOGOUT_ON_PASSWORD_CHANGE = True
+ACCOUNT_EMAIL_NOTIFICATIONS = True
+ACCOUNT_EMAIL_UNKNOWN_ACCOUNTS = False  # no letter to whatever address a stranger types
+ACCOUNT_EMAIL_CONFIRMATION_EXPIRE_DAYS = 3
+# Allauth reads, counts and writes under a lock that a cache which is away cannot give. It keeps
+# those limits that guard no secret; what guards one is counted by `ACCOUNT_LIMITS` instead.
 ACCOUNT_RATE_LIMITS = (
-    {
-        "signup": "100/m/ip",
-        "login": "60/m/ip",
-        "login_failed": "20/m/ip,5/m/key",  # the key is account and address: see the adapter
-        "reset_password": "20/m/ip,5/m/key",
-    }
+    dict.fromkeys(
+        (
+            "signup",
+            "login",
+            "login_failed",
+            "reset_password",
+            "reset_password_from_key",
+            "change_password",
+            "reauthenticate",
+        )
+    )
     if THROTTLE
     else False
 )

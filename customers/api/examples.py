@@ -18,3 +18,16 @@ PROFILE: Final[dict[str, Any]] = {
 }
 PROFILE_CHANGE: Final[dict[str, Any]] = {"version": 1, "phone": "+1 212 555 0100"}
 CHANGED_PROFILE: Final[dict[str, Any]] = {**PROFILE, **PROFILE_CHANGE, "version": 2}
+
+ADDRESS: Final[dict[str, Any]] = {
+    "name": "Ada Lovelace",
+    "line1": "1 Main Street",
+    "city": "New York",
+    "state": "NY",
+    "postal_code": "10001",
+    "country": "US",
+}
+ADDRESS_ID: Final = "0192f0c1-7a51-7c3e-9d5e-3f0a5b9c1d2e"
+SAVED_ADDRESS: Final[dict[str, Any]] = {"id": ADDRESS_ID, **ADDRESS}
+ADDRESS_CHANGE: Final[dict[str, Any]] = {"line1": "350 Fifth Avenue", "postal_code": "10118"}
+ADDRESS_PAGE: Final[dict[str, Any]] = {"next": None, "previous": None, "results": [SAVED_ADDRESS]}

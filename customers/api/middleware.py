@@ -1,18 +1,20 @@
-"""Holds what is sent to the account routes to the API's rules of JSON, in allauth's error shape."""
+"""Holds the account routes to the API's rules, in allauth's shape: JSON, limits, all or nothing."""
 
 from __future__ import annotations
 
-import contextlib
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from allauth.core.exceptions import ImmediateHttpResponse
 from django.db import IntegrityError, transaction
-from django.http import JsonResponse
+from django.http import HttpResponse, JsonResponse
+from rest_framework.permissions import SAFE_METHODS
 
 from config.kernel.api.parsers import is_utf8_json, parse_object
 from config.kernel.db import violated_constraint
-from config.kernel.errors import ValidationFailedError
+from config.kernel.errors import DomainError, RateLimitExceededError, ValidationFailedError
+from customers import throttling
+from customers.errors import TooManyLogInsError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -21,15 +23,14 @@ if TYPE_CHECKING:
     from django.http.response import HttpResponseBase
 
 ACCOUNT_ROUTES = "/_allauth/"
-SIGN_UP = "/_allauth/app/v1/auth/signup"
-MOVES_ADDRESS = frozenset(
-    {
-        ("PATCH", "/_allauth/app/v1/account/email"),
-        ("DELETE", "/_allauth/app/v1/account/email"),
-        ("POST", "/_allauth/app/v1/auth/email/verify"),
-    }
-)
-"""Routes that write an address twice, in allauth's table and in ours: all or nothing."""
+LIMITED: Final = {
+    "/_allauth/app/v1/auth/signup": "sign_up",
+    "/_allauth/app/v1/auth/login": "log_in_request",
+    "/_allauth/app/v1/auth/password/reset": "key",
+    "/_allauth/app/v1/auth/email/verify": "key",
+    "/_allauth/app/v1/account/password/change": "password_change",
+}
+"""What an address may send only so often. Accounts are counted where they are known."""
 
 EMAIL_TAKEN = {
     "code": "email_taken",
@@ -40,16 +41,19 @@ PASSWORDS = frozenset({"password", "new_password", "current_password"})
 TEXTS = PASSWORDS | {
     "code", "email", "first_name", "key", "last_name", "name", "phone", "refresh_token", "username",
 }  # fmt: skip
+TURNED_AWAY = (RateLimitExceededError, TooManyLogInsError)
 LONGEST_PASSWORD_BYTES = 1_024
 WINDOW_SECONDS = 60
-"""`ACCOUNT_RATE_LIMITS` count by the minute; allauth does not say how much of it is left."""
+"""Allauth's own limits count by the minute; it does not say how much of it is left."""
 
 
-class StrictAccountInput:
-    """Refuses bodies that allauth would stumble over or read leniently.
+class AccountRoutes:
+    """Stands before allauth's views, and before the admin's log-in where that is turned away.
 
-    It reads them with plain `json.loads`, which deep nesting or a number of 5,000 digits breaks,
-    and turns values of any type into text.
+    Bodies that allauth would stumble over or read leniently are refused: it reads them with plain
+    `json.loads`, which deep nesting or a number of 5,000 digits breaks, and turns values of any
+    type into text. Every write is one transaction: an account with its address, its session, its
+    audit row and the letter that goes out, or nothing.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
@@ -71,21 +75,39 @@ class StrictAccountInput:
     def process_view(
         self, request: HttpRequest, view: Callable[..., Any], args: Any, kwargs: Any
     ) -> HttpResponseBase | None:
-        """Tell of an address that another account has taken meanwhile; then nothing is changed."""
-        route = (request.method, request.path)
-        if route not in MOVES_ADDRESS and request.path != SIGN_UP:
+        """Run a write as a whole, and say why there was none."""
+        if not request.path.startswith(ACCOUNT_ROUTES) or request.method in SAFE_METHODS:
             return None
         try:
-            with transaction.atomic() if route in MOVES_ADDRESS else contextlib.nullcontext():
+            if request.method == "POST" and (scope := LIMITED.get(request.path)):
+                throttling.admit(scope)
+            with transaction.atomic():
                 answer: HttpResponseBase = view(request, *args, **kwargs)
         except ImmediateHttpResponse as exc:
             refusal: HttpResponseBase = exc.response
             return refusal
+        except TURNED_AWAY as exc:
+            return _turned_away(request, exc)
         except IntegrityError as exc:
-            if not (violated_constraint(exc) or "").startswith("customers_email"):
+            # Another account has taken that address meanwhile.
+            if not (violated_constraint(exc) or "").startswith(("customers_email", "unique_verif")):
                 raise
             return JsonResponse({"status": 400, "errors": [EMAIL_TAKEN]}, status=400)
         return answer
+
+    def process_exception(
+        self, request: HttpRequest, exception: Exception
+    ) -> HttpResponseBase | None:
+        """Of the admin's log-in."""
+        return _turned_away(request, exception) if isinstance(exception, TURNED_AWAY) else None
+
+
+def _turned_away(request: HttpRequest, error: DomainError) -> HttpResponseBase:
+    """Come back later; to an account route in allauth's shape."""
+    headers = {"Retry-After": str(error.retry_after_seconds)}
+    if request.path.startswith(ACCOUNT_ROUTES):
+        return JsonResponse({"status": error.status}, status=error.status, headers=headers)
+    return HttpResponse(error.message, "text/plain", error.status, headers=headers)
 
 
 def _problems_of(raw: bytes) -> list[dict[str, str]]:

@@ -8,7 +8,9 @@ from typing import Any
 from django.utils import timezone
 from rest_framework import serializers
 
+from config.kernel.api.addresses import AddressSerializer
 from config.kernel.api.serializers import (
+    CountryField,
     PhoneField,
     StrictBooleanField,
     StrictCharField,
@@ -55,3 +57,26 @@ class ProfileChangeSerializer(StrictSerializer):
         if born is not None and not EARLIEST_BIRTH <= born <= timezone.localdate():
             raise serializers.ValidationError("Must be a date between 1900 and today.")
         return born
+
+
+class AddressChangeSerializer(StrictSerializer):
+    """What `PATCH /me/addresses/{id}` takes: any part; the whole is checked by its country."""
+
+    name = StrictCharField(max_length=100, required=False)
+    line1 = StrictCharField(max_length=200, required=False)
+    line2 = StrictCharField(max_length=200, required=False, allow_blank=True)
+    city = StrictCharField(max_length=100, required=False, allow_blank=True)
+    state = StrictCharField(max_length=100, required=False, allow_blank=True)
+    postal_code = StrictCharField(max_length=20, required=False, allow_blank=True)
+    country = CountryField(required=False)
+    phone = PhoneField(required=False, allow_null=True, help_text="null: none any more")
+
+    def validate_phone(self, phone: str | None) -> str:
+        """Kept as an empty text where there is none."""
+        return phone or ""
+
+
+class SavedAddressSerializer(AddressSerializer):
+    """An address with its id; without `line2`, `state` and `phone` where there are none."""
+
+    id = serializers.UUIDField()

@@ -6,4 +6,6 @@ from customers.api import views
 
 urlpatterns = [
     path("me", views.MeView.as_view()),
+    path("me/addresses", views.AddressListView.as_view()),
+    path("me/addresses/<str:address_id>", views.AddressView.as_view()),
 ]

@@ -2,42 +2,29 @@
 
 from __future__ import annotations
 
-import smtplib
-from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 from babel import Locale
 from babel.dates import format_date
 from babel.numbers import format_currency
 from django.conf import settings
-from django.core.exceptions import ValidationError
-from django.core.mail import EmailMultiAlternatives
-from django.core.validators import validate_email
-from django.template.loader import render_to_string
 
-from audit.outbox import DeliveryFailedError
+from integrations.email import letters
 from orders.models import Order
 
 if TYPE_CHECKING:
-    import uuid
     from collections.abc import Mapping
     from datetime import date
     from decimal import Decimal
 
     from audit.models import OutboxMessage
 
-# RFC 2606: no mail ever goes to this domain; an erased account's address ends in it.
-UNDELIVERABLE_DOMAIN = ".invalid"
 ADDRESS_FIELDS = ("name", "line1", "line2", "city", "state", "postal_code", "country", "phone")
 
 
 def send(message: OutboxMessage) -> str | None:
     """Send one confirmation; opens no transaction and must not be called inside one.
-
-    The `Message-ID` is made from the message's uuid, so that a repetition (the relay died after
-    sending, before noting it) can be recognised as the same e-mail.
 
     Returns:
         Why nothing was sent, if nothing was.
@@ -50,52 +37,17 @@ def send(message: OutboxMessage) -> str | None:
         .prefetch_related("items")
         .get(pk=message.payload["order_id"])
     )
-    recipient = _recipient(order)
-    if recipient is None:
+    recipient = order.customer.email if order.customer else (order.guest_email or "")
+    if not letters.is_deliverable(recipient):
         return "not sent: no address left to send it to"
-    email = _compose(order, recipient=recipient, message_uuid=message.uuid)
-    try:
-        email.send()
-    except smtplib.SMTPRecipientsRefused as exc:
-        codes = sorted({code for code, _ in exc.recipients.values()})
-        raise DeliveryFailedError(f"recipient refused: SMTP {codes}") from exc
-    except smtplib.SMTPResponseException as exc:
-        raise DeliveryFailedError(f"{type(exc).__name__}: SMTP {exc.smtp_code}") from exc
-    return None
-
-
-def _recipient(order: Order) -> str | None:
-    address = order.customer.email if order.customer else (order.guest_email or "")
-    try:
-        validate_email(address)
-    except ValidationError:
-        return None
-    return None if address.endswith(UNDELIVERABLE_DOMAIN) else address
-
-
-def _compose(order: Order, *, recipient: str, message_uuid: uuid.UUID) -> EmailMultiAlternatives:
-    context = _context(order)
-    email = EmailMultiAlternatives(
+    letters.send(
+        recipient=recipient,
         subject=f"Order {order.order_number} confirmed",
-        body=render_to_string("email/order_confirmed.txt", context),
-        from_email=settings.DEFAULT_FROM_EMAIL,
-        to=[recipient],
-        headers={
-            "Message-ID": f"<{message_uuid}@{_message_id_domain()}>",
-            "Auto-Submitted": "auto-generated",  # RFC 3834: no out-of-office answers, please
-        },
+        template="order_confirmed",
+        context=_context(order),
+        message_uuid=message.uuid,
     )
-    email.attach_alternative(render_to_string("email/order_confirmed.html", context), "text/html")
-    return email
-
-
-def _message_id_domain() -> str:
-    host = urlsplit(settings.PUBLIC_URL).hostname or "orderkeep"
-    try:
-        address = ip_address(host)
-    except ValueError:
-        return host
-    return f"[IPv6:{address}]" if address.version == 6 else f"[{address}]"  # noqa: PLR2004 - RFC 5322 domain literal
+    return None
 
 
 def _context(order: Order) -> dict[str, Any]:

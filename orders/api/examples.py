@@ -34,6 +34,7 @@ GUEST_ORDER_REQUEST: Final[dict[str, Any]] = {
     **ORDER_REQUEST,
     "customer": {"email": "grace@example.com", "first_name": "Grace", "last_name": "Hopper"},
 }
+CLAIM_REQUEST: Final[dict[str, Any]] = {"guest_token": GUEST_TOKEN}
 CANCEL_REQUEST: Final[dict[str, Any]] = {"reason": "Ordered twice."}
 
 CART_ID: Final = "5f2b8a7e-6c1d-4e0f-9a3b-2d4c6e8f0a1b"

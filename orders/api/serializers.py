@@ -9,11 +9,10 @@ from django.conf import settings
 from rest_framework import serializers
 
 from config.kernel import money
+from config.kernel.api.addresses import AddressSerializer
 from config.kernel.api.serializers import (
-    CountryField,
     CurrencyField,
     MoneyField,
-    PhoneField,
     QuerySerializer,
     StrictCharField,
     StrictChoiceField,
@@ -70,19 +69,6 @@ class LinesField(serializers.ListField):
         if any(problems):
             raise serializers.ValidationError(problems)
         return lines
-
-
-class AddressSerializer(StrictSerializer):
-    """Where to."""
-
-    name = StrictCharField(max_length=100)
-    line1 = StrictCharField(max_length=200)
-    line2 = StrictCharField(max_length=200, required=False, allow_blank=True)
-    city = StrictCharField(max_length=100)
-    state = StrictCharField(max_length=100, required=False, allow_blank=True)
-    postal_code = StrictCharField(max_length=20)
-    country = CountryField()
-    phone = PhoneField(required=False)
 
 
 class GuestSerializer(StrictSerializer):
@@ -207,6 +193,12 @@ class CancelRequestSerializer(StrictSerializer):
     """`POST /orders/{order_number}/cancel`."""
 
     reason = StrictCharField(max_length=200, required=False, allow_blank=True)
+
+
+class ClaimRequestSerializer(StrictSerializer):
+    """`POST /orders/{order_number}/claim`."""
+
+    guest_token = StrictCharField(max_length=200, help_text="as it stands in the guest's 201")
 
 
 class NothingToSaySerializer(StrictSerializer):

@@ -15,6 +15,7 @@ urlpatterns = [
     path(
         "orders/<str:order_number>/confirm", views.OrderConfirmView.as_view(), name="order-confirm"
     ),
+    path("orders/<str:order_number>/claim", views.OrderClaimView.as_view(), name="order-claim"),
     path("orders/<str:order_number>/cancel", views.OrderCancelView.as_view(), name="order-cancel"),
     path("orders/<str:order_number>/reorder", carts.OrderAgainView.as_view(), name="order-again"),
     path("webhooks/stripe", webhooks.StripeWebhookView.as_view(), name="stripe-webhook"),

@@ -23,13 +23,14 @@ from config.kernel.api.schema import (
     operation,
 )
 from config.kernel.clock import Deadline
-from config.kernel.errors import DomainError, ValidationFailedError
+from config.kernel.errors import DomainError, NotFoundError, ValidationFailedError
 from orders import answers, selectors
 from orders.api import examples
 from orders.api.rights import GUEST_TOKEN, ORDER_NUMBER, customer_id_of, own_order
 from orders.api.serializers import (
     NOTHING_TO_SAY,
     CancelRequestSerializer,
+    ClaimRequestSerializer,
     NothingToSaySerializer,
     OrderQuerySerializer,
     OrderRequestSerializer,
@@ -41,6 +42,7 @@ from orders.errors import CartOrderedError
 from orders.services import carts
 from orders.services.cancellation import cancel_order
 from orders.services.confirmation import confirm_order
+from orders.services.guest_orders import claim_order
 from orders.services.placement import place_order
 from orders.services.quoting import find_unavailable, price_basket, quote_json
 
@@ -343,6 +345,41 @@ class OrderCancelView(APIView):
         )
         fresh = selectors.get_order(order_number=order.order_number)
         return Response(_shown(*fresh), status=200 if is_done else 202)
+
+
+class OrderClaimView(APIView):
+    """A guest has an account by now."""
+
+    @operation(
+        summary="Claim a guest's order",
+        description="Puts an order that was placed without an account among one's own; its guest"
+        " token shows that it is one's own, and goes on working. Orders placed under an address"
+        " that the account has verified come by themselves. Repeating is harmless.",
+        access=Access.TOKEN,
+        parameters=[ORDER_NUMBER],
+        body=ClaimRequestSerializer,
+        body_examples={"token": examples.CLAIM_REQUEST},
+        answers={
+            200: Answer(
+                body=OrderSerializer,
+                description="The order, now one's own.",
+                examples={"claimed": examples.ORDER},
+            )
+        },
+        errors=["ORDER_IN_PROGRESS"],
+        refusals={"VALIDATION_FAILED": Refusal(details={"guest_token": ["A text is required."]})},
+        tags=["orders"],
+        operation_id="claim_order",
+    )
+    def post(self, request: Request, order_number: str) -> Response:
+        wanted = ClaimRequestSerializer.read(request.data)
+        customer_id: int = request.user.pk
+        order, _ = selectors.get_order(order_number=order_number)
+        if order.customer_id != customer_id:
+            if not answers.is_guest_token(order, wanted["guest_token"]):
+                raise NotFoundError
+            claim_order(order_id=order.pk, customer_id=customer_id)
+        return Response(_shown(*selectors.get_order(order_number=order_number)))
 
 
 def _idempotency_key(request: Request) -> str:

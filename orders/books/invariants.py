@@ -475,12 +475,12 @@ INVARIANTS: Final = (
     Invariant(
         id="I9",
         name="key_owner_is_the_buyer",
-        says="the key's scope is the order's customer, or its guest",
+        says="the key's scope is who placed the order: its guest, else its customer",
         violators="""
             SELECT o.order_number AS violator
             FROM idempotency_keys key JOIN orders o ON o.idempotency_key_id = key.id
             WHERE key.scope IS DISTINCT FROM
-                  coalesce('customer:' || o.customer_id, 'guest:' || o.guest_email)
+                  coalesce('guest:' || o.guest_email, 'customer:' || o.customer_id)
         """,
     ),
     # --- I10: history ---------------------------------------------------------------------------
@@ -700,7 +700,7 @@ INVARIANTS: Final = (
               AND (r.id IS NULL
                    OR coalesce(c.code, '') <> o.coupon_code  -- automatic ones have no code
                    OR r.redeemed_by IS DISTINCT FROM
-                      coalesce('customer:' || o.customer_id, 'guest:' || o.guest_email))
+                      coalesce('guest:' || o.guest_email, 'customer:' || o.customer_id))
         """,
     ),
     # --- I14: audit -----------------------------------------------------------------------------

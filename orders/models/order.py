@@ -75,7 +75,7 @@ class Order(models.Model):
 
     `status` moves only along the contract's edges, `version` counts its moves and
     `order_transitions` keeps them: triggers see to all three. Either a customer or a guest
-    (`guest_email`) stands behind it.
+    (`guest_email`) has placed it; a guest's may belong to a customer since.
     """
 
     class Status(models.TextChoices):

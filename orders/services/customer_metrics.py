@@ -23,7 +23,13 @@ if TYPE_CHECKING:
     from audit.models import OutboxMessage
 
 SUBSCRIBER: Final = "customer_metrics"
-FACTS: Final = ("order.confirmed", "order.cancelled", "order.refunded", "order.refund_failed")
+FACTS: Final = (
+    "order.confirmed",
+    "order.claimed",
+    "order.cancelled",
+    "order.refunded",
+    "order.refund_failed",
+)
 """All that makes an order count, or no longer, or changes what it has brought."""
 LIVING: Final = (
     Order.Status.CONFIRMED,

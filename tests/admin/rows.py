@@ -14,7 +14,7 @@ from django.contrib.auth.models import Group
 
 from audit import services as audit
 from audit.models import Delivery, OutboxMessage
-from customers.models import Customer, CustomerMetrics
+from customers.models import Address, Customer, CustomerMetrics
 from inventory.models import (
     Category,
     Price,
@@ -159,6 +159,8 @@ def make_everything(n: int) -> Everything:
     CustomerMetrics.objects.create(
         customer=customer, currency="USD", order_count=1, lifetime_value=Decimal("25.66")
     )
+
+    Address.objects.create(customer=customer, **order.shipping_address)
 
     item = add_item(order, n=n)
     product = item.product

@@ -426,10 +426,12 @@ INVALID = [
     ("get", "/api/v1/products/{sku}", "/api/v1/products/APPLE?currency=usd", None),
     ("get", "/api/v1/me", "/api/v1/me?%ff", None),
     ("patch", "/api/v1/me", "/api/v1/me", {}),
+    ("get", "/api/v1/me/addresses", "/api/v1/me/addresses?page_size=0", None),
     ("get", "/api/v1/orders", "/api/v1/orders?status=lost", None),
     ("get", "/api/v1/orders/{order_number}", "/api/v1/orders/NOTHING?%ff", None),
     ("post", "/api/v1/orders/{order_number}/confirm", None, {"paid": True}),
     ("post", "/api/v1/orders/{order_number}/cancel", None, {"reason": 1}),
+    ("post", "/api/v1/orders/{order_number}/claim", None, {"guest_token": 1}),
     ("post", "/api/v1/webhooks/stripe", None, {}),
 ]
 

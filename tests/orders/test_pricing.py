@@ -5,6 +5,7 @@ from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from functools import cache
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -829,7 +830,7 @@ def lines_of(currency):
 
 
 # What a promotion covers; mostly something of the basket.
-scopes = st.just({}) | st.fixed_dictionaries(
+scopes: Any = st.just({}) | st.fixed_dictionaries(
     {
         "product_ids": st.frozensets(st.integers(1, 5)),
         "category_ids": st.frozensets(st.integers(1, 3)),

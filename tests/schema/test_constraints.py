@@ -23,7 +23,7 @@ from config.kernel.db import (
     violated_constraint,
 )
 from config.kernel.errors import InvalidTransitionError
-from customers.models import Customer, CustomerMetrics
+from customers.models import Address, Customer, CustomerMetrics
 from inventory.models import Price, PriceBreak, Product, Reservation, StockLevel, StockMovement
 from orders.models import (
     Cart,
@@ -50,7 +50,7 @@ from payments.models import (
     ReconciliationCase,
     Refund,
 )
-from tests import factories
+from tests import factories, shop
 
 pytestmark = pytest.mark.django_db
 
@@ -301,6 +301,10 @@ def metrics(**changes):
     )
 
 
+def address(**changes):
+    return Address.objects.create(customer=customer(), **{**shop.ADDRESS, **changes})
+
+
 def movement(**changes):
     level = factories.ProductFactory().stock_levels.get()
     fields = {"stock_level": level, "kind": "count", "quantity": 1}
@@ -335,6 +339,10 @@ REFUSED: dict[str, list[Any]] = {
     ],
     "customer_metrics_one_per_currency": [lambda r: twice(metrics, "customer", "currency")],
     "customer_metrics_not_negative": [lambda r: metrics(lifetime_value=Decimal("-0.01"))],
+    "address_country_is_a_code": [
+        lambda r: address(country="us"),
+        lambda r: address(country="U"),
+    ],
     # inventory
     "product_sku_is_upper_case": [
         lambda r: factories.ProductFactory(sku="apple"),
@@ -1073,6 +1081,7 @@ TOUCHED: dict[type[models.Model], tuple[Any, dict[str, Any]]] = {
     Refund: (lambda r: r.refund(), {"last_error": "x"}),
     Dispute: (lambda r: r.dispute(), {"status": "won"}),
     CustomerMetrics: (lambda r: metrics(), {"order_count": 2}),
+    Address: (lambda r: address(), {"city": "Albany"}),
 }
 
 

@@ -1,0 +1,66 @@
+"""Routes of allauth that this shop answers itself: where what allauth does could be told apart."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from allauth.account.adapter import get_adapter
+from allauth.headless.account.response import RequestPasswordResponse
+from allauth.headless.base.views import APIView
+from allauth.headless.internal.restkit import inputs
+from allauth.headless.mfa import views as mfa
+
+from customers import services, throttling
+
+if TYPE_CHECKING:
+    from django.http import HttpRequest, HttpResponse
+    from django.http.response import HttpResponseBase
+
+
+class PasswordResetInput(inputs.Input):  # type: ignore[misc]  # allauth has no types
+    """Whose password; whether there is such an account is nobody's business."""
+
+    email = inputs.EmailField()
+
+    def clean_email(self) -> str:
+        """In lower case, as accounts keep it."""
+        email: str = get_adapter().clean_email(self.cleaned_data["email"].lower())
+        return email
+
+
+class PasswordResetView(APIView):  # type: ignore[misc]
+    """`POST /auth/password/request`: the same answer, work and time for every address."""
+
+    input_class = PasswordResetInput
+
+    def post(self, request: HttpRequest, *_args: Any, **_kwargs: Any) -> HttpResponse:
+        email = self.input.cleaned_data["email"]
+        throttling.admit("reset_address")
+        throttling.admit("reset", identity=email)
+        services.request_password_reset(email=email)
+        answer: HttpResponse = RequestPasswordResponse(request)
+        return answer
+
+
+class CountsCodes(APIView):  # type: ignore[misc]
+    """A code has six digits, so wrong ones are few: `ACCOUNT_LIMITS["mfa"]`, by account."""
+
+    def handle_input(self, data: Any) -> HttpResponseBase | None:
+        """Count the code before it is looked at."""
+        self.attempt = throttling.admit("mfa", identity=str(self.get_input_kwargs()["user"].pk))
+        refusal: HttpResponseBase | None = super().handle_input(data)
+        return refusal
+
+    def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        """It was right."""
+        self.attempt.give_back()
+        answer: HttpResponse = super().post(request, *args, **kwargs)
+        return answer
+
+
+class MfaAuthenticateView(CountsCodes, mfa.AuthenticateView):  # type: ignore[misc]
+    """`POST /auth/2fa/authenticate`."""
+
+
+class MfaReauthenticateView(CountsCodes, mfa.ReauthenticateView):  # type: ignore[misc]
+    """`POST /auth/2fa/reauthenticate`."""

@@ -1,0 +1,162 @@
+"""Writes to customers about their accounts: links to follow, and what has been changed.
+
+Nobody is greeted by name: until an address is verified its account's name is what a stranger typed
+at sign-up, and the shop's letters would carry their words.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+from urllib.parse import quote
+
+from allauth.account.forms import default_token_generator
+from allauth.account.models import EmailAddress, EmailConfirmationHMAC
+from allauth.account.utils import user_pk_to_url_str
+from django.conf import settings
+
+from customers import mail
+from customers.models import Customer
+from integrations.email import letters
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from audit.models import OutboxMessage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Letter:
+    """What one fact is told as. `link` makes the address of the page that `button` leads to."""
+
+    subject: str
+    paragraphs: tuple[str, ...]
+    button: str = ""
+    link: Callable[[Customer, EmailAddress | None], str] | None = None
+
+
+def send(message: OutboxMessage) -> str | None:
+    """Write to the customer whom a fact is about; keys are made now, so their life begins now.
+
+    Opens no transaction and must not be called inside one.
+
+    Returns:
+        Why nothing was sent, if nothing was.
+
+    Raises:
+        DeliveryFailedError: the mail server refused it.
+    """
+    customer = Customer.objects.filter(pk=message.payload["customer_id"]).first()
+    if customer is None:
+        return "not sent: there is no such account"
+    address = EmailAddress.objects.filter(
+        pk=message.payload["email_address_id"], user=customer
+    ).first()
+    if reason := _why_not(message.fact, customer, address):
+        return f"not sent: {reason}"
+    letter = LETTERS[message.fact]
+    recipient = address.email if address else customer.email
+    if not letters.is_deliverable(recipient):
+        return "not sent: no address left to send it to"
+    letters.send(
+        recipient=recipient,
+        subject=letter.subject,
+        template="account",
+        context={
+            "subject": letter.subject,
+            "paragraphs": letter.paragraphs,
+            "button": letter.button,
+            "link": letter.link(customer, address) if letter.link else "",
+        },
+        message_uuid=message.uuid,
+    )
+    return None
+
+
+def _why_not(fact: str, customer: Customer, address: EmailAddress | None) -> str | None:
+    """Why a letter that was right when it was asked for is not any more."""
+    if fact == mail.PASSWORD_RESET and not customer.is_active:
+        return "the account is not active"
+    if fact == mail.VERIFICATION and address is None:
+        return "the address was removed"
+    if fact == mail.VERIFICATION and address is not None and address.verified:
+        return "the address is verified"
+    return None
+
+
+def _verification_link(_customer: Customer, address: EmailAddress | None) -> str:
+    return _page("account_confirm_email", key=EmailConfirmationHMAC(address).key)
+
+
+def _reset_link(customer: Customer, _address: EmailAddress | None) -> str:
+    token = default_token_generator.make_token(customer)
+    key = f"{user_pk_to_url_str(customer)}-{token}"
+    return _page("account_reset_password_from_key", key=key)
+
+
+def _forgotten_link(_customer: Customer, _address: EmailAddress | None) -> str:
+    return _page("account_reset_password", key="")
+
+
+def _page(name: str, *, key: str) -> str:
+    """A page of the storefront, by its configured address."""
+    return str(settings.HEADLESS_FRONTEND_URLS[name]).replace("{key}", quote(key))
+
+
+NOT_YOU: Final = (
+    "If that was not you, choose a new password at once: the page below sends you a link."
+)
+NOTHING_TO_DO: Final = "If you did not ask for this, there is nothing you need to do."
+LINK_DAYS: Final = settings.ACCOUNT_EMAIL_CONFIRMATION_EXPIRE_DAYS
+RESET_MINUTES: Final = settings.PASSWORD_RESET_TIMEOUT // 60
+
+
+def _notice(subject: str, said: str) -> Letter:
+    return Letter(
+        subject=subject,
+        paragraphs=(said, NOT_YOU),
+        button="Choose a new password",
+        link=_forgotten_link,
+    )
+
+
+LETTERS: Final = {
+    mail.VERIFICATION: Letter(
+        subject="Confirm your e-mail address",
+        paragraphs=(
+            f"Please confirm that this address is yours. The link is good for {LINK_DAYS} days.",
+            NOTHING_TO_DO,
+        ),
+        button="Confirm this address",
+        link=_verification_link,
+    ),
+    mail.PASSWORD_RESET: Letter(
+        subject="Choose a new password",
+        paragraphs=(
+            "Somebody has asked for a new password for your account.",
+            f"The link is good for {RESET_MINUTES} minutes, and once.",
+            NOTHING_TO_DO,
+        ),
+        button="Choose a new password",
+        link=_reset_link,
+    ),
+    "account.password_changed": _notice(
+        "Your password was changed", "The password of your account has been changed."
+    ),
+    "account.email_changed": _notice(
+        "Your e-mail address was changed",
+        "Your account has another e-mail address now; this one was the former.",
+    ),
+    "account.email_removed": _notice(
+        "An e-mail address was removed", "An e-mail address was removed from your account."
+    ),
+    "account.mfa_activated": _notice(
+        "Two-step log-in is on", "Your account now asks for a code at log-in."
+    ),
+    "account.mfa_deactivated": _notice(
+        "Two-step log-in is off", "Your account no longer asks for a code at log-in."
+    ),
+    "account.recovery_codes_made": _notice(
+        "New recovery codes", "New recovery codes were made for your account; old ones are void."
+    ),
+}
