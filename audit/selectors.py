@@ -1,13 +1,16 @@
-"""Reads the outbox: what is waiting, and for how many."""
+"""Reads the log and the outbox: what happened to an account, and what is waiting for how many."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, Final
 
 from django.db.models import Count, Q
 from django.db.models.functions import Now
 
-from audit.models import Delivery, OutboxMessage
+from audit.models import AuditLog, Delivery, OutboxMessage
+
+ACTIVITY: Final = ("created_at", "event_type", "ip_address", "user_agent")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,3 +34,11 @@ def get_backlog() -> Backlog:
         waiting=waiting["all"],
         dead=Delivery.objects.filter(status=Delivery.Status.DEAD).count(),
     )
+
+
+def list_activity(*, customer_id: int) -> list[dict[str, Any]]:
+    """What the log says of an account: when, what, and from where. Oldest first."""
+    rows = AuditLog.objects.filter(entity_type="customer", entity_id=customer_id).order_by(
+        "created_at", "pk"
+    )
+    return [dict(row) for row in rows.values(*ACTIVITY)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from config.kernel.errors import DomainError, ServiceUnavailableError
+from config.kernel.errors import DomainError, InvalidTransitionError, ServiceUnavailableError
 
 
 class InactiveCustomerError(DomainError):
@@ -11,6 +11,12 @@ class InactiveCustomerError(DomainError):
     code = "INACTIVE_CUSTOMER"
     status = 403
     message = "This account is not active."
+
+
+class StaffAccountError(InvalidTransitionError):
+    """A member of staff is no customer who can be erased."""
+
+    message = "This account works here; take its staff rights away first."
 
 
 class EditConflictError(DomainError):

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
 from django.contrib.auth.models import PermissionsMixin
+from django.contrib.sessions.base_session import AbstractBaseSession
 from django.db import models
 from django.db.models import Func, Q
 from django.db.models.functions import Now
@@ -71,6 +72,7 @@ class Customer(AbstractBaseUser, PermissionsMixin):
     updated_at = models.DateTimeField(db_default=Now(), editable=False)
     last_login = models.DateTimeField(null=True, blank=True)
     version = models.IntegerField(default=1, db_default=1)
+    erased_at = models.DateTimeField(null=True, blank=True, editable=False)
 
     objects: ClassVar[CustomerManager] = CustomerManager()
 
@@ -95,6 +97,9 @@ class Customer(AbstractBaseUser, PermissionsMixin):
         indexes = [
             models.Index(fields=["email"], name="idx_customers_email"),
             models.Index(fields=["status"], name="idx_customers_status"),
+            models.Index(
+                fields=["id"], name="idx_customers_erased", condition=Q(erased_at__isnull=False)
+            ),
         ]
         triggers = [touches_updated_at()]
 
@@ -108,6 +113,23 @@ class Customer(AbstractBaseUser, PermissionsMixin):
     def get_short_name(self) -> str:
         """How to greet."""
         return self.first_name
+
+
+class Session(AbstractBaseSession):
+    """A log-in, of a token or a cookie; see `customers.sessions`."""
+
+    customer = models.ForeignKey(
+        Customer, models.CASCADE, null=True, blank=True, related_name="sessions"
+    )
+
+    class Meta:
+        db_table = "sessions"
+
+    @classmethod
+    def get_session_store_class(cls) -> Any:
+        from customers.sessions import SessionStore  # noqa: PLC0415 - it needs this model
+
+        return SessionStore
 
 
 class Address(models.Model):

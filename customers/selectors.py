@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from django.db.models import QuerySet
 
 CUSTOMER_WITH_SESSION: Final = """
-    SELECT customers.*, django_session.session_data
-    FROM customers JOIN django_session ON django_session.session_key = %(session_key)s
-    WHERE customers.id = %(customer_id)s AND django_session.expire_date > %(now)s
+    SELECT customers.*, sessions.session_data
+    FROM customers JOIN sessions ON sessions.session_key = %(session_key)s
+    WHERE customers.id = %(customer_id)s AND sessions.expire_date > %(now)s
 """
 FIND_BY_EMAIL: Final = """
     SELECT customers.*, found.email_address_id

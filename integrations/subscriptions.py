@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from audit import outbox
 from customers import mail
-from integrations.email import accounts, confirmation
+from integrations.email import accounts, confirmation, erasure
 
 
 def subscribe_all() -> None:
     """Enter every subscriber; repeating it changes nothing."""
     outbox.subscribe("order.confirmed", "email", confirmation.send)
+    outbox.subscribe("customer.erased", "email", erasure.delete_letters)
     for fact in mail.FACTS:
         outbox.subscribe(fact, "email", accounts.send)

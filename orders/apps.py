@@ -13,9 +13,10 @@ class OrdersConfig(AppConfig):
         """Have figures and guests' orders follow the facts, and webhooks be worked off at once."""
         # Models are loaded only now.
         from orders import tasks  # noqa: PLC0415
-        from orders.services import customer_metrics, events, guest_orders  # noqa: PLC0415
+        from orders.services import customer_metrics, events, guest_orders, privacy  # noqa: PLC0415
 
         customer_metrics.subscribe()
         guest_orders.subscribe()
+        privacy.subscribe()
         if settings.ENVIRONMENT != "test":
             events.set_nudge(tasks.nudge_events)

@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from config.kernel.clock import Deadline
 from orders.books import reconciliation, watch
-from orders.services import carts, events, recovery
+from orders.services import carts, events, privacy, recovery
 from payments import bookkeeping
 
 EVENTS_SECONDS = 25.0  # others wait for the worker
@@ -55,6 +55,12 @@ def tend_carts(**_: Any) -> None:
         pass
     while carts.forget_expired(limit=CARTS_AT_ONCE) == CARTS_AT_ONCE:
         pass
+
+
+@shared_task(soft_time_limit=280, time_limit=300, acks_late=False)
+def finish_erasures(**_: Any) -> None:
+    """Remove the person from orders that were still to be sent; beat calls it every hour."""
+    privacy.finish_erasures()
 
 
 @shared_task(soft_time_limit=3_500, time_limit=3_600, acks_late=False)

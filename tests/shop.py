@@ -8,10 +8,10 @@ from typing import Any
 from allauth.headless.tokens.strategies.jwt import internal as tokens
 from django.conf import settings
 from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
-from django.contrib.sessions.backends.db import SessionStore
 from django.test import Client
 
 from customers.models import Customer
+from customers.sessions import SessionStore
 from orders.models import Order
 
 ADDRESS = {

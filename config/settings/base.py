@@ -50,7 +50,6 @@ INSTALLED_APPS = [
     "config.apps.OrderkeepAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
-    "django.contrib.sessions",
     "django.contrib.messages",
     "whitenoise.runserver_nostatic",
     "django.contrib.staticfiles",
@@ -186,6 +185,11 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": timedelta(minutes=5),
         "options": {"expires": 300},
     },
+    "erase what was still to be sent of erased customers": {
+        "task": "orders.tasks.finish_erasures",
+        "schedule": timedelta(hours=1),
+        "options": {"expires": 3_600},
+    },
     "deliver what nobody nudged": {
         "task": "audit.tasks.relay",
         "schedule": timedelta(seconds=SWEEP_SECONDS),
@@ -268,6 +272,7 @@ SENTRY_DSN = env.text("SENTRY_DSN", "")
 DEFAULT_FROM_EMAIL = "orders@example.com"
 EMAIL_URL = env.text("EMAIL_URL", "")
 MAIL_DIR = ORDERKEEP_HOME / "mail"
+ERASURE_JOURNAL = env.text("ERASURE_JOURNAL", str(ORDERKEEP_HOME / "erasures.jsonl"))
 LANGUAGE_CODE = "en-us"
 USE_I18N = True
 
@@ -299,6 +304,7 @@ THROTTLE_RATES = {
     "anonymous": (1_200, 60),
     "orders": (120, 60),
     "carts": (60, 60),  # new ones
+    "export": (5, 3_600),
     # Declined payments: of one buyer, and of all guests of an address, who choose their names.
     "declines": (5, 3_600),
     "guest_declines": (20, 3_600),
@@ -338,6 +344,7 @@ X_FRAME_OPTIONS = "DENY"
 SECURE_REFERRER_POLICY = "same-origin"  # in the admin; the edge says no-referrer elsewhere
 
 # Sessions carry the tokens of the shop as well as the cookies of the admin.
+SESSION_ENGINE = "customers.sessions"
 SESSION_COOKIE_AGE = 30 * 24 * 3600  # as long as a refresh token
 SESSION_EXPIRE_AT_BROWSER_CLOSE = True
 SESSION_COOKIE_HTTPONLY = True

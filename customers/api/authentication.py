@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 from allauth.headless.tokens.strategies.jwt import internal as tokens
 from django.contrib.auth import HASH_SESSION_KEY, SESSION_KEY
-from django.contrib.sessions.backends.db import SessionStore
 from django.utils import timezone
 from django.utils.crypto import constant_time_compare
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
@@ -17,6 +16,7 @@ from rest_framework.permissions import SAFE_METHODS
 from config.kernel import request_context
 from customers.errors import InactiveCustomerError
 from customers.selectors import find_customer_with_session
+from customers.sessions import SessionStore
 
 if TYPE_CHECKING:
     from rest_framework.request import Request

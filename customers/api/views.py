@@ -42,8 +42,8 @@ BAD_POSTAL_CODE: Final = Refusal(
 LEFT_OUT_IF_EMPTY: Final = ("line2", "state", "phone")
 
 
-class MeView(APIView):
-    """The profile of whoever asks."""
+class ProfileView(APIView):
+    """The profile of whoever asks; `orders.api.privacy` adds its end, and has the route."""
 
     @operation(
         summary="Read my profile",

@@ -68,7 +68,7 @@ def send(message: OutboxMessage) -> str | None:
             "button": letter.button,
             "link": letter.link(customer, address) if letter.link else "",
         },
-        message_uuid=message.uuid,
+        message=message,
     )
     return None
 

@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 
 class EmlFileBackend(BaseEmailBackend):
-    """Writes `<UTC time>-<uuid>.eml` under `settings.MAIL_DIR`; names sort by time."""
+    """Writes `<UTC time>_<about>_<uuid>.eml` under `settings.MAIL_DIR`; names sort by time.
+
+    `about` is what an outbox message is about, `order-12`: an erasure finds its letters by it.
+    """
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(fail_silently=kwargs.get("fail_silently", False))
@@ -32,12 +35,12 @@ class EmlFileBackend(BaseEmailBackend):
         """
         self.directory.mkdir(parents=True, exist_ok=True)
         for message in email_messages:
-            self._write(message.message().as_bytes())
+            self._write(message.message().as_bytes(), about=getattr(message, "about", "anything"))
         return len(email_messages)
 
-    def _write(self, content: bytes) -> None:
+    def _write(self, content: bytes, *, about: str) -> None:
         stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
-        target = self.directory / f"{stamp}-{uuid.uuid4()}.eml"
+        target = self.directory / f"{stamp}_{about}_{uuid.uuid4()}.eml"
         unfinished = target.with_suffix(".part")
         unfinished.write_bytes(content)
         os.replace(unfinished, target)  # noqa: PTH105 - says "atomic" to whoever knows rename(2)

@@ -45,7 +45,7 @@ def send(message: OutboxMessage) -> str | None:
         subject=f"Order {order.order_number} confirmed",
         template="order_confirmed",
         context=_context(order),
-        message_uuid=message.uuid,
+        message=message,
     )
     return None
 

@@ -16,8 +16,9 @@ from django.template.loader import render_to_string
 from audit.outbox import DeliveryFailedError
 
 if TYPE_CHECKING:
-    import uuid
     from collections.abc import Mapping
+
+    from audit.models import OutboxMessage
 
 # RFC 2606: no mail ever goes to this domain; an erased account's address ends in it.
 UNDELIVERABLE_DOMAIN = ".invalid"
@@ -38,7 +39,7 @@ def send(
     subject: str,
     template: str,
     context: Mapping[str, Any],
-    message_uuid: uuid.UUID,
+    message: OutboxMessage,
 ) -> None:
     """Send it, as text and as HTML; must not be called inside a transaction.
 
@@ -58,12 +59,13 @@ def send(
         from_email=settings.DEFAULT_FROM_EMAIL,
         to=[recipient],
         headers={
-            "Message-ID": f"<{message_uuid}@{_message_id_domain()}>",
+            "Message-ID": f"<{message.uuid}@{_message_id_domain()}>",
             "Auto-Submitted": "auto-generated",  # RFC 3834: no out-of-office answers, please
         },
     )
     html = render_to_string(f"email/{template}.html", dict(context))
     email.attach_alternative(html, "text/html")
+    email.about = f"{message.aggregate_type}-{message.aggregate_id}"  # type: ignore[attr-defined]  # for the file's name
     try:
         email.send()
     except smtplib.SMTPRecipientsRefused as exc:

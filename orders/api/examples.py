@@ -148,6 +148,45 @@ ORDER_PAGE: Final[dict[str, Any]] = {
     "results": [SHIPPED_ORDER],
 }
 
+EXPORT: Final[dict[str, Any]] = {
+    "exported_at": "2026-11-27T08:00:00.104733Z",
+    "account": {
+        "id": 4711,
+        "email": "ada@example.com",
+        "first_name": "Ada",
+        "last_name": "Lovelace",
+        "phone": None,
+        "date_of_birth": None,
+        "email_verified": True,
+        "marketing_consent": False,
+        "status": "active",
+        "tier": "",
+        "created_at": "2026-11-20T08:00:00.313370Z",
+        "last_login": "2026-11-27T07:59:00.512001Z",
+    },
+    "email_addresses": [{"email": "ada@example.com", "verified": True, "primary": True}],
+    "addresses": [{**ADDRESS, "created_at": "2026-11-20T08:05:00.882210Z"}],
+    "bought": [{"currency": "USD", "order_count": 1, "lifetime_value": "46.57"}],
+    "activity": [
+        {
+            "created_at": "2026-11-27T07:59:00.512001Z",
+            "event_type": "LOGIN",
+            "ip_address": "203.0.113.7",
+            "user_agent": "Mozilla/5.0",
+        }
+    ],
+    "orders": [SHIPPED_ORDER],
+    "carts": [
+        {
+            "id": CART_ID,
+            "currency": "USD",
+            "coupon_code": "",
+            "changed_at": "2026-11-26T19:00:00.104733Z",
+            "items": [{"sku": "DEMO-PLENTY", "quantity": 2}],
+        }
+    ],
+}
+
 EVENT: Final[dict[str, Any]] = {
     "id": "evt_1Q9xK7",
     "object": "event",

@@ -46,6 +46,6 @@ def own_order(request: Request, order_number: str) -> tuple[Order, Payment]:
     order, payment = selectors.get_order(order_number=order_number)
     if customer_id is not None and order.customer_id == customer_id:
         return order, payment
-    if token is not None and answers.is_guest_token(order, token):
+    if token is not None and order.erased_at is None and answers.is_guest_token(order, token):
         return order, payment
     raise NotFoundError

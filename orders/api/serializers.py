@@ -366,6 +366,77 @@ class OrderSerializer(TotalsSerializer):
     )
 
 
+class ExportedAccountSerializer(serializers.Serializer[Any]):
+    """The account's row."""
+
+    id = serializers.IntegerField()
+    email = serializers.EmailField()
+    first_name = serializers.CharField()
+    last_name = serializers.CharField()
+    phone = serializers.CharField(allow_null=True)
+    date_of_birth = serializers.DateField(allow_null=True)
+    email_verified = serializers.BooleanField()
+    marketing_consent = serializers.BooleanField()
+    status = serializers.CharField()
+    tier = serializers.CharField()
+    created_at = serializers.DateTimeField()
+    last_login = serializers.DateTimeField(allow_null=True)
+
+
+class ExportedEmailSerializer(serializers.Serializer[Any]):
+    """An address that belongs, or belonged, to the account."""
+
+    email = serializers.EmailField()
+    verified = serializers.BooleanField()
+    primary = serializers.BooleanField()
+
+
+class ExportedAddressSerializer(AddressSerializer):
+    """An address of the address book."""
+
+    created_at = serializers.DateTimeField()
+
+
+class BoughtSerializer(serializers.Serializer[Any]):
+    """What was bought in one currency."""
+
+    currency = serializers.CharField()
+    order_count = serializers.IntegerField()
+    lifetime_value = MoneyField()
+
+
+class ActivitySerializer(serializers.Serializer[Any]):
+    """A log-in, a change, or another thing that the log keeps of an account."""
+
+    created_at = serializers.DateTimeField()
+    event_type = serializers.CharField()
+    ip_address = serializers.CharField(allow_null=True)
+    user_agent = serializers.CharField(allow_null=True)
+
+
+class ExportedCartSerializer(serializers.Serializer[Any]):
+    """A cart as it was left."""
+
+    id = serializers.UUIDField()
+    currency = serializers.CharField()
+    coupon_code = serializers.CharField()
+    changed_at = serializers.DateTimeField()
+    items = ShipmentItemSerializer(many=True)
+
+
+class ExportSerializer(serializers.Serializer[Any]):
+    """`GET /me/export`."""
+
+    exported_at = serializers.DateTimeField()
+    account = ExportedAccountSerializer()
+    email_addresses = ExportedEmailSerializer(many=True)
+    addresses = ExportedAddressSerializer(many=True)
+    bought = BoughtSerializer(many=True)
+    activity = ActivitySerializer(many=True)
+    orders = OrderSerializer(many=True)
+    carts = ExportedCartSerializer(many=True)
+
+
 class EventDataSerializer(serializers.Serializer[Any]):
     """What an event is about."""
 

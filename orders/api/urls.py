@@ -2,9 +2,11 @@
 
 from django.urls import path
 
-from orders.api import carts, views, webhooks
+from orders.api import carts, privacy, views, webhooks
 
 urlpatterns = [
+    path("me", privacy.MeView.as_view(), name="me"),
+    path("me/export", privacy.ExportView.as_view(), name="export"),
     path("quotes", views.QuoteView.as_view(), name="quotes"),
     path("carts", carts.CartsView.as_view(), name="carts"),
     path("carts/<str:cart_id>", carts.CartView.as_view(), name="cart"),

@@ -74,7 +74,8 @@ class Order(models.Model):
     `tax_included`: `tax_amount` is a part of the other amounts; else it comes on top of them.
 
     `status` moves only along the contract's edges, `version` counts its moves and
-    `order_transitions` keeps them: triggers see to all three. Either a customer or a guest
+    `order_transitions` keeps them: triggers see to all three. `erased_at`: who bought, and where it
+    went, was removed then. Either a customer or a guest
     (`guest_email`) has placed it; a guest's may belong to a customer since.
     """
 
@@ -146,6 +147,7 @@ class Order(models.Model):
     coupon_code = models.CharField(max_length=50, default="", db_default="", blank=True)
     notes = models.TextField(null=True, blank=True)
     hold_expires_at = models.DateTimeField(db_default=Now())
+    erased_at = models.DateTimeField(null=True, blank=True, editable=False)
     cancellation_reason = models.CharField(max_length=200, default="", db_default="", blank=True)
     created_at = models.DateTimeField(db_default=Now(), editable=False)
     updated_at = models.DateTimeField(db_default=Now(), editable=False)

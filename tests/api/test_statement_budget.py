@@ -27,6 +27,6 @@ def test_an_order_of_three_lines_takes_at_most_twelve_round_trips(buyer):
         answer = shopper.order(*[(product.sku, 2) for product in products])
 
     assert answer.status_code == 201
-    counted = [sql for sql in statements if "django_session" not in sql]
+    counted = [sql for sql in statements if "sessions" not in sql]
     assert len(counted) <= BUDGET, "\n".join(counted)
     assert len(statements) - len(counted) == (buyer == "customer")

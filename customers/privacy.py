@@ -1,0 +1,123 @@
+"""What is held on an account's person: all of it told, or all of it removed.
+
+Audit rows keep account number, address and user agent until their retention drops them: they say
+who did what, and hold no name.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from allauth.account.models import EmailAddress
+from allauth.mfa.models import Authenticator
+from django.contrib.auth.hashers import make_password
+from django.db.models import F
+
+from audit import selectors as log
+from audit import services as audit
+from config.kernel import money
+from customers.errors import StaffAccountError
+from customers.models import Address, Customer, CustomerMetrics, Session
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+# RFC 2606: no mail ever goes there, and it is nobody's.
+ERASED_EMAIL: Final = "erased-{id}@erased.invalid"
+PERSONAL: Final = ("email", "first_name", "last_name", "phone", "date_of_birth")
+
+
+def export_account(*, customer_id: int) -> dict[str, Any]:
+    """Everything that this app and the audit log hold on a customer, ready for JSON.
+
+    A constant number of statements. Instants are in UTC.
+    """
+    customer = Customer.objects.get(pk=customer_id)
+    return {
+        "account": {
+            "id": customer.pk,
+            **{name: getattr(customer, name) for name in PERSONAL},
+            "email_verified": customer.email_verified,
+            "marketing_consent": customer.marketing_consent,
+            "status": customer.status,
+            "tier": customer.tier,
+            "created_at": customer.created_at,
+            "last_login": customer.last_login,
+        },
+        "email_addresses": list(
+            EmailAddress.objects.filter(user_id=customer_id)
+            .order_by("pk")
+            .values("email", "verified", "primary")
+        ),
+        "addresses": list(
+            Address.objects.filter(customer_id=customer_id)
+            .order_by("pk")
+            .values(
+                *("name", "line1", "line2", "city", "state", "postal_code", "country", "phone"),
+                "created_at",
+            )
+        ),
+        "bought": [
+            {
+                "currency": row.currency,
+                "order_count": row.order_count,
+                "lifetime_value": money.format_amount(row.lifetime_value, row.currency),
+            }
+            for row in CustomerMetrics.objects.filter(customer_id=customer_id).order_by("currency")
+        ],
+        "activity": log.list_activity(customer_id=customer_id),
+    }
+
+
+def erase_account(*, customer_id: int, at: datetime) -> Customer | None:
+    """Remove the person from an account and end all its sessions. Requires an open transaction.
+
+    The row stays, so that orders and audit rows go on meaning the same account. States
+    `customer.erased`, with the provider's id of the customer, which is forgotten here.
+
+    Returns:
+        The account as it was, or None if it was erased before.
+
+    Raises:
+        StaffAccountError: a member of staff; their rights have to be taken from them first.
+    """
+    customer = Customer.objects.select_for_update(no_key=True).get(pk=customer_id)
+    if customer.erased_at is not None:
+        return None
+    if customer.is_staff or customer.is_superuser:
+        raise StaffAccountError
+    Customer.objects.filter(pk=customer_id).update(
+        email=ERASED_EMAIL.format(id=customer_id),
+        email_verified=False,
+        password=make_password(None),
+        first_name="",
+        last_name="",
+        phone=None,
+        date_of_birth=None,
+        marketing_consent=False,
+        tier="",
+        stripe_customer_id=None,
+        status=Customer.Status.INACTIVE,
+        last_login=None,
+        erased_at=at,
+        version=F("version") + 1,
+    )
+    for model, owner in (
+        (Address, "customer"),
+        (Session, "customer"),
+        (EmailAddress, "user"),
+        (Authenticator, "user"),
+    ):
+        model.objects.filter(**{owner: customer_id}).delete()
+    audit.record("CUSTOMER_ERASED", entity_type="customer", entity_id=customer_id)
+    audit.publish(
+        "customer.erased",
+        aggregate_type="customer",
+        aggregate_id=customer_id,
+        dedupe_key=f"customer.erased.{customer_id}",
+        payload={
+            "customer_id": customer_id,
+            "stripe_customer_id": customer.stripe_customer_id,
+        },
+    )
+    return customer

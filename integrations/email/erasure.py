@@ -1,0 +1,38 @@
+"""Deletes the letters to whoever was erased, where letters are kept as files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from django.conf import settings
+
+from orders.models import Order
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from audit.models import OutboxMessage
+
+
+def delete_letters(message: OutboxMessage) -> str | None:
+    """Delete every letter about this account and its orders. Any repetition is harmless.
+
+    Returns:
+        Why there was nothing to do, if so.
+    """
+    directory = Path(settings.MAIL_DIR)
+    if not directory.is_dir():
+        return "no letters are kept here"
+    for file in _letters(directory, customer_id=message.aggregate_id):
+        file.unlink(missing_ok=True)
+    return None
+
+
+def _letters(directory: Path, *, customer_id: int) -> Iterator[Path]:
+    order_ids = Order.objects.filter(customer_id=customer_id).values_list("pk", flat=True)
+    about = {f"customer-{customer_id}", *(f"order-{order_id}" for order_id in order_ids)}
+    for file in directory.glob("*.eml"):
+        _, _, rest = file.name.partition("_")
+        if rest.partition("_")[0] in about:
+            yield file

@@ -1,0 +1,63 @@
+"""All that is held on a customer: to read, and to be rid of."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import TYPE_CHECKING, cast
+
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from config.kernel.api.schema import Access, Answer, Refusal, operation
+from customers.api.views import ProfileView
+from customers.errors import StaffAccountError
+from orders.api import examples
+from orders.api.serializers import ExportSerializer
+from orders.services import privacy
+
+if TYPE_CHECKING:
+    from rest_framework.request import Request
+
+
+class MeView(ProfileView):
+    """One's profile, and its end, in which orders have a part."""
+
+    @operation(
+        summary="Erase me",
+        description="The account is gone at once, with its sessions, addresses and cart: a token"
+        " is 401 from then on. Orders are kept for the books without the person; one that is still"
+        " to be sent keeps its address until then. This cannot be undone.",
+        access=Access.TOKEN,
+        answers={204: Answer(body=None, description="It is done.")},
+        errors=["INVALID_TRANSITION"],
+        refusals={"INVALID_TRANSITION": Refusal(message=StaffAccountError.message)},
+        tags=["me"],
+        operation_id="erase_me",
+    )
+    def delete(self, request: Request) -> Response:
+        privacy.erase_customer(customer_id=cast("int", request.user.pk))
+        return Response(status=HTTPStatus.NO_CONTENT)
+
+
+class ExportView(APIView):
+    """A copy of everything."""
+
+    throttle_scope = "export"
+
+    @operation(
+        summary="Export everything held on me",
+        description="Account, addresses, carts, orders, and what the log says of the account. Card"
+        " data is not held here.",
+        access=Access.TOKEN,
+        answers={
+            200: Answer(
+                body=ExportSerializer,
+                description="All of it, as of now.",
+                examples={"export": examples.EXPORT},
+            )
+        },
+        tags=["me"],
+        operation_id="export_me",
+    )
+    def get(self, request: Request) -> Response:
+        return Response(privacy.export_customer(customer_id=cast("int", request.user.pk)))

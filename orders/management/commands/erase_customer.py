@@ -1,0 +1,54 @@
+"""`erase_customer`: removes a person, account and orders, or everyone in the erasure journal."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from config.kernel.errors import DomainError
+from orders.services import privacy
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser
+
+
+class Command(BaseCommand):
+    help = (
+        "Remove a person from the database, as DELETE /me does: the account under this address and "
+        "the orders that were placed under it without one. Orders that are still to be sent keep "
+        "their address until then; the hourly task removes it. Every erasure is written into a "
+        "journal beside the database; --replay erases again whoever stands there, which is needed "
+        "after a restore from a backup. Exits with 1 if orders are left, or nobody has the address."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        whom = parser.add_mutually_exclusive_group(required=True)
+        whom.add_argument("email", nargs="?", metavar="EMAIL", help="whom to erase")
+        whom.add_argument("--replay", action="store_true", help="everyone in the journal")
+        parser.add_argument("--json", action="store_true", help="print the result as JSON")
+
+    def handle(self, *_: Any, **options: Any) -> None:
+        try:
+            result = self.replay() if options["replay"] else self.erase(options["email"])
+        except DomainError as exc:
+            raise CommandError(exc.message) from exc
+        if options["json"]:
+            self.stdout.write(json.dumps(result))
+        else:
+            self.stdout.write(", ".join(f"{what}: {count}" for what, count in result.items()) + ".")
+        if result.get("left") or result.get("found") == 0:
+            raise SystemExit(1)
+
+    def replay(self) -> dict[str, int]:
+        """Erase the journal's people again."""
+        return {"erased_again": privacy.replay_journal(), "left": privacy.finish_erasures()}
+
+    def erase(self, email: str) -> dict[str, int]:
+        """Erase the account, if there is one, and what was bought without it."""
+        customer_id = privacy.find_account(email=email)
+        guests_orders, left = privacy.erase_guest(email=email)
+        if customer_id is not None:
+            left += privacy.erase_customer(customer_id=customer_id)
+        return {"found": int(customer_id is not None) + guests_orders, "left": left}

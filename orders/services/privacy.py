@@ -1,0 +1,211 @@
+"""What is held on a person, account and orders alike: all of it told, or all of it removed.
+
+An erasure takes the account at once. An order loses its person once nothing is to be sent for it
+any more: until then the parcel needs its address. The books keep what was sold, for how much and
+to which country and state, which decided the tax.
+
+Whoever is erased is written into a journal outside the database first: a backup that is restored
+has not heard of it, and the journal is replayed.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from django.utils import timezone
+
+from audit import outbox
+from audit import services as audit
+from config.kernel import sql
+from config.kernel.db import short_transaction
+from customers import privacy
+from customers import selectors as customers
+from customers.models import Customer
+from orders import answers, erasure_journal, selectors
+from orders.erasure_journal import Entry
+from orders.models import Cart, Order
+from orders.services.one_by_one import by_itself
+
+if TYPE_CHECKING:
+    from django.db.models import QuerySet
+
+    from audit.models import OutboxMessage
+
+SUBSCRIBER: Final = "erasure"
+FINAL: Final = (
+    Order.Status.SHIPPED,
+    Order.Status.DELIVERED,
+    Order.Status.CANCELLED,
+    Order.Status.REFUNDED,
+)
+"""Nothing more is to be sent for an order in one of these."""
+
+BLANK: Final = """
+    jsonb_build_object('name', '', 'line1', '', 'city', '', 'postal_code', '',
+        'state', coalesce({address} ->> 'state', ''), 'country', {address} ->> 'country')
+"""
+ERASE_ORDER: Final = f"""
+    UPDATE orders SET erased_at = transaction_timestamp(), idempotency_key_id = NULL,
+        shipping_address = {BLANK.format(address="shipping_address")},
+        billing_address = {BLANK.format(address="billing_address")},
+        notes = NULL, cancellation_reason = '', guest_first_name = '', guest_last_name = '',
+        guest_email = CASE
+            WHEN guest_email IS NOT NULL THEN 'erased-order-' || id || '@erased.invalid'
+        END
+    WHERE id = %(order_id)s
+"""  # noqa: S608 - our own constants
+FORGET_KEY: Final = "DELETE FROM idempotency_keys WHERE id = %(key_id)s"
+FORGET_GUEST_IN_COUPON: Final = """
+    UPDATE coupon_redemptions SET redeemed_by = 'guest:' || orders.guest_email FROM orders
+    WHERE orders.id = %(order_id)s AND order_id = orders.id AND redeemed_by LIKE 'guest:%%'
+"""
+FORGET_REASONS: Final = """
+    UPDATE refunds SET reason = ''
+    FROM payments WHERE payments.id = refunds.payment_id AND payments.order_id = %(order_id)s
+"""
+
+
+def subscribe() -> None:
+    """Follow the facts; called once the app is ready."""
+    outbox.subscribe("customer.erased", SUBSCRIBER, follow)
+
+
+# --- telling ----------------------------------------------------------------------------------
+
+
+def export_customer(*, customer_id: int) -> dict[str, Any]:
+    """Everything held on a customer, ready for JSON; amounts are strings in major units.
+
+    A constant number of statements, however many orders. Opens its own transaction for the audit
+    row that says so.
+    """
+    with short_transaction():
+        audit.record("CUSTOMER_EXPORTED", entity_type="customer", entity_id=customer_id)
+    orders = selectors.list_orders(customer_id=customer_id)
+    return {
+        "exported_at": timezone.now(),
+        **privacy.export_account(customer_id=customer_id),
+        "orders": [
+            answers.order_json(
+                order,
+                payment=next(iter(order.payments.all()), None),
+                items=list(order.items.all()),
+            )
+            for order in orders
+        ],
+        "carts": [
+            {
+                "id": cart.public_id,
+                "currency": cart.currency,
+                "coupon_code": cart.coupon_code,
+                "changed_at": cart.changed_at,
+                "items": [
+                    {"sku": item.product.sku, "quantity": item.quantity}
+                    for item in cart.items.all()
+                ],
+            }
+            for cart in Cart.objects.filter(customer_id=customer_id).prefetch_related(
+                "items__product"
+            )
+        ],
+    }
+
+
+# --- removing ---------------------------------------------------------------------------------
+
+
+def erase_customer(*, customer_id: int) -> int:
+    """Remove a customer: the account at once, orders as far as nothing is to be sent for them.
+
+    Opens its own transactions; never call it inside one. Repeating is harmless. What a failure
+    leaves undone is done by the subscriber of `customer.erased`, and by `finish_erasures`.
+
+    Returns:
+        How many orders keep their address until they are sent or cancelled.
+
+    Raises:
+        StaffAccountError: a member of staff.
+        OSError: the journal cannot be written; nothing was removed.
+    """
+    at = timezone.now()
+    erasure_journal.append(Entry(kind="customer", id=customer_id), at=at)
+    with short_transaction():
+        if privacy.erase_account(customer_id=customer_id, at=at) is not None:
+            Cart.objects.filter(customer_id=customer_id).delete()
+    return _erase_orders(Order.objects.filter(customer_id=customer_id))
+
+
+def erase_guest(*, email: str) -> tuple[int, int]:
+    """Remove a guest from the orders placed under an address without an account; likewise.
+
+    Returns:
+        How many orders there were, and how many keep their address for now.
+    """
+    orders = Order.objects.filter(guest_email=email.lower(), customer__isnull=True)
+    at = timezone.now()
+    ids = list(orders.order_by("pk").values_list("pk", flat=True))
+    for order_id in ids:
+        erasure_journal.append(Entry(kind="order", id=order_id), at=at)
+    return len(ids), _erase_orders(Order.objects.filter(pk__in=ids))
+
+
+def follow(message: OutboxMessage) -> str | None:
+    """An account was erased: so are its orders. Any repetition is harmless."""
+    left = _erase_orders(Order.objects.filter(customer_id=message.aggregate_id))
+    return f"{left} orders are still to be sent" if left else None
+
+
+def finish_erasures() -> int:
+    """Erase the orders of erased customers that have been sent or cancelled meanwhile.
+
+    Returns:
+        How many are still to be sent.
+    """
+    return _erase_orders(Order.objects.filter(customer__erased_at__isnull=False))
+
+
+def replay_journal() -> int:
+    """Erase again whoever was erased before: after a restore, for one. Repeating is harmless.
+
+    Returns:
+        How many accounts and orders were not erased any more, or not yet.
+    """
+    entries = list(erasure_journal.read())
+    wanted = {
+        kind: {entry.id for entry in entries if entry.kind == kind}
+        for kind in ("customer", "order")
+    }
+    accounts = Customer.objects.filter(pk__in=wanted["customer"], erased_at__isnull=True)
+    orders = Order.objects.filter(pk__in=wanted["order"], erased_at__isnull=True)
+    ids = list(accounts.order_by("pk").values_list("pk", flat=True))
+    for customer_id in ids:
+        erase_customer(customer_id=customer_id)
+    missing = len(ids) + orders.count()
+    _erase_orders(orders)
+    return missing
+
+
+def find_account(*, email: str) -> int | None:
+    """The account behind an address, if any."""
+    return customers.find_customer_id(email=email)
+
+
+def _erase_orders(orders: QuerySet[Order]) -> int:
+    """One after the other, each in a transaction of its own. Returns how many cannot be yet."""
+    living = orders.filter(erased_at__isnull=True)
+    for order_id in living.filter(status__in=FINAL).order_by("pk").values_list("pk", flat=True):
+        with by_itself(f"order {order_id}"), short_transaction():
+            _erase_order(order_id)
+    return living.count()
+
+
+def _erase_order(order_id: int) -> None:
+    locked = selectors.lock_order(order_id=order_id)
+    if locked.order.erased_at is not None or locked.order.status not in FINAL:
+        return
+    sql.later(ERASE_ORDER, order_id=order_id)
+    for statement in (FORGET_GUEST_IN_COUPON, FORGET_REASONS):
+        sql.later(statement, order_id=order_id)
+    if locked.key is not None:
+        sql.later(FORGET_KEY, key_id=locked.key.pk)
+    audit.record("ORDER_ERASED", entity_type="order", entity_id=order_id)

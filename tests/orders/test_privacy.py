@@ -1,0 +1,390 @@
+"""Export and erasure: a person is told everything, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import json
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from django.core.management import call_command
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+
+from audit import outbox
+from audit.models import AuditLog, OutboxMessage
+from customers.models import Address, Customer, Session
+from orders import books, erasure_journal
+from orders.models import Cart, IdempotencyKey, Order
+from orders.services import privacy
+from tests import factories
+from tests.shop import Shopper, access_token, order_of
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+# Words that stand nowhere but where this person wrote them.
+CANARIES = (
+    "Zuleika",
+    "Quillfeather",
+    "canary-",
+    "Marzipan Lane",
+    "Plumpton",
+    "555 0177",
+    "whisper",
+)
+EMAIL = "canary-zuleika@example.com"
+ADDRESS = {
+    "name": "Zuleika Quillfeather",
+    "line1": "7 Marzipan Lane",
+    "city": "Plumpton",
+    "state": "NY",
+    "postal_code": "10001",
+    "country": "US",
+    "phone": "+1 212 555 0177",
+}
+
+
+@pytest.fixture(autouse=True)
+def _own_files(settings, tmp_path):
+    settings.ERASURE_JOURNAL = str(tmp_path / "erasures.jsonl")
+    settings.MAIL_DIR = tmp_path / "mail"
+    settings.EMAIL_BACKEND = "integrations.email.backend.EmlFileBackend"
+
+
+@pytest.fixture
+def apple(shop):
+    return factories.ProductFactory(sku="APPLE", on_hand=100)
+
+
+@pytest.fixture
+def zuleika(apple):
+    """A customer who has left traces everywhere."""
+    answer = Client().post(
+        "/_allauth/app/v1/auth/signup",
+        data={
+            "email": EMAIL,
+            "password": "a-long-password-of-hers",
+            "first_name": "Zuleika",
+            "last_name": "Quillfeather",
+        },
+        content_type="application/json",
+    )
+    assert answer.status_code == 200, answer.content
+    customer = Customer.objects.get(email=EMAIL)
+    shopper = Shopper(customer)
+    shopper.headers["Authorization"] = f"Bearer {answer.json()['meta']['access_token']}"
+    assert shopper.post("/me/addresses", ADDRESS).status_code == 201
+    shopper.post("/carts", {"items": [{"sku": "APPLE", "quantity": 3}]})
+    return shopper
+
+
+def order(shopper, *, status="delivered", **changes):
+    placed = shopper.order(
+        ("APPLE", 1), shipping_address=ADDRESS, notes="whisper it at the door", **changes
+    )
+    row = order_of(placed)
+    if status == "cancelled":
+        shopper.post(f"/orders/{row.order_number}/cancel", {"reason": "whisper: not any more"})
+    elif status != row.status:
+        for step in ("shipped", "delivered")[: 1 + (status == "delivered")]:
+            Order.objects.filter(pk=row.pk).update(status=step, shipped_at=row.created_at)
+    return row
+
+
+def traces():
+    """Every column of every table, and every file, in which a canary still sings."""
+    found = []
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT table_name FROM information_schema.tables"
+            " WHERE table_schema = 'public' AND table_type = 'BASE TABLE'"
+        )
+        tables = [name for (name,) in cursor.fetchall()]
+        for table in tables:
+            cursor.execute(f'SELECT row_to_json(r)::text FROM "{table}" AS r')  # noqa: S608 - names of ours
+            for (row,) in cursor.fetchall():
+                found += [f"{table}: {word}" for word in CANARIES if word.lower() in row.lower()]
+    return sorted(set(found))
+
+
+def books_are_clean():
+    with connection.cursor() as cursor:
+        found = books.check_invariants(cursor)
+    return [each.name for each in found if each.violations] == []
+
+
+def letters(settings):
+    return [file.read_text() for file in Path(settings.MAIL_DIR).glob("*.eml")]
+
+
+class TestAnExport:
+    def test_holds_all_and_only_what_is_held_on_the_customer(self, zuleika, apple):
+        mine = order(zuleika)
+        somebody = Shopper(factories.CustomerFactory())
+        somebody.order(("APPLE", 1))
+
+        answer = zuleika.get("/me/export")
+
+        told = answer.json()
+        assert answer.status_code == 200
+        assert told["account"]["email"] == EMAIL
+        assert (told["account"]["first_name"], told["account"]["phone"]) == ("Zuleika", None)
+        assert [each["line1"] for each in told["addresses"]] == ["7 Marzipan Lane"]
+        assert [each["order_number"] for each in told["orders"]] == [mine.order_number]
+        assert told["orders"][0]["shipping_address"] == ADDRESS
+        assert [cart["items"] for cart in told["carts"]] == [[{"sku": "APPLE", "quantity": 3}]]
+        assert {each["event_type"] for each in told["activity"]} >= {"CUSTOMER_CREATED", "LOGIN"}
+        assert "shopper" not in json.dumps(told["orders"])
+        assert AuditLog.objects.filter(
+            event_type="CUSTOMER_EXPORTED", entity_id=zuleika.customer.pk
+        ).exists()
+
+    def test_holds_no_password_and_no_key(self, zuleika):
+        told = json.dumps(zuleika.get("/me/export").json())
+
+        assert zuleika.customer.password not in told
+        assert "secret" not in told
+
+    def test_takes_a_constant_number_of_statements(self, zuleika):
+        counts = []
+        for orders in (1, 5):
+            for _ in range(orders):
+                order(zuleika)
+            with CaptureQueriesContext(connection) as queries:
+                zuleika.get("/me/export")
+            counts.append(len(queries))
+
+        assert counts[0] == counts[1]
+
+    def test_is_ones_own(self, apple):
+        assert Client().get("/api/v1/me/export").status_code == 401
+
+
+class TestAnErasure:
+    def test_leaves_no_trace_of_the_person(self, zuleika, settings):
+        for status in ("shipped", "delivered", "cancelled"):
+            order(zuleika, status=status)
+        zuleika.client.patch(
+            "/api/v1/me",
+            data={"version": 1, "phone": "+1 212 555 0177", "marketing_consent": True},
+            content_type="application/json",
+            headers=zuleika.headers,
+        )
+        outbox.relay()
+        assert len(letters(settings)) > 0
+        assert len(traces()) > 5
+
+        answer = zuleika.client.delete("/api/v1/me", headers=zuleika.headers)
+        outbox.relay()
+
+        assert (answer.status_code, answer.content) == (204, b"")
+        assert traces() == []
+        assert letters(settings) == []
+
+    def test_keeps_the_books(self, zuleika):
+        before = order(zuleika, status="cancelled")
+        before.refresh_from_db()
+
+        zuleika.client.delete("/api/v1/me", headers=zuleika.headers)
+
+        after = Order.objects.get(pk=before.pk)
+        kept = ("order_number", "total_amount", "tax_amount", "customer_id", "status", "public_id")
+        assert [getattr(after, name) for name in kept] == [getattr(before, name) for name in kept]
+        assert after.shipping_address == {
+            "name": "",
+            "line1": "",
+            "city": "",
+            "postal_code": "",
+            "state": "NY",
+            "country": "US",
+        }
+        assert after.items.count() == 1
+        assert books_are_clean()
+
+    def test_ends_every_session_at_once(self, zuleika):
+        other = Shopper(zuleika.customer)
+
+        zuleika.client.delete("/api/v1/me", headers=zuleika.headers)
+
+        for shopper in (zuleika, other):
+            assert shopper.get("/me").status_code == 401
+            assert shopper.get("/orders").status_code == 401
+            assert shopper.order(("APPLE", 1)).status_code == 401
+        assert not Session.objects.filter(customer=zuleika.customer).exists()
+        log_in = Client().post(
+            "/_allauth/app/v1/auth/login",
+            data={"email": EMAIL, "password": "a-long-password-of-hers"},
+            content_type="application/json",
+        )
+        assert log_in.status_code == 400
+
+    def test_frees_the_address_for_a_new_account(self, zuleika):
+        order(zuleika)
+        zuleika.client.delete("/api/v1/me", headers=zuleika.headers)
+
+        again = Client().post(
+            "/_allauth/app/v1/auth/signup",
+            data={
+                "email": EMAIL,
+                "password": "a-long-password-of-hers",
+                "first_name": "New",
+                "last_name": "Person",
+            },
+            content_type="application/json",
+        )
+
+        assert again.status_code == 200
+        assert Customer.objects.get(email=EMAIL).pk != zuleika.customer.pk
+        assert Order.objects.filter(customer__email=EMAIL).count() == 0
+
+    @pytest.mark.parametrize("status", ["confirmed", "pending"])
+    def test_leaves_an_address_to_what_is_still_to_be_sent(self, zuleika, status):
+        method = "pm_card_threeDSecure2Required" if status == "pending" else "pm_card_visa"
+        row = order(zuleika, status=status, payment_method_id=method)
+
+        answer = zuleika.client.delete("/api/v1/me", headers=zuleika.headers)
+
+        assert answer.status_code == 204
+        row.refresh_from_db()
+        assert (row.shipping_address, row.erased_at) == (ADDRESS, None)
+        assert not Address.objects.exists()
+
+    def test_takes_it_once_it_was_sent(self, zuleika):
+        row = order(zuleika, status="confirmed")
+        zuleika.client.delete("/api/v1/me", headers=zuleika.headers)
+        assert privacy.finish_erasures() == 1
+        Order.objects.filter(pk=row.pk).update(status="shipped", shipped_at=row.created_at)
+
+        assert privacy.finish_erasures() == 0
+
+        outbox.relay()
+        assert traces() == []
+
+    def test_is_written_down_without_personal_data_and_told_to_the_world(self, zuleika):
+        zuleika.client.delete("/api/v1/me", headers=zuleika.headers)
+
+        fact = OutboxMessage.objects.get(fact="customer.erased")
+        assert fact.payload == {"customer_id": zuleika.customer.pk, "stripe_customer_id": None}
+        assert AuditLog.objects.filter(event_type="CUSTOMER_ERASED").count() == 1
+        (entry,) = erasure_journal.read()
+        assert (entry.kind, entry.id) == ("customer", zuleika.customer.pk)
+
+    def test_repeated_changes_nothing(self, zuleika):
+        order(zuleika)
+        privacy.erase_customer(customer_id=zuleika.customer.pk)
+        before = Customer.objects.values().get(pk=zuleika.customer.pk)
+
+        privacy.erase_customer(customer_id=zuleika.customer.pk)
+
+        assert Customer.objects.values().get(pk=zuleika.customer.pk) == before
+        assert OutboxMessage.objects.filter(fact="customer.erased").count() == 1
+
+    def test_touches_nobody_else(self, zuleika):
+        somebody = Shopper(factories.CustomerFactory())
+        theirs = order_of(somebody.order(("APPLE", 1), key="same"))
+        order(zuleika, key="same")
+
+        privacy.erase_customer(customer_id=zuleika.customer.pk)
+
+        theirs.refresh_from_db()
+        assert theirs.shipping_address["name"] == "Ada Lovelace"
+        assert somebody.get("/me").status_code == 200
+        assert somebody.order(("APPLE", 1), key="same")["Idempotent-Replayed"] == "true"
+        assert IdempotencyKey.objects.count() == 1
+
+    def test_of_staff_is_refused(self, apple):
+        staff = factories.CustomerFactory(is_staff=True)
+
+        answer = Client().delete(
+            "/api/v1/me", headers={"Authorization": f"Bearer {access_token(staff)}"}
+        )
+
+        assert (answer.status_code, answer.json()["error"]["code"]) == (409, "INVALID_TRANSITION")
+        staff.refresh_from_db()
+        assert staff.erased_at is None
+
+    def test_without_a_journal_does_not_begin(self, zuleika, settings, tmp_path):
+        (tmp_path / "blocked").write_text("a file where the directory should be")
+        settings.ERASURE_JOURNAL = str(tmp_path / "blocked" / "erasures.jsonl")
+
+        with pytest.raises(OSError, match="blocked"):
+            privacy.erase_customer(customer_id=zuleika.customer.pk)
+
+        assert Customer.objects.get(pk=zuleika.customer.pk).email == EMAIL
+
+
+class TestAGuest:
+    def test_is_erased_by_the_command(self, guest, apple):
+        buyer = {"email": EMAIL, "first_name": "Zuleika", "last_name": "Quillfeather"}
+        factories.CouponFactory(code="TEN")
+        placed = guest.order(
+            ("APPLE", 1),
+            customer=buyer,
+            shipping_address=ADDRESS,
+            notes="whisper",
+            coupon_code="TEN",
+        ).json()
+        number, token = placed["order_number"], placed["guest_token"]
+        guest.post(f"/orders/{number}/cancel?token={token}", {"reason": "whisper"})
+        out = StringIO()
+
+        call_command("erase_customer", EMAIL, "--json", stdout=out)
+        outbox.relay()
+
+        assert json.loads(out.getvalue()) == {"found": 1, "left": 0}
+        assert traces() == []
+        assert guest.get(f"/orders/{number}", token=token).status_code == 404
+        assert books_are_clean()
+
+    def test_whose_parcel_is_not_sent_is_told_to_be_left(self, guest, apple):
+        buyer = {"email": EMAIL, "first_name": "Zuleika", "last_name": "Quillfeather"}
+        guest.order(("APPLE", 1), customer=buyer)
+
+        with pytest.raises(SystemExit) as exit_:
+            call_command("erase_customer", EMAIL, stdout=StringIO())
+
+        assert exit_.value.code == 1
+
+    def test_nobody_knows_is_told(self, shop):
+        with pytest.raises(SystemExit) as exit_:
+            call_command("erase_customer", "nobody@example.com", stdout=StringIO())
+
+        assert exit_.value.code == 1
+
+
+class TestTheJournal:
+    def test_erases_again_what_a_restore_brought_back(self, zuleika):
+        row = order(zuleika)
+        before = {
+            model: list(model.objects.filter(**which).values())
+            for model, which in ((Customer, {"pk": zuleika.customer.pk}), (Order, {"pk": row.pk}))
+        }
+        privacy.erase_customer(customer_id=zuleika.customer.pk)
+        outbox.relay()
+        restored = {**before[Customer][0]}
+        restored.pop("is_active")
+        Customer.objects.filter(pk=zuleika.customer.pk).update(**restored)
+        kept = ("shipping_address", "billing_address", "notes", "erased_at")
+        Order.objects.filter(pk=row.pk).update(**{name: before[Order][0][name] for name in kept})
+        OutboxMessage.objects.filter(fact="customer.erased").update(dedupe_key="before the restore")
+        assert traces() != []
+        out = StringIO()
+
+        call_command("erase_customer", "--replay", "--json", stdout=out)
+
+        assert json.loads(out.getvalue()) == {"erased_again": 1, "left": 0}
+        assert traces() == []
+        assert Cart.objects.count() == 0
+
+    def test_that_ends_in_the_middle_of_a_line_is_read_up_to_there(self, settings):
+        Path(settings.ERASURE_JOURNAL).write_bytes(
+            b'{"kind":"customer","id":1,"at":"2026-11-27T00:00:00Z"}\n{"kind":"cust'
+        )
+
+        assert [entry.id for entry in erasure_journal.read()] == [1]
+
+    def test_is_readable_by_its_owner_alone(self, settings, zuleika):
+        privacy.erase_customer(customer_id=zuleika.customer.pk)
+
+        assert Path(settings.ERASURE_JOURNAL).stat().st_mode & 0o777 == 0o600
