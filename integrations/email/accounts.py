@@ -150,13 +150,13 @@ LETTERS: Final = {
     "account.email_removed": _notice(
         "An e-mail address was removed", "An e-mail address was removed from your account."
     ),
-    "account.mfa_activated": _notice(
+    mail.MFA_ACTIVATED: _notice(
         "Two-step log-in is on", "Your account now asks for a code at log-in."
     ),
-    "account.mfa_deactivated": _notice(
+    mail.MFA_DEACTIVATED: _notice(
         "Two-step log-in is off", "Your account no longer asks for a code at log-in."
     ),
-    "account.recovery_codes_made": _notice(
+    mail.RECOVERY_CODES_MADE: _notice(
         "New recovery codes", "New recovery codes were made for your account; old ones are void."
     ),
 }

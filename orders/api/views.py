@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from django.http import HttpResponse
 from django.utils import timezone
@@ -360,7 +360,7 @@ class OrderClaimView(APIView):
     )
     def post(self, request: Request, order_number: str) -> Response:
         wanted = ClaimRequestSerializer.read(request.data)
-        customer_id: int = request.user.pk
+        customer_id = cast("int", request.user.pk)
         order, _ = selectors.get_order(order_number=order_number)
         if order.customer_id != customer_id:
             if not answers.is_guest_token(order, wanted["guest_token"]):
