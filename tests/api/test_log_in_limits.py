@@ -19,7 +19,8 @@ from audit import outbox
 from audit.models import AuditLog
 from config import cache as caching
 from config.kernel import limits
-from customers import throttling
+from customers import hashers, throttling
+from customers.api import middleware
 from customers.models import Customer
 from tests import factories
 
@@ -265,6 +266,46 @@ class TestOtherRoutes:
         settings.THROTTLE = False
 
         assert statuses(30) == [400] * 30
+
+
+class TestTooManyAtOnce:
+    PATHS = ["/auth/login", "/auth/signup", "/auth/password/reset"]
+
+    @pytest.fixture
+    def full(self, monkeypatch):
+        """Every place before the hashing thread is taken."""
+        workshop = hashers.Workshop(places=1)
+        workshop._places.acquire()
+        monkeypatch.setattr(middleware, "workshop", workshop)
+        monkeypatch.setattr(hashers, "workshop", workshop)
+        return workshop
+
+    @pytest.mark.parametrize("path", PATHS)
+    def test_are_turned_away_before_anything_is_asked(self, full, path, django_assert_num_queries):
+        with django_assert_num_queries(0):
+            answer = post(path, {"email": "ann@example.com", "password": WRONG})
+
+        assert answer.status_code == 503
+        assert answer.json() == {"status": 503}
+        assert 1 <= int(answer["Retry-After"]) <= 3
+
+    def test_are_turned_away_from_the_admin_too(self, full, db):
+        answer = Client().post("/admin/login/", {"username": "a@example.com", "password": WRONG})
+
+        assert (answer.status_code, answer["Content-Type"]) == (503, "text/plain")
+
+    def test_who_came_too_late_by_a_moment_has_tried_nothing(self, full, settings, monkeypatch):
+        settings.PASSWORD_HASHERS = ["customers.hashers.Argon2idHasher"]
+        monkeypatch.setattr(full, "is_full", lambda: False)
+
+        answer = log_in(email="nobody@example.com")
+
+        assert (answer.status_code, answer.json()) == (503, {"status": 503})
+        assert failures() == 0
+
+    def test_let_everybody_else_go_on(self, full, db):
+        assert Client().get("/api/v1/products").status_code == 200
+        assert post("/auth/password/request", {"email": "ann@example.com"}).status_code == 200
 
 
 @pytest.mark.django_db(transaction=True)
