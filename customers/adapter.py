@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 from allauth.account import app_settings
 from allauth.account.adapter import DefaultAccountAdapter
 from allauth.account.internal.flows.login import get_authentication_records, record_authentication
+from allauth.core.exceptions import ImmediateHttpResponse
+from allauth.headless.base.response import UnauthorizedResponse
 from django.core.exceptions import ValidationError
 from django.db import transaction
 
@@ -51,6 +53,12 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]  # allauth ha
             audit.record("CUSTOMER_CREATED", entity_type="customer", entity_id=saved.pk)
         return saved
 
+    def login(self, request: HttpRequest, user: Customer) -> None:
+        """Let nobody in who was suspended between the password and the code of the second step."""
+        if not user.is_active:
+            raise ImmediateHttpResponse(UnauthorizedResponse(request))
+        super().login(request, user)
+
     def post_login(self, request: HttpRequest, user: Customer, **login: Any) -> HttpResponse:
         """Count a sign-up as what it is: the password has just been typed."""
         if login["signup"]:
@@ -88,12 +96,16 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]  # allauth ha
     ) -> None:
         """Tell the owner of a change, in the transaction that makes it.
 
-        Of a change of address the former one is told, which is still among the customer's.
+        Of a change of address the former one is told, which is still among the customer's. Of
+        second factors allauth would tell after COMMIT, when it can be lost: our own views do.
         """
+        fact = mail.NOTICES.get(template_prefix)
+        if fact is None:
+            return
         former = (
             selectors.find_email_address_id(customer_id=user.pk, email=email) if email else None
         )
-        mail.announce(mail.NOTICES[template_prefix], customer_id=user.pk, email_address_id=former)
+        mail.announce(fact, customer_id=user.pk, email_address_id=former)
 
     def pre_authenticate(self, request: HttpRequest, **credentials: Any) -> None:
         """Nothing: the backend counts, for the admin as well."""

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import secrets
+from typing import Final
+
 from config.kernel.errors import DomainError, InvalidTransitionError, ServiceUnavailableError
+
+MOST_SECONDS_TO_WAIT: Final = 3
 
 
 class InactiveCustomerError(DomainError):
@@ -31,4 +36,8 @@ class TooManyLogInsError(ServiceUnavailableError):
     """More passwords to hash at this moment than the processors bear; nothing was tried."""
 
     message = "Too many people are logging in at this moment; please try again."
-    retry_after_seconds = 1
+
+    def __init__(self) -> None:
+        super().__init__()
+        # Not all at the same second again.
+        self.retry_after_seconds = 1 + secrets.randbelow(MOST_SECONDS_TO_WAIT)

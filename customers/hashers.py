@@ -76,6 +76,13 @@ class Workshop:
         finally:
             self._places.release()
 
+    def is_full(self) -> bool:
+        """Whether who comes now is turned away: to be asked before any other work is done."""
+        if not self._places.acquire(blocking=False):
+            return True
+        self._places.release()
+        return False
+
     def _start_afresh(self) -> None:
         # A thread of the parent does not exist here. The executor starts its own when it must.
         self._places = threading.BoundedSemaphore(self._places_count)

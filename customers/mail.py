@@ -19,12 +19,19 @@ NOTICES: Final = {
     "account/email/password_reset": "account.password_changed",
     "account/email/email_changed": "account.email_changed",
     "account/email/email_deleted": "account.email_removed",
-    "mfa/email/totp_activated": "account.mfa_activated",
-    "mfa/email/totp_deactivated": "account.mfa_deactivated",
-    "mfa/email/recovery_codes_generated": "account.recovery_codes_made",
 }
 """By the name of the template that allauth would send."""
-FACTS: Final = (VERIFICATION, PASSWORD_RESET, *sorted(set(NOTICES.values())))
+MFA_ACTIVATED: Final = "account.mfa_activated"
+MFA_DEACTIVATED: Final = "account.mfa_deactivated"
+RECOVERY_CODES_MADE: Final = "account.recovery_codes_made"
+FACTS: Final = (
+    VERIFICATION,
+    PASSWORD_RESET,
+    *sorted(set(NOTICES.values())),
+    MFA_ACTIVATED,
+    MFA_DEACTIVATED,
+    RECOVERY_CODES_MADE,
+)
 NOBODY: Final = 0
 
 

@@ -64,13 +64,23 @@ def request_password_reset(*, email: str) -> None:
     One SELECT and one INSERT, whether there is such an account or not. Opens its own transaction,
     or joins one.
     """
-    with transaction.atomic():
+    with transaction.atomic(savepoint=False):
         found = selectors.find_customer_by_email(email=email)
         mail.announce(
             mail.PASSWORD_RESET,
             customer_id=found.pk if found else None,
             email_address_id=getattr(found, "email_address_id", None),
         )
+
+
+def note_second_factor(*, customer_id: int, fact: str) -> None:
+    """A second factor came, went or has other codes: `mail.MFA_ACTIVATED` and its like.
+
+    Requires the transaction that made it so.
+    """
+    event_type = fact.removeprefix("account.").upper()
+    audit.record(event_type, entity_type="customer", entity_id=customer_id)
+    mail.announce(fact, customer_id=customer_id)
 
 
 def note_verified_email(*, customer_id: int, email_address_id: int, email: str) -> None:

@@ -1,9 +1,10 @@
 """Counts uses against several limits at once; safe where a limit protects a secret.
 
-One script in the cache looks at every counter and counts on all of them or on none, so that however
-many ask at once, no more are let through than allowed, and whoever is refused uses nothing up.
-While the cache is away this process counts by itself: each process then lets through as many as
-the limit says, which is more than all of them should, and never without end.
+Each use is counted twice: in this process, and in the cache for all of them. Both look at every
+counter and count on all of them or on none, in one step, so that however many ask at once, no more
+are let through than allowed, and whoever is refused uses nothing up. While the cache is away, or
+comes and goes, each process lets through as many as the limit says: more than all of them
+together should, and never without end.
 """
 
 from __future__ import annotations
@@ -64,9 +65,9 @@ def take(limits: Sequence[Limit]) -> Use:
     if not settings.THROTTLE:
         return Use(())
     asked = [(limit.key, limit.allowed, limit.seconds) for limit in limits]
-    wait = cache.take(asked)  # type: ignore[attr-defined]  # ForgivingRedisCache
-    if wait is None:
-        wait = memory.take(asked)
+    wait = memory.take(asked)
+    if not wait and (wait := cache.take(asked)):  # type: ignore[attr-defined]  # ForgivingRedisCache
+        memory.give_back([key for key, _, _ in asked])
     if wait:
         error = RateLimitExceededError()
         error.retry_after_seconds = wait
@@ -75,7 +76,7 @@ def take(limits: Sequence[Limit]) -> Use:
 
 
 def forget(limits: Sequence[Limit]) -> None:
-    """Begin to count anew."""
+    """Begin to count anew; what other processes have counted by themselves ends in its time."""
     keys = [limit.key for limit in limits]
     memory.forget(keys)
     cache.delete_many(keys)

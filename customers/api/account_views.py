@@ -1,8 +1,8 @@
-"""Routes of allauth that this shop answers itself: where what allauth does could be told apart."""
+"""Routes of allauth that this shop answers itself, or adds something to."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from allauth.account.adapter import get_adapter
 from allauth.headless.account.response import RequestPasswordResponse
@@ -10,7 +10,7 @@ from allauth.headless.base.views import APIView
 from allauth.headless.internal.restkit import inputs
 from allauth.headless.mfa import views as mfa
 
-from customers import services, throttling
+from customers import mail, services, throttling
 
 if TYPE_CHECKING:
     from django.http import HttpRequest, HttpResponse
@@ -64,3 +64,36 @@ class MfaAuthenticateView(CountsCodes, mfa.AuthenticateView):  # type: ignore[mi
 
 class MfaReauthenticateView(CountsCodes, mfa.ReauthenticateView):  # type: ignore[misc]
     """`POST /auth/2fa/reauthenticate`."""
+
+
+class TotpView(mfa.ManageTOTPView):  # type: ignore[misc]
+    """`/account/authenticators/totp`: a change is audited, and told to the account's owner."""
+
+    def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        answer: HttpResponse = super().post(request, *args, **kwargs)
+        services.note_second_factor(customer_id=_customer_id(request), fact=mail.MFA_ACTIVATED)
+        return answer
+
+    def delete(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        was_there = self._get_authenticator() is not None
+        answer: HttpResponse = super().delete(request, *args, **kwargs)
+        if was_there:
+            services.note_second_factor(
+                customer_id=_customer_id(request), fact=mail.MFA_DEACTIVATED
+            )
+        return answer
+
+
+class RecoveryCodesView(mfa.ManageRecoveryCodesView):  # type: ignore[misc]
+    """`/account/authenticators/recovery-codes`: likewise."""
+
+    def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        answer: HttpResponse = super().post(request, *args, **kwargs)
+        services.note_second_factor(
+            customer_id=_customer_id(request), fact=mail.RECOVERY_CODES_MADE
+        )
+        return answer
+
+
+def _customer_id(request: HttpRequest) -> int:
+    return cast("int", request.user.pk)

@@ -15,6 +15,7 @@ from config.kernel.db import violated_constraint
 from config.kernel.errors import DomainError, RateLimitExceededError, ValidationFailedError
 from customers import throttling
 from customers.errors import TooManyLogInsError
+from customers.hashers import workshop
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -31,6 +32,17 @@ LIMITED: Final = {
     "/_allauth/app/v1/account/password/change": "password_change",
 }
 """What an address may send only so often. Accounts are counted where they are known."""
+HASHES: Final = frozenset(
+    {
+        "/_allauth/app/v1/auth/signup",
+        "/_allauth/app/v1/auth/login",
+        "/_allauth/app/v1/auth/reauthenticate",
+        "/_allauth/app/v1/auth/password/reset",
+        "/_allauth/app/v1/account/password/change",
+        "/admin/login/",
+    }
+)
+"""Where a password is hashed."""
 
 EMAIL_TAKEN = {
     "code": "email_taken",
@@ -60,6 +72,8 @@ class AccountRoutes:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        if request.method == "POST" and request.path in HASHES and workshop.is_full():
+            return _turned_away(request, TooManyLogInsError())
         if not request.path.startswith(ACCOUNT_ROUTES):
             return self.get_response(request)
         if request.method != "GET" and request.body:

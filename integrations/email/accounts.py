@@ -77,7 +77,7 @@ def _why_not(fact: str, customer: Customer, address: EmailAddress | None) -> str
     """Why a letter that was right when it was asked for is not any more."""
     if fact == mail.PASSWORD_RESET and not customer.is_active:
         return "the account is not active"
-    if fact == mail.VERIFICATION and address is None:
+    if fact in ABOUT_AN_ADDRESS and address is None:
         return "the address was removed"
     if fact == mail.VERIFICATION and address is not None and address.verified:
         return "the address is verified"
@@ -103,6 +103,7 @@ def _page(name: str, *, key: str) -> str:
     return str(settings.HEADLESS_FRONTEND_URLS[name]).replace("{key}", quote(key))
 
 
+ABOUT_AN_ADDRESS: Final = (mail.VERIFICATION, "account.email_changed")
 NOT_YOU: Final = (
     "If that was not you, choose a new password at once: the page below sends you a link."
 )
@@ -150,13 +151,13 @@ LETTERS: Final = {
     "account.email_removed": _notice(
         "An e-mail address was removed", "An e-mail address was removed from your account."
     ),
-    "account.mfa_activated": _notice(
+    mail.MFA_ACTIVATED: _notice(
         "Two-step log-in is on", "Your account now asks for a code at log-in."
     ),
-    "account.mfa_deactivated": _notice(
+    mail.MFA_DEACTIVATED: _notice(
         "Two-step log-in is off", "Your account no longer asks for a code at log-in."
     ),
-    "account.recovery_codes_made": _notice(
+    mail.RECOVERY_CODES_MADE: _notice(
         "New recovery codes", "New recovery codes were made for your account; old ones are void."
     ),
 }

@@ -18,6 +18,7 @@ from django.utils import timezone
 from audit import outbox
 from audit.models import Delivery, OutboxMessage
 from customers import adapter
+from customers import mail as mail_facts
 from customers.models import Customer
 
 pytestmark = pytest.mark.django_db
@@ -335,6 +336,14 @@ class TestNotices:
         (notice,) = deliver()
         assert (notice.to, notice.subject) == ([ANN["email"]], "Your e-mail address was changed")
         assert new not in notice.body
+
+    def test_go_to_no_other_address_than_the_one_they_are_about(self, token):
+        customer = Customer.objects.get()
+        mail_facts.announce("account.email_changed", customer_id=customer.pk, email_address_id=0)
+
+        assert deliver() == []
+        told = Delivery.objects.get(message__fact="account.email_changed")
+        assert told.last_error == "not sent: the address was removed"
 
     def test_are_not_sent_of_what_did_not_happen(self, token):
         changed = {"current_password": "wrong password", "new_password": NEW_PASSWORD}

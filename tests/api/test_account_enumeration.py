@@ -1,0 +1,160 @@
+"""Nobody learns from a log-in or a reset whether an address has an account: not by time, either."""
+
+import math
+import re
+import statistics
+import time
+from itertools import chain
+from random import Random
+
+import pytest
+from allauth.account.models import EmailAddress
+from django.contrib.auth.hashers import MD5PasswordHasher
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+
+from audit.models import Delivery, OutboxMessage
+from tests import factories
+
+pytestmark = pytest.mark.django_db
+
+ACCOUNTS = "/_allauth/app/v1"
+SAMPLES = 200
+EXPERIMENTS = 3
+KNOWN = {"verified": "ann@example.com", "unverified": "bob@example.com"}
+UNKNOWN = "nobody@example.com"
+
+
+@pytest.fixture(autouse=True)
+def _accounts(db):
+    for kind, email in KNOWN.items():
+        customer = factories.CustomerFactory(email=email)
+        EmailAddress.objects.create(
+            user=customer, email=email, primary=True, verified=kind == "verified"
+        )
+
+
+def log_in(email):
+    body = {"email": email, "password": "wrong password"}
+    return Client().post(f"{ACCOUNTS}/auth/login", body, "application/json")
+
+
+def ask_for_reset(email):
+    body = {"email": email}
+    return Client().post(f"{ACCOUNTS}/auth/password/request", body, "application/json")
+
+
+ROUTES = [log_in, ask_for_reset]
+
+
+def shape(answer):
+    headers = {name: value for name, value in answer.items() if name != "X-Request-ID"}
+    return answer.status_code, answer.content, headers
+
+
+def statements(ask, email):
+    """What the database is asked, without the values."""
+    with CaptureQueriesContext(connection) as captured:
+        ask(email)
+    first_lines = (query["sql"].strip().splitlines()[0] for query in captured)
+    return [re.sub(r"""["'].*""", "", line) for line in first_lines]
+
+
+@pytest.mark.parametrize("ask", ROUTES)
+@pytest.mark.parametrize("kind", KNOWN)
+class TestAnAddressWithAnAccount:
+    def test_is_answered_like_one_without(self, ask, kind):
+        assert shape(ask(KNOWN[kind])) == shape(ask(UNKNOWN))
+
+    def test_is_worked_for_like_one_without(self, ask, kind, monkeypatch):
+        hashes = []
+        encode = MD5PasswordHasher.encode
+
+        def counted(hasher, password, salt):
+            hashes.append(password)
+            return encode(hasher, password, salt)
+
+        monkeypatch.setattr(MD5PasswordHasher, "encode", counted)
+
+        known = (statements(ask, KNOWN[kind]), len(hashes))
+        hashes.clear()
+        unknown = (statements(ask, UNKNOWN), len(hashes))
+
+        assert known == unknown
+        assert len(known[0]) < 8
+        assert known[1] == (1 if ask is log_in else 0)
+
+    def test_leaves_as_much_behind_as_one_without(self, ask, kind):
+        ask(KNOWN[kind])
+        known = (OutboxMessage.objects.count(), Delivery.objects.count())
+        ask(UNKNOWN)
+
+        assert (OutboxMessage.objects.count(), Delivery.objects.count()) == tuple(
+            2 * count for count in known
+        )
+
+
+class TestTime:
+    @pytest.mark.parametrize(("ask", "kind"), [(log_in, "verified"), (ask_for_reset, "unverified")])
+    def test_tells_nothing(self, settings, ask, kind):
+        settings.PASSWORD_HASHERS = ["customers.hashers.Argon2idHasher"]
+        rehash_passwords()
+        tried = []
+
+        while len(tried) < EXPERIMENTS and not (tried and looks_alike(tried[-1])):
+            tried.append(experiment(ask, KNOWN[kind], seed=len(tried)))
+
+        assert looks_alike(tried[-1]), [verdict(samples) for samples in tried]
+
+
+def rehash_passwords():
+    for email in KNOWN.values():
+        customer = EmailAddress.objects.get(email=email).user
+        customer.set_password("correct horse battery")
+        customer.save(update_fields=["password"])
+
+
+def experiment(ask, known, *, seed):
+    """So many times each, in a random order, one right after the other."""
+    order = [known, UNKNOWN] * SAMPLES
+    Random(seed).shuffle(order)  # noqa: S311 - no secret
+    for email in order[:10]:  # warm
+        ask(email)
+    taken = {known: [], UNKNOWN: []}
+    for email in order:
+        started = time.perf_counter()
+        ask(email)
+        taken[email].append(time.perf_counter() - started)
+    return taken[known], taken[UNKNOWN]
+
+
+def looks_alike(samples):
+    p, medians_apart = verdict(samples)
+    return p > 0.01 and medians_apart < 0.1
+
+
+def verdict(samples):
+    """The p of Mann-Whitney's U test, and how far the medians are apart, as a fraction."""
+    one, other = samples
+    medians = statistics.median(one), statistics.median(other)
+    return mann_whitney_p(one, other), abs(medians[0] - medians[1]) / min(medians)
+
+
+def mann_whitney_p(one, other):
+    """Two-sided, by the normal approximation: exact enough for hundreds, and no two times tie."""
+    ranked = sorted(chain(((value, 0) for value in one), ((value, 1) for value in other)))
+    rank_sum = sum(rank for rank, (_, group) in enumerate(ranked, start=1) if group == 0)
+    n, m = len(one), len(other)
+    u = rank_sum - n * (n + 1) / 2
+    z = (u - n * m / 2) / math.sqrt(n * m * (n + m + 1) / 12)
+    return math.erfc(abs(z) / math.sqrt(2))
+
+
+class TestTheTest:
+    def test_sees_a_difference_of_a_tenth(self):
+        random = Random(0)  # noqa: S311 - no secret
+        one = [random.gauss(30, 3) for _ in range(SAMPLES)]
+
+        assert not looks_alike((one, [value * 1.1 for value in one]))
+        assert looks_alike((one, [random.gauss(30, 3) for _ in range(SAMPLES)]))
