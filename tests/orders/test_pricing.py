@@ -829,7 +829,7 @@ def lines_of(currency):
 
 
 # What a promotion covers; mostly something of the basket.
-scopes = st.just({}) | st.fixed_dictionaries(
+scopes: st.SearchStrategy[dict[str, frozenset[int]]] = st.just({}) | st.fixed_dictionaries(
     {
         "product_ids": st.frozensets(st.integers(1, 5)),
         "category_ids": st.frozensets(st.integers(1, 3)),
