@@ -150,6 +150,24 @@ MUTANTS: Final = (
         file="orders/services/placement.py",
         edits=((" AND (max_uses IS NULL OR times_used < max_uses)", ""),),
     ),
+    Mutant(
+        rule="a promotion's limit for each customer is forgotten",
+        near="R15",
+        file="orders/services/placement.py",
+        edits=(("own.uses < promotion.max_uses_per_customer", "own.uses >= 0"),),
+    ),
+    Mutant(
+        rule="a promotion that nobody asked for refuses the order once used up",
+        near="R15",
+        file="orders/services/placement.py",
+        edits=(("        if promotion.code:\n", "        if promotion:\n"),),
+    ),
+    Mutant(
+        rule="the use that was one too many for this customer stays taken",
+        near="R15",
+        file="orders/services/placement.py",
+        edits=(("    if not is_left:\n", "    if False:\n"),),
+    ),
     # --- what is known --------------------------------------------------------------------------
     Mutant(
         rule="a create without an answer is taken for refused",

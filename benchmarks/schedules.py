@@ -2,7 +2,7 @@
 
 Requests, retries with the same key, confirmations, cancellations, webhooks twice and out of order,
 sweepers, staff and the clock; some die on the way. A seed decides everything and runs the same
-again: `--replay SEED` prints it step by step. Three in ten are the named races R1 to R14; `--race`
+again: `--replay SEED` prints it step by step. Three in ten are the named races R1 to R15; `--race`
 runs one alone. Exit code 0 only if every promise held in all of them.
 """
 
@@ -105,7 +105,7 @@ def parse_arguments() -> argparse.Namespace:
         default=random.SystemRandom().randrange(10**9),
         help="of the first; the others follow (drawn)",
     )
-    parser.add_argument("--race", default="", metavar="R1", help="only this one (R1 to R14)")
+    parser.add_argument("--race", default="", metavar="R1", help="only this one (R1 to R15)")
     parser.add_argument("--replay", type=int, metavar="SEED", help="one schedule, step by step")
     parser.add_argument("--processes", type=int, default=0, help="(three for two cores)")
     return parser.parse_args()

@@ -109,8 +109,9 @@ class DispatchedMethod(Protocol):
     """A way to the customer for baskets of some weight, when parcels leave, and the terms there.
 
     `holidays` is a JSON array of dates, `tax_rates` a JSON object of fractions by tax class,
-    `promotions` a JSON array of rows of `coupons` with amounts as text; the last three and
-    `prices_include_tax` are the same in every row.
+    `promotions` a JSON array of rows of `coupons` with amounts as text, and with `scopes`, pairs of
+    product and category of which one is null. The last three and `prices_include_tax` are the same
+    in every row.
     """
 
     code: str
@@ -354,13 +355,9 @@ def list_shipping_methods(
                                 AND redemption.redeemed_by = %(redeemed_by)s
                                 AND redemption.released_at IS NULL
                         ) END,
-                    'product_ids', (
-                        SELECT jsonb_agg(product_id) FROM coupon_scopes
-                        WHERE coupon_id = coupons.id AND product_id IS NOT NULL
-                    ),
-                    'category_ids', (
-                        SELECT jsonb_agg(category_id) FROM coupon_scopes
-                        WHERE coupon_id = coupons.id AND category_id IS NOT NULL
+                    'scopes', (
+                        SELECT jsonb_agg(jsonb_build_array(product_id, category_id))
+                        FROM coupon_scopes WHERE coupon_id = coupons.id
                     )
                 ))
                 FROM coupons

@@ -11,7 +11,7 @@ from django.db import transaction
 from customers.models import Customer
 from inventory import services as stock
 from inventory.models import Category, Price, Product, StockLevel, Warehouse
-from orders.models import Coupon, ShippingMethod, TaxRate
+from orders.models import Coupon, CouponScope, ShippingMethod, TaxRate
 
 PASSWORD = "correct-horse-battery"
 
@@ -90,12 +90,21 @@ class ShippingMethodFactory(factory.django.DjangoModelFactory):
 
 
 class CouponFactory(factory.django.DjangoModelFactory):
+    """A coupon, or with `code=None, name=…` an automatic promotion; `scoped_to` one product."""
+
     class Meta:
         model = Coupon
+
+        skip_postgeneration_save = True
 
     code = factory.Sequence(lambda n: f"SAVE{n}")
     kind = Coupon.Kind.PERCENT
     value = Decimal(10)
+
+    @factory.post_generation
+    def scoped_to(self, create: bool, product: Any, **_: Any) -> None:
+        if product:
+            CouponScope.objects.create(coupon=self, product=product)
 
 
 def receive(product: Product, quantity: int, *, warehouse: Warehouse | None = None) -> StockLevel:

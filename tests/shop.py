@@ -22,6 +22,7 @@ ADDRESS = {
     "postal_code": "10001",
     "country": "US",
 }
+BERLIN = {**ADDRESS, "state": "", "city": "Berlin", "postal_code": "10115", "country": "DE"}
 _keys = itertools.count()
 
 

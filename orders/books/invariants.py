@@ -28,7 +28,7 @@ INVARIANTS: Final = (
     Invariant(
         id="I1",
         name="order_total_adds_up",
-        says="total = subtotal − discount + shipping + tax (its part where prices include it),"
+        says="total = subtotal − discount + shipping + tax unless included,"
         " and 0 ≤ discount ≤ subtotal",
         violators="""
             SELECT order_number AS violator FROM orders

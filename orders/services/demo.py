@@ -1,4 +1,4 @@
-"""Fills an empty shop with the demo: a real catalogue, stock, coupons, shipping, tax, one account.
+"""Fills an empty shop with the demo: a real catalogue, stock, prices and terms, one account.
 
 Only what is missing is created, so running it again never brings back stock that was sold, a price
 that was changed or a password that was set.
@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from django.conf import settings
 from django.db import connection, transaction
 
+from config.kernel import money
 from customers.models import Customer
 from inventory import services as stock
-from inventory.models import Category, Price, Product, StockLevel, Warehouse
+from inventory.models import Category, Price, PriceBreak, Product, StockLevel, Warehouse
 from orders.demo_data import files
 from orders.models import Coupon, ShippingMethod, TaxRate
 
@@ -60,6 +61,7 @@ class Loaded:
     categories: int
     products: int
     prices: int
+    price_breaks: int
     stock_levels: int
 
 
@@ -103,6 +105,9 @@ DEMO_PRODUCTS: Final = (
         stock=1_000_000,
     ),
 )
+# Cans by the half dozen and by the case, in the categories people stock up on: per cent off.
+STOCKED_UP_ON: Final = frozenset({"canned-food", "soft-drinks"})
+QUANTITY_BREAKS: Final = {6: 5, 24: 10}
 # Currency → standard, its free threshold, express.
 SHIPPING: Final = {
     "USD": (Decimal("4.99"), Decimal(50), Decimal("12.99")),
@@ -143,6 +148,11 @@ def load_demo_data(*, progress: Progress = _silent) -> Loaded:
             categories=_create_missing(Category, _categories(entries), by=["slug"]),
             products=_create_products(entries, progress),
             prices=_create_missing(Price, _prices(entries), by=["product_id", "currency"]),
+            price_breaks=_create_missing(
+                PriceBreak,
+                _price_breaks(entries),
+                by=["product_id", "currency", "tier", "min_quantity"],
+            ),
             stock_levels=_deliver(entries, progress),
         )
 
@@ -208,6 +218,19 @@ def _prices(entries: Sequence[_Entry]) -> Iterator[Price]:
     for entry in entries:
         for currency, amount in entry.prices.items():
             yield Price(product_id=product_ids[entry.product.sku], currency=currency, amount=amount)
+
+
+def _price_breaks(entries: Sequence[_Entry]) -> Iterator[PriceBreak]:
+    product_ids = _product_ids(entries)
+    for entry in entries:
+        if entry.category.slug in STOCKED_UP_ON:
+            for min_quantity, percent in QUANTITY_BREAKS.items():
+                yield PriceBreak(
+                    product_id=product_ids[entry.product.sku],
+                    currency=CURRENCY,
+                    min_quantity=min_quantity,
+                    amount=money.quantize(entry.prices[CURRENCY] * (100 - percent) / 100, CURRENCY),
+                )
 
 
 def _deliver(entries: Sequence[_Entry], progress: Progress) -> int:

@@ -295,6 +295,7 @@ def _holidays(days: str) -> frozenset[date]:
 
 
 def _promotion(row: Mapping[str, Any], basket: Basket) -> Promotion:
+    scopes = row["scopes"] or []
     return Promotion(
         id=row["id"],
         code=row["code"],
@@ -311,8 +312,8 @@ def _promotion(row: Mapping[str, Any], basket: Basket) -> Promotion:
         is_for_customer=row["tier"] in {"", basket.tier},
         buy_quantity=row["buy_quantity"],
         get_quantity=row["get_quantity"],
-        product_ids=frozenset(row["product_ids"] or ()),
-        category_ids=frozenset(row["category_ids"] or ()),
+        product_ids=frozenset(product_id for product_id, _ in scopes if product_id),
+        category_ids=frozenset(category_id for _, category_id in scopes if category_id),
     )
 
 

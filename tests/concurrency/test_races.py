@@ -10,13 +10,15 @@ from decimal import Decimal
 
 import pytest
 from django.db import connection, transaction
+from django.db.models import Count
 from django.utils import timezone
 
 from audit.models import OutboxMessage
 from config.kernel.clock import Deadline
 from inventory.models import StockLevel
+from orders import books
 from orders.books import reconciliation
-from orders.models import Coupon, IdempotencyKey, Order
+from orders.models import Coupon, CouponRedemption, IdempotencyKey, Order
 from orders.services import events, recovery
 from orders.services.quarantine import end_quarantined
 from orders.services.refunds import RefundWish, decide_refund, finish_refund
@@ -109,6 +111,68 @@ def test_a_coupon_for_one_use_is_used_once(shop):
 
     assert Counter(answer.status_code for answer in answers) == {201: 1, 409: 11}
     assert Coupon.objects.get().times_used == 1
+
+
+class TestTwoHundredUsesAtOnce:
+    """Two hundred orders, as many under way as the server has connections for."""
+
+    ORDERS = 200
+    AT_ONCE = 40
+
+    def place(self, product, *, buyers, **changes):
+        """Send them all; whom the row kept waiting too long (503) asks again, as clients do."""
+
+        def order(n):
+            try:
+                while True:
+                    buyer = f"g{n % buyers}@example.com"
+                    answer = guest_order(product, key=f"k{n}", email=buyer, **changes)()
+                    if answer.status_code != 503:
+                        return answer
+            finally:
+                connection.close()
+
+        with ThreadPoolExecutor(max_workers=self.AT_ONCE) as pool:
+            return list(pool.map(order, range(self.ORDERS), timeout=300))
+
+    def test_of_a_coupon_leave_no_use_over_and_take_none_too_many(self, shop):
+        product = factories.ProductFactory(on_hand=1_000)
+        factories.CouponFactory(code="FIFTY", max_uses=50)
+
+        answers = self.place(product, buyers=self.ORDERS, coupon_code="FIFTY")
+
+        assert Counter(answer.status_code for answer in answers) == {201: 50, 409: 150}
+        refused = [answer.json()["error"] for answer in answers if answer.status_code == 409]
+        assert {error["details"]["reason"] for error in refused} == {"used_up"}
+        assert Coupon.objects.get().times_used == 50
+        assert CouponRedemption.objects.count() == Order.objects.count() == 50
+
+    def test_of_a_coupon_once_for_each_customer(self, shop):
+        product = factories.ProductFactory(on_hand=1_000)
+        factories.CouponFactory(code="MINE", max_uses_per_customer=1)
+
+        answers = self.place(product, buyers=20, coupon_code="MINE")
+
+        assert Counter(answer.status_code for answer in answers) == {201: 20, 409: 180}
+        assert Coupon.objects.get().times_used == 20
+        uses = CouponRedemption.objects.values_list("redeemed_by").annotate(Count("pk"))
+        assert set(dict(uses).values()) == {1}
+
+    def test_of_an_automatic_promotion_refuse_nobody(self, shop):
+        product = factories.ProductFactory(on_hand=1_000, price="10.00")
+        factories.CouponFactory(code=None, name="First fifty", value=50, max_uses=50)
+        factories.CouponFactory(code=None, name="Then one each", value=20, max_uses_per_customer=1)
+
+        answers = self.place(product, buyers=40)
+
+        assert {answer.status_code for answer in answers} == {201}
+        discounts = Counter(answer.json()["discount_amount"] for answer in answers)
+        used = dict(Coupon.objects.values_list("name", "times_used"))
+        assert discounts["5.00"] == used["First fifty"] == 50
+        assert discounts["2.00"] == used["Then one each"] <= 40
+        assert discounts["0.00"] == self.ORDERS - sum(used.values())
+        assert CouponRedemption.objects.count() == sum(used.values())
+        assert not [finding.name for finding in books.check().findings if finding.violations]
 
 
 def test_cancel_against_confirm_is_paid_or_cancelled_never_both(shop, provider):

@@ -146,6 +146,15 @@ class TestConfirmation:
         assert "Total: ¥1,999\n" in sent().body
         assert "Discount" not in sent().body
 
+    def test_names_included_tax_as_a_part_of_the_total(self):
+        placed = rows.make_order(tax_included=True, total_amount=Decimal("24.00"))
+
+        confirmation.send(confirmed(placed))
+
+        for text in (sent().body, html_of(sent())):
+            assert "Tax included" in text
+        assert "Total: $24.00\n" in sent().body
+
     def test_asks_a_constant_number_of_queries(self, order, django_assert_num_queries):
         for n in range(2, 6):
             rows.add_item(order, n=n)

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 from django.db import transaction
 
 from audit import outbox
 from inventory.models import Warehouse
-from orders.models import Order
+from orders.models import Order, TaxDestination
 from tests import factories
 from tests.provider import PaymentServer
-from tests.shop import Shopper, order_of
+from tests.shop import BERLIN, Shopper, order_of
 
 
 def open_busy_shop(provider: PaymentServer) -> dict[str, Order]:
     """Orders that were paid, declined, cancelled or still wait, by what became of them.
 
-    The paid one is split over two buildings and has a coupon.
+    The paid one is split over two buildings and has a coupon. The gross one goes to a country
+    whose prices include tax, with an automatic promotion.
     """
     factories.open_shop()
     tea: Any = factories.ProductFactory(sku="TEA", on_hand=10)
@@ -28,6 +30,11 @@ def open_busy_shop(provider: PaymentServer) -> dict[str, Order]:
         factories.receive(tea, 5, warehouse=east)
     factories.ProductFactory(sku="CUP", price="7.50", on_hand=20)
     factories.CouponFactory(code="SAVE10", max_uses=10, max_uses_per_customer=5)
+    factories.CouponFactory(
+        code=None, name="Pots", value=5, scoped_to=factories.ProductFactory(sku="POT")
+    )
+    TaxDestination.objects.create(country="DE", prices_include_tax=True)
+    factories.TaxRateFactory(country="DE", region="", rate=Decimal("0.19"))
     buyer: Any = factories.CustomerFactory()
     customer, guest = Shopper(buyer), Shopper()
 
@@ -40,6 +47,7 @@ def open_busy_shop(provider: PaymentServer) -> dict[str, Order]:
         "waiting": customer.order(("CUP", 1), payment_method_id="pm_card_threeDSecure2Required"),
         "debit": customer.order(("CUP", 1), payment_method_id="pm_usBankAccount_success"),
         "cancelled": customer.order(("TEA", 1)),
+        "gross": guest.order(("POT", 3), shipping_address=BERLIN),
     }
     assert {name: answer.status_code for name, answer in answers.items()} == {
         "paid": 201,
@@ -48,6 +56,7 @@ def open_busy_shop(provider: PaymentServer) -> dict[str, Order]:
         "waiting": 402,
         "debit": 202,
         "cancelled": 201,
+        "gross": 201,
     }
     orders = {name: order_of(answer) for name, answer in answers.items()}
     assert customer.post(f"/orders/{orders['cancelled'].order_number}/cancel").status_code == 200

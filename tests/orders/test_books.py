@@ -112,6 +112,23 @@ BREAKS = [
         name="order_lines_add_up",
         sql="UPDATE order_items SET tax_amount = tax_amount + 100 WHERE order_id = {guests}",
     ),
+    Break(  # included tax on top
+        name="order_total_adds_up",
+        without=("orders.order_total_adds_up",),
+        sql="UPDATE orders SET shipping_amount = shipping_amount + tax_amount WHERE id = {gross}",
+    ),
+    Break(  # more tax than total
+        name="order_total_adds_up",
+        without=("orders.order_total_adds_up",),
+        sql="UPDATE orders SET tax_amount = total_amount + 1 WHERE id = {gross}",
+    ),
+    Break(  # more tax than the line cost
+        name="order_lines_add_up",
+        sql="""
+            UPDATE order_items SET tax_amount = total_price WHERE order_id = {gross};
+            UPDATE orders SET tax_amount = total_amount WHERE id = {gross}
+        """,
+    ),
     Break(
         name="order_lines_add_up",
         without=("order_items.order_item_total_adds_up",),
@@ -517,28 +534,41 @@ BREAKS = [
     Break(
         name="coupon_count_is_its_redemptions",
         sql="UPDATE coupons SET times_used = times_used + 1",
+        count=2,
     ),
     Break(
         name="coupon_limits_hold",
-        sql="UPDATE coupons SET max_uses_per_customer = 0",
+        sql="UPDATE coupons SET max_uses_per_customer = 0 WHERE code = 'SAVE10'",
     ),
     Break(
         name="coupon_limits_hold",
         without=("coupons.coupon_used_within_limit",),
-        sql="UPDATE coupons SET max_uses = 0",
+        sql="UPDATE coupons SET max_uses = 0 WHERE code = 'SAVE10'",
     ),
     Break(
         name="coupon_is_released_with_the_order",
         sql="""
             UPDATE coupon_redemptions SET released_at = now() WHERE order_id = {paid};
-            UPDATE coupons SET times_used = 0
+            UPDATE coupons SET times_used = 0 WHERE code = 'SAVE10'
         """,
     ),
     Break(
         name="coupon_is_released_with_the_order",
         sql="""
             UPDATE coupon_redemptions SET released_at = NULL WHERE order_id = {declined};
-            UPDATE coupons SET times_used = 2
+            UPDATE coupons SET times_used = 2 WHERE code = 'SAVE10'
+        """,
+    ),
+    Break(  # an automatic discount that nobody redeemed
+        name="order_redeemed_its_coupon",
+        sql="DELETE FROM coupon_redemptions WHERE order_id = {gross}",
+        also=also("coupon_count_is_its_redemptions"),
+    ),
+    Break(
+        name="coupon_is_released_with_the_order",
+        sql="""
+            UPDATE coupon_redemptions SET released_at = now() WHERE order_id = {gross};
+            UPDATE coupons SET times_used = 0 WHERE code IS NULL
         """,
     ),
     Break(
@@ -825,7 +855,7 @@ class TestExamples:
 
         finding = violated()["order_history_ends_at_the_status"]
 
-        assert finding.violations == 6
+        assert finding.violations == 7
         assert len(finding.examples) == 5
 
 

@@ -20,7 +20,7 @@ from django.utils import timezone
 from customers.models import Customer
 from inventory import selectors as catalogue
 from inventory import services as stock
-from inventory.models import Category, Price, Product, StockLevel, Warehouse
+from inventory.models import Category, Price, PriceBreak, Product, StockLevel, Warehouse
 from orders.demo_data import files
 from orders.models import Coupon, ShippingMethod, TaxRate
 
@@ -54,6 +54,7 @@ class TestFirstLoad:
             "categories": 27,
             "products": 2_003,
             "prices": 2_006,
+            "price_breaks": 2 * 298,
             "stock_levels": 2_002,
         }
         assert Product.objects.count() == 2_003
@@ -71,6 +72,22 @@ class TestFirstLoad:
         assert available("DEMO-SOLD-OUT") == 0
         assert available("DEMO-PLENTY") == 1_000_000
         assert product("DEMO-PLENTY").price == Decimal("19.99")
+
+    def test_has_price_breaks_for_what_people_stock_up_on(self):
+        load()
+
+        in_all = PriceBreak.objects.select_related("product__category")
+        assert {each.product.category.slug for each in in_all} == {"canned-food", "soft-drinks"}
+        for each in in_all.select_related("product"):
+            price = each.product.prices.get().amount
+            assert price * Decimal("0.85") < each.amount <= price
+
+    @pytest.mark.usefixtures("small_catalogue")
+    def test_prices_what_is_for_trying_things_out_without_promotions(self):
+        load()
+
+        assert not PriceBreak.objects.filter(product__sku__startswith="DEMO-").exists()
+        assert not Coupon.objects.filter(code=None).exists()
 
     @pytest.mark.usefixtures("small_catalogue")
     def test_has_the_coupons(self):

@@ -5,7 +5,6 @@ from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from functools import cache
-from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -830,7 +829,7 @@ def lines_of(currency):
 
 
 # What a promotion covers; mostly something of the basket.
-scopes: Any = st.just({}) | st.fixed_dictionaries(
+scopes: st.SearchStrategy[dict[str, frozenset[int]]] = st.just({}) | st.fixed_dictionaries(
     {
         "product_ids": st.frozensets(st.integers(1, 5)),
         "category_ids": st.frozensets(st.integers(1, 3)),

@@ -12,7 +12,7 @@ from audit.models import OutboxMessage
 from config.kernel.clock import Deadline
 from config.kernel.errors import InvalidTransitionError, ValidationFailedError
 from orders.errors import RefundRequestReusedError
-from orders.models import Order, RefundLine
+from orders.models import Order, RefundLine, TaxDestination
 from orders.services import recovery
 from orders.services.refunds import RefundWish, decide_refund, finish_refund, sync_refunds
 from payments.errors import PaymentDisputedError, RefundExceedsPaymentError
@@ -129,6 +129,18 @@ class TestByLine:
         line = paid.items.get(product=products[0])
         parts = [refund(paid, units={products[0].sku: 1}).amount for _ in range(3)]
         assert sum(parts) == line.total_price - line.discount_amount + line.tax_amount
+
+    def test_gives_no_tax_on_top_of_a_price_that_includes_it(self, shopper, products):
+        TaxDestination.objects.create(country="US", prices_include_tax=True)
+        gross = order_of(shopper.order((products[0].sku, 3), (products[1].sku, 1)))
+
+        parts = [refund(gross, units={products[0].sku: 1}).amount for _ in range(3)]
+
+        assert gross.items.get(product=products[0]).tax_amount > 0
+        assert parts == [Decimal("10.01")] * 3
+        rest = refund(gross)
+        assert sum(parts) + rest.amount == gross.total_amount
+        assert balance() == 0
 
     @pytest.mark.parametrize("units", [{"NOPE": 1}, {"first": 4}, {"first": 0}, {"first": -1}])
     def test_knows_what_was_bought(self, paid, products, units):

@@ -138,7 +138,7 @@ def test_new_york_city_taxes_each_piece_of_clothing_by_its_own_price():
 
 
 def test_a_gross_price_is_paid_as_shown_which_no_net_price_in_cents_could_do():
-    """Why prices are kept as shown (ADR 0023): 19.99 with 20 % in it, three times."""
+    """Why prices are kept as shown (ADR 0025): 19.99 with 20 % in it, three times."""
     quote = price((3, "19.99", "0.20"), currency="EUR", tax_mode=TaxMode.INCLUSIVE)
 
     assert quote.total_amount == Decimal("59.97")

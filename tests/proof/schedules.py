@@ -19,7 +19,7 @@ from config.kernel.clock import Deadline
 from config.kernel.db import CommitOutcomeUnknownError
 from config.kernel.errors import DomainError
 from customers.models import Customer
-from inventory.models import Price
+from inventory.models import Price, Product
 from orders.models import Coupon, Order
 from orders.services import recovery
 from orders.services.refunds import RefundWish, decide_refund, finish_refund
@@ -544,6 +544,39 @@ def _r14(world: World, draw: random.Random) -> Play:
     )
 
 
+def _r15(world: World, draw: random.Random) -> Play:
+    """Two customers have one use each, two in all; one is in a hurry, and nobody asked for them."""
+    del draw
+    sku = new_sku(on_hand=9)
+    promotion: Any = factories.CouponFactory(
+        code=None,
+        name=f"One {sku} each",
+        max_uses=2,
+        max_uses_per_customer=1,
+        scoped_to=Product.objects.get(sku=sku),
+    )
+    hasty, other = world.new_shopper(), world.new_shopper()
+    scenes = [
+        world.scene(stories.PAID, sku=sku, shopper=shopper, coupon_code=None)
+        for shopper in (hasty, hasty, hasty, other)
+    ]
+
+    def verdict(play: Play) -> None:
+        statuses = [play.results[role.name].status_code for role in play.roles]
+        require("nobody is refused", holds=statuses == [201] * 4, heard=statuses)
+        uses = Coupon.objects.get(pk=promotion.pk).times_used
+        users = set(promotion.redemptions.values_list("redeemed_by", flat=True))
+        require("each has used it once", holds=uses == len(users) == 2, uses=uses)
+        discounted = [scene.order.discount_amount > 0 for scene in play.scenes]
+        require("two orders cost less", holds=sum(discounted) == uses, discounted=discounted)
+        for scene in play.scenes:
+            scene.settle()
+            scene.judge(ends="confirmed")
+
+    roles = [request(scene, f"order {n}") for n, scene in enumerate(scenes)]
+    return Play(world=world, scenes=scenes, roles=roles, verdict=verdict)
+
+
 def _is_there(table: str) -> bool:
     """What the next release adds."""
     with connection.cursor() as cursor:
@@ -578,6 +611,7 @@ RACES: Final = (
     Cast(name="R12", says="an erasure during placement: the order is kept", build=_r12),
     Cast(name="R13", says="a suspended customer is paid for, or refused", build=_r13),
     Cast(name="R14", says="tables of the next release: this one goes on", build=_r14),
+    Cast(name="R15", says="a promotion used up meanwhile refuses nobody", build=_r15),
 )
 ANYBODY: Final = Cast(name="anybody", says="two to six actors at random", build=anybody)
 CASTS: Final = {cast.name: cast for cast in (ANYBODY, *RACES)}
