@@ -83,7 +83,7 @@ def test_says_what_happens(live_server, shop, provider):
         for name, path in request.taken.items():
             variables[name] = str(found(json.loads(body), path))
 
-    assert variables["SKU"] == "DEMO-PLENTY"
+    assert (variables["SKU"], variables["STATE"]) == ("DEMO-PLENTY", "NY")
     assert variables["STATUS"] == "confirmed"
     assert sorted(Order.objects.values_list("status", flat=True)) == [
         *["cancelled"] * 2,
