@@ -55,7 +55,26 @@ def update_profile(*, customer_id: int, version: int, changes: Mapping[str, Any]
             entity_id=customer_id,
             data={"fields": sorted(changes), "version": customer.version},
         )
+        if "marketing_consent" in changes:
+            _tell_consent(customer)
     return customer
+
+
+def _tell_consent(customer: Customer) -> None:
+    """Who consents to be written to, and since when, has to be shown: the log keeps each word."""
+    consents = customer.marketing_consent
+    audit.record(
+        "MARKETING_CONSENT_GIVEN" if consents else "MARKETING_CONSENT_WITHDRAWN",
+        entity_type="customer",
+        entity_id=customer.pk,
+    )
+    audit.publish(
+        "customer.marketing_consent_changed",
+        aggregate_type="customer",
+        aggregate_id=customer.pk,
+        dedupe_key=f"customer.marketing_consent.{customer.pk}.{customer.version}",
+        payload={"customer_id": customer.pk, "marketing_consent": consents},
+    )
 
 
 def request_password_reset(*, email: str) -> None:

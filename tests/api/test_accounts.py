@@ -13,7 +13,7 @@ from django.db import connection
 from django.test import Client
 
 from audit import outbox
-from audit.models import AuditLog
+from audit.models import AuditLog, OutboxMessage
 from customers.models import Customer
 
 pytestmark = pytest.mark.django_db
@@ -329,6 +329,24 @@ class TestAccessToken:
         assert (row.user_id, row.entity_id, row.request_id) == (customer.pk, customer.pk, "req-1")
         assert (row.ip_address, row.user_agent) == ("127.0.0.1", "shop?[31m/1.0")
         assert row.data == {"fields": ["first_name"], "version": 2}
+
+    def test_keeps_each_word_of_consent_to_marketing_and_tells_it(self, client):
+        token = sign_up(client)["access_token"]
+
+        for version, consents in ((1, True), (2, False)):
+            send(
+                client,
+                *("PATCH", "/api/v1/me", {"version": version, "marketing_consent": consents}),
+                token=token,
+            )
+
+        words = AuditLog.objects.filter(event_type__startswith="MARKETING").order_by("pk")
+        assert list(words.values_list("event_type", flat=True)) == [
+            "MARKETING_CONSENT_GIVEN",
+            "MARKETING_CONSENT_WITHDRAWN",
+        ]
+        facts = OutboxMessage.objects.filter(fact="customer.marketing_consent_changed")
+        assert [fact.payload["marketing_consent"] for fact in facts.order_by("pk")] == [True, False]
 
 
 class TestVerification:
