@@ -9,10 +9,10 @@ import jwt
 import pytest
 from allauth.headless.tokens.strategies.jwt import internal as tokens
 from django.conf import settings
-from django.contrib.sessions.backends.db import SessionStore
 from django.test import Client
 
 from customers.models import Session
+from customers.sessions import SessionStore
 from tests import factories
 from tests.shop import Shopper, access_token
 

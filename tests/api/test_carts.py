@@ -19,6 +19,8 @@ from tests.shop import ADDRESS, Shopper, order_of
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
+NOBODYS = "5f2b8a7e-6c1d-4e0f-9a3b-2d4c6e8f0a1b"
+
 
 @pytest.fixture
 def apple(shop):
@@ -290,9 +292,7 @@ class TestWhoseItIs:
 
         assert Shopper().get(f"/carts/{cart['id']}").status_code == 200
 
-    @pytest.mark.parametrize(
-        "cart_id", ["5f2b8a7e-6c1d-4e0f-9a3b-2d4c6e8f0a1b", "1", "NOTHING", "a" * 500]
-    )
+    @pytest.mark.parametrize("cart_id", [NOBODYS, "1", "NOTHING", "a" * 500])
     def test_one_that_is_none_is_not_found(self, guest, apple, cart_id):
         for answer in (
             guest.get(f"/carts/{cart_id}"),
@@ -395,7 +395,7 @@ class TestAQuote:
             ({"items": [{"sku": "APPLE", "quantity": 1}]}, "cart_id"),
             ({"currency": "EUR"}, "currency"),
             ({"cart_id": "nonsense"}, "cart_id"),
-            ({"cart_id": "5f2b8a7e-6c1d-4e0f-9a3b-2d4c6e8f0a1b"}, "cart_id"),
+            ({"cart_id": NOBODYS}, "cart_id"),
             ({"cart_id": 5}, "cart_id"),
             ({"cart_id": None}, "cart_id"),
         ],
