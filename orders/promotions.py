@@ -107,6 +107,11 @@ class Promotion:
     def __str__(self) -> str:
         return self.code or f"promotion {self.id}"
 
+    @property
+    def is_limited(self) -> bool:
+        """Whether it can be used up."""
+        return self.max_uses is not None or self.max_uses_per_customer is not None
+
     def covers(self, line: Goods) -> bool:
         """Whether this line's goods are meant."""
         if not self.product_ids and not self.category_ids:

@@ -288,6 +288,8 @@ def _create_order(command: PlaceOrder, key_id: int, at: datetime) -> Placement:
         },
     )
     if promotion := priced.quote.promotion:
+        if not promotion.is_limited:
+            _count_use(promotion)
         sql.insert_later(
             CouponRedemption(coupon_id=promotion.id, order_id=order.pk, redeemed_by=command.scope)
         )
@@ -409,7 +411,10 @@ def _admit_buyer(command: PlaceOrder) -> Customer | None:
 
 
 def _price_and_use(command: PlaceOrder, *, tier: str, at: datetime) -> PricedBasket:
-    """Price the basket and take one use of its promotion.
+    """Price the basket and, where its promotion's uses are limited, take one of them.
+
+    The row is locked from here to the COMMIT. That of an unlimited promotion, which half the shop
+    may be using, is counted last (`_count_use`).
 
     An automatic promotion that was used up meanwhile is passed over: nobody asked for it. The
     order then costs more, which `expected_total` tells whoever sent it.
@@ -421,7 +426,9 @@ def _price_and_use(command: PlaceOrder, *, tier: str, at: datetime) -> PricedBas
     while True:
         priced = price_basket(basket=basket, now=at)
         promotion = priced.quote.promotion
-        if promotion is None or _use(promotion, redeemed_by=command.scope):
+        if promotion is None or not promotion.is_limited:
+            return priced
+        if _use(promotion, redeemed_by=command.scope):
             return priced
         if promotion.code:
             raise CouponInvalidError(details={"reason": str(CouponRefusal.USED_UP)})
@@ -443,6 +450,16 @@ def _use(promotion: Promotion, *, redeemed_by: str) -> bool:
     if not is_left:
         sql.later(GIVE_BACK_COUPON, coupon_id=promotion.id)
     return is_left
+
+
+def _count_use(promotion: Promotion) -> None:
+    """Count a use of an unlimited promotion.
+
+    Raises:
+        OrderInProgressError: staff have limited it since it was read; the next try knows.
+    """
+    if not sql.execute(USE_COUPON, coupon_id=promotion.id):
+        raise OrderInProgressError
 
 
 def _check_total(command: PlaceOrder, priced: PricedBasket) -> None:
