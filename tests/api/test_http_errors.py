@@ -147,6 +147,7 @@ class TestEnvelope:
 
         assert_envelope(response, 405, "METHOD_NOT_ALLOWED")
 
+    @pytest.mark.django_db
     @pytest.mark.parametrize("method", ["GET", "POST"])
     def test_tells_routes_that_only_the_library_knows(self, client, method):
         response = client.generic(method, "/_allauth/app/v1/account/phone")
