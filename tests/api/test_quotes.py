@@ -485,7 +485,7 @@ class TestShipping:
             ({"country": "DE", "state": ""}, "30.00"),
             ({"state": "hi", "postal_code": "96601"}, "9.00"),
             ({"state": "HI", "postal_code": "96701"}, "11.00"),
-            ({"state": "HI", "postal_code": " 967 20"}, "12.00"),
+            ({"state": "HI", "postal_code": "96720-1234"}, "12.00"),
         ],
     )
     def test_costs_what_the_most_specific_zone_says(self, guest, zones, where, amount):
