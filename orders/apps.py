@@ -10,11 +10,12 @@ class OrdersConfig(AppConfig):
     name = "orders"
 
     def ready(self) -> None:
-        """Have the customers' figures follow the orders, and webhooks be worked off at once."""
+        """Have customers' figures and invoices follow the orders, and webhooks be worked off at once."""
         # Models are loaded only now.
         from orders import tasks  # noqa: PLC0415
-        from orders.services import customer_metrics, events  # noqa: PLC0415
+        from orders.services import customer_metrics, events, invoicing  # noqa: PLC0415
 
         customer_metrics.subscribe()
+        invoicing.subscribe()
         if settings.ENVIRONMENT != "test":
             events.set_nudge(tasks.nudge_events)

@@ -76,3 +76,11 @@ class RefundRequestReusedError(DomainError):
     code = "IDEMPOTENCY_KEY_REUSED"
     status = 422
     message = "This key stands for another refund of this order; choose a new one."
+
+
+class ShipmentRequestReusedError(DomainError):
+    """The key of a parcel came again with other units or another number."""
+
+    code = "IDEMPOTENCY_KEY_REUSED"
+    status = 422
+    message = "This key stands for another parcel of this order; choose a new one."

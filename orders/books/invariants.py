@@ -62,13 +62,13 @@ INVARIANTS: Final = (
     Invariant(
         id="I2",
         name="allocated_is_what_is_promised",
-        says="allocated = the held and committed reservations of the stock level",
+        says="allocated = what the held and committed reservations of the level have left to ship",
         # Both directions: a level that promises what nobody reserved, and units of no level.
         violators="""
             SELECT coalesce(product.sku || '@' || warehouse.code,
                             'stock level ' || promised.stock_level_id) AS violator
             FROM (
-                SELECT stock_level_id, sum(quantity) AS quantity
+                SELECT stock_level_id, sum(quantity - shipped_quantity) AS quantity
                 FROM reservations WHERE status IN ('held', 'committed') GROUP BY stock_level_id
             ) promised
             FULL JOIN stock_levels level ON level.id = promised.stock_level_id
@@ -108,15 +108,16 @@ INVARIANTS: Final = (
     Invariant(
         id="I3",
         name="shipped_units_left_the_building",
-        says="the shipped reservations of an order = its movements out of the building",
+        says="the shipped units of an order's reservations = its movements out of the building",
         # Movements out are negative, so that both together must make zero.
         violators="""
             SELECT coalesce(o.order_number, 'movements without an order') AS violator
             FROM (
                 SELECT order_id
                 FROM (
-                    SELECT order_id, stock_level_id, quantity
-                    FROM reservations WHERE status = 'shipped'
+                    SELECT order_id, stock_level_id,
+                        CASE status WHEN 'shipped' THEN quantity ELSE shipped_quantity END AS quantity
+                    FROM reservations
                     UNION ALL
                     SELECT order_id, stock_level_id, quantity
                     FROM stock_movements WHERE kind = 'ship'
@@ -141,6 +142,7 @@ INVARIANTS: Final = (
                 WHEN 'cancelled' THEN 'released'
                 ELSE 'shipped'
             END
+              AND NOT (r.status = 'shipped' AND o.status IN ('processing', 'cancelled'))
         """,
     ),
     Invariant(

@@ -1,6 +1,7 @@
 """What was ordered, under which terms, and how far it has come."""
 
 from orders.models.books import CheckedInvariant
+from orders.models.invoices import Invoice, InvoiceSeries
 from orders.models.order import (
     CouponRedemption,
     IdempotencyKey,
@@ -11,6 +12,7 @@ from orders.models.order import (
     Shipment,
     ShipmentItem,
 )
+from orders.models.returns import Return, ReturnItem, ReturnReceipt
 from orders.models.terms import Coupon, ShippingMethod, TaxRate
 
 __all__ = [
@@ -18,10 +20,15 @@ __all__ = [
     "Coupon",
     "CouponRedemption",
     "IdempotencyKey",
+    "Invoice",
+    "InvoiceSeries",
     "Order",
     "OrderItem",
     "OrderTransition",
     "RefundLine",
+    "Return",
+    "ReturnItem",
+    "ReturnReceipt",
     "Shipment",
     "ShipmentItem",
     "ShippingMethod",
