@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from orders.api import views, webhooks
+from orders.api import after_sales, views, webhooks
 
 urlpatterns = [
     path("quotes", views.QuoteView.as_view(), name="quotes"),
@@ -12,5 +12,23 @@ urlpatterns = [
         "orders/<str:order_number>/confirm", views.OrderConfirmView.as_view(), name="order-confirm"
     ),
     path("orders/<str:order_number>/cancel", views.OrderCancelView.as_view(), name="order-cancel"),
+    path("orders/<str:order_number>/returns", after_sales.ReturnListView.as_view(), name="returns"),
+    path(
+        "orders/<str:order_number>/returns/<uuid:return_id>",
+        after_sales.ReturnView.as_view(),
+        name="return",
+    ),
+    path("orders/<str:order_number>/timeline", after_sales.TimelineView.as_view(), name="timeline"),
+    path("orders/<str:order_number>/invoice", after_sales.InvoiceView.as_view(), name="invoice"),
+    path(
+        "orders/<str:order_number>/documents",
+        after_sales.DocumentListView.as_view(),
+        name="documents",
+    ),
+    path(
+        "orders/<str:order_number>/documents/<str:document_number>",
+        after_sales.DocumentView.as_view(),
+        name="document",
+    ),
     path("webhooks/stripe", webhooks.StripeWebhookView.as_view(), name="stripe-webhook"),
 ]

@@ -237,7 +237,7 @@ class OrderView(APIView):
         operation_id="get_order",
     )
     def get(self, request: Request, order_number: str) -> Response:
-        return Response(_shown(*_own_order(request, order_number)))
+        return Response(_shown(*own_order(request, order_number)))
 
 
 class OrderConfirmView(APIView):
@@ -282,7 +282,7 @@ class OrderConfirmView(APIView):
     def post(self, request: Request, order_number: str) -> Response:
         deadline = Deadline(REQUEST_SECONDS)
         ConfirmRequestSerializer.read(request.data)
-        order, payment = _own_order(request, order_number)
+        order, payment = own_order(request, order_number)
         is_paid = confirm_order(order=order, payment=payment, deadline=deadline)
         fresh = selectors.get_order(order_number=order.order_number)
         return Response(_shown(*fresh), status=200 if is_paid else 202)
@@ -321,7 +321,7 @@ class OrderCancelView(APIView):
     def post(self, request: Request, order_number: str) -> Response:
         deadline = Deadline(REQUEST_SECONDS)
         wanted = CancelRequestSerializer.read(request.data)
-        order, _ = _own_order(request, order_number)
+        order, _ = own_order(request, order_number)
         is_done = cancel_order(
             order_id=order.pk,
             reason=wanted.get("reason") or "cancelled by the customer",
@@ -343,7 +343,7 @@ def _idempotency_key(request: Request) -> str:
     return key
 
 
-def _own_order(request: Request, order_number: str) -> tuple[Order, Payment]:
+def own_order(request: Request, order_number: str) -> tuple[Order, Payment]:
     """The order and its payment, if it is this customer's, or the query has its guest's token.
 
     Raises:

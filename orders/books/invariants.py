@@ -116,7 +116,8 @@ INVARIANTS: Final = (
                 SELECT order_id
                 FROM (
                     SELECT order_id, stock_level_id,
-                        CASE status WHEN 'shipped' THEN quantity ELSE shipped_quantity END AS quantity
+                           CASE status WHEN 'shipped' THEN quantity ELSE shipped_quantity END
+                           AS quantity
                     FROM reservations
                     UNION ALL
                     SELECT order_id, stock_level_id, quantity
@@ -346,6 +347,63 @@ INVARIANTS: Final = (
                 WHERE d.status IN ('needs_response', 'under_review', 'lost') GROUP BY p.order_id
             ) held ON held.order_id = o.id
             WHERE (o.payment_status = 'disputed') <> (held.order_id IS NOT NULL)
+        """,
+    ),
+    Invariant(
+        id="I21",
+        name="invoice_numbers_have_no_gap",
+        says="the numbers of a series run from 1 to its last without a gap, dates rise with them",
+        violators="""
+            SELECT coalesce(i.series || '-' || i.number, s.series) AS violator
+            FROM (
+                SELECT series, number, issued_at,
+                       row_number() OVER (PARTITION BY series ORDER BY number) AS place,
+                       lag(issued_at) OVER (PARTITION BY series ORDER BY number) AS before
+                FROM invoices
+            ) i
+            FULL JOIN (
+                SELECT s.series, s.last_number, count(i.id) AS issued
+                FROM invoice_series s LEFT JOIN invoices i USING (series)
+                GROUP BY s.series, s.last_number
+            ) s ON s.series = i.series
+            WHERE i.number <> i.place OR i.issued_at < i.before
+               OR s.last_number IS DISTINCT FROM s.issued
+        """,
+    ),
+    Invariant(
+        id="I21",
+        name="invoices_tell_the_money",
+        says="an invoice is of its order's total, a credit note of its refund's amount",
+        violators="""
+            SELECT i.series || '-' || i.number AS violator
+            FROM invoices i
+            JOIN orders o ON o.id = i.order_id
+            LEFT JOIN refunds r ON r.id = i.refund_id
+            LEFT JOIN payments p ON p.id = r.payment_id
+            WHERE i.currency <> o.currency
+               OR (i.kind = 'invoice' AND i.total_amount <> o.total_amount)
+               OR (i.kind = 'credit_note'
+                   AND (i.total_amount <> r.amount OR p.order_id <> i.order_id))
+        """,
+    ),
+    Invariant(
+        id="I22",
+        name="returned_units_were_shipped",
+        says="no more units of a line are asked back than were shipped",
+        violators="""
+            SELECT o.order_number AS violator
+            FROM (
+                SELECT item.order_item_id, sum(item.quantity) AS quantity
+                FROM return_items item JOIN returns r ON r.id = item.return_id
+                WHERE r.status <> 'refused' GROUP BY item.order_item_id
+            ) wanted
+            LEFT JOIN (
+                SELECT order_item_id, sum(quantity) AS quantity
+                FROM shipment_items GROUP BY order_item_id
+            ) sent USING (order_item_id)
+            JOIN order_items line ON line.id = wanted.order_item_id
+            JOIN orders o ON o.id = line.order_id
+            WHERE wanted.quantity > coalesce(sent.quantity, 0)
         """,
     ),
     # --- I8: double entry -----------------------------------------------------------------------

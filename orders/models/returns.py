@@ -81,9 +81,7 @@ class Return(models.Model):
 class ReturnItem(models.Model):
     """How many units of an order's line shall come back. Append-only."""
 
-    parent = models.ForeignKey(
-        Return, models.PROTECT, related_name="items", db_column="return_id"
-    )
+    parent = models.ForeignKey(Return, models.PROTECT, related_name="items", db_column="return_id")
     order_item = models.ForeignKey(OrderItem, models.PROTECT, related_name="return_items")
     quantity = models.PositiveIntegerField()
 

@@ -190,7 +190,8 @@ def _tax_note(invoice: Invoice) -> str:
     """What the document says of tax; the one place that knows whether prices hold it."""
     if invoice.kind == Invoice.Kind.CREDIT_NOTE:
         return "The amounts given back include tax."
-    return f"Prices are before tax; tax of {_money(invoice.content['tax_amount'], invoice)} is added."
+    tax = _money(invoice.content["tax_amount"], invoice)
+    return f"Prices are before tax; tax of {tax} is added."
 
 
 def _footer(invoice: Invoice) -> Any:

@@ -116,6 +116,16 @@ def receive_return(
             )
 
 
+def receive_as_scrap(*, return_id: int, user_id: int | None = None) -> None:
+    """All of it arrived, and nothing can be sold again; otherwise like `receive_return`."""
+    announced = ReturnItem.objects.filter(parent_id=return_id)
+    arrived = {
+        sku: Arrived(quantity=quantity, restocked=0)
+        for sku, quantity in announced.values_list("order_item__product_sku", "quantity")
+    }
+    receive_return(return_id=return_id, arrived=arrived, user_id=user_id)
+
+
 def refund_return(*, return_id: int, deadline: Deadline, user_id: int | None = None) -> bool:
     """Give the money for what arrived back, through the ordinary refund by units.
 
@@ -211,8 +221,7 @@ def _checked_arrival(
     problems = {
         sku: ["Not that many of this were announced."]
         for sku, came in arrived.items()
-        if sku not in by_sku
-        or not 0 <= came.restocked <= came.quantity <= by_sku[sku].quantity
+        if sku not in by_sku or not 0 <= came.restocked <= came.quantity <= by_sku[sku].quantity
     }
     if problems:
         raise ValidationFailedError(details={"items": problems})
