@@ -150,11 +150,9 @@ def take_back(
         NotPromisedError: a product never left for this order; nothing was changed.
     """
     shipped = Reservation.objects.filter(order_id=order_id, shipped_quantity__gt=0)
-    home: dict[int, int] = {}
-    for level_id, product_id in shipped.order_by("-stock_level_id").values_list(
-        "stock_level_id", "stock_level__product_id"
-    ):
-        home[product_id] = level_id
+    home = dict(
+        shipped.order_by("-stock_level_id").values_list("stock_level__product_id", "stock_level_id")
+    )
     if not units.keys() <= home.keys():
         raise NotPromisedError
     coming = {home[product_id]: quantity for product_id, quantity in units.items()}

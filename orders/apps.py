@@ -10,7 +10,7 @@ class OrdersConfig(AppConfig):
     name = "orders"
 
     def ready(self) -> None:
-        """Have customers' figures and invoices follow the orders, and webhooks be worked off at once."""
+        """Have figures and invoices follow the orders, and webhooks be worked off at once."""
         # Models are loaded only now.
         from orders import tasks  # noqa: PLC0415
         from orders.services import customer_metrics, events, invoicing  # noqa: PLC0415
