@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from config.kernel.errors import DomainError
+from config.kernel.errors import DomainError, InvalidTransitionError
 
 
 class PriceChangedError(DomainError):
@@ -84,3 +84,15 @@ class ShipmentRequestReusedError(DomainError):
     code = "IDEMPOTENCY_KEY_REUSED"
     status = 422
     message = "This key stands for another parcel of this order; choose a new one."
+
+
+class NotReturnableError(InvalidTransitionError):
+    """Nothing of the order was shipped, or the time to return it is over."""
+
+    message = "Only what was shipped can be returned, and only for a while."
+
+
+class NotPaidYetError(InvalidTransitionError):
+    """There is nothing to invoice."""
+
+    message = "There is an invoice as soon as the order is paid."

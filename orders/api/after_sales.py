@@ -18,6 +18,7 @@ from orders import answers, selectors
 from orders.api import examples
 from orders.api.serializers import LinesField
 from orders.api.views import GUEST_TOKEN, ORDER_NUMBER, own_order
+from orders.errors import NotPaidYetError, NotReturnableError
 from orders.models import Invoice, Return
 from orders.services.invoice_pdf import render
 from orders.services.invoicing import issue_invoice
@@ -32,7 +33,7 @@ RETURN_ID = path_parameter("return_id", "As it stands in the return.", example=e
 DOCUMENT_NUMBER = path_parameter(
     "document_number", "As it stands in the list.", example=examples.CREDIT_NOTE_NUMBER
 )
-NOT_SHIPPED = Refusal(message="Only what was shipped can be returned.")
+NOT_RETURNABLE = Refusal(message=NotReturnableError.message)
 
 
 class ReturnRequestSerializer(StrictSerializer):
@@ -123,7 +124,7 @@ class ReturnListView(APIView):
             "VALIDATION_FAILED": Refusal(
                 details={"items": [{"quantity": ["At most 1 units can be returned."]}]}
             ),
-            "INVALID_TRANSITION": NOT_SHIPPED,
+            "INVALID_TRANSITION": NOT_RETURNABLE,
         },
         tags=["orders"],
         operation_id="request_return",
@@ -159,12 +160,12 @@ class ReturnView(APIView):
         tags=["orders"],
         operation_id="get_return",
     )
-    def get(self, request: Request, order_number: str, return_id: Any) -> Response:
+    def get(self, request: Request, order_number: str, return_id: str) -> Response:
         order, _ = own_order(request, order_number)
-        wish = selectors.list_returns(order_id=order.pk).filter(public_id=return_id).first()
-        if wish is None:
-            raise NotFoundError
-        return Response(answers.return_json(wish))
+        for wish in selectors.list_returns(order_id=order.pk):
+            if str(wish.public_id) == return_id.lower():
+                return Response(answers.return_json(wish))
+        raise NotFoundError
 
 
 class TimelineView(APIView):
@@ -210,14 +211,11 @@ class InvoiceView(APIView):
                 body=OpenApiTypes.BINARY,
                 description="The invoice.",
                 media_type="application/pdf",
+                examples={"pdf": examples.PDF},
             )
         },
         errors=["INVALID_TRANSITION"],
-        refusals={
-            "INVALID_TRANSITION": Refusal(
-                message="There is an invoice as soon as the order is paid."
-            )
-        },
+        refusals={"INVALID_TRANSITION": Refusal(message=NotPaidYetError.message)},
         tags=["orders"],
         operation_id="get_invoice",
     )
@@ -266,6 +264,7 @@ class DocumentView(APIView):
                 body=OpenApiTypes.BINARY,
                 description="The document.",
                 media_type="application/pdf",
+                examples={"pdf": examples.PDF},
             )
         },
         tags=["orders"],

@@ -120,6 +120,7 @@ ORDER_PAGE: Final[dict[str, Any]] = {
     "results": [SHIPPED_ORDER],
 }
 
+PDF: Final = "%PDF-1.4 …"
 RETURN_ID: Final = "0192f0c1-7a60-7b11-9c4d-6a7b8c9d0e1f"
 RETURN_REQUEST: Final[dict[str, Any]] = {
     "items": [{"sku": "DEMO-PLENTY", "quantity": 1}],

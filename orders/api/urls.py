@@ -14,7 +14,7 @@ urlpatterns = [
     path("orders/<str:order_number>/cancel", views.OrderCancelView.as_view(), name="order-cancel"),
     path("orders/<str:order_number>/returns", after_sales.ReturnListView.as_view(), name="returns"),
     path(
-        "orders/<str:order_number>/returns/<uuid:return_id>",
+        "orders/<str:order_number>/returns/<str:return_id>",
         after_sales.ReturnView.as_view(),
         name="return",
     ),

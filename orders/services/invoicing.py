@@ -15,8 +15,8 @@ from audit import outbox
 from audit import services as audit
 from config.kernel import money
 from config.kernel.db import short_transaction
-from config.kernel.errors import InvalidTransitionError
 from orders import selectors
+from orders.errors import NotPaidYetError
 from orders.models import Invoice, InvoiceSeries, Order
 from payments.models import Payment, Refund
 
@@ -48,13 +48,13 @@ def issue_invoice(*, order_id: int) -> Invoice:
     """An order's invoice, issued now unless it has one. Opens its own transaction.
 
     Raises:
-        InvalidTransitionError: nothing was ever paid for the order.
+        NotPaidYetError: nothing was ever paid for the order.
     """
     if found := Invoice.objects.filter(order_id=order_id, kind=Invoice.Kind.INVOICE).first():
         return found
     order = Order.objects.select_related("customer").prefetch_related("items").get(pk=order_id)
     if not Payment.objects.filter(order=order, amount_received__gt=0).exists():
-        raise InvalidTransitionError("There is an invoice as soon as the order is paid.")
+        raise NotPaidYetError
     with short_transaction():
         number, issued_at = _lock_series(Invoice.SERIES[Invoice.Kind.INVOICE])
         if found := Invoice.objects.filter(order=order, kind=Invoice.Kind.INVOICE).first():

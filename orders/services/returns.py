@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 from django.db.models import F, Sum
+from django.db.models.functions import Now
 
 from audit import services as audit
 from config.kernel.db import short_transaction
 from config.kernel.errors import InvalidTransitionError, NotFoundError, ValidationFailedError
 from inventory import services as stock
 from orders import selectors
+from orders.errors import NotReturnableError
 from orders.models import Order, Return, ReturnItem, ReturnReceipt, ShipmentItem
 from orders.services import refunds
 from orders.services.refunds import RefundWish
@@ -43,7 +45,7 @@ def request_return(*, order_id: int, units: Mapping[str, int], reason: str) -> R
         reason: the buyer's own words, at most 500 characters.
 
     Raises:
-        InvalidTransitionError: nothing was shipped, or the time to return it is over.
+        NotReturnableError: nothing was shipped, or the time to return it is over.
         ValidationFailedError: no such line, or more units than were shipped and not returned yet.
     """
     with short_transaction():
@@ -66,19 +68,19 @@ def accept_return(*, return_id: int, user_id: int | None = None) -> None:
         InvalidTransitionError: it is decided already.
     """
     with short_transaction():
-        wish, locked = _lock(return_id)
-        _move(wish, to=Return.Status.ACCEPTED, decided_at=locked.at, decided_by_id=user_id)
+        wish = _lock(return_id)
+        _move(wish, to=Return.Status.ACCEPTED, decided_at=Now(), decided_by_id=user_id)
 
 
 def refuse_return(*, return_id: int, reason: str, user_id: int | None = None) -> None:
     """The goods may not be sent back; their units can be asked for again. Likewise."""
     with short_transaction():
-        wish, locked = _lock(return_id)
+        wish = _lock(return_id)
         _move(
             wish,
             to=Return.Status.REFUSED,
             refusal=reason[:500],
-            decided_at=locked.at,
+            decided_at=Now(),
             decided_by_id=user_id,
         )
 
@@ -96,10 +98,10 @@ def receive_return(
         ValidationFailedError: no such line, or more than was announced.
     """
     with short_transaction():
-        wish, locked = _lock(return_id)
+        wish = _lock(return_id)
         items = list(wish.items.select_related("order_item").order_by("order_item_id"))
         counted = _checked_arrival(items, arrived)
-        _move(wish, to=Return.Status.RECEIVED, received_at=locked.at)
+        _move(wish, to=Return.Status.RECEIVED, received_at=Now())
         ReturnReceipt.objects.bulk_create(
             ReturnReceipt(item=item, quantity=came.quantity, restocked=came.restocked)
             for item, came in counted
@@ -161,7 +163,7 @@ def refund_return(*, return_id: int, deadline: Deadline, user_id: int | None = N
         ),
     )
     with short_transaction():
-        wish, _ = _lock(return_id)
+        wish = _lock(return_id)
         if wish.status == Return.Status.RECEIVED:
             _move(wish, to=Return.Status.REFUNDED, refund_id=refund.pk)
     return refunds.finish_refund(refund_id=refund.pk, deadline=deadline)
@@ -170,10 +172,10 @@ def refund_return(*, return_id: int, deadline: Deadline, user_id: int | None = N
 def _check_returnable(locked: LockedOrder) -> None:
     order = locked.order
     if order.status not in Order.SHIPPED or order.shipped_at is None:
-        raise InvalidTransitionError("Only what was shipped can be returned.")
+        raise NotReturnableError
     since = order.delivered_at or order.shipped_at
     if locked.at > since + timedelta(days=settings.RETURN_DAYS):
-        raise InvalidTransitionError("The time to return this order is over.")
+        raise NotReturnableError
 
 
 def _checked_units(order: Order, units: Mapping[str, int]) -> dict[OrderItem, int]:
@@ -229,7 +231,7 @@ def _checked_arrival(
     return [(item, arrived.get(sku, nothing)) for sku, item in by_sku.items()]
 
 
-def _lock(return_id: int) -> tuple[Return, LockedOrder]:
+def _lock(return_id: int) -> Return:
     """Lock key → order → payment → return; stock levels come after."""
     order_id = Return.objects.filter(pk=return_id).values_list("order_id", flat=True).first()
     if order_id is None:
@@ -237,7 +239,7 @@ def _lock(return_id: int) -> tuple[Return, LockedOrder]:
     locked = selectors.lock_order(order_id=order_id)
     wish = Return.objects.select_for_update().get(pk=return_id)
     wish.order = locked.order
-    return wish, locked
+    return wish
 
 
 def _move(wish: Return, *, to: Return.Status, **changes: Any) -> None:

@@ -149,7 +149,6 @@ def _send(locked: LockedOrder, parcel: Parcel, *, user_id: int | None) -> Shipme
         tracking_url=parcel.tracking_url
         or tracking_page(carrier=parcel.carrier, number=parcel.tracking_number),
         request_key=parcel.request_key,
-        shipped_at=locked.at,
     )
     ShipmentItem.objects.bulk_create(
         ShipmentItem(shipment=shipment, order_item=item, quantity=units[item.pk])
@@ -163,8 +162,8 @@ def _send(locked: LockedOrder, parcel: Parcel, *, user_id: int | None) -> Shipme
     elif order.status == Order.Status.CONFIRMED:
         _move(locked, to=Order.Status.PROCESSING, event_type="ORDER_PART_SHIPPED")
     if order.shipped_at is None:
-        Order.objects.filter(pk=order.pk).update(shipped_at=locked.at)
-        order.shipped_at = locked.at
+        Order.objects.filter(pk=order.pk).update(shipped_at=shipment.shipped_at)
+        order.shipped_at = shipment.shipped_at
     _tell(order, shipment)
     stock.ship(
         order_id=order.pk,

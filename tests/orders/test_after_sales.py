@@ -332,11 +332,11 @@ class TestTimeline:
         self, paid, products, django_assert_num_queries
     ):
         ship(paid, units={products[0].sku: 1})
-        with django_assert_num_queries(7):
+        with django_assert_num_queries(6):
             timeline(paid)
         ship(paid, units={products[0].sku: 1})
         ship(paid)
-        with django_assert_num_queries(7):
+        with django_assert_num_queries(6):
             assert len(timeline(paid)) == 5
 
     def test_tells_of_money_given_back(self, shopper, paid):
