@@ -16,3 +16,11 @@ class InsufficientStockError(DomainError):
 
     def __init__(self, *, unavailable_items: list[dict[str, Any]]) -> None:
         super().__init__(details={"unavailable_items": unavailable_items})
+
+
+class NotPromisedError(DomainError):
+    """More units than the order has waiting in the buildings, or than it ever had."""
+
+    code = "INVALID_TRANSITION"
+    status = 409
+    message = "The order has fewer units to move."

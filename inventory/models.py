@@ -226,7 +226,8 @@ class Reservation(models.Model):
     """Units of a stock level promised to one order.
 
     Held while the order waits for its payment (until the order's `hold_expires_at`), committed
-    once paid, then shipped or released. The order is referenced by name: the database keeps the
+    once paid, then shipped or released. While a part of them has left, it stays committed and
+    `shipped_quantity` counts them. The order is referenced by name: the database keeps the
     reference, the code of this app never looks up to it.
     """
 
@@ -241,6 +242,7 @@ class Reservation(models.Model):
     )
     stock_level = models.ForeignKey(StockLevel, models.PROTECT, related_name="reservations")
     quantity = models.PositiveIntegerField()
+    shipped_quantity = models.PositiveIntegerField(default=0, db_default=0)
     status = models.CharField(
         max_length=20, choices=Status, default=Status.HELD, db_default=Status.HELD
     )
@@ -258,6 +260,10 @@ class Reservation(models.Model):
                 condition=Q(status__in=["held", "committed", "shipped", "released"]),
             ),
             models.CheckConstraint(name="reservation_of_something", condition=Q(quantity__gt=0)),
+            models.CheckConstraint(
+                name="reservation_ships_what_it_holds",
+                condition=Q(shipped_quantity__lte=F("quantity")),
+            ),
         ]
         indexes = [
             models.Index(

@@ -6,6 +6,7 @@ so that no two of them can wait for each other.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,11 +14,11 @@ from django.db import connection
 
 from config.kernel import sql
 from inventory import sourcing
-from inventory.errors import InsufficientStockError
+from inventory.errors import InsufficientStockError, NotPromisedError
 from inventory.models import Reservation, StockLevel, StockMovement
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from inventory.sourcing import Wanted
 
@@ -78,13 +79,100 @@ def release(*, order_id: int) -> None:
             WITH released AS (
                 UPDATE reservations SET status = 'released'
                 WHERE order_id = %s AND status IN ('held', 'committed')
-                RETURNING stock_level_id, quantity
+                RETURNING stock_level_id, quantity - shipped_quantity AS quantity
             )
             UPDATE stock_levels AS level SET allocated = level.allocated - released.quantity
             FROM released WHERE level.id = released.stock_level_id
             """,
             [order_id],
         )
+
+
+def ship(*, order_id: int, units: Mapping[int, int], user_id: int | None = None) -> None:
+    """Units leave the building: allocated and on_hand go down, a movement says so.
+
+    A line that is promised from several buildings leaves them in the order of their stock levels.
+
+    Args:
+        units: how many of each product, above zero.
+        user_id: the member of staff, if a person did it.
+
+    Raises:
+        NotPromisedError: the order has fewer committed units left; nothing was changed.
+    """
+    committed = Reservation.objects.filter(order_id=order_id, status=Reservation.Status.COMMITTED)
+    _lock_levels(committed.values_list("stock_level_id", flat=True))
+    leaving: dict[int, int] = {}
+    missing = Counter(units)
+    for promised in committed.select_related("stock_level").order_by("stock_level_id"):
+        product_id = promised.stock_level.product_id
+        taken = min(missing[product_id], promised.quantity - promised.shipped_quantity)
+        if taken:
+            leaving[promised.stock_level_id] = taken
+            missing[product_id] -= taken
+    if any(missing.values()):
+        raise NotPromisedError
+    sql.execute(
+        """
+        WITH sent AS (
+            UPDATE reservations SET shipped_quantity = shipped_quantity + leaving.quantity,
+                status = CASE WHEN shipped_quantity + leaving.quantity = reservations.quantity
+                    THEN 'shipped' ELSE status END
+            FROM unnest(%(levels)s::bigint[], %(quantities)s::int[]) AS leaving (id, quantity)
+            WHERE order_id = %(order_id)s AND stock_level_id = leaving.id
+            RETURNING leaving.id, leaving.quantity
+        ), gone AS (
+            UPDATE stock_levels AS level
+            SET allocated = level.allocated - sent.quantity, on_hand = level.on_hand - sent.quantity
+            FROM sent WHERE level.id = sent.id RETURNING level.id
+        )
+        INSERT INTO stock_movements (stock_level_id, kind, quantity, order_id, user_id)
+        SELECT sent.id, 'ship', -sent.quantity, %(order_id)s, %(user_id)s
+        FROM sent JOIN gone ON gone.id = sent.id
+        """,
+        order_id=order_id,
+        user_id=user_id,
+        levels=list(leaving),
+        quantities=list(leaving.values()),
+    )
+
+
+def take_back(
+    *, order_id: int, units: Mapping[int, int], reason: str, user_id: int | None = None
+) -> None:
+    """Returned units can be sold again: on_hand goes up where they had left, a movement says so.
+
+    Args:
+        units: how many of each product, above zero; the caller knows that they were shipped.
+        reason: for people; kept on the movement.
+
+    Raises:
+        NotPromisedError: a product never left for this order; nothing was changed.
+    """
+    shipped = Reservation.objects.filter(order_id=order_id, shipped_quantity__gt=0)
+    home = dict(
+        shipped.order_by("-stock_level_id").values_list("stock_level__product_id", "stock_level_id")
+    )
+    if not units.keys() <= home.keys():
+        raise NotPromisedError
+    coming = {home[product_id]: quantity for product_id, quantity in units.items()}
+    _lock_levels(coming)
+    sql.execute(
+        """
+        WITH back AS (
+            UPDATE stock_levels AS level SET on_hand = level.on_hand + coming.quantity
+            FROM unnest(%(levels)s::bigint[], %(quantities)s::int[]) AS coming (id, quantity)
+            WHERE level.id = coming.id RETURNING level.id, coming.quantity
+        )
+        INSERT INTO stock_movements (stock_level_id, kind, quantity, reason, order_id, user_id)
+        SELECT id, 'return', quantity, %(reason)s, %(order_id)s, %(user_id)s FROM back
+        """,
+        order_id=order_id,
+        user_id=user_id,
+        reason=reason,
+        levels=list(coming),
+        quantities=list(coming.values()),
+    )
 
 
 def receive(*, receipts: Sequence[Receipt], reason: str, user_id: int | None = None) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from django import forms
 from django.contrib import admin, messages
+from django.contrib.admin.helpers import ActionForm
 from django.db import InterfaceError, OperationalError
 
 from audit import services as audit
@@ -23,10 +24,15 @@ from orders.models import (
     CouponRedemption,
     CouponScope,
     IdempotencyKey,
+    Invoice,
+    InvoiceSeries,
     Order,
     OrderItem,
     OrderTransition,
     RefundLine,
+    Return,
+    ReturnItem,
+    ReturnReceipt,
     Shipment,
     ShipmentItem,
     ShippingMethod,
@@ -35,7 +41,7 @@ from orders.models import (
     TaxDestination,
     TaxRate,
 )
-from orders.services import quarantine, recovery
+from orders.services import quarantine, recovery, returns, shipping
 from payments.models import Payment
 
 if TYPE_CHECKING:
@@ -106,6 +112,13 @@ class OrderTransitionInline(ReadOnlyInline):
     ordering = ("version",)
 
 
+class ParcelForm(ActionForm):
+    """Beside the list of actions: what staff says of a parcel."""
+
+    carrier = forms.CharField(required=False, max_length=50)
+    tracking_number = forms.CharField(required=False, max_length=100)
+
+
 @admin.register(Order)
 class OrderAdmin(ReadOnlyAdmin):
     list_display = (
@@ -123,7 +136,8 @@ class OrderAdmin(ReadOnlyAdmin):
     search_help_text = "An order number or an e-mail address, in full"
     ordering = ("-created_at", "-pk")
     inlines = (OrderItemInline, PaymentInline, ShipmentInline, OrderTransitionInline)
-    actions = ("settle_now", "end_quarantined")
+    actions = ("settle_now", "end_quarantined", "ship_all", "note_delivery")
+    action_form = ParcelForm
 
     def has_settle_permission(self, request: HttpRequest) -> bool:
         """Whether this member of staff may have the provider asked about an order."""
@@ -154,6 +168,44 @@ class OrderAdmin(ReadOnlyAdmin):
             event_type="END_OF_QUARANTINE_REQUESTED_BY_STAFF",
             done="ended",
             left="not ended: the provider does not answer, try again",
+        )
+
+    @admin.action(description="Ship all that is left, in one parcel", permissions=["settle"])
+    def ship_all(self, request: HttpRequest, queryset: QuerySet[Order]) -> None:
+        """Send the rest of the selected orders out; carrier and number stand beside the actions."""
+        parcel = shipping.Parcel(
+            carrier=request.POST.get("carrier", ""),
+            tracking_number=request.POST.get("tracking_number", ""),
+        )
+
+        def send(*, order_id: int, deadline: Deadline) -> bool:  # noqa: ARG001 - asks nobody
+            shipping.ship_order(order_id=order_id, parcel=parcel, user_id=request.user.pk)
+            return True
+
+        self._do(
+            request,
+            queryset,
+            send,
+            event_type="SHIPMENT_REQUESTED_BY_STAFF",
+            done="shipped",
+            left="",
+        )
+
+    @admin.action(description="Note that it was delivered", permissions=["settle"])
+    def note_delivery(self, request: HttpRequest, queryset: QuerySet[Order]) -> None:
+        """The last parcel has arrived."""
+
+        def note(*, order_id: int, deadline: Deadline) -> bool:  # noqa: ARG001 - asks nobody
+            shipping.deliver_order(order_id=order_id)
+            return True
+
+        self._do(
+            request,
+            queryset,
+            note,
+            event_type="DELIVERY_NOTED_BY_STAFF",
+            done="delivered",
+            left="",
         )
 
     def _do(
@@ -390,6 +442,112 @@ class ShipmentItemAdmin(ReadOnlyAdmin):
     list_display = ("shipment", "order_item", "quantity")
     list_select_related = ("shipment", "order_item")
     ordering = ("-pk",)
+
+
+class ReturnItemInline(ReadOnlyInline):
+    model = ReturnItem
+    fields = ("order_item", "quantity")
+
+    def get_queryset(self, request: HttpRequest) -> Any:
+        return super().get_queryset(request).select_related("order_item")
+
+
+@admin.register(Return)
+class ReturnAdmin(ReadOnlyAdmin):
+    list_display = ("created_at", "public_id", "order", "status", "decided_at", "received_at")
+    list_filter = ("status",)
+    list_select_related = ("order",)
+    search_fields = ("order__order_number__exact", "public_id__exact")
+    ordering = ("-pk",)
+    inlines = (ReturnItemInline,)
+    actions = ("accept", "refuse", "receive_for_sale", "receive_as_scrap", "refund")
+
+    def has_decide_permission(self, request: HttpRequest) -> bool:
+        """Whether this member of staff may decide about returns."""
+        return request.user.has_perm("orders.change_return")
+
+    @admin.action(description="Accept", permissions=["decide"])
+    def accept(self, request: HttpRequest, queryset: QuerySet[Return]) -> None:
+        """The goods may be sent back."""
+        self._do(request, queryset, returns.accept_return, user_id=request.user.pk)
+
+    @admin.action(description="Refuse", permissions=["decide"])
+    def refuse(self, request: HttpRequest, queryset: QuerySet[Return]) -> None:
+        """The goods may not be sent back."""
+        self._do(request, queryset, returns.refuse_return, reason="", user_id=request.user.pk)
+
+    @admin.action(description="Received, all fit for sale", permissions=["decide"])
+    def receive_for_sale(self, request: HttpRequest, queryset: QuerySet[Return]) -> None:
+        """All of it arrived and goes back on the shelf."""
+        self._do(request, queryset, returns.receive_return, user_id=request.user.pk)
+
+    @admin.action(description="Received, all of it scrap", permissions=["decide"])
+    def receive_as_scrap(self, request: HttpRequest, queryset: QuerySet[Return]) -> None:
+        """All of it arrived and nothing can be sold again."""
+        self._do(request, queryset, returns.receive_as_scrap, user_id=request.user.pk)
+
+    @admin.action(description="Refund what arrived", permissions=["decide"])
+    def refund(self, request: HttpRequest, queryset: QuerySet[Return]) -> None:
+        """Give the money for it back."""
+        self._do(
+            request,
+            queryset,
+            returns.refund_return,
+            deadline=Deadline(CALL_SECONDS),
+            user_id=request.user.pk,
+        )
+
+    def _do(
+        self,
+        request: HttpRequest,
+        queryset: QuerySet[Return],
+        act: Callable[..., Any],
+        **arguments: Any,
+    ) -> None:
+        """Act on each selected return by itself; the services write the audit rows."""
+        request_context.set_user(user_id=request.user.pk)
+        chosen = list(queryset.order_by("pk")[: MOST_AT_ONCE + 1])
+        if len(chosen) > MOST_AT_ONCE:
+            self.message_user(request, f"At most {MOST_AT_ONCE} at once.", messages.ERROR)
+            return
+        for wish in chosen:
+            told, level = "done", messages.SUCCESS
+            try:
+                act(return_id=wish.pk, **arguments)
+            except DomainError as exc:
+                told, level = exc.message, messages.ERROR
+            except (CommitOutcomeUnknownError, OperationalError, InterfaceError):
+                told, level = "the database went away; try again", messages.ERROR
+            self.message_user(request, f"{wish.public_id}: {told}", level)
+
+
+@admin.register(ReturnItem)
+class ReturnItemAdmin(ReadOnlyAdmin):
+    list_display = ("parent", "order_item", "quantity")
+    list_select_related = ("parent", "order_item")
+    ordering = ("-pk",)
+
+
+@admin.register(ReturnReceipt)
+class ReturnReceiptAdmin(ReadOnlyAdmin):
+    list_display = ("created_at", "item", "quantity", "restocked")
+    list_select_related = ("item",)
+    ordering = ("-pk",)
+
+
+@admin.register(Invoice)
+class InvoiceAdmin(ReadOnlyAdmin):
+    list_display = ("issued_at", "document_number", "kind", "order", "total_amount", "currency")
+    list_filter = ("kind",)
+    list_select_related = ("order",)
+    search_fields = ("order__order_number__exact",)
+    ordering = ("-pk",)
+
+
+@admin.register(InvoiceSeries)
+class InvoiceSeriesAdmin(ReadOnlyAdmin):
+    list_display = ("series", "last_number")
+    ordering = ("series",)
 
 
 @admin.register(CheckedInvariant)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from decimal import Decimal
 
-    from orders.models import Order, OrderItem
+    from orders.models import Invoice, Order, OrderItem, Return
     from payments.gateway import Intent
 
 
@@ -142,6 +142,31 @@ def order_json(
     if order.customer_id is None:
         found["guest_token"] = guest_token(order)
     return found
+
+
+def return_json(wish: Return) -> dict[str, Any]:
+    """A return as the contract shows it; its items are at hand (`selectors.list_returns`)."""
+    return {
+        "id": str(wish.public_id),
+        "status": wish.status,
+        "items": [
+            {"sku": item.order_item.product_sku, "quantity": item.quantity}
+            for item in wish.items.all()
+        ],
+        "reason": wish.reason,
+        "created_at": _instant(wish.created_at),
+    }
+
+
+def document_json(document: Invoice) -> dict[str, Any]:
+    """An invoice or credit note in a list; the document itself is a PDF."""
+    return {
+        "document_number": document.document_number,
+        "kind": document.kind,
+        "total_amount": money.format_amount(document.total_amount, document.currency),
+        "currency": document.currency,
+        "issued_at": _instant(document.issued_at),
+    }
 
 
 def guest_token(order: Order) -> str:

@@ -10,13 +10,18 @@ class OrdersConfig(AppConfig):
     name = "orders"
 
     def ready(self) -> None:
-        """Have figures and guests' orders follow the facts, and webhooks be worked off at once."""
+        """Have what follows the facts subscribe to them, and webhooks be worked off at once."""
         # Models are loaded only now.
         from orders import tasks  # noqa: PLC0415
-        from orders.services import customer_metrics, events, guest_orders, privacy  # noqa: PLC0415
+        from orders.services import (  # noqa: PLC0415
+            customer_metrics,
+            events,
+            guest_orders,
+            invoicing,
+            privacy,
+        )
 
-        customer_metrics.subscribe()
-        guest_orders.subscribe()
-        privacy.subscribe()
+        for following in (customer_metrics, invoicing, guest_orders, privacy):
+            following.subscribe()
         if settings.ENVIRONMENT != "test":
             events.set_nudge(tasks.nudge_events)

@@ -85,3 +85,23 @@ class RefundRequestReusedError(DomainError):
     code = "IDEMPOTENCY_KEY_REUSED"
     status = 422
     message = "This key stands for another refund of this order; choose a new one."
+
+
+class ShipmentRequestReusedError(DomainError):
+    """The key of a parcel came again with other units or another number."""
+
+    code = "IDEMPOTENCY_KEY_REUSED"
+    status = 422
+    message = "This key stands for another parcel of this order; choose a new one."
+
+
+class NotReturnableError(InvalidTransitionError):
+    """Nothing of the order was shipped, or the time to return it is over."""
+
+    message = "Only what was shipped can be returned, and only for a while."
+
+
+class NotPaidYetError(InvalidTransitionError):
+    """There is nothing to invoice."""
+
+    message = "There is an invoice as soon as the order is paid."

@@ -205,6 +205,10 @@ CELERY_BEAT_SCHEDULE = {
 SHOP_CURRENCY = env.text("SHOP_CURRENCY", "USD")
 SHOP_COUNTRY = env.text("SHOP_COUNTRY", "US")
 SHOP_TIME_ZONE = env.text("SHOP_TIME_ZONE", "America/New_York")
+SHOP_NAME = env.text("SHOP_NAME", "Orderkeep")  # these three stand on invoices
+SHOP_ADDRESS = env.text("SHOP_ADDRESS", "")
+SHOP_TAX_ID = env.text("SHOP_TAX_ID", "")
+RETURN_DAYS = env.integer("RETURN_DAYS", 30, minimum=0, maximum=3_650)
 try:
     digits(SHOP_CURRENCY)
 except UnsupportedCurrencyError as exc:

@@ -186,6 +186,49 @@ EXPORT: Final[dict[str, Any]] = {
         }
     ],
 }
+PDF: Final = "%PDF-1.4 …"
+RETURN_ID: Final = "0192f0c1-7a60-7b11-9c4d-6a7b8c9d0e1f"
+RETURN_REQUEST: Final[dict[str, Any]] = {
+    "items": [{"sku": "DEMO-PLENTY", "quantity": 1}],
+    "reason": "One came broken.",
+}
+RETURN: Final[dict[str, Any]] = {
+    "id": RETURN_ID,
+    "status": "requested",
+    **RETURN_REQUEST,
+    "created_at": "2026-11-30T09:15:00.318204Z",
+}
+TIMELINE: Final[list[dict[str, Any]]] = [
+    {"at": "2026-11-22T12:00:00.104733Z", "event": "placed"},
+    {"at": "2026-11-22T12:00:01.250180Z", "event": "confirmed"},
+    {
+        "at": "2026-11-24T15:30:00.420913Z",
+        "event": "shipped",
+        "data": {
+            "carrier": "UPS",
+            "tracking_number": "1Z999AA10123456784",
+            "tracking_url": "https://www.ups.com/track?tracknum=1Z999AA10123456784",
+            "items": [{"sku": "DEMO-PLENTY", "quantity": 2}],
+        },
+    },
+]
+CREDIT_NOTE_NUMBER: Final = "CN-000007"
+DOCUMENTS: Final[list[dict[str, Any]]] = [
+    {
+        "document_number": "INV-000042",
+        "kind": "invoice",
+        "total_amount": "46.57",
+        "currency": "USD",
+        "issued_at": "2026-11-22T12:00:02.010203Z",
+    },
+    {
+        "document_number": CREDIT_NOTE_NUMBER,
+        "kind": "credit_note",
+        "total_amount": "20.79",
+        "currency": "USD",
+        "issued_at": "2026-12-02T10:00:00.405060Z",
+    },
+]
 
 EVENT: Final[dict[str, Any]] = {
     "id": "evt_1Q9xK7",

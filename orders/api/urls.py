@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from orders.api import carts, privacy, views, webhooks
+from orders.api import after_sales, carts, privacy, views, webhooks
 
 urlpatterns = [
     path("me", privacy.MeView.as_view(), name="me"),
@@ -20,5 +20,23 @@ urlpatterns = [
     path("orders/<str:order_number>/claim", views.OrderClaimView.as_view(), name="order-claim"),
     path("orders/<str:order_number>/cancel", views.OrderCancelView.as_view(), name="order-cancel"),
     path("orders/<str:order_number>/reorder", carts.OrderAgainView.as_view(), name="order-again"),
+    path("orders/<str:order_number>/returns", after_sales.ReturnListView.as_view(), name="returns"),
+    path(
+        "orders/<str:order_number>/returns/<str:return_id>",
+        after_sales.ReturnView.as_view(),
+        name="return",
+    ),
+    path("orders/<str:order_number>/timeline", after_sales.TimelineView.as_view(), name="timeline"),
+    path("orders/<str:order_number>/invoice", after_sales.InvoiceView.as_view(), name="invoice"),
+    path(
+        "orders/<str:order_number>/documents",
+        after_sales.DocumentListView.as_view(),
+        name="documents",
+    ),
+    path(
+        "orders/<str:order_number>/documents/<str:document_number>",
+        after_sales.DocumentView.as_view(),
+        name="document",
+    ),
     path("webhooks/stripe", webhooks.StripeWebhookView.as_view(), name="stripe-webhook"),
 ]

@@ -92,6 +92,8 @@ _ADVICE: Final = {
     "I18": _Advice(_PAGE, "An order that a client was promised is gone: restore, then reconcile."),
     "I19": _Advice(_TICKET, "Worker or beat stands still: see their logs, then recover_orders."),
     "I20": _Advice(_PAGE, "Change what leaked if it is a key; then remove it and find its writer."),
+    "I21": _Advice(_TICKET, "Do not issue by hand: find who wrote, and ask the accountant."),
+    "I22": _Advice(_TICKET, "Ask the warehouse what came back; refund no more than was shipped."),
 }
 
 

@@ -67,13 +67,13 @@ INVARIANTS: Final = (
     Invariant(
         id="I2",
         name="allocated_is_what_is_promised",
-        says="allocated = the held and committed reservations of the stock level",
+        says="allocated = what the held and committed reservations of the level have left to ship",
         # Both directions: a level that promises what nobody reserved, and units of no level.
         violators="""
             SELECT coalesce(product.sku || '@' || warehouse.code,
                             'stock level ' || promised.stock_level_id) AS violator
             FROM (
-                SELECT stock_level_id, sum(quantity) AS quantity
+                SELECT stock_level_id, sum(quantity - shipped_quantity) AS quantity
                 FROM reservations WHERE status IN ('held', 'committed') GROUP BY stock_level_id
             ) promised
             FULL JOIN stock_levels level ON level.id = promised.stock_level_id
@@ -113,15 +113,17 @@ INVARIANTS: Final = (
     Invariant(
         id="I3",
         name="shipped_units_left_the_building",
-        says="the shipped reservations of an order = its movements out of the building",
+        says="the shipped units of an order's reservations = its movements out of the building",
         # Movements out are negative, so that both together must make zero.
         violators="""
             SELECT coalesce(o.order_number, 'movements without an order') AS violator
             FROM (
                 SELECT order_id
                 FROM (
-                    SELECT order_id, stock_level_id, quantity
-                    FROM reservations WHERE status = 'shipped'
+                    SELECT order_id, stock_level_id,
+                           CASE status WHEN 'shipped' THEN quantity ELSE shipped_quantity END
+                           AS quantity
+                    FROM reservations
                     UNION ALL
                     SELECT order_id, stock_level_id, quantity
                     FROM stock_movements WHERE kind = 'ship'
@@ -146,6 +148,7 @@ INVARIANTS: Final = (
                 WHEN 'cancelled' THEN 'released'
                 ELSE 'shipped'
             END
+              AND NOT (r.status = 'shipped' AND o.status IN ('processing', 'cancelled'))
         """,
     ),
     Invariant(
@@ -349,6 +352,63 @@ INVARIANTS: Final = (
                 WHERE d.status IN ('needs_response', 'under_review', 'lost') GROUP BY p.order_id
             ) held ON held.order_id = o.id
             WHERE (o.payment_status = 'disputed') <> (held.order_id IS NOT NULL)
+        """,
+    ),
+    Invariant(
+        id="I21",
+        name="invoice_numbers_have_no_gap",
+        says="the numbers of a series run from 1 to its last without a gap, dates rise with them",
+        violators="""
+            SELECT coalesce(i.series || '-' || i.number, s.series) AS violator
+            FROM (
+                SELECT series, number, issued_at,
+                       row_number() OVER (PARTITION BY series ORDER BY number) AS place,
+                       lag(issued_at) OVER (PARTITION BY series ORDER BY number) AS before
+                FROM invoices
+            ) i
+            FULL JOIN (
+                SELECT s.series, s.last_number, count(i.id) AS issued
+                FROM invoice_series s LEFT JOIN invoices i USING (series)
+                GROUP BY s.series, s.last_number
+            ) s ON s.series = i.series
+            WHERE i.number <> i.place OR i.issued_at < i.before
+               OR s.last_number IS DISTINCT FROM s.issued
+        """,
+    ),
+    Invariant(
+        id="I21",
+        name="invoices_tell_the_money",
+        says="an invoice is of its order's total, a credit note of its refund's amount",
+        violators="""
+            SELECT i.series || '-' || i.number AS violator
+            FROM invoices i
+            JOIN orders o ON o.id = i.order_id
+            LEFT JOIN refunds r ON r.id = i.refund_id
+            LEFT JOIN payments p ON p.id = r.payment_id
+            WHERE i.currency <> o.currency
+               OR (i.kind = 'invoice' AND i.total_amount <> o.total_amount)
+               OR (i.kind = 'credit_note'
+                   AND (i.total_amount <> r.amount OR p.order_id <> i.order_id))
+        """,
+    ),
+    Invariant(
+        id="I22",
+        name="returned_units_were_shipped",
+        says="no more units of a line are asked back than were shipped",
+        violators="""
+            SELECT o.order_number AS violator
+            FROM (
+                SELECT item.order_item_id, sum(item.quantity) AS quantity
+                FROM return_items item JOIN returns r ON r.id = item.return_id
+                WHERE r.status <> 'refused' GROUP BY item.order_item_id
+            ) wanted
+            LEFT JOIN (
+                SELECT order_item_id, sum(quantity) AS quantity
+                FROM shipment_items GROUP BY order_item_id
+            ) sent USING (order_item_id)
+            JOIN order_items line ON line.id = wanted.order_item_id
+            JOIN orders o ON o.id = line.order_id
+            WHERE wanted.quantity > coalesce(sent.quantity, 0)
         """,
     ),
     # --- I8: double entry -----------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from orders.models.books import CheckedInvariant
 from orders.models.cart import Cart, CartItem
+from orders.models.invoices import Invoice, InvoiceSeries
 from orders.models.order import (
     CouponRedemption,
     IdempotencyKey,
@@ -12,6 +13,7 @@ from orders.models.order import (
     Shipment,
     ShipmentItem,
 )
+from orders.models.returns import Return, ReturnItem, ReturnReceipt
 from orders.models.terms import (
     Coupon,
     CouponScope,
@@ -30,10 +32,15 @@ __all__ = [
     "CouponRedemption",
     "CouponScope",
     "IdempotencyKey",
+    "Invoice",
+    "InvoiceSeries",
     "Order",
     "OrderItem",
     "OrderTransition",
     "RefundLine",
+    "Return",
+    "ReturnItem",
+    "ReturnReceipt",
     "Shipment",
     "ShipmentItem",
     "ShippingMethod",

@@ -416,16 +416,22 @@ class RefundLine(models.Model):
 
 
 class Shipment(models.Model):
-    """A parcel on its way, with the items in it."""
+    """A parcel on its way, with the items in it. The same `request_key` again is the same one."""
 
     order = models.ForeignKey(Order, models.PROTECT, related_name="shipments")
     carrier = models.CharField(max_length=50)
     tracking_number = models.CharField(max_length=100, default="", db_default="", blank=True)
     tracking_url = models.URLField(max_length=500, default="", db_default="", blank=True)
+    request_key = models.CharField(max_length=255, null=True, blank=True)
     shipped_at = models.DateTimeField(db_default=Now())
 
     class Meta:
         db_table = "shipments"
+        constraints = [
+            models.UniqueConstraint(
+                name="shipment_once_per_request", fields=["order", "request_key"]
+            ),
+        ]
 
     def __str__(self) -> str:
         return f"{self.carrier} {self.tracking_number}"

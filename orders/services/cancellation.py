@@ -85,6 +85,8 @@ def _cancel_locked(locked: LockedOrder, reason: str, requested_by_id: int | None
         return _open_refunds(payment)
     if locked.is_disputed:
         raise PaymentDisputedError
+    if order.shipped_at is not None:
+        raise InvalidTransitionError("A part of this order has been shipped.")
     if order.status in Order.PAID_UNSHIPPED:
         settlement.cancel_paid(locked, note=reason, requested_by_id=requested_by_id)
         return _open_refunds(payment)

@@ -2,7 +2,8 @@
 
 An erasure takes the account at once. An order loses its person once nothing is to be sent for it
 any more: until then the parcel needs its address. The books keep what was sold, for how much and
-to which country and state, which decided the tax.
+to which country and state, which decided the tax. An invoice keeps its buyer as long as the law
+wants it: that is the one table that an erasure does not touch.
 
 Whoever is erased is written into a journal outside the database first: a backup that is restored
 has not heard of it, and the journal is replayed.
@@ -58,6 +59,9 @@ FORGET_KEY: Final = "DELETE FROM idempotency_keys WHERE id = %(key_id)s"
 FORGET_GUEST_IN_COUPON: Final = """
     UPDATE coupon_redemptions SET redeemed_by = 'guest:' || orders.guest_email FROM orders
     WHERE orders.id = %(order_id)s AND order_id = orders.id AND redeemed_by LIKE 'guest:%%'
+"""
+FORGET_RETURNS: Final = """
+    UPDATE returns SET reason = '', refusal = '' WHERE order_id = %(order_id)s
 """
 FORGET_REASONS: Final = """
     UPDATE refunds SET reason = ''
@@ -204,7 +208,7 @@ def _erase_order(order_id: int) -> None:
     if locked.order.erased_at is not None or locked.order.status not in FINAL:
         return
     sql.later(ERASE_ORDER, order_id=order_id)
-    for statement in (FORGET_GUEST_IN_COUPON, FORGET_REASONS):
+    for statement in (FORGET_GUEST_IN_COUPON, FORGET_REASONS, FORGET_RETURNS):
         sql.later(statement, order_id=order_id)
     if locked.key is not None:
         sql.later(FORGET_KEY, key_id=locked.key.pk)

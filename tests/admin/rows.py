@@ -31,9 +31,14 @@ from orders.models import (
     CouponRedemption,
     CouponScope,
     IdempotencyKey,
+    Invoice,
+    InvoiceSeries,
     Order,
     OrderItem,
     RefundLine,
+    Return,
+    ReturnItem,
+    ReturnReceipt,
     Shipment,
     ShipmentItem,
     ShippingMethod,
@@ -243,6 +248,21 @@ def make_everything(n: int) -> Everything:
     )
     shipment = Shipment.objects.create(order=order, carrier="UPS", tracking_number=f"1Z{n}")
     ShipmentItem.objects.create(shipment=shipment, order_item=item, quantity=1)
+    wish = Return.objects.create(order=order, reason="broken")
+    returned = ReturnItem.objects.create(parent=wish, order_item=item, quantity=1)
+    ReturnReceipt.objects.create(item=returned, quantity=1, restocked=1)
+    InvoiceSeries.objects.get_or_create(series="INV")
+    Invoice.objects.create(
+        order=order,
+        kind="invoice",
+        series="INV",
+        number=n + 1,
+        total_amount=order.total_amount,
+        currency=order.currency,
+        content={},
+        buyer={},
+        issued_at=NOW,
+    )
 
     audit.record("ORDER_CREATED", entity_type="order", entity_id=order.pk)
     message = OutboxMessage.objects.create(

@@ -336,6 +336,25 @@ BREAKS = [
         """,
     ),
     Break(
+        name="invoice_numbers_have_no_gap",
+        sql="INSERT INTO invoice_series (series, last_number) VALUES ('CN', 3)",
+    ),
+    Break(
+        name="invoices_tell_the_money",
+        sql="""
+            UPDATE invoices SET total_amount = total_amount + 1
+            WHERE order_id = {paid} AND kind = 'invoice'
+        """,
+    ),
+    Break(
+        name="returned_units_were_shipped",
+        sql="""
+            INSERT INTO returns (order_id, reason) VALUES ({paid}, 'broken');
+            INSERT INTO return_items (return_id, order_item_id, quantity)
+            SELECT r.id, item.id, 1 FROM returns r JOIN order_items item USING (order_id)
+        """,
+    ),
+    Break(
         name="order_shows_its_dispute",
         sql="UPDATE orders SET payment_status = 'disputed' WHERE id = {paid}",
     ),

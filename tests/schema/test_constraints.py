@@ -31,10 +31,15 @@ from orders.models import (
     CouponRedemption,
     CouponScope,
     IdempotencyKey,
+    Invoice,
+    InvoiceSeries,
     Order,
     OrderItem,
     OrderTransition,
     RefundLine,
+    Return,
+    ReturnItem,
+    ReturnReceipt,
     Shipment,
     ShipmentItem,
     ShippingMethod,
@@ -109,6 +114,38 @@ class Rows:
             Payment.objects.filter(pk=payment.pk).update(status=status, amount_received=received)
         payment.refresh_from_db()
         return payment
+
+    def returned(self, **changes):
+        fields = {"reason": "broken"}
+        if "order" not in changes:
+            fields["order"] = self.order()
+        return Return.objects.create(**{**fields, **changes})
+
+    def return_item(self, **changes):
+        needed = {"parent": self.returned, "order_item": self.item}
+        fields = {name: make() for name, make in needed.items() if name not in changes}
+        return ReturnItem.objects.create(**{"quantity": 1, **fields, **changes})
+
+    def receipt(self, **changes):
+        fields = {"quantity": 1, "restocked": 1}
+        if "item" not in changes:
+            fields["item"] = self.return_item()
+        return ReturnReceipt.objects.create(**{**fields, **changes})
+
+    def invoice(self, **changes):
+        fields = {
+            "kind": "invoice",
+            "series": "INV",
+            "number": next(self.numbers) + 1,
+            "total_amount": TEN,
+            "currency": "USD",
+            "content": {},
+            "buyer": {},
+            "issued_at": LONG_AGO,
+        }
+        if "order" not in changes:
+            fields["order"] = self.order()
+        return Invoice.objects.create(**{**fields, **changes})
 
     def refund(self, *, payment=None, **changes):
         paid = payment or self.payment(status="succeeded")
@@ -392,6 +429,7 @@ REFUSED: dict[str, list[Any]] = {
     ],
     "reservation_status_known": [lambda r: untriggered(r.reservation(), status="lost")],
     "reservation_of_something": [lambda r: r.reservation(quantity=0)],
+    "reservation_ships_what_it_holds": [lambda r: r.reservation(quantity=1, shipped_quantity=2)],
     # payments
     "payment_status_known": [lambda r: untriggered(r.payment(), status="lost")],
     "payment_one_live_per_order": [
@@ -561,6 +599,32 @@ REFUSED: dict[str, list[Any]] = {
     "order_transition_versions_gap_free": [
         lambda r: OrderTransition.objects.create(order=r.order(), version=0, to_status="pending")
     ],
+    "shipment_once_per_request": [
+        lambda r: twice(
+            lambda **same: Shipment.objects.create(
+                **{"order": r.order(), "carrier": "UPS", "request_key": "k", **same}
+            ),
+            "order",
+            "request_key",
+        )
+    ],
+    "return_status_known": [lambda r: untriggered(r.returned(), status="lost")],
+    "return_refund_follows_the_status": [
+        lambda r: untriggered(r.returned(), status="refunded"),
+        lambda r: r.returned(refund=r.refund()),
+    ],
+    "return_item_once_per_return": [lambda r: twice(r.return_item, "parent", "order_item")],
+    "return_item_of_something": [lambda r: r.return_item(quantity=0)],
+    "return_receipt_restocks_what_came": [lambda r: r.receipt(restocked=2)],
+    "invoice_series_known": [lambda r: InvoiceSeries.objects.create(series="X")],
+    "invoice_number_once": [lambda r: twice(r.invoice, "series", "number")],
+    "invoice_one_per_order": [lambda r: twice(r.invoice, "order")],
+    "invoice_kind_has_its_series": [
+        lambda r: r.invoice(series="CN"),
+        lambda r: r.invoice(kind="credit_note", series="CN"),
+        lambda r: r.invoice(refund=r.refund()),
+    ],
+    "invoice_number_positive": [lambda r: r.invoice(number=0)],
     "shipment_item_once_per_shipment": [lambda r: twice(r.shipment_item, "shipment", "order_item")],
     "shipment_item_of_something": [lambda r: r.shipment_item(quantity=0)],
     # audit
@@ -682,8 +746,21 @@ EDGES = {
         "succeeded": {"failed"},
         "failed": set(),
     },
+    Return: {
+        "requested": {"accepted", "refused"},
+        "accepted": {"received"},
+        "refused": set(),
+        "received": {"refunded"},
+        "refunded": set(),
+    },
 }
-FIRST = {Order: "pending", Reservation: "held", Payment: "created", Refund: "due"}
+FIRST = {
+    Order: "pending",
+    Reservation: "held",
+    Payment: "created",
+    Refund: "due",
+    Return: "requested",
+}
 
 
 def with_status(model, status):
@@ -692,6 +769,8 @@ def with_status(model, status):
         return {"status": status, "amount_received": TEN if status == "succeeded" else 0}
     if model is Refund:
         return {"status": status, "stripe_refund_id": f"re_{uuid.uuid4()}"}
+    if model is Return:
+        return {"status": status, "refund": Rows().refund() if status == "refunded" else None}
     return {"status": status}
 
 
@@ -701,6 +780,7 @@ def make(rows, model):
         Reservation: rows.reservation,
         Payment: rows.payment,
         Refund: rows.refund,
+        Return: rows.returned,
     }[model]()
 
 
@@ -921,9 +1001,15 @@ APPEND_ONLY = {
     "order_items": lambda r: r.item(),
     "order_transitions": lambda r: r.order(),
     "refund_lines": lambda r: r.refund_line(),
+    "return_items": lambda r: r.return_item(),
+    "return_receipts": lambda r: r.receipt(),
     "stock_movements": lambda r: factories.ProductFactory(),
 }
-A_COLUMN = {"order_transitions": "at = now()", "refund_lines": "amount = 2"}
+A_COLUMN = {
+    "order_transitions": "at = now()",
+    "refund_lines": "amount = 2",
+    "return_items": "quantity = 2",
+}
 
 
 def as_at_commit():
@@ -1079,6 +1165,7 @@ TOUCHED: dict[type[models.Model], tuple[Any, dict[str, Any]]] = {
     Order: (lambda r: r.order(), {"notes": "Ring twice"}),
     Payment: (lambda r: r.payment(), {"last_error": "x"}),
     Refund: (lambda r: r.refund(), {"last_error": "x"}),
+    Return: (lambda r: r.returned(), {"refusal": "x"}),
     Dispute: (lambda r: r.dispute(), {"status": "won"}),
     CustomerMetrics: (lambda r: metrics(), {"order_count": 2}),
     Address: (lambda r: address(), {"city": "Albany"}),

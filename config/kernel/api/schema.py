@@ -36,11 +36,12 @@ class Access(Enum):
 class Answer:
     """A good answer: the serializer (or type, or schema) of its body, and the body by example.
 
-    `headers` are names that `config.openapi.headers` describes.
+    `headers` are names that `config.openapi.headers` describes; `media_type` is empty for JSON.
     """
 
     body: Any
     description: str
+    media_type: str = ""
     examples: Mapping[str, Any] = field(default_factory=dict)
     headers: Sequence[str] = ()
 
@@ -115,7 +116,9 @@ def operation(
         description=description,
         request=None if body is None else {"application/json": body},
         responses={
-            status: OpenApiResponse(answer.body, description=answer.description)
+            (status, answer.media_type) if answer.media_type else status: OpenApiResponse(
+                answer.body, description=answer.description
+            )
             for status, answer in answers.items()
         },
         parameters=[*([query] if query else []), *parameters],

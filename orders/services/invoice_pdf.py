@@ -1,0 +1,287 @@
+"""Prints an invoice or a credit note as PDF: the same bytes whenever it is asked for."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from decimal import Decimal
+from functools import cache
+from io import BytesIO
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+from xml.sax.saxutils import escape
+from zoneinfo import ZoneInfo
+
+from babel import Locale
+from babel.dates import format_date
+from babel.numbers import format_currency
+from django.conf import settings
+from reportlab.lib import colors
+from reportlab.lib.pagesizes import A4, LETTER
+from reportlab.lib.styles import ParagraphStyle
+from reportlab.lib.units import mm
+from reportlab.pdfbase import pdfmetrics
+from reportlab.pdfbase.cidfonts import UnicodeCIDFont
+from reportlab.pdfbase.ttfonts import TTFont
+from reportlab.platypus import Paragraph, SimpleDocTemplate, Spacer, Table, TableStyle
+
+from orders.models import Invoice
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+FONTS: Final = Path(__file__).resolve().parents[1] / "fonts"
+LETTER_COUNTRIES: Final = frozenset({"US", "CA", "MX", "CL", "CO", "PH", "PR", "VE"})
+MARGIN: Final = 20 * mm
+GREY: Final = colors.HexColor("#666666")
+# What DejaVu has no glyphs for; these are not embedded, every reader has its own for them.
+HANGUL, KANA, HAN = "HYSMyeongJo-Medium", "HeiseiMin-W3", "STSong-Light"
+UNKNOWN: Final = "\ufffd"
+ADDRESS_LINES: Final = ("name", "line1", "line2")
+
+
+def render(invoice: Invoice) -> bytes:
+    """The document. Reads nothing but the row: what is frozen there is what is printed."""
+    printed = BytesIO()
+    country = invoice.content["seller"]["country"]
+    document = SimpleDocTemplate(
+        printed,
+        pagesize=LETTER if country in LETTER_COUNTRIES else A4,
+        leftMargin=MARGIN,
+        rightMargin=MARGIN,
+        topMargin=MARGIN,
+        bottomMargin=MARGIN,
+        title=invoice.document_number,
+        author=invoice.content["seller"]["name"],
+        invariant=1,  # no time of printing in it: two downloads are equal
+    )
+    styles = _styles()
+    story = [*_heading(invoice, styles), _lines(invoice, styles, document.width)]
+    story += [Spacer(1, 4 * mm), _totals(invoice, styles, document.width)]
+    story += [Spacer(1, 8 * mm), Paragraph(_text(_tax_note(invoice)), styles["small"])]
+    document.build(story, onFirstPage=_footer(invoice), onLaterPages=_footer(invoice))
+    return printed.getvalue()
+
+
+# --- parts of the page ------------------------------------------------------------------------
+
+
+def _heading(invoice: Invoice, styles: Mapping[str, ParagraphStyle]) -> list[Any]:
+    content, seller = invoice.content, invoice.content["seller"]
+    is_invoice = invoice.kind == Invoice.Kind.INVOICE
+    facts = [
+        ("Number", invoice.document_number),
+        ("Date", _day(invoice.issued_at)),
+        ("Order", content["order_number"]),
+        ("Ordered on", _day(datetime.fromisoformat(content["ordered_at"]))),
+    ]
+    if not is_invoice:
+        facts.append(("Corrects invoice", content["corrects"]))
+    seller_lines = [seller["name"], *seller["address"].split(",")]
+    if seller["tax_id"]:
+        seller_lines.append(f"Tax ID {seller['tax_id']}")
+    buyer = _address(invoice.buyer.get("billing_address") or {})
+    pair = Table(
+        [
+            [
+                [
+                    Paragraph("Bill to", styles["small"]),
+                    *(Paragraph(_text(line), styles["plain"]) for line in buyer),
+                ],
+                [Paragraph(_text(f"{name}: {value}"), styles["plain"]) for name, value in facts],
+            ]
+        ],
+        colWidths=["58%", "42%"],
+        style=TableStyle([("VALIGN", (0, 0), (-1, -1), "TOP"), ("LEFTPADDING", (0, 0), (0, 0), 0)]),
+    )
+    return [
+        *(Paragraph(_text(line.strip()), styles["small"]) for line in seller_lines if line.strip()),
+        Spacer(1, 8 * mm),
+        Paragraph("Invoice" if is_invoice else "Credit note", styles["title"]),
+        pair,
+        Spacer(1, 8 * mm),
+    ]
+
+
+def _lines(invoice: Invoice, styles: Mapping[str, ParagraphStyle], width: float) -> Any:
+    """The lines sold, or given back; a long table goes on with its head on the next page."""
+    head = [
+        Paragraph(name, styles[style])
+        for name, style in (
+            ("Item", "head"),
+            ("Quantity", "head_right"),
+            ("Unit price", "head_right"),
+            ("Amount", "head_right"),
+        )
+    ]
+    rows = [
+        [
+            Paragraph(
+                f"{_text(line['name'])}<br/><font size=7>{_text(line['sku'])}</font>",
+                styles["plain"],
+            ),
+            Paragraph(str(line["quantity"]), styles["right"]),
+            Paragraph(
+                _money(line["unit_price"], invoice) if "unit_price" in line else "", styles["right"]
+            ),
+            Paragraph(_money(line["total_price"], invoice), styles["right"]),
+        ]
+        for line in invoice.content["lines"]
+    ]
+    if not rows:
+        amount = _money(invoice.content["total_amount"], invoice)
+        rows = [
+            [
+                Paragraph("Refund", styles["plain"]),
+                "",
+                "",
+                Paragraph(amount, styles["right"]),
+            ]
+        ]
+    return Table(
+        [head, *rows],
+        colWidths=[width * 0.49, width * 0.13, width * 0.19, width * 0.19],
+        repeatRows=1,
+        style=TableStyle(
+            [
+                ("VALIGN", (0, 0), (-1, -1), "TOP"),
+                ("LINEBELOW", (0, 0), (-1, 0), 0.8, colors.black),
+                ("LINEBELOW", (0, 1), (-1, -1), 0.25, colors.lightgrey),
+                ("LEFTPADDING", (0, 0), (0, -1), 0),
+                ("RIGHTPADDING", (-1, 0), (-1, -1), 0),
+            ]
+        ),
+    )
+
+
+def _totals(invoice: Invoice, styles: Mapping[str, ParagraphStyle], width: float) -> Any:
+    content = invoice.content
+    rows = []
+    if invoice.kind == Invoice.Kind.INVOICE:
+        rows = [("Subtotal", content["subtotal"])]
+        if Decimal(content["discount_amount"]):
+            rows.append(("Discount", f"-{content['discount_amount']}"))
+        rows.append(("Shipping", content["shipping_amount"]))
+        if not content["tax_included"]:
+            rows.append(("Tax", content["tax_amount"]))
+    cells = [
+        [Paragraph(name, styles["right"]), Paragraph(_money(value, invoice), styles["right"])]
+        for name, value in rows
+    ]
+    label = "Total" if invoice.kind == Invoice.Kind.INVOICE else "Refunded"
+    cells.append(
+        [
+            Paragraph(label, styles["head_right"]),
+            Paragraph(_money(content["total_amount"], invoice), styles["head_right"]),
+        ]
+    )
+    return Table(
+        cells,
+        colWidths=[width * 0.25, width * 0.25],
+        hAlign="RIGHT",
+        style=TableStyle(
+            [
+                ("LINEABOVE", (0, -1), (-1, -1), 0.8, colors.black),
+                ("RIGHTPADDING", (-1, 0), (-1, -1), 0),
+            ]
+        ),
+    )
+
+
+def _tax_note(invoice: Invoice) -> str:
+    """What the document says of tax; the one place that knows whether prices hold it."""
+    if invoice.kind == Invoice.Kind.CREDIT_NOTE:
+        return "The amounts given back include tax."
+    tax = _money(invoice.content["tax_amount"], invoice)
+    if invoice.content["tax_included"]:
+        return f"Prices include tax; the total includes {tax} of it."
+    return f"Prices are before tax; tax of {tax} is added."
+
+
+def _footer(invoice: Invoice) -> Any:
+    def draw(canvas: Any, document: Any) -> None:
+        canvas.setFont("DejaVu", 7)
+        canvas.setFillColor(GREY)
+        canvas.drawString(MARGIN, 10 * mm, invoice.document_number)
+        right = document.pagesize[0] - MARGIN
+        canvas.drawRightString(right, 10 * mm, f"Page {canvas.getPageNumber()}")
+
+    return draw
+
+
+def _address(address: Mapping[str, Any]) -> list[str]:
+    if not address:
+        return ["(erased)"]
+    territories = Locale.parse(settings.LANGUAGE_CODE, sep="-").territories
+    country = address.get("country", "")
+    town = [address.get(part) or "" for part in ("city", "state", "postal_code")]
+    lines = [address.get(part) or "" for part in ADDRESS_LINES]
+    return [
+        line
+        for line in (*lines, " ".join(filter(None, town)), territories.get(country, country))
+        if line
+    ]
+
+
+# --- text -------------------------------------------------------------------------------------
+
+
+@cache
+def _styles() -> dict[str, ParagraphStyle]:
+    pdfmetrics.registerFont(TTFont("DejaVu", FONTS / "DejaVuSans.ttf"))
+    pdfmetrics.registerFont(TTFont("DejaVu-Bold", FONTS / "DejaVuSans-Bold.ttf"))
+    for name in (HANGUL, KANA, HAN):
+        pdfmetrics.registerFont(UnicodeCIDFont(name))
+    plain = ParagraphStyle("plain", fontName="DejaVu", fontSize=9, leading=12, splitLongWords=1)
+    head = ParagraphStyle("head", plain, fontName="DejaVu-Bold")
+    return {
+        "plain": plain,
+        "small": ParagraphStyle("small", plain, fontSize=7.5, leading=10, textColor=GREY),
+        "title": ParagraphStyle("title", head, fontSize=18, leading=24, spaceAfter=4 * mm),
+        "right": ParagraphStyle("right", plain, alignment=2),
+        "head": head,
+        "head_right": ParagraphStyle("head_right", head, alignment=2),
+    }
+
+
+def _text(text: str) -> str:
+    """Text that somebody wrote, safe in a Paragraph's markup, each run in a font that has it."""
+    runs = []
+    for font, characters in groupby(" ".join(text.split()), key=_font_of):
+        run = "".join(characters)
+        if font == UNKNOWN:
+            runs.append(UNKNOWN * len(run))
+        elif font:
+            runs.append(f'<font name="{font}">{escape(run)}</font>')
+        else:
+            runs.append(escape(run))
+    return "".join(runs)
+
+
+def _font_of(character: str) -> str:
+    """Empty: the page's own font; `UNKNOWN`: no font of ours has it."""
+    _styles()
+    if ord(character) in pdfmetrics.getFont("DejaVu").face.charToGlyph:
+        return ""
+    if "\uac00" <= character <= "\ud7a3":
+        return HANGUL
+    if "\u3040" <= character <= "\u30ff":
+        return KANA
+    if "\u3000" <= character <= "\u9fff" or "\uff00" <= character <= "\uffef":
+        return HAN
+    return UNKNOWN
+
+
+def _money(amount: str, invoice: Invoice) -> str:
+    return format_currency(
+        Decimal(amount), invoice.currency, locale=Locale.parse(settings.LANGUAGE_CODE, sep="-")
+    )
+
+
+def _day(at: datetime) -> str:
+    """In the shop's time zone."""
+    return format_date(
+        at.astimezone(ZoneInfo(settings.SHOP_TIME_ZONE)).date(),
+        format="long",
+        locale=Locale.parse(settings.LANGUAGE_CODE, sep="-"),
+    )

@@ -1,0 +1,212 @@
+"""Issues invoices and credit notes: each once, numbered without gaps, frozen.
+
+Not where the order is confirmed: the row that counts would put all orders in line. A subscriber of
+`order.confirmed` and `order.refunded` issues them right after; a download that is faster does.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django.conf import settings
+from django.db import connection
+
+from audit import outbox
+from audit import services as audit
+from config.kernel import money
+from config.kernel.db import short_transaction
+from orders import selectors
+from orders.errors import NotPaidYetError
+from orders.models import Invoice, InvoiceSeries, Order
+from payments.models import Payment, Refund
+
+if TYPE_CHECKING:
+    from datetime import datetime
+    from decimal import Decimal
+
+    from audit.models import OutboxMessage
+
+
+def subscribe() -> None:
+    """Have documents follow payments and refunds."""
+    outbox.subscribe("order.confirmed", "invoices", issue_for_confirmation)
+    outbox.subscribe("order.refunded", "invoices", issue_for_refund)
+
+
+def issue_for_confirmation(message: OutboxMessage) -> None:
+    """The order is paid: it gets its invoice; once, however often it is told."""
+    issue_invoice(order_id=message.payload["order_id"])
+
+
+def issue_for_refund(message: OutboxMessage) -> str | None:
+    """Money is back: the refund gets its credit note; likewise."""
+    refund = Refund.objects.select_related("payment").get(uuid=message.payload["refund"])
+    return None if issue_credit_note(refund_id=refund.pk) else "the refund failed since"
+
+
+def issue_invoice(*, order_id: int) -> Invoice:
+    """An order's invoice, issued now unless it has one. Opens its own transaction.
+
+    Raises:
+        NotPaidYetError: nothing was ever paid for the order.
+    """
+    if found := Invoice.objects.filter(order_id=order_id, kind=Invoice.Kind.INVOICE).first():
+        return found
+    order = Order.objects.select_related("customer").prefetch_related("items").get(pk=order_id)
+    if not Payment.objects.filter(order=order, amount_received__gt=0).exists():
+        raise NotPaidYetError
+    with short_transaction():
+        number, issued_at = _lock_series(Invoice.SERIES[Invoice.Kind.INVOICE])
+        if found := Invoice.objects.filter(order=order, kind=Invoice.Kind.INVOICE).first():
+            return found
+        return _write(
+            order,
+            kind=Invoice.Kind.INVOICE,
+            number=number,
+            issued_at=issued_at,
+            total=order.total_amount,
+            content=_invoice_content(order),
+        )
+
+
+def issue_credit_note(*, refund_id: int) -> Invoice | None:
+    """The credit note of a refund that succeeded; its order's invoice comes first.
+
+    Opens its own transactions. None: the refund did not succeed.
+    """
+    if found := Invoice.objects.filter(refund_id=refund_id).first():
+        return found
+    refund = Refund.objects.select_related("payment").get(pk=refund_id)
+    if refund.status != Refund.Status.SUCCEEDED:
+        return None
+    invoice = issue_invoice(order_id=refund.payment.order_id)
+    with short_transaction():
+        number, issued_at = _lock_series(Invoice.SERIES[Invoice.Kind.CREDIT_NOTE])
+        if found := Invoice.objects.filter(refund=refund).first():
+            return found
+        return _write(
+            selectors.get_order(order_number=invoice.content["order_number"])[0],
+            kind=Invoice.Kind.CREDIT_NOTE,
+            number=number,
+            issued_at=issued_at,
+            total=refund.amount,
+            content=_credit_content(invoice, refund),
+            refund=refund,
+            buyer=invoice.buyer,
+        )
+
+
+def _lock_series(series: str) -> tuple[int, datetime]:
+    """The next number and its date; nobody else gets either until the transaction ends.
+
+    The clock is read under the lock, so that dates rise with the numbers.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO invoice_series (series) VALUES (%s) ON CONFLICT DO NOTHING", [series]
+        )
+    row = InvoiceSeries.objects.select_for_update().get(pk=series)
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT clock_timestamp()")
+        (now,) = cursor.fetchone()
+    return row.last_number + 1, now
+
+
+def _write(
+    order: Order,
+    *,
+    kind: Invoice.Kind,
+    number: int,
+    issued_at: datetime,
+    total: Decimal,
+    content: dict[str, Any],
+    refund: Refund | None = None,
+    buyer: dict[str, Any] | None = None,
+) -> Invoice:
+    series = Invoice.SERIES[kind]
+    InvoiceSeries.objects.filter(pk=series).update(last_number=number)
+    invoice = Invoice.objects.create(
+        order=order,
+        kind=kind,
+        refund=refund,
+        series=series,
+        number=number,
+        total_amount=total,
+        currency=order.currency,
+        content=content,
+        buyer=buyer if buyer is not None else _buyer(order),
+        issued_at=issued_at,
+    )
+    audit.record(
+        f"{kind.upper()}_ISSUED",
+        entity_type="order",
+        entity_id=order.pk,
+        data={"order_number": order.order_number, "document": invoice.document_number},
+    )
+    return invoice
+
+
+def _invoice_content(order: Order) -> dict[str, Any]:
+    def amount(value: Decimal) -> str:
+        return money.format_amount(value, order.currency)
+
+    return {
+        "seller": _seller(),
+        "order_number": order.order_number,
+        "ordered_at": order.created_at.isoformat(),
+        "lines": [
+            {
+                "sku": item.product_sku,
+                "name": item.product_name,
+                "quantity": item.quantity,
+                "unit_price": amount(item.unit_price),
+                "discount_amount": amount(item.discount_amount),
+                "tax_amount": amount(item.tax_amount),
+                "total_price": amount(item.total_price),
+            }
+            for item in sorted(order.items.all(), key=lambda item: item.pk)
+        ],
+        "subtotal": amount(order.subtotal),
+        "discount_amount": amount(order.discount_amount),
+        "shipping_amount": amount(order.shipping_amount),
+        "tax_amount": amount(order.tax_amount),
+        "tax_included": order.tax_included,
+        "total_amount": amount(order.total_amount),
+    }
+
+
+def _credit_content(invoice: Invoice, refund: Refund) -> dict[str, Any]:
+    def amount(value: Decimal) -> str:
+        return money.format_amount(value, refund.currency)
+
+    lines = refund.lines.select_related("order_item").order_by("order_item_id")
+    return {
+        "seller": invoice.content["seller"],
+        "order_number": invoice.content["order_number"],
+        "ordered_at": invoice.content["ordered_at"],
+        "corrects": invoice.document_number,
+        "lines": [
+            {
+                "sku": line.order_item.product_sku,
+                "name": line.order_item.product_name,
+                "quantity": line.quantity,
+                "total_price": amount(line.amount),
+            }
+            for line in lines
+        ],
+        "total_amount": amount(refund.amount),
+    }
+
+
+def _seller() -> dict[str, str]:
+    return {
+        "name": settings.SHOP_NAME,
+        "address": settings.SHOP_ADDRESS,
+        "tax_id": settings.SHOP_TAX_ID,
+        "country": settings.SHOP_COUNTRY,
+    }
+
+
+def _buyer(order: Order) -> dict[str, Any]:
+    """Whatever is personal in the document."""
+    return {"billing_address": order.billing_address, "shipping_address": order.shipping_address}

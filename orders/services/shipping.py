@@ -1,0 +1,235 @@
+"""Sends an order's units out, parcel by parcel, and notes that they arrived."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+from urllib.parse import quote, urlsplit
+
+from django.db.models import Sum
+
+from audit import services as audit
+from config.kernel.db import short_transaction
+from config.kernel.errors import InvalidTransitionError, ValidationFailedError
+from inventory import services as stock
+from orders import selectors
+from orders.errors import ShipmentRequestReusedError
+from orders.models import Order, Shipment, ShipmentItem
+from orders.services import settlement
+from payments.errors import PaymentDisputedError
+from payments.models import Payment
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from orders.models import OrderItem
+    from orders.selectors import LockedOrder
+
+TRACKING_PAGES: Final = {
+    "ups": "https://www.ups.com/track?tracknum={number}",
+    "fedex": "https://www.fedex.com/fedextrack/?trknbr={number}",
+    "usps": "https://tools.usps.com/go/TrackConfirmAction?tLabels={number}",
+    "dhl": "https://www.dhl.com/en/express/tracking.html?AWB={number}",
+    "royalmail": "https://www.royalmail.com/track-your-item#/tracking-results/{number}",
+}
+LONGEST = {"carrier": 50, "tracking_number": 100, "tracking_url": 500, "request_key": 255}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parcel:
+    """What staff says of a parcel.
+
+    `units` is how many of which SKU lie in it; None: all that has not left yet. Without a
+    `tracking_url` that of a well-known carrier is made from the number. The same `request_key` on
+    the same order is the same parcel.
+    """
+
+    carrier: str
+    tracking_number: str = ""
+    tracking_url: str = ""
+    units: Mapping[str, int] | None = None
+    request_key: str | None = None
+
+
+def ship_order(*, order_id: int, parcel: Parcel, user_id: int | None = None) -> Shipment:
+    """Send units of a paid order out; with its last ones the order is shipped.
+
+    A first part moves it to processing. Opens its own transaction.
+
+    Args:
+        user_id: the member of staff, if a person did it.
+
+    Returns:
+        The parcel; an earlier one where the key was used before.
+
+    Raises:
+        InvalidTransitionError: not paid, cancelled, or nothing is left to ship.
+        PaymentDisputedError: the customer's bank has taken the money.
+        ShipmentRequestReusedError: the key stands for another parcel of this order.
+        ValidationFailedError: no such line, more units than are left, or a bad parcel.
+        CommitOutcomeUnknownError: the COMMIT was lost; repeat it with the same key.
+    """
+    _check_parcel(parcel)
+    with short_transaction():
+        locked = selectors.lock_order(order_id=order_id)
+        return _sent_before(locked.order, parcel) or _send(locked, parcel, user_id=user_id)
+
+
+def deliver_order(*, order_id: int) -> None:
+    """The last parcel has arrived. Opens its own transaction; repeating changes nothing.
+
+    Raises:
+        InvalidTransitionError: the order has not been shipped, or is refunded.
+        CommitOutcomeUnknownError: the COMMIT was lost; repeating is harmless.
+    """
+    with short_transaction():
+        locked = selectors.lock_order(order_id=order_id)
+        if locked.order.status == Order.Status.DELIVERED:
+            return
+        if locked.order.status != Order.Status.SHIPPED:
+            raise InvalidTransitionError
+        _move(locked, to=Order.Status.DELIVERED, event_type="ORDER_DELIVERED")
+        Order.objects.filter(pk=order_id).update(delivered_at=locked.at)
+        settlement.announce(locked.order)
+
+
+def tracking_page(*, carrier: str, number: str) -> str:
+    """Where a well-known carrier shows a parcel; empty for the others, or without a number."""
+    page = TRACKING_PAGES.get(re.sub(r"[^a-z]", "", carrier.lower()))
+    return page.format(number=quote(number, safe="")) if page and number else ""
+
+
+def _check_parcel(parcel: Parcel) -> None:
+    problems = {
+        name: [f"At most {longest} characters."]
+        for name, longest in LONGEST.items()
+        if len(getattr(parcel, name) or "") > longest
+    }
+    if not parcel.carrier.strip():
+        problems["carrier"] = ["Who carries it?"]
+    if parcel.tracking_url and not _is_web_page(parcel.tracking_url):
+        problems["tracking_url"] = ["Must begin with https:// or http://."]
+    if problems:
+        raise ValidationFailedError(details=problems)
+
+
+def _is_web_page(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False
+    return parts.scheme in {"http", "https"} and bool(parts.hostname) and url.isprintable()
+
+
+def _sent_before(order: Order, parcel: Parcel) -> Shipment | None:
+    if parcel.request_key is None:
+        return None
+    shipment = order.shipments.filter(request_key=parcel.request_key).first()
+    if shipment is None:
+        return None
+    units = {item.order_item.product_sku: item.quantity for item in shipment.items.all()}
+    is_same = parcel.units is None or units == dict(parcel.units)
+    if not is_same or shipment.tracking_number != parcel.tracking_number:
+        raise ShipmentRequestReusedError
+    return shipment
+
+
+def _send(locked: LockedOrder, parcel: Parcel, *, user_id: int | None) -> Shipment:
+    order = locked.order
+    _check_shippable(locked)
+    items = selectors.list_items(order_id=order.pk)
+    left = _left_to_ship(items)
+    units = _checked_units(items, left, parcel)
+    shipment = Shipment.objects.create(
+        order=order,
+        carrier=parcel.carrier,
+        tracking_number=parcel.tracking_number,
+        tracking_url=parcel.tracking_url
+        or tracking_page(carrier=parcel.carrier, number=parcel.tracking_number),
+        request_key=parcel.request_key,
+    )
+    ShipmentItem.objects.bulk_create(
+        ShipmentItem(shipment=shipment, order_item=item, quantity=units[item.pk])
+        for item in items
+        if units[item.pk]
+    )
+    is_whole = left == units
+    if is_whole:
+        _move(locked, to=Order.Status.SHIPPED, event_type="ORDER_SHIPPED")
+        settlement.announce(order)
+    elif order.status == Order.Status.CONFIRMED:
+        _move(locked, to=Order.Status.PROCESSING, event_type="ORDER_PART_SHIPPED")
+    if order.shipped_at is None:
+        Order.objects.filter(pk=order.pk).update(shipped_at=shipment.shipped_at)
+        order.shipped_at = shipment.shipped_at
+    _tell(order, shipment)
+    stock.ship(
+        order_id=order.pk,
+        units={item.product_id: units[item.pk] for item in items if units[item.pk]},
+        user_id=user_id,
+    )
+    return shipment
+
+
+def _check_shippable(locked: LockedOrder) -> None:
+    if locked.order.status not in Order.PAID_UNSHIPPED:
+        raise InvalidTransitionError
+    if locked.payment.status != Payment.Status.SUCCEEDED:
+        raise InvalidTransitionError("Nothing has been paid for this order.")
+    if locked.is_disputed:
+        raise PaymentDisputedError
+
+
+def _left_to_ship(items: list[OrderItem]) -> Counter[int]:
+    """How many units of each line have not left yet, by the line's id."""
+    left = Counter({item.pk: item.quantity for item in items})
+    for line in (
+        ShipmentItem.objects.filter(order_item__in=items)
+        .values("order_item_id")
+        .annotate(units=Sum("quantity"))
+    ):
+        left[line["order_item_id"]] -= line["units"]
+    return left
+
+
+def _checked_units(items: list[OrderItem], left: Counter[int], parcel: Parcel) -> Counter[int]:
+    """What lies in the parcel, by the line's id."""
+    if parcel.units is None:
+        return left
+    by_sku = {item.product_sku: item for item in items}
+    problems: dict[str, list[str]] = {}
+    units: Counter[int] = Counter()
+    for sku, quantity in parcel.units.items():
+        item = by_sku.get(sku)
+        if item is None:
+            problems[sku] = ["This order has no such line."]
+        elif not 1 <= quantity <= left[item.pk]:
+            problems[sku] = [f"Between 1 and {left[item.pk]} units can still be shipped."]
+        else:
+            units[item.pk] = quantity
+    if problems or not units:
+        raise ValidationFailedError(details={"units": problems or ["The parcel is empty."]})
+    return units
+
+
+def _move(locked: LockedOrder, *, to: Order.Status, event_type: str) -> None:
+    settlement.move(
+        locked,
+        to=to,
+        payment_status=Order.PaymentStatus(locked.order.payment_status),
+        event_type=event_type,
+    )
+
+
+def _tell(order: Order, shipment: Shipment) -> None:
+    data = {"order_number": order.order_number, "shipment": shipment.pk}
+    audit.record("SHIPMENT_SENT", entity_type="order", entity_id=order.pk, data=data)
+    audit.publish(
+        "shipment.sent",
+        aggregate_type="order",
+        aggregate_id=order.pk,
+        dedupe_key=f"shipment.{shipment.pk}",
+        payload={"order_id": order.pk, **data},
+    )

@@ -1,0 +1,124 @@
+"""Staff and buyers who click at once after the sale: one of them wins, and nothing is doubled."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from config.kernel.clock import Deadline
+from config.kernel.errors import DomainError
+from inventory.models import StockLevel, StockMovement
+from orders.models import Invoice, InvoiceSeries, Order, Return, Shipment
+from orders.services import invoicing, returns
+from orders.services.cancellation import cancel_order
+from orders.services.refunds import RefundWish, decide_refund
+from orders.services.shipping import Parcel, ship_order
+from payments.models import Refund
+from tests import factories
+from tests.concurrency.test_races import at_once
+from tests.shop import Shopper, order_of
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.concurrency]
+
+
+@pytest.fixture
+def product(transactional_db):
+    factories.open_shop()
+    return factories.ProductFactory(on_hand=100)
+
+
+def bought(product, quantity=2):
+    return order_of(Shopper(factories.CustomerFactory()).order((product.sku, quantity)))
+
+
+def told(call):
+    """Whether it went well, or the code of the refusal."""
+
+    def run():
+        try:
+            call()
+        except DomainError as exc:
+            return exc.code
+        return "done"
+
+    return run
+
+
+def ship(order, **changes):
+    return told(lambda: ship_order(order_id=order.pk, parcel=Parcel(carrier="UPS", **changes)))
+
+
+def test_an_order_is_shipped_or_cancelled_never_both(product, provider):
+    order = bought(product)
+    cancel = told(lambda: cancel_order(order_id=order.pk, reason="", deadline=Deadline(10)))
+
+    outcomes = at_once(ship(order), cancel)
+
+    assert sorted(outcomes) == ["INVALID_TRANSITION", "done"]
+    order.refresh_from_db()
+    level = StockLevel.objects.get()
+    is_shipped = outcomes[0] == "done"
+    assert order.status == ("shipped" if is_shipped else "cancelled")
+    assert (level.on_hand, level.allocated) == (98 if is_shipped else 100, 0)
+    assert Refund.objects.count() == (0 if is_shipped else 1)
+
+
+def test_eight_clicks_ship_one_parcel(product, provider):
+    order = bought(product)
+
+    assert Counter(at_once(*[ship(order) for _ in range(4)])) == {
+        "done": 1,
+        "INVALID_TRANSITION": 3,
+    }
+    other = bought(product)
+    assert at_once(*[ship(other, request_key="click") for _ in range(4)]) == ["done"] * 4
+
+    assert Shipment.objects.count() == 2
+    assert sum(StockMovement.objects.filter(kind="ship").values_list("quantity", flat=True)) == -4
+
+
+def test_a_return_and_a_refund_of_the_same_units_pay_once(product, provider):
+    order = bought(product)
+    ship(order)()
+    wish = returns.request_return(order_id=order.pk, units={product.sku: 2}, reason="broken")
+    returns.accept_return(return_id=wish.pk)
+    assert Counter(
+        at_once(*[told(lambda: returns.receive_return(return_id=wish.pk)) for _ in range(3)])
+    ) == {"done": 1, "INVALID_TRANSITION": 2}
+    by_hand = RefundWish(reason="by hand", units={product.sku: 2})
+
+    outcomes = at_once(
+        told(lambda: returns.refund_return(return_id=wish.pk, deadline=Deadline(10))),
+        told(lambda: decide_refund(order_id=order.pk, wish=by_hand)),
+    )
+
+    assert sorted(outcomes) == ["VALIDATION_FAILED", "done"]
+    assert Refund.objects.count() == 1
+    assert StockLevel.objects.get().on_hand == 100
+
+
+def test_a_return_is_asked_for_once(product, provider):
+    order = bought(product)
+    ship(order)()
+    ask = told(
+        lambda: returns.request_return(order_id=order.pk, units={product.sku: 2}, reason="x")
+    )
+
+    assert Counter(at_once(*[ask] * 4)) == {"done": 1, "VALIDATION_FAILED": 3}
+    assert Return.objects.count() == 1
+
+
+def test_invoices_issued_twice_at_once_have_no_gap(product, provider):
+    orders = [bought(product, 1) for _ in range(25)]
+    assert Order.objects.filter(status="confirmed").count() == 25
+    calls = [told(lambda pk=order.pk: invoicing.issue_invoice(order_id=pk)) for order in orders]
+
+    outcomes = at_once(*calls, *calls)  # everybody twice: worker and download
+
+    assert outcomes == ["done"] * 50
+    numbers = list(Invoice.objects.order_by("number").values_list("number", flat=True))
+    assert numbers == list(range(1, 26))
+    assert InvoiceSeries.objects.get().last_number == 25
+    issued = list(Invoice.objects.order_by("number").values_list("issued_at", flat=True))
+    assert issued == sorted(issued)

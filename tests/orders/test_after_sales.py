@@ -1,0 +1,351 @@
+"""After the sale: parcels, returns, documents; whoever clicks at once, the books stay clean."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from decimal import Decimal
+
+import pytest
+from django.db import connection, transaction
+
+from config.kernel.clock import Deadline
+from config.kernel.errors import InvalidTransitionError, ValidationFailedError
+from inventory import services as stock
+from inventory.errors import NotPromisedError
+from inventory.models import Reservation, StockLevel, StockMovement
+from orders import books
+from orders.errors import ShipmentRequestReusedError
+from orders.models import Invoice, Order, Return, ReturnReceipt, Shipment
+from orders.services import invoicing, returns
+from orders.services.shipping import Parcel, deliver_order, ship_order, tracking_page
+from orders.services.timeline import timeline
+from payments.errors import PaymentDisputedError
+from payments.models import Dispute, Refund
+from tests import factories
+from tests.shop import Shopper, order_of
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def products(shop):
+    return [factories.ProductFactory(on_hand=50, price=Decimal("10.01")) for _ in range(2)]
+
+
+@pytest.fixture
+def paid(shopper, products):
+    """Three of the one product, one of the other."""
+    first, second = products
+    return order_of(shopper.order((first.sku, 3), (second.sku, 1)))
+
+
+@pytest.fixture(autouse=True)
+def _clean_books(request):
+    yield
+    if "django_db" in request.keywords:
+        with connection.cursor() as cursor:
+            found = books.check_invariants(cursor)
+        assert {finding.name for finding in found if finding.violations} == set()
+
+
+def parcel(**changes):
+    return Parcel(**{"carrier": "UPS", "tracking_number": "1Z999", **changes})
+
+
+def ship(order, **changes):
+    shipment = ship_order(order_id=order.pk, parcel=parcel(**changes))
+    order.refresh_from_db()
+    return shipment
+
+
+def stock_of(product):
+    level = StockLevel.objects.get(product=product)
+    return level.on_hand, level.allocated
+
+
+class TestShipping:
+    def test_sends_all_of_it(self, paid, products):
+        shipment = ship(paid)
+
+        assert paid.status == Order.Status.SHIPPED
+        assert paid.shipped_at is not None
+        assert shipment.tracking_url == "https://www.ups.com/track?tracknum=1Z999"
+        assert [stock_of(product) for product in products] == [(47, 0), (49, 0)]
+        assert {m.quantity for m in StockMovement.objects.filter(kind="ship")} == {-3, -1}
+        assert set(Reservation.objects.values_list("status", flat=True)) == {"shipped"}
+
+    def test_sends_a_part_then_the_rest(self, paid, products):
+        first, _ = products
+
+        ship(paid, units={first.sku: 2})
+
+        assert paid.status == Order.Status.PROCESSING
+        assert stock_of(first) == (48, 1)
+        ship(paid)
+        assert paid.status == Order.Status.SHIPPED
+        assert Shipment.objects.count() == 2
+        assert stock_of(first) == (47, 0)
+
+    def test_refuses_more_than_is_left_and_changes_nothing(self, paid, products):
+        with pytest.raises(ValidationFailedError):
+            ship(paid, units={products[0].sku: 4})
+
+        assert stock_of(products[0]) == (50, 3)
+        assert not Shipment.objects.exists()
+
+    def test_a_second_click_is_the_same_parcel(self, paid, products):
+        units = {products[0].sku: 1}
+        first = ship(paid, units=units, request_key="click")
+
+        assert ship(paid, units=units, request_key="click").pk == first.pk
+        assert Shipment.objects.count() == 1
+        with pytest.raises(ShipmentRequestReusedError):
+            ship(paid, units={products[0].sku: 2}, request_key="click")
+
+    def test_refuses_a_disputed_order(self, paid):
+        payment = paid.payments.get()
+        Dispute.objects.create(
+            payment=payment,
+            stripe_dispute_id="dp_1",
+            status="needs_response",
+            reason="fraudulent",
+            currency=payment.currency,
+            amount=payment.amount,
+            opened_at=payment.created_at,
+        )
+        Order.objects.filter(pk=paid.pk).update(payment_status="disputed")
+
+        with pytest.raises(PaymentDisputedError):
+            ship(paid)
+
+        assert not Shipment.objects.exists()
+
+    def test_refuses_an_unpaid_order(self, shopper, products):
+        waiting = order_of(
+            shopper.order((products[0].sku, 1), payment_method_id="pm_card_threeDSecure2Required")
+        )
+
+        with pytest.raises(InvalidTransitionError):
+            ship(waiting)
+
+    def test_a_part_shipped_order_cannot_be_cancelled_by_its_buyer(self, paid, shopper, products):
+        ship(paid, units={products[0].sku: 1})
+
+        answer = shopper.post(f"/orders/{paid.order_number}/cancel")
+
+        assert answer.status_code == 409
+        assert not Refund.objects.exists()
+
+    def test_never_ships_more_than_was_promised(self, paid, products):
+        with pytest.raises(NotPromisedError), transaction.atomic():
+            stock.ship(order_id=paid.pk, units={products[0].pk: 4})
+
+        assert stock_of(products[0]) == (50, 3)
+
+    @pytest.mark.parametrize("url", ["javascript:alert(1)", "ftp://x", "https://", "data:,x"])
+    def test_refuses_a_link_that_is_no_web_page(self, paid, url):
+        with pytest.raises(ValidationFailedError):
+            ship(paid, tracking_url=url)
+
+    def test_makes_links_for_known_carriers_alone(self):
+        assert tracking_page(carrier="Royal Mail", number="A B").endswith("/A%20B")
+        assert tracking_page(carrier="Pigeon", number="1") == ""
+
+    def test_is_delivered_once(self, paid):
+        with pytest.raises(InvalidTransitionError):
+            deliver_order(order_id=paid.pk)
+        ship(paid)
+
+        deliver_order(order_id=paid.pk)
+        deliver_order(order_id=paid.pk)
+
+        paid.refresh_from_db()
+        assert (paid.status, paid.version) == (Order.Status.DELIVERED, 3)
+        assert paid.delivered_at is not None
+
+
+class TestReturns:
+    def ask(self, shopper, order, *items, reason="broken"):
+        return shopper.post(
+            f"/orders/{order.order_number}/returns",
+            {"items": [{"sku": s, "quantity": q} for s, q in items], "reason": reason},
+        )
+
+    def test_go_all_the_way(self, shopper, paid, products):
+        first, second = products
+        ship(paid)
+
+        answer = self.ask(shopper, paid, (first.sku, 2), (second.sku, 1))
+
+        assert answer.status_code == 201
+        body = answer.json()
+        assert set(body) == {"id", "status", "items", "reason", "created_at"}
+        assert body["status"] == "requested"
+        wish = Return.objects.get(public_id=body["id"])
+        returns.accept_return(return_id=wish.pk)
+        returns.receive_return(
+            return_id=wish.pk,
+            arrived={
+                first.sku: returns.Arrived(quantity=2, restocked=1),
+                second.sku: returns.Arrived(quantity=0, restocked=0),
+            },
+        )
+        assert stock_of(first) == (48, 0)
+        assert returns.refund_return(return_id=wish.pk, deadline=Deadline(10))
+        assert returns.refund_return(return_id=wish.pk, deadline=Deadline(10))
+        wish.refresh_from_db()
+        assert (wish.status, wish.version) == ("refunded", 3)
+        assert Refund.objects.get().lines.get().quantity == 2
+        assert ReturnReceipt.objects.filter(item__parent=wish).count() == 2
+        listed = shopper.get(f"/orders/{paid.order_number}/returns").json()
+        assert [found["status"] for found in listed] == ["refunded"]
+
+    def test_take_no_more_than_was_shipped(self, shopper, paid, products):
+        ship(paid)
+        sku = products[0].sku
+
+        assert self.ask(shopper, paid, (sku, 4)).status_code == 400
+        assert self.ask(shopper, paid, (sku, 3)).status_code == 201
+        assert self.ask(shopper, paid, (sku, 3)).status_code == 400
+        assert self.ask(shopper, paid, ("NOPE", 1)).status_code == 400
+        assert Return.objects.count() == 1
+
+    def test_refused_units_can_be_asked_for_again(self, shopper, paid, products):
+        ship(paid)
+        sku = products[0].sku
+        self.ask(shopper, paid, (sku, 3))
+        returns.refuse_return(return_id=Return.objects.get().pk, reason="used")
+
+        assert self.ask(shopper, paid, (sku, 3)).status_code == 201
+
+    def test_need_a_shipped_order_and_their_time(self, shopper, paid, products, settings):
+        sku = products[0].sku
+        assert self.ask(shopper, paid, (sku, 1)).status_code == 409
+        ship(paid)
+        Order.objects.filter(pk=paid.pk).update(shipped_at=paid.shipped_at - timedelta(days=31))
+
+        assert self.ask(shopper, paid, (sku, 1)).status_code == 409
+        assert not Return.objects.exists()
+
+    def test_move_along_their_edges_alone(self, shopper, paid, products):
+        ship(paid)
+        self.ask(shopper, paid, (products[0].sku, 1))
+        wish = Return.objects.get()
+
+        for act in (returns.receive_return, returns.receive_as_scrap):
+            with pytest.raises(InvalidTransitionError):
+                act(return_id=wish.pk)
+        with pytest.raises(InvalidTransitionError):
+            returns.refund_return(return_id=wish.pk, deadline=Deadline(10))
+        returns.accept_return(return_id=wish.pk)
+        with pytest.raises(InvalidTransitionError):
+            returns.accept_return(return_id=wish.pk)
+
+        assert stock_of(products[0]) == (47, 0)
+
+    def test_are_nobody_elses(self, shopper, paid, products):
+        ship(paid)
+        body = self.ask(shopper, paid, (products[0].sku, 1)).json()
+        stranger = Shopper(factories.CustomerFactory())
+
+        for path in ("returns", f"returns/{body['id']}", "timeline", "invoice", "documents"):
+            answer = stranger.get(f"/orders/{paid.order_number}/{path}")
+            assert answer.status_code == 404
+        assert self.ask(stranger, paid, (products[0].sku, 1)).status_code == 404
+        assert Return.objects.count() == 1
+
+
+class TestDocuments:
+    def test_an_invoice_is_the_same_each_time(self, shopper, paid):
+        first = shopper.get(f"/orders/{paid.order_number}/invoice")
+        second = shopper.get(f"/orders/{paid.order_number}/invoice")
+
+        assert first.status_code == 200
+        assert first["Content-Type"] == "application/pdf"
+        assert first["Content-Disposition"] == 'attachment; filename="invoice-INV-000001.pdf"'
+        assert first.content.startswith(b"%PDF")
+        assert first.content == second.content
+        assert Invoice.objects.count() == 1
+
+    def test_there_is_none_before_the_payment(self, shopper, products):
+        waiting = order_of(
+            shopper.order((products[0].sku, 1), payment_method_id="pm_card_threeDSecure2Required")
+        )
+
+        answer = shopper.get(f"/orders/{waiting.order_number}/invoice")
+
+        assert (answer.status_code, answer.json()["error"]["code"]) == (409, "INVALID_TRANSITION")
+        assert not Invoice.objects.exists()
+
+    def test_a_refund_has_its_credit_note(self, shopper, paid):
+        shopper.post(f"/orders/{paid.order_number}/cancel")
+        note = invoicing.issue_credit_note(refund_id=Refund.objects.get().pk)
+
+        assert invoicing.issue_credit_note(refund_id=Refund.objects.get().pk).pk == note.pk
+        listed = shopper.get(f"/orders/{paid.order_number}/documents").json()
+        assert [found["document_number"] for found in listed] == ["INV-000001", "CN-000001"]
+        assert listed[1]["total_amount"] == str(paid.total_amount)
+        answer = shopper.get(f"/orders/{paid.order_number}/documents/CN-000001")
+        assert answer["Content-Disposition"].endswith('"credit-note-CN-000001.pdf"')
+
+    @pytest.mark.parametrize(
+        "name", ["<b>&</i>", "</para><font size=90>", "李 金 カ 한 ع 😀 \u0378"]
+    )
+    def test_no_name_breaks_it(self, shopper, products, name):
+        address = {
+            "name": name,
+            "line1": "1 Main",
+            "city": "New York",
+            "state": "NY",
+            "postal_code": "10001",
+            "country": "US",
+        }
+        answer = shopper.order((products[0].sku, 1), shipping_address=address)
+        order = order_of(answer)
+
+        assert shopper.get(f"/orders/{order.order_number}/invoice").status_code == 200
+
+
+class TestTimeline:
+    def test_tells_what_happened_in_order(self, shopper, paid, products):
+        ship(paid)
+        shopper.post(
+            f"/orders/{paid.order_number}/returns",
+            {"items": [{"sku": products[0].sku, "quantity": 1}], "reason": "broken"},
+        )
+        returns.refuse_return(return_id=Return.objects.get().pk, reason="used")
+        deliver_order(order_id=paid.pk)
+
+        answer = shopper.get(f"/orders/{paid.order_number}/timeline")
+
+        assert [entry["event"] for entry in answer.json()] == [
+            "placed",
+            "confirmed",
+            "shipped",
+            "return_requested",
+            "return_refused",
+            "delivered",
+        ]
+        assert "used" not in answer.content.decode()
+
+    def test_asks_as_many_queries_for_many_parcels_as_for_one(
+        self, paid, products, django_assert_num_queries
+    ):
+        ship(paid, units={products[0].sku: 1})
+        with django_assert_num_queries(6):
+            timeline(paid)
+        ship(paid, units={products[0].sku: 1})
+        ship(paid)
+        with django_assert_num_queries(6):
+            assert len(timeline(paid)) == 5
+
+    def test_tells_of_money_given_back(self, shopper, paid):
+        shopper.post(f"/orders/{paid.order_number}/cancel")
+
+        told = shopper.get(f"/orders/{paid.order_number}/timeline").json()
+
+        assert [entry["event"] for entry in told][-2:] == ["refund_requested", "refunded"] or {
+            entry["event"] for entry in told
+        } >= {"cancelled", "refund_requested", "refunded"}
+        refunded = next(entry for entry in told if entry["event"] == "refunded")
+        assert refunded["data"] == {"amount": str(paid.total_amount), "currency": "USD"}
