@@ -32,10 +32,12 @@ class NeverDeletedAdmin(AuditedAdmin):
 
 @admin.register(Category)
 class CategoryAdmin(AuditedAdmin):
-    list_display = ("slug", "name")
+    list_display = ("slug", "name", "parent")
+    list_select_related = ("parent",)
     search_fields = ("slug", "name")
-    ordering = ("slug",)
-    audited_values = ("slug", "name")
+    ordering = ("path",)
+    autocomplete_fields = ("parent",)
+    audited_values = ("slug", "name", "parent")
 
 
 class PriceInline(admin.TabularInline):  # type: ignore[type-arg]  # not generic at run time

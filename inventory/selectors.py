@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from django.db.models import F, OuterRef, Q, QuerySet, Subquery, Sum
+from django.db.models import F, OuterRef, QuerySet, Subquery, Sum
 from django.db.models.functions import Coalesce, Greatest
 
 from config.kernel.errors import NotFoundError
 from inventory.models import Category, Product, StockLevel
+from inventory.search import Search
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -21,6 +22,7 @@ ORDERINGS = {
     "-price": ("-price", "-id"),
     "-created_at": ("-created_at", "-id"),
 }
+BY_RELEVANCE = ("-relevance", "-id")
 
 
 def list_products(
@@ -34,12 +36,12 @@ def list_products(
 ) -> QuerySet[Product, Product]:
     """Active products with a price in `currency`, as `price`, and their `available_quantity`.
 
-    Unordered; the caller adds one of `ORDERINGS`.
+    Unordered; the caller adds one of `ORDERINGS` or, of a search, `BY_RELEVANCE`.
 
     Args:
-        category: a slug.
+        category: a slug; what lies on the shelves below it is found too.
         min_price: inclusive, like `max_price`; major units.
-        search: part of the name, or a whole SKU, in any case.
+        search: what somebody typed into a search box; products also get their `relevance`.
     """
     products = (
         Product.objects.filter(is_active=True, prices__currency=currency)
@@ -47,9 +49,10 @@ def list_products(
         .select_related("category")
     )
     if search:
-        products = products.filter(Q(name__icontains=search) | Q(sku=search.upper()))
+        typed = Search(search)
+        products = products.filter(typed.matches).annotate(relevance=typed.relevance)
     if category:
-        products = products.filter(category__slug=category)
+        products = products.filter(category__in=Category.objects.filter(path__contains=[category]))
     if min_price is not None:
         products = products.filter(price__gte=min_price)
     if max_price is not None:

@@ -24,5 +24,12 @@ PRODUCT_PAGE: Final[dict[str, Any]] = {
 CATEGORY_PAGE: Final[dict[str, Any]] = {
     "next": None,
     "previous": None,
-    "results": [{"slug": "demo", "name": "Demo"}],
+    "results": [
+        {
+            "slug": "dairy-eggs",
+            "name": "Dairy & Eggs",
+            "parent": "fresh-food",
+            "path": ["fresh-food", "dairy-eggs"],
+        }
+    ],
 }

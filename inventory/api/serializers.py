@@ -22,14 +22,22 @@ class ProductQuerySerializer(QuerySerializer):
     """Filters and order of the product list."""
 
     search = StrictCharField(
-        max_length=100, required=False, help_text="part of the name, or a whole SKU; in any case"
+        max_length=100,
+        required=False,
+        help_text="words, the last one perhaps unfinished, or a SKU; typing errors are forgiven",
     )
-    category = StrictCharField(max_length=100, required=False, help_text="its `slug`")
+    category = StrictCharField(
+        max_length=100, required=False, help_text="its `slug`; those below it included"
+    )
     min_price = MoneyField(required=False, help_text="inclusive")
     max_price = MoneyField(required=False, help_text="inclusive")
     in_stock = serializers.BooleanField(required=False, allow_null=True, default=None)
     currency = CurrencyField(required=False)
-    ordering = StrictChoiceField(choices=list(ORDERINGS), required=False, default="name")
+    ordering = StrictChoiceField(
+        choices=list(ORDERINGS),
+        required=False,
+        help_text="without it: by name; a search by relevance, best first",
+    )
 
 
 class ProductDetailQuerySerializer(QuerySerializer):
@@ -66,7 +74,17 @@ class ProductSerializer(serializers.Serializer[Any]):
 
 
 class CategorySerializer(serializers.Serializer[Any]):
-    """A shelf of the shop."""
+    """A shelf of the shop, and where in the tree it is."""
 
     slug = serializers.CharField()
     name = serializers.CharField()
+    parent = serializers.SerializerMethodField(
+        help_text="`slug` of the one above; null at the root"
+    )
+    path = serializers.ListField(
+        child=serializers.CharField(), help_text="slugs from the root down to this one"
+    )
+
+    def get_parent(self, category: Any) -> str | None:
+        """The last but one of the path."""
+        return category.path[-2] if len(category.path) > 1 else None

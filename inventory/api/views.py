@@ -103,11 +103,19 @@ class ProductListView(APIView):
         wanted = ProductQuerySerializer.read(request)
         currency = wanted.pop("currency", settings.SHOP_CURRENCY)
         paginator = SignedCursorPagination()
-        paginator.ordering = selectors.ORDERINGS[wanted.pop("ordering")]
+        paginator.ordering = _ordering(wanted)
         products = selectors.list_products(currency=currency, **wanted)
         page = paginator.paginate_queryset(products, request, view=self)
         shown = ProductSerializer(page, many=True, context={"currency": currency})
         return paginator.get_paginated_response(shown.data)
+
+
+def _ordering(wanted: dict[str, Any]) -> tuple[str, ...]:
+    """The columns to order by; takes the ordering asked for out of the query."""
+    ordering = wanted.pop("ordering", None)
+    if ordering is None and wanted.get("search"):
+        return selectors.BY_RELEVANCE
+    return selectors.ORDERINGS[ordering or "name"]
 
 
 @cacheable

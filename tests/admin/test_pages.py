@@ -36,7 +36,7 @@ EDITABLE = {
         "is_superuser",
         "groups",
     },
-    "inventory.Category": {"slug", "name"},
+    "inventory.Category": {"slug", "name", "parent"},
     "inventory.Price": {"product", "currency", "amount"},
     "inventory.PriceBreak": {"product", "currency", "tier", "min_quantity", "amount"},
     "inventory.Product": {

@@ -282,6 +282,21 @@ def price_break(**changes):
     return PriceBreak.objects.create(**{**fields, **made, **changes})
 
 
+def shelves(count):
+    """Categories, each on the one before it."""
+    made: list[Any] = []
+    for _ in range(count):
+        above = made[-1] if made else None
+        made.append(factories.CategoryFactory(slug=f"s-{uuid.uuid4()}", parent=above))
+    return made
+
+
+def below_itself(count, **changes):
+    top, *_ = made = shelves(count)
+    fields = {"slug": changes["renamed"]} if changes else {}
+    update(top, parent=made[-1], **fields)
+
+
 def product(**changes) -> Any:
     return factories.ProductFactory(**changes)
 
@@ -336,6 +351,12 @@ REFUSED: dict[str, list[Any]] = {
     "customer_metrics_one_per_currency": [lambda r: twice(metrics, "customer", "currency")],
     "customer_metrics_not_negative": [lambda r: metrics(lifetime_value=Decimal("-0.01"))],
     # inventory
+    "category_not_below_itself": [
+        lambda r: below_itself(1),
+        lambda r: below_itself(2),
+        lambda r: below_itself(3, renamed="other"),
+    ],
+    "category_not_too_deep": [lambda r: shelves(6)],
     "product_sku_is_upper_case": [
         lambda r: factories.ProductFactory(sku="apple"),
         lambda r: factories.ProductFactory(sku=""),
