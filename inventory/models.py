@@ -20,7 +20,6 @@ from django.db.models.lookups import Exact, LessThanOrEqual
 
 from config.kernel.models import append_only, legal_statuses, touches_updated_at
 
-
 DEEPEST_SHELF: Final = 5  # categories from the root down to the lowest, both counted
 
 

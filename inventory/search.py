@@ -69,7 +69,7 @@ class Search:
 
     @property
     def _words(self) -> tuple[str, str]:
-        """The words that are complete, as plain text; the last one, as a query for what begins so."""
+        """The complete words as plain text; the last one as a query for what begins so."""
         complete, _, last = self.text.rstrip().rpartition(" ")
         last = re.sub(r"['\\]", " ", last).strip()
         if not re.search(r"[^\W_]", last):

@@ -8,6 +8,7 @@ from django.conf import settings
 from django.core.cache import cache
 from django.test import TransactionTestCase
 
+from inventory.api import caching
 from payments import gateway
 from tests import factories
 from tests.provider import PaymentServer
@@ -34,8 +35,9 @@ def pytest_terminal_summary(terminalreporter, exitstatus, config):
 
 @pytest.fixture(autouse=True)
 def _fresh_process_memory():
-    """The cache and what a process remembers of the provider do not outlive a test."""
+    """The cache and what a process remembers do not outlive a test."""
     cache.clear()
+    caching.answers.clear()
     gateway.breaker.cache_clear()
     gateway.bulkhead.cache_clear()
 

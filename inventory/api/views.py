@@ -1,14 +1,10 @@
-"""The public catalogue."""
+"""The public catalogue; `inventory.api.caching` stands in front of it."""
 
 from __future__ import annotations
 
-import functools
 from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
-from django.utils.cache import patch_cache_control
-from django.utils.decorators import method_decorator
-from django.views.decorators.http import conditional_page
 from rest_framework.permissions import AllowAny
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -34,26 +30,7 @@ from inventory.api.serializers import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from django.http.response import HttpResponseBase
     from rest_framework.request import Request
-
-CACHED_SECONDS = 2  # a change of price or stock has to show within two seconds
-
-
-def _publicly_cached(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:
-    """Good answers may be kept by anybody; an error, with its request's id, by nobody."""
-
-    @functools.wraps(view)
-    def answer(*args: Any, **kwargs: Any) -> HttpResponseBase:
-        response = view(*args, **kwargs)
-        if response.status_code == 200:  # noqa: PLR2004
-            patch_cache_control(response, public=True, max_age=CACHED_SECONDS)
-        return response
-
-    return answer
-
 
 IF_NONE_MATCH = header(
     "If-None-Match",
@@ -67,10 +44,7 @@ NOT_MODIFIED = Answer(
     headers=CACHING,
 )
 
-cacheable = method_decorator([conditional_page, _publicly_cached], "dispatch")
 
-
-@cacheable
 class ProductListView(APIView):
     """Browse what is sold."""
 
@@ -118,7 +92,6 @@ def _ordering(wanted: dict[str, Any]) -> tuple[str, ...]:
     return selectors.ORDERINGS[ordering or "name"]
 
 
-@cacheable
 class ProductView(APIView):
     """One product."""
 
@@ -156,7 +129,6 @@ class ProductView(APIView):
         return Response(ProductSerializer(product, context={"currency": currency}).data)
 
 
-@cacheable
 class CategoryListView(APIView):
     """The shelves of the shop."""
 
