@@ -20,6 +20,7 @@ from django.db.models.lookups import Exact, LessThanOrEqual
 
 from config.kernel.models import append_only, legal_statuses, touches_updated_at
 
+WEB_ADDRESS: Final = r"^https?://[^\s/]\S*$"
 DEEPEST_SHELF: Final = 5  # categories from the root down to the lowest, both counted
 
 
@@ -130,6 +131,11 @@ class Product(models.Model):
             models.CheckConstraint(
                 name="product_sku_is_upper_case", condition=Q(sku__regex=r"^[A-Z0-9][A-Z0-9._-]*$")
             ),
+            models.CheckConstraint(
+                name="product_image_is_on_the_web",
+                condition=Q(image_url="") | Q(image_url__regex=WEB_ADDRESS),
+                violation_error_message="An address that begins with http:// or https://.",
+            ),
         ]
         indexes = [
             models.Index(fields=["name", "id"], name="idx_products_name"),
@@ -139,6 +145,38 @@ class Product(models.Model):
 
     def __str__(self) -> str:
         return self.sku
+
+
+class ProductImage(models.Model):
+    """A further picture of a product, after the one in its `image_url`, in the order of `position`.
+
+    `alt` says what it shows to those who do not see it.
+    """
+
+    product = models.ForeignKey(  # its index is the unique one
+        Product, models.CASCADE, related_name="more_images", db_index=False
+    )
+    position = models.PositiveSmallIntegerField()
+    url = models.URLField(max_length=500)
+    alt = models.CharField(max_length=255, default="", db_default="", blank=True)
+
+    class Meta:
+        db_table = "product_images"
+        constraints = [
+            models.UniqueConstraint(
+                name="product_image_one_per_position",
+                fields=["product", "position"],
+                violation_error_message="There is a picture at that position already.",
+            ),
+            models.CheckConstraint(
+                name="product_image_url_is_on_the_web",
+                condition=Q(url__regex=WEB_ADDRESS),
+                violation_error_message="An address that begins with http:// or https://.",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.product_id} picture {self.position}"
 
 
 class Price(models.Model):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from django.contrib.postgres.expressions import ArraySubquery
 from django.db.models import F, OuterRef, QuerySet, Subquery, Sum
-from django.db.models.functions import Coalesce, Greatest
+from django.db.models.functions import Coalesce, Greatest, JSONObject
 
 from config.kernel.errors import NotFoundError
-from inventory.models import Category, Product, StockLevel
+from inventory.models import Category, Product, ProductImage, StockLevel
 from inventory.search import Search
 
 if TYPE_CHECKING:
@@ -34,8 +35,9 @@ def list_products(
     max_price: Decimal | None = None,
     in_stock: bool | None = None,
 ) -> QuerySet[Product, Product]:
-    """Active products with a price in `currency`, as `price`, and their `available_quantity`.
+    """Active products with a `price` in `currency`.
 
+    With what is available of each (`available_quantity`) and its `further_images` in order.
     Unordered; the caller adds one of `ORDERINGS` or, of a search, `BY_RELEVANCE`.
 
     Args:
@@ -45,7 +47,11 @@ def list_products(
     """
     products = (
         Product.objects.filter(is_active=True, prices__currency=currency)
-        .annotate(price=F("prices__amount"), available_quantity=_available())
+        .annotate(
+            price=F("prices__amount"),
+            available_quantity=_available(),
+            further_images=_further_images(),
+        )
         .select_related("category")
     )
     if search:
@@ -102,3 +108,8 @@ def _available() -> Greatest:
         .values("available")
     )
     return Greatest(Coalesce(Subquery(levels), 0), 0)
+
+
+def _further_images() -> ArraySubquery:
+    images = ProductImage.objects.filter(product=OuterRef("pk")).order_by("position")
+    return ArraySubquery(images.values(shown=JSONObject(url="url", alt="alt")))

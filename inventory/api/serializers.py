@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.conf import settings
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from config.kernel import money
@@ -46,6 +47,13 @@ class ProductDetailQuerySerializer(QuerySerializer):
     currency = CurrencyField(required=False)
 
 
+class ImageSerializer(serializers.Serializer[Any]):
+    """A picture."""
+
+    url = serializers.URLField()
+    alt = serializers.CharField(help_text="what it shows, for those who do not see it")
+
+
 class ProductSerializer(serializers.Serializer[Any]):
     """A product with its price and what is available of it."""
 
@@ -55,7 +63,8 @@ class ProductSerializer(serializers.Serializer[Any]):
     category = serializers.CharField(source="category.slug")
     price = serializers.SerializerMethodField()
     currency = serializers.SerializerMethodField()
-    image_url = serializers.CharField()
+    image_url = serializers.CharField(help_text="the first of `images`, or empty")
+    images = serializers.SerializerMethodField()
     in_stock = serializers.SerializerMethodField()
     available_quantity = serializers.IntegerField()
     attributes = serializers.DictField()
@@ -67,6 +76,12 @@ class ProductSerializer(serializers.Serializer[Any]):
     def get_currency(self, _product: Any) -> str:
         """ISO 4217."""
         return str(self.context.get("currency", settings.SHOP_CURRENCY))
+
+    @extend_schema_field(ImageSerializer(many=True))
+    def get_images(self, product: Any) -> list[dict[str, str]]:
+        """The main picture and the further ones, in order."""
+        first = [{"url": product.image_url, "alt": product.name}] if product.image_url else []
+        return [*first, *product.further_images]
 
     def get_in_stock(self, product: Any) -> bool:
         """Whether at least one can be ordered now."""

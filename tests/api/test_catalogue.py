@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from itertools import chain
 from urllib.parse import urlsplit
 
@@ -69,11 +70,35 @@ class TestAProduct:
             "price": "19.90",
             "currency": "USD",
             "image_url": "https://shop.test/apple.png",
+            "images": [{"url": "https://shop.test/apple.png", "alt": "Apple"}],
             "in_stock": True,
             "available_quantity": 3,
             "attributes": {"colour": "red"},
         }
         assert get("/products").json()["results"] == [answer.json()]
+
+    def test_shows_its_pictures_in_order(self, django_assert_num_queries):
+        product = factories.ProductFactory(sku="APPLE", name="Apple", image_url="https://i.test/1")
+        for position, alt in ((9, "Cut"), (2, "")):
+            product.more_images.create(position=position, url=f"https://i.test/{position}", alt=alt)
+
+        with django_assert_num_queries(1):
+            body = get("/products").json()["results"][0]
+
+        assert body["image_url"] == "https://i.test/1"
+        assert body["images"] == [
+            {"url": "https://i.test/1", "alt": "Apple"},
+            {"url": "https://i.test/2", "alt": ""},
+            {"url": "https://i.test/9", "alt": "Cut"},
+        ]
+        assert get("/products/APPLE").json() == body
+
+    def test_without_pictures_has_none(self):
+        factories.ProductFactory(sku="APPLE")
+
+        body = get("/products/APPLE").json()
+
+        assert (body["image_url"], body["images"]) == ("", [])
 
     def test_that_is_sold_out_says_so(self):
         factories.ProductFactory(sku="GONE", on_hand=0)
@@ -305,7 +330,7 @@ class TestThePages:
         ],
     )
     def test_refuse_a_cursor_that_is_ours_but_no_position(self, many, content):
-        cursor = signing.dumps(content, salt="page:name,id")
+        cursor = signing.Signer(salt="page:name,id").sign_object(content)
 
         answer = get("/products", cursor=cursor)
 
@@ -360,6 +385,18 @@ class TestCaching:
         changed = Client().get(f"/api/v1{path}", headers={"If-None-Match": first["ETag"]})
         assert changed.status_code == 200
         assert changed["ETag"] != first["ETag"]
+
+    def test_knows_a_page_with_links_again_however_late(self, monkeypatch):
+        for _ in range(2):
+            factories.ProductFactory()
+        first = get("/products", page_size="1")
+        now = time.time()
+        monkeypatch.setattr(time, "time", lambda: now + 3_600)
+
+        again = get("/products", page_size="1")
+
+        assert first.json()["next"]
+        assert again["ETag"] == first["ETag"]
 
     def test_is_not_for_errors(self):
         answer = get("/products/NOTHING")

@@ -80,7 +80,7 @@ class TestAnAnswerThatIsKept:
         clock += caching.KEPT_SECONDS - 0.01
         assert get(APPLE).json()["price"] == "1.00"
 
-        clock += 0.01
+        clock += 0.02
 
         shown = get(APPLE).json()
         assert (shown["price"], shown["available_quantity"]) == ("2.00", 1)
@@ -89,7 +89,7 @@ class TestAnAnswerThatIsKept:
         slow = caching._public
 
         def slowly(response):
-            clock.now += caching.KEPT_SECONDS
+            clock.now += caching.KEPT_SECONDS + 0.01
             return slow(response)
 
         monkeypatch.setattr(caching, "_public", slowly)

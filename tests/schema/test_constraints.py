@@ -24,7 +24,15 @@ from config.kernel.db import (
 )
 from config.kernel.errors import InvalidTransitionError
 from customers.models import Customer, CustomerMetrics
-from inventory.models import Price, PriceBreak, Product, Reservation, StockLevel, StockMovement
+from inventory.models import (
+    Price,
+    PriceBreak,
+    Product,
+    ProductImage,
+    Reservation,
+    StockLevel,
+    StockMovement,
+)
 from orders.models import (
     Cart,
     CartItem,
@@ -301,6 +309,12 @@ def product(**changes) -> Any:
     return factories.ProductFactory(**changes)
 
 
+def picture(**changes):
+    fields = {"position": 1, "url": "https://images.test/a.png"}
+    made = {} if "product" in changes else {"product": product()}
+    return ProductImage.objects.create(**{**fields, **made, **changes})
+
+
 def building() -> Any:
     return factories.WarehouseFactory(code=f"W{uuid.uuid4().hex[:8]}")
 
@@ -361,6 +375,17 @@ REFUSED: dict[str, list[Any]] = {
         lambda r: factories.ProductFactory(sku="apple"),
         lambda r: factories.ProductFactory(sku=""),
         lambda r: factories.ProductFactory(sku="A B"),
+    ],
+    "product_image_is_on_the_web": [
+        lambda r: product(image_url="javascript:alert(1)"),
+        lambda r: product(image_url="ftp://images.test/a.png"),
+        lambda r: product(image_url="//images.test/a.png"),
+        lambda r: product(image_url="https://images.test/a b.png"),
+    ],
+    "product_image_one_per_position": [lambda r: twice(picture, "product")],
+    "product_image_url_is_on_the_web": [
+        lambda r: picture(url="data:image/png;base64,AA"),
+        lambda r: picture(url=""),
     ],
     "price_one_per_product_and_currency": [
         lambda r: twice(
