@@ -13,6 +13,7 @@ from inventory.models import (
     Price,
     PriceBreak,
     Product,
+    ProductImage,
     Reservation,
     StockLevel,
     StockMovement,
@@ -32,10 +33,12 @@ class NeverDeletedAdmin(AuditedAdmin):
 
 @admin.register(Category)
 class CategoryAdmin(AuditedAdmin):
-    list_display = ("slug", "name")
+    list_display = ("slug", "name", "parent")
+    list_select_related = ("parent",)
     search_fields = ("slug", "name")
-    ordering = ("slug",)
-    audited_values = ("slug", "name")
+    ordering = ("path",)
+    autocomplete_fields = ("parent",)
+    audited_values = ("slug", "name", "parent")
 
 
 class PriceInline(admin.TabularInline):  # type: ignore[type-arg]  # not generic at run time
@@ -47,6 +50,12 @@ class PriceBreakInline(admin.TabularInline):  # type: ignore[type-arg]  # likewi
     model = PriceBreak
     extra = 0
     ordering = ("currency", "tier", "min_quantity")
+
+
+class ProductImageInline(admin.TabularInline):  # type: ignore[type-arg]  # likewise
+    model = ProductImage
+    extra = 0
+    ordering = ("position",)
 
 
 class StockLevelInline(ReadOnlyInline):
@@ -65,13 +74,23 @@ class ProductAdmin(NeverDeletedAdmin):
     search_fields = ("sku__istartswith", "name")
     ordering = ("sku",)
     autocomplete_fields = ("category",)
-    inlines = (PriceInline, PriceBreakInline, StockLevelInline)
+    inlines = (PriceInline, PriceBreakInline, ProductImageInline, StockLevelInline)
     readonly_fields = ("created_at", "updated_at")
     audited_values = ("sku", "name", "category", "tax_class", "weight_grams", "is_active")
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         # Orders, stock and the world outside know the product by it.
         return (*super().get_readonly_fields(request, obj), *(["sku"] if obj else []))
+
+
+@admin.register(ProductImage)
+class ProductImageAdmin(AuditedAdmin):
+    list_display = ("product", "position", "url", "alt")
+    list_select_related = ("product",)
+    search_fields = ("product__sku__istartswith",)
+    ordering = ("product__sku", "position", "pk")
+    raw_id_fields = ("product",)
+    audited_values = ("product", "position", "url")
 
 
 @admin.register(Price)

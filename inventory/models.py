@@ -6,26 +6,108 @@
 
 from __future__ import annotations
 
+from typing import Final
+
+import pgtrigger
 from django.conf import settings
+from django.contrib.postgres.fields import ArrayField
+from django.contrib.postgres.indexes import GinIndex
+from django.core.exceptions import ValidationError
 from django.db import models
-from django.db.models import F, Q
+from django.db.models import F, Func, IntegerField, Q
 from django.db.models.functions import Now
+from django.db.models.lookups import Exact, LessThanOrEqual
 
 from config.kernel.models import append_only, legal_statuses, touches_updated_at
 
+WEB_ADDRESS: Final = r"^https?://[^\s/]\S*$"
+DEEPEST_SHELF: Final = 5  # categories from the root down to the lowest, both counted
+
 
 class Category(models.Model):
-    """A shelf of the shop."""
+    """A shelf of the shop, on another one or at the root of the tree.
+
+    `path` is the slugs from the root down to this one. The database keeps it, of all that lies
+    below too, whoever writes: what is on a shelf and below it is one look into an index.
+    """
 
     slug = models.SlugField(max_length=100, unique=True)
     name = models.CharField(max_length=200)
+    parent = models.ForeignKey(
+        "self", models.PROTECT, null=True, blank=True, related_name="children"
+    )
+    path = ArrayField(models.CharField(max_length=100), db_default=[], editable=False)
 
     class Meta:
         db_table = "categories"
         verbose_name_plural = "categories"
+        constraints = [
+            models.CheckConstraint(
+                name="category_not_below_itself",
+                condition=Exact(
+                    Func(
+                        F("path"),
+                        F("slug"),
+                        function="array_position",
+                        output_field=IntegerField(),
+                    ),
+                    Func(F("path"), function="cardinality", output_field=IntegerField()),
+                ),
+            ),
+            models.CheckConstraint(
+                name="category_not_too_deep",
+                condition=LessThanOrEqual(
+                    Func(F("path"), function="cardinality", output_field=IntegerField()),
+                    DEEPEST_SHELF,
+                ),
+            ),
+        ]
+        indexes = [GinIndex(fields=["path"], name="idx_categories_path")]
+        triggers = [
+            # Two that move shelves at once would each check the tree that the other changes.
+            pgtrigger.Trigger(
+                name="one_moves_at_a_time",
+                level=pgtrigger.Statement,
+                when=pgtrigger.Before,
+                operation=pgtrigger.Insert | pgtrigger.UpdateOf("parent_id", "slug"),
+                func="PERFORM pg_advisory_xact_lock(hashtext('categories')); RETURN NULL;",
+            ),
+            pgtrigger.Trigger(
+                name="keeps_its_path",
+                when=pgtrigger.Before,
+                operation=pgtrigger.Insert | pgtrigger.Update,
+                func="""
+                    NEW.path = array_append(
+                        (SELECT above.path FROM categories above WHERE above.id = NEW.parent_id),
+                        NEW.slug
+                    );
+                    RETURN NEW;
+                """,
+            ),
+            pgtrigger.Trigger(
+                name="takes_along_what_is_below",
+                when=pgtrigger.After,
+                operation=pgtrigger.Update,
+                condition=pgtrigger.Condition("OLD.path IS DISTINCT FROM NEW.path"),
+                func="""
+                    UPDATE categories SET parent_id = parent_id WHERE parent_id = NEW.id;
+                    RETURN NULL;
+                """,
+            ),
+        ]
 
     def __str__(self) -> str:
         return self.slug
+
+    def clean(self) -> None:
+        """Tell staff kindly what the database would refuse."""
+        if self.parent is None:
+            return
+        present = Category.objects.filter(pk=self.pk).first()
+        if present is not None and present.slug in self.parent.path:
+            raise ValidationError({"parent": "A category cannot lie below itself."})
+        if len(self.parent.path) >= DEEPEST_SHELF:
+            raise ValidationError({"parent": f"At most {DEEPEST_SHELF} levels."})
 
 
 class Product(models.Model):
@@ -49,6 +131,11 @@ class Product(models.Model):
             models.CheckConstraint(
                 name="product_sku_is_upper_case", condition=Q(sku__regex=r"^[A-Z0-9][A-Z0-9._-]*$")
             ),
+            models.CheckConstraint(
+                name="product_image_is_on_the_web",
+                condition=Q(image_url="") | Q(image_url__regex=WEB_ADDRESS),
+                violation_error_message="An address that begins with http:// or https://.",
+            ),
         ]
         indexes = [
             models.Index(fields=["name", "id"], name="idx_products_name"),
@@ -58,6 +145,38 @@ class Product(models.Model):
 
     def __str__(self) -> str:
         return self.sku
+
+
+class ProductImage(models.Model):
+    """A further picture of a product, after the one in its `image_url`, in the order of `position`.
+
+    `alt` says what it shows to those who do not see it.
+    """
+
+    product = models.ForeignKey(  # its index is the unique one
+        Product, models.CASCADE, related_name="more_images", db_index=False
+    )
+    position = models.PositiveSmallIntegerField()
+    url = models.URLField(max_length=500)
+    alt = models.CharField(max_length=255, default="", db_default="", blank=True)
+
+    class Meta:
+        db_table = "product_images"
+        constraints = [
+            models.UniqueConstraint(
+                name="product_image_one_per_position",
+                fields=["product", "position"],
+                violation_error_message="There is a picture at that position already.",
+            ),
+            models.CheckConstraint(
+                name="product_image_url_is_on_the_web",
+                condition=Q(url__regex=WEB_ADDRESS),
+                violation_error_message="An address that begins with http:// or https://.",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.product_id} picture {self.position}"
 
 
 class Price(models.Model):

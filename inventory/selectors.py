@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from django.db.models import F, OuterRef, Q, QuerySet, Subquery, Sum
-from django.db.models.functions import Coalesce, Greatest
+from django.contrib.postgres.expressions import ArraySubquery
+from django.db.models import F, OuterRef, QuerySet, Subquery, Sum
+from django.db.models.functions import Coalesce, Greatest, JSONObject
 
 from config.kernel.errors import NotFoundError
-from inventory.models import Category, Product, StockLevel
+from inventory.models import Category, Product, ProductImage, StockLevel
+from inventory.search import Search
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -21,6 +23,7 @@ ORDERINGS = {
     "-price": ("-price", "-id"),
     "-created_at": ("-created_at", "-id"),
 }
+BY_RELEVANCE = ("-relevance", "-id")
 
 
 def list_products(
@@ -32,24 +35,30 @@ def list_products(
     max_price: Decimal | None = None,
     in_stock: bool | None = None,
 ) -> QuerySet[Product, Product]:
-    """Active products with a price in `currency`, as `price`, and their `available_quantity`.
+    """Active products with a `price` in `currency`.
 
-    Unordered; the caller adds one of `ORDERINGS`.
+    With what is available of each (`available_quantity`) and its `further_images` in order.
+    Unordered; the caller adds one of `ORDERINGS` or, of a search, `BY_RELEVANCE`.
 
     Args:
-        category: a slug.
+        category: a slug; what lies on the shelves below it is found too.
         min_price: inclusive, like `max_price`; major units.
-        search: part of the name, or a whole SKU, in any case.
+        search: what somebody typed into a search box; products also get their `relevance`.
     """
     products = (
         Product.objects.filter(is_active=True, prices__currency=currency)
-        .annotate(price=F("prices__amount"), available_quantity=_available())
+        .annotate(
+            price=F("prices__amount"),
+            available_quantity=_available(),
+            further_images=_further_images(),
+        )
         .select_related("category")
     )
     if search:
-        products = products.filter(Q(name__icontains=search) | Q(sku=search.upper()))
+        typed = Search(search)
+        products = products.filter(typed.matches).annotate(relevance=typed.relevance)
     if category:
-        products = products.filter(category__slug=category)
+        products = products.filter(category__in=Category.objects.filter(path__contains=[category]))
     if min_price is not None:
         products = products.filter(price__gte=min_price)
     if max_price is not None:
@@ -99,3 +108,8 @@ def _available() -> Greatest:
         .values("available")
     )
     return Greatest(Coalesce(Subquery(levels), 0), 0)
+
+
+def _further_images() -> ArraySubquery:
+    images = ProductImage.objects.filter(product=OuterRef("pk")).order_by("position")
+    return ArraySubquery(images.values(shown=JSONObject(url="url", alt="alt")))

@@ -9,6 +9,7 @@ from django.core.cache import cache
 from django.test import TransactionTestCase
 
 from config.kernel import limits
+from inventory.api import caching
 from payments import gateway
 from tests import factories
 from tests.provider import PaymentServer
@@ -38,6 +39,7 @@ def _fresh_process_memory():
     """The cache and what a process remembers do not outlive a test."""
     cache.clear()
     limits.memory.clear()
+    caching.answers.clear()
     gateway.breaker.cache_clear()
     gateway.bulkhead.cache_clear()
 

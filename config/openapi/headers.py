@@ -57,7 +57,7 @@ HEADERS: Final[dict[str, dict[str, Any]]] = {
         "required": True,
         "description": "Who may keep the answer, and for how many seconds.",
         "schema": _TEXT,
-        "example": "public, max-age=2",
+        "example": "public, max-age=1",
     },
 }
 

@@ -11,7 +11,11 @@ PRODUCT: Final[dict[str, Any]] = {
     "category": "demo",
     "price": "19.99",
     "currency": "USD",
-    "image_url": "",
+    "image_url": "https://images.example/plenty.jpg",
+    "images": [
+        {"url": "https://images.example/plenty.jpg", "alt": "Plenty of It"},
+        {"url": "https://images.example/plenty-open.jpg", "alt": "The same, opened"},
+    ],
     "in_stock": True,
     "available_quantity": 1_000_000,
     "attributes": {},
@@ -24,5 +28,12 @@ PRODUCT_PAGE: Final[dict[str, Any]] = {
 CATEGORY_PAGE: Final[dict[str, Any]] = {
     "next": None,
     "previous": None,
-    "results": [{"slug": "demo", "name": "Demo"}],
+    "results": [
+        {
+            "slug": "dairy-eggs",
+            "name": "Dairy & Eggs",
+            "parent": "fresh-food",
+            "path": ["fresh-food", "dairy-eggs"],
+        }
+    ],
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.conf import settings
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from config.kernel import money
@@ -22,20 +23,35 @@ class ProductQuerySerializer(QuerySerializer):
     """Filters and order of the product list."""
 
     search = StrictCharField(
-        max_length=100, required=False, help_text="part of the name, or a whole SKU; in any case"
+        max_length=100,
+        required=False,
+        help_text="words, the last one perhaps unfinished, or a SKU; typing errors are forgiven",
     )
-    category = StrictCharField(max_length=100, required=False, help_text="its `slug`")
+    category = StrictCharField(
+        max_length=100, required=False, help_text="its `slug`; those below it included"
+    )
     min_price = MoneyField(required=False, help_text="inclusive")
     max_price = MoneyField(required=False, help_text="inclusive")
     in_stock = serializers.BooleanField(required=False, allow_null=True, default=None)
     currency = CurrencyField(required=False)
-    ordering = StrictChoiceField(choices=list(ORDERINGS), required=False, default="name")
+    ordering = StrictChoiceField(
+        choices=list(ORDERINGS),
+        required=False,
+        help_text="without it: by name; a search by relevance, best first",
+    )
 
 
 class ProductDetailQuerySerializer(QuerySerializer):
     """In which currency to show the price."""
 
     currency = CurrencyField(required=False)
+
+
+class ImageSerializer(serializers.Serializer[Any]):
+    """A picture."""
+
+    url = serializers.URLField()
+    alt = serializers.CharField(help_text="what it shows, for those who do not see it")
 
 
 class ProductSerializer(serializers.Serializer[Any]):
@@ -47,7 +63,8 @@ class ProductSerializer(serializers.Serializer[Any]):
     category = serializers.CharField(source="category.slug")
     price = serializers.SerializerMethodField()
     currency = serializers.SerializerMethodField()
-    image_url = serializers.CharField()
+    image_url = serializers.CharField(help_text="the first of `images`, or empty")
+    images = serializers.SerializerMethodField()
     in_stock = serializers.SerializerMethodField()
     available_quantity = serializers.IntegerField()
     attributes = serializers.DictField()
@@ -60,13 +77,29 @@ class ProductSerializer(serializers.Serializer[Any]):
         """ISO 4217."""
         return str(self.context.get("currency", settings.SHOP_CURRENCY))
 
+    @extend_schema_field(ImageSerializer(many=True))
+    def get_images(self, product: Any) -> list[dict[str, str]]:
+        """The main picture and the further ones, in order."""
+        first = [{"url": product.image_url, "alt": product.name}] if product.image_url else []
+        return [*first, *product.further_images]
+
     def get_in_stock(self, product: Any) -> bool:
         """Whether at least one can be ordered now."""
         return bool(product.available_quantity > 0)
 
 
 class CategorySerializer(serializers.Serializer[Any]):
-    """A shelf of the shop."""
+    """A shelf of the shop, and where in the tree it is."""
 
     slug = serializers.CharField()
     name = serializers.CharField()
+    parent = serializers.SerializerMethodField(
+        help_text="`slug` of the one above; null at the root"
+    )
+    path = serializers.ListField(
+        child=serializers.CharField(), help_text="slugs from the root down to this one"
+    )
+
+    def get_parent(self, category: Any) -> str | None:
+        """The last but one of the path."""
+        return category.path[-2] if len(category.path) > 1 else None

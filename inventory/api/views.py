@@ -1,14 +1,10 @@
-"""The public catalogue."""
+"""The public catalogue; `inventory.api.caching` stands in front of it."""
 
 from __future__ import annotations
 
-import functools
 from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
-from django.utils.cache import patch_cache_control
-from django.utils.decorators import method_decorator
-from django.views.decorators.http import conditional_page
 from rest_framework.permissions import AllowAny
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -34,26 +30,7 @@ from inventory.api.serializers import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from django.http.response import HttpResponseBase
     from rest_framework.request import Request
-
-CACHED_SECONDS = 2  # a change of price or stock has to show within two seconds
-
-
-def _publicly_cached(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:
-    """Good answers may be kept by anybody; an error, with its request's id, by nobody."""
-
-    @functools.wraps(view)
-    def answer(*args: Any, **kwargs: Any) -> HttpResponseBase:
-        response = view(*args, **kwargs)
-        if response.status_code == 200:  # noqa: PLR2004
-            patch_cache_control(response, public=True, max_age=CACHED_SECONDS)
-        return response
-
-    return answer
-
 
 IF_NONE_MATCH = header(
     "If-None-Match",
@@ -67,10 +44,7 @@ NOT_MODIFIED = Answer(
     headers=CACHING,
 )
 
-cacheable = method_decorator([conditional_page, _publicly_cached], "dispatch")
 
-
-@cacheable
 class ProductListView(APIView):
     """Browse what is sold."""
 
@@ -103,14 +77,21 @@ class ProductListView(APIView):
         wanted = ProductQuerySerializer.read(request)
         currency = wanted.pop("currency", settings.SHOP_CURRENCY)
         paginator = SignedCursorPagination()
-        paginator.ordering = selectors.ORDERINGS[wanted.pop("ordering")]
+        paginator.ordering = _ordering(wanted)
         products = selectors.list_products(currency=currency, **wanted)
         page = paginator.paginate_queryset(products, request, view=self)
         shown = ProductSerializer(page, many=True, context={"currency": currency})
         return paginator.get_paginated_response(shown.data)
 
 
-@cacheable
+def _ordering(wanted: dict[str, Any]) -> tuple[str, ...]:
+    """The columns to order by; takes the ordering asked for out of the query."""
+    ordering = wanted.pop("ordering", None)
+    if ordering is None and wanted.get("search"):
+        return selectors.BY_RELEVANCE
+    return selectors.ORDERINGS[ordering or "name"]
+
+
 class ProductView(APIView):
     """One product."""
 
@@ -148,7 +129,6 @@ class ProductView(APIView):
         return Response(ProductSerializer(product, context={"currency": currency}).data)
 
 
-@cacheable
 class CategoryListView(APIView):
     """The shelves of the shop."""
 

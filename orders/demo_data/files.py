@@ -21,6 +21,7 @@ DIRECTORY = Path(__file__).resolve().parent
 CATALOGUE = DIRECTORY / "catalogue.csv.gz"
 BASKETS = DIRECTORY / "baskets.csv.gz"
 TAX_RATES = DIRECTORY / "tax_rates.csv"
+DEPARTMENTS = DIRECTORY / "departments.csv"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +45,15 @@ class CatalogueEntry:
     package_size: str
     weight_grams: int | None
     initial_stock: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Department:
+    """Shelves that stand together, by the slugs of their categories."""
+
+    slug: str
+    name: str
+    shelves: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +96,14 @@ def read_catalogue() -> Iterator[CatalogueEntry]:
                 weight_grams=int(row["weight_grams"]) if row["weight_grams"] else None,
                 initial_stock=int(row["initial_stock"]),
             )
+
+
+def read_departments() -> Iterator[Department]:
+    """Every department; each shelf of the catalogue is in one of them."""
+    with DEPARTMENTS.open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            shelves = tuple(row["shelves"].split(" "))
+            yield Department(slug=row["slug"], name=row["name"], shelves=shelves)
 
 
 def read_baskets() -> Iterator[Basket]:

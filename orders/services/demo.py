@@ -145,7 +145,7 @@ def load_demo_data(*, progress: Progress = _silent) -> Loaded:
             tax_rates=_create_missing(TaxRate, _tax_rates(), by=["country", "region", "tax_class"]),
             coupons=_create_missing(Coupon, _coupons(), by=["code"]),
             staff=_create_staff(),
-            categories=_create_missing(Category, _categories(entries), by=["slug"]),
+            categories=_create_categories(entries),
             products=_create_products(entries, progress),
             prices=_create_missing(Price, _prices(entries), by=["product_id", "currency"]),
             price_breaks=_create_missing(
@@ -209,8 +209,18 @@ def _create_products(entries: Sequence[_Entry], progress: Progress) -> int:
     return _create_missing(Product, products, by=["sku"], progress=progress)
 
 
-def _categories(entries: Sequence[_Entry]) -> Iterable[Category]:
-    return {entry.category.slug: entry.category for entry in entries}.values()
+def _create_categories(entries: Sequence[_Entry]) -> int:
+    """The departments, and the shelves in them. One that is there stays where it is."""
+    departments = list(files.read_departments())
+    created = _create_missing(
+        Category, [Category(slug=each.slug, name=each.name) for each in departments], by=["slug"]
+    )
+    above = {shelf: each.slug for each in departments for shelf in each.shelves}
+    ids = dict(Category.objects.values_list("slug", "id"))
+    shelves = {entry.category.slug: entry.category for entry in entries}
+    for slug, shelf in shelves.items():
+        shelf.parent_id = ids[above[slug]] if slug in above else None
+    return created + _create_missing(Category, shelves.values(), by=["slug"])
 
 
 def _prices(entries: Sequence[_Entry]) -> Iterator[Price]:

@@ -20,6 +20,7 @@ from inventory.models import (
     Price,
     PriceBreak,
     Product,
+    ProductImage,
     Reservation,
     StockLevel,
     StockMovement,
@@ -225,6 +226,7 @@ def make_everything(n: int) -> Everything:
         classification="unknown", subject=f"pi_{n}", payment=payment, problem="not there"
     )
 
+    ProductImage.objects.create(product=product, position=1, url="https://images.test/a.png")
     PriceBreak.objects.create(product=product, currency="USD", min_quantity=10, amount=9)
     coupon = Coupon.objects.create(code=f"SAVE{n}", kind="percent", value=5, times_used=3)
     CouponScope.objects.create(coupon=coupon, product=product)

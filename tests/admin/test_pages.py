@@ -36,7 +36,7 @@ EDITABLE = {
         "is_superuser",
         "groups",
     },
-    "inventory.Category": {"slug", "name"},
+    "inventory.Category": {"slug", "name", "parent"},
     "inventory.Price": {"product", "currency", "amount"},
     "inventory.PriceBreak": {"product", "currency", "tier", "min_quantity", "amount"},
     "inventory.Product": {
@@ -49,6 +49,7 @@ EDITABLE = {
         "weight_grams",
         "is_active",
     },
+    "inventory.ProductImage": {"product", "position", "url", "alt"},
     "inventory.Warehouse": {
         "name",
         "country",
@@ -96,6 +97,7 @@ EDITABLE = {
 ADDABLE = EDITABLE.keys() - {"customers.Customer"}
 DELETABLE = {
     *("auth.Group", "inventory.Category", "inventory.Price", "inventory.PriceBreak"),
+    "inventory.ProductImage",
     *("orders.CouponScope", "orders.ShippingRate", "orders.ShippingZone"),
     *("orders.TaxDestination", "orders.TaxRate"),
 }

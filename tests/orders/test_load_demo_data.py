@@ -51,14 +51,14 @@ class TestFirstLoad:
             "tax_rates": TaxRate.objects.count(),
             "coupons": 3,
             "staff": 1,
-            "categories": 27,
+            "categories": 34,
             "products": 2_003,
             "prices": 2_006,
             "price_breaks": 2 * 298,
             "stock_levels": 2_002,
         }
         assert Product.objects.count() == 2_003
-        assert Category.objects.count() == 27
+        assert Category.objects.count() == 34
         assert Price.objects.filter(currency="USD", amount__gt=0).count() == 2_003
         assert ShippingMethod.objects.filter(currency="USD").count() == 2
         main = Warehouse.objects.get()
@@ -88,6 +88,15 @@ class TestFirstLoad:
 
         assert not PriceBreak.objects.filter(product__sku__startswith="DEMO-").exists()
         assert not Coupon.objects.filter(code=None).exists()
+
+    def test_puts_every_shelf_in_a_department(self):
+        load()
+
+        departments = Category.objects.filter(parent=None).exclude(slug="demo")
+        assert departments.count() == 7
+        shelves = Category.objects.exclude(parent=None)
+        assert {len(shelf.path) for shelf in shelves} == {2}
+        assert set(Category.objects.filter(products__sku__startswith="CJ-")) == set(shelves)
 
     @pytest.mark.usefixtures("small_catalogue")
     def test_has_the_coupons(self):

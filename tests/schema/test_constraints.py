@@ -24,7 +24,15 @@ from config.kernel.db import (
 )
 from config.kernel.errors import InvalidTransitionError
 from customers.models import Address, Customer, CustomerMetrics
-from inventory.models import Price, PriceBreak, Product, Reservation, StockLevel, StockMovement
+from inventory.models import (
+    Price,
+    PriceBreak,
+    Product,
+    ProductImage,
+    Reservation,
+    StockLevel,
+    StockMovement,
+)
 from orders.models import (
     Cart,
     CartItem,
@@ -319,8 +327,29 @@ def price_break(**changes):
     return PriceBreak.objects.create(**{**fields, **made, **changes})
 
 
+def shelves(count):
+    """Categories, each on the one before it."""
+    made: list[Any] = []
+    for _ in range(count):
+        above = made[-1] if made else None
+        made.append(factories.CategoryFactory(slug=f"s-{uuid.uuid4()}", parent=above))
+    return made
+
+
+def below_itself(count, **changes):
+    top, *_ = made = shelves(count)
+    fields = {"slug": changes["renamed"]} if changes else {}
+    update(top, parent=made[-1], **fields)
+
+
 def product(**changes) -> Any:
     return factories.ProductFactory(**changes)
+
+
+def picture(**changes):
+    fields = {"position": 1, "url": "https://images.test/a.png"}
+    made = {} if "product" in changes else {"product": product()}
+    return ProductImage.objects.create(**{**fields, **made, **changes})
 
 
 def building() -> Any:
@@ -381,10 +410,27 @@ REFUSED: dict[str, list[Any]] = {
         lambda r: address(country="U"),
     ],
     # inventory
+    "category_not_below_itself": [
+        lambda r: below_itself(1),
+        lambda r: below_itself(2),
+        lambda r: below_itself(3, renamed="other"),
+    ],
+    "category_not_too_deep": [lambda r: shelves(6)],
     "product_sku_is_upper_case": [
         lambda r: factories.ProductFactory(sku="apple"),
         lambda r: factories.ProductFactory(sku=""),
         lambda r: factories.ProductFactory(sku="A B"),
+    ],
+    "product_image_is_on_the_web": [
+        lambda r: product(image_url="javascript:alert(1)"),
+        lambda r: product(image_url="ftp://images.test/a.png"),
+        lambda r: product(image_url="//images.test/a.png"),
+        lambda r: product(image_url="https://images.test/a b.png"),
+    ],
+    "product_image_one_per_position": [lambda r: twice(picture, "product")],
+    "product_image_url_is_on_the_web": [
+        lambda r: picture(url="data:image/png;base64,AA"),
+        lambda r: picture(url=""),
     ],
     "price_one_per_product_and_currency": [
         lambda r: twice(

@@ -1,0 +1,84 @@
+"""Finds products by what somebody typed into a search box, as one condition on `products`.
+
+Words in any order, by their stems and without accents, the last one perhaps not typed to its end,
+in name, description and attributes; or the beginning of a SKU. Only where no product has all the
+words are names taken that look alike, so that a typing error still finds something and no result
+is diluted. Each part is a look into an index of its own (migration 0006_product_search).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from django.db.models import BooleanField, IntegerField
+from django.db.models.expressions import RawSQL
+
+# How much of what was typed a name has to share, in trigrams; 0.6, PostgreSQL's own, does not
+# forgive two letters that changed places in a word of six.
+LIKENESS: Final = "0.4"
+SHORTEST_SKU_PART: Final = 3  # below it, half the shop begins so
+
+_SKU = re.compile(r"[A-Z0-9][A-Z0-9._-]*")
+_QUERY: Final = "(plainto_tsquery('catalogue', %s) && to_tsquery('catalogue', %s))"
+# The limit is set for this statement alone, and before the index is looked into: its value is
+# what this subquery hands out. Where the words were found it hands out NULL, which nothing is like.
+_TYPING_ERROR: Final = f"""
+    "products".name %%> (
+        SELECT %s::text
+        FROM set_config('pg_trgm.word_similarity_threshold', '{LIKENESS}', true)
+        WHERE NOT EXISTS (SELECT FROM products found WHERE is_active AND found.search @@ {_QUERY})
+    )
+"""  # noqa: S608 - constants of ours
+_MATCHES: Final = f"""(
+    "products".sku = %s OR "products".sku LIKE %s OR "products".search @@ {_QUERY}
+    OR {_TYPING_ERROR}
+)"""
+_RELEVANCE: Final = f"""(
+    CASE
+        WHEN "products".sku = %s THEN 3000000
+        WHEN "products".search @@ {_QUERY} THEN
+            CASE WHEN lower("products".name) = lower(%s) THEN 2000000 ELSE 1000000 END
+            + (999999 * ts_rank("products".search, {_QUERY}, 1))::int
+        WHEN "products".sku LIKE %s THEN 1000000
+        ELSE (999999 * word_similarity(%s, "products".name))::int
+    END
+)"""
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """What was typed, in the parts that the conditions want."""
+
+    text: str
+
+    @property
+    def matches(self) -> RawSQL:
+        """Whether a row of `products` is found."""
+        text, sku = self.text, self.text.upper()
+        values = [sku, self._sku_pattern, *self._words, text, *self._words]
+        return RawSQL(_MATCHES, values, output_field=BooleanField())  # noqa: S611 - values are parameters
+
+    @property
+    def relevance(self) -> RawSQL:
+        """How well, as a whole number: the SKU itself, then all words, then what looks alike."""
+        text, sku, words = self.text, self.text.upper(), self._words
+        values = [sku, *words, text, *words, self._sku_pattern, text]
+        return RawSQL(_RELEVANCE, values, output_field=IntegerField())  # noqa: S611 - likewise
+
+    @property
+    def _words(self) -> tuple[str, str]:
+        """The complete words as plain text; the last one as a query for what begins so."""
+        complete, _, last = self.text.rstrip().rpartition(" ")
+        last = re.sub(r"['\\]", " ", last).strip()
+        if not re.search(r"[^\W_]", last):
+            return self.text, ""
+        return complete, f"'{last}':*"
+
+    @property
+    def _sku_pattern(self) -> str:
+        sku = self.text.upper()
+        if len(sku) < SHORTEST_SKU_PART or not _SKU.fullmatch(sku):
+            return ""
+        return sku.replace("_", r"\_") + "%"
