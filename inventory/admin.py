@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from django.contrib import admin
 
 from audit.admin import AuditedAdmin
-from config.kernel.admin import ReadOnlyAdmin, ReadOnlyInline
+from config.kernel.admin import AmountsForm, ReadOnlyAdmin, ReadOnlyInline
 from inventory.models import (
     Category,
     Price,
@@ -40,11 +40,13 @@ class CategoryAdmin(AuditedAdmin):
 
 class PriceInline(admin.TabularInline):  # type: ignore[type-arg]  # not generic at run time
     model = Price
+    form = AmountsForm
     extra = 0
 
 
 class PriceBreakInline(admin.TabularInline):  # type: ignore[type-arg]  # likewise
     model = PriceBreak
+    form = AmountsForm
     extra = 0
     ordering = ("currency", "tier", "min_quantity")
 
@@ -76,6 +78,7 @@ class ProductAdmin(NeverDeletedAdmin):
 
 @admin.register(Price)
 class PriceAdmin(AuditedAdmin):
+    form = AmountsForm
     list_display = ("product", "amount", "currency", "updated_at")
     list_select_related = ("product",)
     search_fields = ("product__sku__istartswith",)
@@ -87,6 +90,7 @@ class PriceAdmin(AuditedAdmin):
 
 @admin.register(PriceBreak)
 class PriceBreakAdmin(AuditedAdmin):
+    form = AmountsForm
     list_display = ("product", "currency", "tier", "min_quantity", "amount", "updated_at")
     list_filter = ("tier",)
     list_select_related = ("product",)
