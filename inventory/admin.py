@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from django.contrib import admin
 
 from audit.admin import AuditedAdmin
-from config.kernel.admin import ReadOnlyAdmin, ReadOnlyInline
+from config.kernel.admin import AmountsForm, ReadOnlyAdmin, ReadOnlyInline
 from inventory.models import (
     Category,
     Price,
@@ -43,11 +43,13 @@ class CategoryAdmin(AuditedAdmin):
 
 class PriceInline(admin.TabularInline):  # type: ignore[type-arg]  # not generic at run time
     model = Price
+    form = AmountsForm
     extra = 0
 
 
 class PriceBreakInline(admin.TabularInline):  # type: ignore[type-arg]  # likewise
     model = PriceBreak
+    form = AmountsForm
     extra = 0
     ordering = ("currency", "tier", "min_quantity")
 
@@ -95,6 +97,7 @@ class ProductImageAdmin(AuditedAdmin):
 
 @admin.register(Price)
 class PriceAdmin(AuditedAdmin):
+    form = AmountsForm
     list_display = ("product", "amount", "currency", "updated_at")
     list_select_related = ("product",)
     search_fields = ("product__sku__istartswith",)
@@ -106,6 +109,7 @@ class PriceAdmin(AuditedAdmin):
 
 @admin.register(PriceBreak)
 class PriceBreakAdmin(AuditedAdmin):
+    form = AmountsForm
     list_display = ("product", "currency", "tier", "min_quantity", "amount", "updated_at")
     list_filter = ("tier",)
     list_select_related = ("product",)

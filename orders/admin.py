@@ -12,7 +12,7 @@ from django.db import InterfaceError, OperationalError
 from audit import services as audit
 from audit.admin import AuditedAdmin
 from config.kernel import request_context
-from config.kernel.admin import ReadOnlyAdmin, ReadOnlyInline
+from config.kernel.admin import AmountsForm, ReadOnlyAdmin, ReadOnlyInline
 from config.kernel.clock import Deadline
 from config.kernel.db import CommitOutcomeUnknownError
 from config.kernel.errors import DomainError
@@ -45,7 +45,7 @@ from orders.services import quarantine, recovery, returns, shipping
 from payments.models import Payment
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from django.db.models import QuerySet
     from django.http import HttpRequest
@@ -272,7 +272,14 @@ class IdempotencyKeyAdmin(ReadOnlyAdmin):
     exclude = ("response_body",)
 
 
-class CouponForm(forms.ModelForm):  # type: ignore[type-arg]  # not generic at run time
+class CouponForm(AmountsForm):
+    amounts: Sequence[str] = ("minimum_subtotal",)
+
+    def clean(self) -> dict[str, Any]:
+        if self.cleaned_data.get("kind") == Coupon.Kind.FIXED:
+            self.amounts = ("value", "minimum_subtotal")  # else it is a percentage
+        return super().clean()
+
     def clean_max_uses(self) -> int | None:
         limit: int | None = self.cleaned_data["max_uses"]
         if limit is not None and limit < self.instance.times_used:
@@ -380,8 +387,17 @@ class ShippingZoneAdmin(AuditedAdmin):
     audited_values = ("name", "countries", "regions", "postal_prefixes")
 
 
+class ShippingRateForm(AmountsForm):
+    amounts: Sequence[str] = ("amount", "free_from")
+
+    def currency_of(self, cleaned: dict[str, Any]) -> str | None:
+        method: ShippingMethod | None = cleaned.get("method")
+        return method.currency if method else None
+
+
 @admin.register(ShippingRate)
 class ShippingRateAdmin(AuditedAdmin):
+    form = ShippingRateForm
     list_display = (
         *("method", "zone", "min_weight_grams", "max_weight_grams"),
         *("amount", "free_from"),
@@ -396,8 +412,13 @@ class ShippingRateAdmin(AuditedAdmin):
     )
 
 
+class ShippingMethodForm(AmountsForm):
+    amounts: Sequence[str] = ("amount", "free_from")
+
+
 @admin.register(ShippingMethod)
 class ShippingMethodAdmin(AuditedAdmin):
+    form = ShippingMethodForm
     list_display = ("code", "name", "amount", "currency", "free_from", "is_active")
     list_filter = ("is_active",)
     search_fields = ("code", "name")

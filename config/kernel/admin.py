@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import urlencode
 
+from django import forms
 from django.contrib import admin
 from django.core.paginator import Paginator
 from django.db import models
@@ -13,7 +14,11 @@ from django.urls import reverse
 from django.utils.functional import cached_property
 from django.utils.text import camel_case_to_spaces
 
+from config.kernel import money
+
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from django.http import HttpRequest, HttpResponse
 
     ModelAdmin = admin.ModelAdmin[Any]
@@ -57,6 +62,30 @@ class PlainAdmin(ModelAdmin):
             {"entity_type__exact": entity_type(self.model), "entity_id__exact": object_id}
         )
         return HttpResponseRedirect(f"{reverse('admin:audit_auditlog_changelist')}?{entity}")
+
+
+class AmountsForm(forms.ModelForm):  # type: ignore[type-arg]  # not generic at run time
+    """Refuses amounts that the row's currency cannot be paid in: baskets would stumble on them.
+
+    The columns have two digits for every currency, so the database cannot.
+    """
+
+    amounts: Sequence[str] = ("amount",)
+
+    def clean(self) -> dict[str, Any]:
+        cleaned: dict[str, Any] = super().clean() or self.cleaned_data
+        currency = self.currency_of(cleaned)
+        for name in self.amounts:
+            if currency and cleaned.get(name) is not None:
+                try:
+                    money.exact(cleaned[name], currency)
+                except (money.InvalidAmountError, money.UnsupportedCurrencyError) as exc:
+                    self.add_error(name, f"Not payable: {exc}.")
+        return cleaned
+
+    def currency_of(self, cleaned: dict[str, Any]) -> str | None:
+        """Of which currency the amounts are; None if they are none."""
+        return cleaned.get("currency")
 
 
 def entity_type(model: type[models.Model]) -> str:

@@ -211,6 +211,48 @@ class TestTerms:
         assert message in answer.content.decode()
         assert not Coupon.objects.exists()
 
+    @pytest.mark.parametrize(
+        ("fields", "is_added"),
+        [
+            ({"kind": "fixed", "value": "5.50", "currency": "JPY"}, False),
+            ({"kind": "fixed", "value": "5.00", "currency": "JPY"}, True),
+            ({"kind": "fixed", "value": "5.50", "currency": "USD"}, True),
+            ({"kind": "percent", "value": "5.50", "currency": "JPY"}, True),
+            (
+                {"kind": "percent", "value": "5", "currency": "JPY", "minimum_subtotal": "1.5"},
+                False,
+            ),
+            ({"kind": "fixed", "value": "5", "currency": "KWD"}, False),
+        ],
+    )
+    def test_no_amount_is_finer_than_its_currency(self, browser, db, fields, is_added):
+        whole = {"name": "Autumn", "minimum_subtotal": "0", **self.NO_SCOPES, **fields}
+
+        answer = self.add(browser, "orders_coupon", **whole)
+
+        assert Coupon.objects.exists() is is_added
+        assert answer.status_code == (302 if is_added else 200)
+        assert ("Not payable" in answer.content.decode()) is not is_added
+
+    def test_nor_a_price_a_break_or_a_rate(self, browser, shop):
+        method = ShippingRate.objects.get().method
+        save(browser, method, currency="JPY", amount="500")
+        fine = {"currency": "JPY", "amount": "1.50", "product": shop.product.pk}
+
+        answers = [
+            self.add(browser, "inventory_price", **fine),
+            self.add(browser, "inventory_pricebreak", **fine, min_quantity="2"),
+            browser.post(
+                change_page(ShippingRate.objects.get()),
+                form_of(browser, ShippingRate.objects.get()) | {"amount": "1.50"},
+            ),
+            browser.post(change_page(method), form_of(browser, method) | {"amount": "1.50"}),
+        ]
+
+        for answer in answers:
+            assert answer.status_code == 200
+            assert "finer than the smallest unit of JPY" in answer.content.decode()
+
     def test_what_a_promotion_covers_is_recorded_row_by_row(self, browser, shop):
         category = shop.product.category
 

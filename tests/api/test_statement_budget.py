@@ -15,6 +15,29 @@ BUDGET = 12  # SAVEPOINT and SET count, BEGIN, COMMIT and authentication do not
 @pytest.mark.parametrize("buyer", ["customer", "guest"])
 def test_an_order_of_three_lines_takes_at_most_twelve_round_trips(buyer):
     factories.open_shop()
+
+    counted, besides = round_trips_of_an_order(buyer)
+
+    assert len(counted) <= BUDGET, "\n".join(counted)
+    assert besides == (buyer == "customer")
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(
+    ("terms", "more"), [({}, 1), ({"max_uses": 9}, 1), ({"max_uses_per_customer": 9}, 2)]
+)
+def test_a_promotion_takes_one_more_and_a_limit_for_each_customer_another(terms, more):
+    factories.open_shop()
+    factories.CouponFactory(code=None, name="Autumn", **terms)
+
+    counted, _ = round_trips_of_an_order("guest")
+
+    assert sum("UPDATE coupons" in sql for sql in counted) == 1
+    assert len(counted) <= BUDGET + more, "\n".join(counted)
+
+
+def round_trips_of_an_order(buyer):
+    """What an order of three lines asks the database, and how often besides for the session."""
     products = [factories.ProductFactory() for _ in range(3)]
     shopper = Shopper(factories.CustomerFactory() if buyer == "customer" else None)
     statements: list[str] = []
@@ -28,5 +51,4 @@ def test_an_order_of_three_lines_takes_at_most_twelve_round_trips(buyer):
 
     assert answer.status_code == 201
     counted = [sql for sql in statements if "sessions" not in sql]
-    assert len(counted) <= BUDGET, "\n".join(counted)
-    assert len(statements) - len(counted) == (buyer == "customer")
+    return counted, len(statements) - len(counted)
