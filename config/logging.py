@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 _EMAIL = re.compile(r"[^\s@<>\"'(),;:=\[\]]+@[^\s@<>\"'(),;:=\[\]]+")
 _SECRET = re.compile(r"\b(?:sk|rk|whsec|pi_\w+_secret)_\w+|eyJ[\w-]+\.[\w-]+\.[\w-]+")
 # Narrower than what the API refuses: ids and durations are full of digits, and logs need them.
-_CARD = re.compile(r"(?<![\w.-])[2-6]\d{3}(?:[ -]?\d){9,15}(?![\w-])")
+_DIGITS = re.compile(r"(?<![\w.-])\d(?:[ -]?\d){12,}(?!-?[^\W_])")
+# Milli-, micro- or nanoseconds since 1970; no issuer's numbers begin with 1 (ISO/IEC 7812-1).
+_INSTANT = re.compile(r"1\d{12}(?:\d{3}){0,2}")
 _LONGEST_TEXT = 2_000
 _MOST_FRAMES = 40
 
@@ -30,8 +32,13 @@ def redacted(text: str) -> str:
     if "@" in text:
         text = _EMAIL.sub("[e-mail]", text)
     text = _SECRET.sub("[secret]", text)
-    text = _CARD.sub(lambda found: "[card]" if looks_like_card_number(found[0]) else found[0], text)
-    return text[:_LONGEST_TEXT]
+    return _DIGITS.sub(_without_card, text)[:_LONGEST_TEXT]
+
+
+def _without_card(digits: re.Match[str]) -> str:
+    found = digits[0]
+    is_card = looks_like_card_number(found) and not _INSTANT.fullmatch(found)
+    return "[card]" if is_card else found
 
 
 def error_text(exc: BaseException) -> str:

@@ -66,8 +66,9 @@ PARAMETERS: Final[dict[str, dict[str, Any]]] = {
         "name": "X-Request-ID",
         "in": "header",
         "required": False,
-        "description": "An id of the client's for this request; any other text counts as none.",
-        "schema": {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,128}$"},
+        "description": "An id of the client's for this request: 1–128 letters, digits, `.`, `_` or"
+        " `-`. Any other text is no error, it counts as none.",
+        "schema": {"type": "string"},
         "example": EXAMPLE_REQUEST_ID,
     },
 }

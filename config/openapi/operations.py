@@ -61,15 +61,30 @@ ERROR: Final[dict[str, Any]] = {
 }
 """The envelope; `code` decides what `details` hold."""
 
-PROBLEMS: Final[dict[str, Any]] = {
-    "description": "Sentences about a field; of an object or a list, the same for what is in it.",
-    "anyOf": [
-        {
-            "type": "array",
-            "items": {"anyOf": [{"type": "string"}, {"$ref": "#/components/schemas/Problems"}]},
-        },
-        {"type": "object", "additionalProperties": {"$ref": "#/components/schemas/Problems"}},
-    ],
+_PROBLEMS_BY_FIELD: Final = {"$ref": "#/components/schemas/ProblemsByField"}
+PROBLEMS: Final[dict[str, dict[str, Any]]] = {
+    # Each refers to itself through an object alone: TypeScript has no words for another way.
+    "Problems": {
+        "description": "Sentences about a field; of an object or a list, the same for its parts.",
+        "anyOf": [
+            {
+                "type": "array",
+                "items": {
+                    "anyOf": [
+                        {"type": "string"},
+                        _PROBLEMS_BY_FIELD,
+                        {"type": "array", "items": {}, "description": "Of a list in a list."},
+                    ]
+                },
+            },
+            _PROBLEMS_BY_FIELD,
+        ],
+    },
+    "ProblemsByField": {
+        "description": "What is wrong with the fields of an object.",
+        "type": "object",
+        "additionalProperties": {"$ref": "#/components/schemas/Problems"},
+    },
 }
 
 
@@ -79,7 +94,7 @@ def complete(result: dict[str, Any], **_kwargs: Any) -> dict[str, Any]:
     components.setdefault("schemas", {}).update(
         {
             "Error": ERROR,
-            "Problems": PROBLEMS,
+            **PROBLEMS,
             **{code.component: _schema_of(code.code) for code in CODES.values()},
         }
     )

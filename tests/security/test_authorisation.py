@@ -1,0 +1,210 @@
+"""Every route × everybody, against the table in `policy.py`; no route is without a policy."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+from django.contrib import admin
+from django.test import Client
+from django.urls import URLResolver, get_resolver, reverse
+
+from config import docs, health
+from customers.models import Customer
+from tests import factories
+from tests.admin import rows
+from tests.security import policy
+from tests.shop import Shopper
+
+METHODS = ("get", "post", "put", "patch", "delete")
+ACCOUNTS = "/_allauth/app/v1/"
+ALLAUTH_DOCUMENTS = {"/_allauth/openapi.yaml", "/_allauth/openapi.json"}
+REDIRECT_TO_ADMIN = "/admin"
+
+
+def routes(patterns, prefix="/"):
+    for pattern in patterns:
+        path = prefix + str(pattern.pattern)
+        if isinstance(pattern, URLResolver):
+            yield from routes(pattern.url_patterns, path)
+        else:
+            yield re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", path), pattern.callback
+
+
+def methods_of(view):
+    """Those that the view itself has; of a plain function what its document says."""
+    if hasattr(view, "cls"):
+        return [method for method in METHODS if hasattr(view.cls, method)]
+    return ["get"]
+
+
+ALL_ROUTES = [*routes(get_resolver().url_patterns)]
+LIVE = sorted(
+    f"{method.upper()} {path}"
+    for path, view in [*ALL_ROUTES, *((path, None) for path in health.PROBES)]
+    if path.startswith("/api/") or path in health.PROBES
+    for method in methods_of(view)
+)
+MODELS = sorted(admin.site._registry, key=lambda model: model._meta.label)
+
+
+@pytest.fixture
+def actors(shop):
+    """Everybody who may come by, and what the paths are about."""
+    factories.ProductFactory(sku="APPLE")
+
+    def somebody(**fields):
+        return Shopper(factories.CustomerFactory(**fields))
+
+    people = {
+        "anonymous": Shopper(),
+        "owner": somebody(),
+        "other": somebody(),
+        "suspended": somebody(),
+        "clerk": somebody(is_staff=True),
+        "superuser": somebody(is_staff=True, is_superuser=True),
+        "guest": Shopper(),
+    }
+    owned = {}
+    for name in ("owner", "suspended", "guest"):
+        answer = people[name].order(("APPLE", 1))
+        assert answer.status_code == 201, answer.content
+        owned[name] = answer.json()
+    Customer.objects.filter(pk=people["suspended"].customer.pk).update(status="suspended")
+    return people, owned
+
+
+def parameters(name, owned):
+    """What stands in the paths; a new route with another parameter adds it here."""
+    order = owned.get(name, owned["owner"])
+    return {"sku": "APPLE", "order_number": order["order_number"]}
+
+
+class TestTheApi:
+    def test_has_a_policy_for_every_route_and_no_policy_without_one(self):
+        without = sorted(set(LIVE) - policy.API.keys())
+        assert without == [], f"add a line for each to tests/security/policy.py: {without}"
+        assert sorted(policy.API.keys() - set(LIVE)) == []
+
+    def test_has_no_route_that_the_document_does_not_tell_of(self):
+        told = {
+            f"{method.upper()} {path}"
+            for path, methods in docs._document()["paths"].items()
+            for method in methods
+        }
+        assert set(LIVE) == told
+
+    @pytest.mark.parametrize("route", sorted(policy.API))
+    def test_answers_everybody_as_the_policy_says(self, route, actors):
+        people, owned = actors
+        method, path = route.split(" ")
+        written = policy.API[route]
+        answered = {}
+        # Who may, comes last: a cancelled order is still there, but let the others come first.
+        for name in sorted(people, key=lambda name: name in owned):
+            target = path.format(**parameters(name, owned))
+            if name == "guest" and "{order_number}" in path:
+                target += f"?token={owned['guest']['guest_token']}"
+            answer = people[name].client.generic(
+                method,
+                target,
+                data=json.dumps(written.body or {}) if method != "GET" else "",
+                content_type="application/json",
+                headers=people[name].headers,
+            )
+            answered[name] = answer.status_code
+
+        assert answered == written.statuses
+
+    def test_tells_no_stranger_more_than_of_an_order_that_does_not_exist(self, actors):
+        people, owned = actors
+        real = people["other"].get(f"/orders/{owned['owner']['order_number']}").json()
+        none = people["other"].get("/orders/AAAA-AAAA-AA").json()
+
+        assert real["error"] == none["error"]
+
+    def test_looks_at_no_token_of_another_guests_order(self, actors):
+        people, owned = actors
+        path = f"/orders/{owned['owner']['order_number']}"
+
+        answer = people["guest"].get(path, token=owned["guest"]["guest_token"])
+
+        assert answer.status_code == 404
+
+
+class TestTheAccounts:
+    def test_have_a_policy_for_every_route(self):
+        live = {path.removeprefix(ACCOUNTS) for path, _ in ALL_ROUTES if path.startswith(ACCOUNTS)}
+        assert live - policy.ACCOUNTS.keys() == set(), "add a line to tests/security/policy.py"
+        assert policy.ACCOUNTS.keys() - live == set()
+
+    @pytest.mark.parametrize(
+        "route", [r for r, kind in policy.ACCOUNTS.items() if kind == policy.SESSION]
+    )
+    def test_that_want_a_session_are_closed_without_one(self, route, client, db):
+        answered = {
+            method: getattr(client, method)(
+                ACCOUNTS + route, data={}, content_type="application/json"
+            ).status_code
+            for method in METHODS
+            if method != "get"
+        } | {"get": client.get(ACCOUNTS + route).status_code}
+
+        assert set(answered.values()) <= {400, 401, 404, 405, 409}, answered
+        assert 401 in answered.values(), answered
+
+    @pytest.mark.parametrize(
+        "route", [r for r, kind in policy.ACCOUNTS.items() if kind == policy.GONE]
+    )
+    def test_that_are_not_offered_do_nothing(self, route, client, db):
+        for method in METHODS[1:]:
+            answer = getattr(client, method)(
+                ACCOUNTS + route, data={}, content_type="application/json"
+            )
+            assert answer.status_code in {400, 401, 404, 405, 409}, (method, answer.content)
+
+
+class TestTheAdmin:
+    def test_is_all_there_is_besides(self):
+        others = {
+            path for path, _ in ALL_ROUTES if not path.startswith(("/api/", "/admin/", ACCOUNTS))
+        }
+        assert others == ALLAUTH_DOCUMENTS | {REDIRECT_TO_ADMIN}
+
+    @pytest.mark.parametrize("model", MODELS, ids=lambda model: model._meta.label)
+    def test_opens_a_models_pages_to_those_with_a_right_alone(self, model, db):
+        rows.make_everything(1)
+        row = model._default_manager.first()
+        name = f"admin:{model._meta.app_label}_{model._meta.model_name}"
+        targets = [reverse(f"{name}_changelist")] + (
+            [reverse(f"{name}_change", args=[row.pk])] if row else []
+        )
+        statuses = {
+            who: [browser_of(fields).get(target).status_code for target in targets]
+            for who, fields in {
+                "anonymous": None,
+                "customer": {},
+                "clerk": {"is_staff": True},
+                "superuser": {"is_staff": True, "is_superuser": True},
+            }.items()
+        }
+
+        assert statuses == {
+            "anonymous": [302] * len(targets),
+            "customer": [302] * len(targets),
+            "clerk": [403] * len(targets),
+            "superuser": [200] * len(targets),
+        }
+
+    def test_takes_no_token_of_the_api(self, db):
+        boss = Shopper(factories.CustomerFactory(is_staff=True, is_superuser=True))
+
+        assert boss.client.get("/admin/", headers=boss.headers).status_code == 302
+
+
+def browser_of(fields):
+    browser = Client()
+    if fields is not None:
+        browser.force_login(factories.CustomerFactory(**fields))
+    return browser
