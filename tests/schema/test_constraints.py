@@ -783,6 +783,17 @@ FROZEN = {
         "create_params": {"amount": 1},
     },
     "Refund": {"uuid": uuid.uuid4(), "payment": "another", "currency": "EUR", "amount": OTHER},
+    "Invoice": {
+        "order": "another",
+        "kind": "credit_note",
+        "refund": "another",
+        "series": "CN",
+        "number": 999,
+        "total_amount": OTHER,
+        "currency": "EUR",
+        "content": {"other": 1},
+        "issued_at": LONG_AGO + dt.timedelta(days=1),
+    },
     "ProviderEvent": {
         "stripe_event_id": "evt_other",
         "event_type": "other",
@@ -801,12 +812,14 @@ class TestFrozenFields:
             "Order": rows.order,
             "Payment": rows.payment,
             "Refund": rows.refund,
+            "Invoice": rows.invoice,
             "ProviderEvent": rows.event,
         }
         row = makers[name]()
         value = FROZEN[name][field]
         if value == "another":
-            value = rows.order() if field == "order" else rows.payment(status="succeeded")
+            others = {"order": rows.order, "refund": rows.refund}
+            value = others[field]() if field in others else rows.payment(status="succeeded")
 
         with pytest.raises(DatabaseError) as caught, transaction.atomic():
             update(row, **{field: value})
