@@ -252,8 +252,10 @@ BREAKS = [
     Break(
         name="dead_orders_hold_no_money",
         sql="DELETE FROM ledger_entries WHERE refund_id = {refund};"
+        "DELETE FROM invoices WHERE refund_id = {refund};"
         "DELETE FROM refunds WHERE id = {refund}",
         also=also(
+            "invoice_numbers_have_no_gap",
             "refunded_amount_is_the_sum_of_refunds",
             "provider_balance_is_captures_less_refunds",
             "refunds_are_announced_once",
@@ -262,7 +264,11 @@ BREAKS = [
     Break(
         name="dead_orders_hold_no_money",
         sql="UPDATE refunds SET amount = amount - 1 WHERE id = {refund}",
-        also=also("refunded_amount_is_the_sum_of_refunds", "ledger_has_every_refund"),
+        also=also(
+            "refunded_amount_is_the_sum_of_refunds",
+            "ledger_has_every_refund",
+            "invoices_tell_the_money",
+        ),
     ),
     *(
         Break(
@@ -464,7 +470,7 @@ BREAKS = [
     Break(
         name="transitions_are_announced_once",
         sql="UPDATE outbox_messages SET dedupe_key = 'x' WHERE id = {paid_message}",
-        count=2,
+        count=3,
     ),
     Break(
         name="transitions_are_announced_once",
