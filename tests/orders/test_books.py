@@ -490,7 +490,7 @@ BREAKS = [
     Break(
         name="deliveries_follow_the_fan_out",
         sql="UPDATE outbox_messages SET fanned_out_at = NULL WHERE id = {paid_message}",
-        count=2,
+        count=3,
     ),
     Break(
         name="deliveries_follow_the_fan_out",

@@ -629,7 +629,9 @@ def with_status(model, status):
     if model is Refund:
         return {"status": status, "stripe_refund_id": f"re_{uuid.uuid4()}"}
     if model is Return:
-        return {"status": status, "refund": Rows().refund() if status == "refunded" else None}
+        rows = Rows()
+        rows.numbers = itertools.count(uuid.uuid4().int % 10**9)  # apart from the test's own rows
+        return {"status": status, "refund": rows.refund() if status == "refunded" else None}
     return {"status": status}
 
 
