@@ -16,3 +16,14 @@ class InsufficientStockError(DomainError):
 
     def __init__(self, *, unavailable_items: list[dict[str, Any]]) -> None:
         super().__init__(details={"unavailable_items": unavailable_items})
+
+
+class UnusableFileError(Exception):
+    """A file that cannot be imported at all; says why in one line."""
+
+
+class PromisedStockError(Exception):
+    """Fewer units than are promised to orders would be left; nothing was changed."""
+
+    def __init__(self, *, on_hand: int, allocated: int) -> None:
+        super().__init__(f"{on_hand} are on hand, {allocated} of them promised to orders")
