@@ -53,7 +53,7 @@ export function later(work, render, skeleton = lines(4)) {
   const run = async () => {
     try {
       const found = await work();
-      place.replaceChildren(...[render(found)].flat().filter(Boolean));
+      place.replaceChildren(...[render(found)].flat(3).filter(Boolean));
     } catch (error) {
       if (error.name === "AbortError") return;
       place.replaceChildren(trouble(error, run));

@@ -37,7 +37,7 @@ function render({ isFirst }) {
   const [view, params] = found(location.pathname) ?? [current.missing, {}];
   const title = (text) => (document.title = `${text} · Orderkeep`);
   const context = { params, query: new URLSearchParams(location.search), signal: leaving.signal, title };
-  current.root.replaceChildren(...[view(context)].flat().filter(Boolean));
+  current.root.replaceChildren(...[view(context)].flat(3).filter(Boolean));
   if (!isFirst) current.root.focus({ preventScroll: true }); // readers hear that the page is another
   current.shown();
 }

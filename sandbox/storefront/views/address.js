@@ -31,9 +31,9 @@ export function addressFields(legend, held = {}) {
   const write = (address) => {
     for (const [name, { input }] of Object.entries(fields)) input.value = address[name] ?? "";
   };
-  const errors = (found) => {
+  const errors = (found, { focus = true } = {}) => {
     for (const [name, each] of Object.entries(fields)) each.error(found[name]);
-    Object.entries(fields).find(([name]) => found[name])?.[1].input.focus();
+    if (focus) Object.entries(fields).find(([name]) => found[name])?.[1].input.focus();
   };
   return { element, read, write, errors };
 }

@@ -62,7 +62,7 @@ function form({ found, addresses, cards, me, resume = false }) {
 
   const element = h(
     "form",
-    { class: "split", novalidate: false, onsubmit: submit, onchange: changed },
+    { class: "split", onsubmit: submit, onchange: changed },
     h(
       "div",
       {},
@@ -99,8 +99,17 @@ function form({ found, addresses, cards, me, resume = false }) {
       draw();
       announce(`The total is ${money(quote.total_amount, quote.currency)}`);
     } catch (error) {
-      if (mine === asked && error.status !== 0) refused(error);
+      if (mine !== asked || error.status === 0) return;
+      if (error.code === "VALIDATION_FAILED") address.errors(typed(messages(error.details)), { focus: false });
+      else refused(error);
     }
+  }
+
+  /** What is wrong with what was typed; a field that is still empty is not wrong yet. */
+  function typed(found) {
+    const held = address.read();
+    const marked = Object.entries(found).map(([path, text]) => [path.replace("shipping_address.", ""), text]);
+    return Object.fromEntries(marked.filter(([name]) => held[name]));
   }
 
   function changed({ target }) {
