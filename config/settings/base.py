@@ -44,6 +44,7 @@ APPEND_SLASH = False
 MAX_BODY_BYTES = 256 * 1024
 DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_BODY_BYTES
 METRICS_TOKEN = env.text("METRICS_TOKEN", "")
+STOREFRONT_DIR = env.directory("STOREFRONT_DIR")
 
 # --- the house ------------------------------------------------------------------------------
 INSTALLED_APPS = [
