@@ -65,7 +65,7 @@ class CatalogueCache:
             return _conditional(request, _public(self.get_response(request)))
         return _conditional(request, self._answer(request, _key(request, known)))
 
-    def _answer(self, request: HttpRequest, key: Key) -> HttpResponse:
+    def _answer(self, request: HttpRequest, key: Key) -> Any:
         """From what is kept; from whoever is working the same out; worked out."""
         asked_at = clock()
         kept = answers.find(key, now=asked_at)
@@ -80,7 +80,7 @@ class CatalogueCache:
         request.resolver_match = kept.route  # metrics and log lines go by it
         return HttpResponse(kept.body, headers=kept.headers)
 
-    def _work_out(self, request: HttpRequest, key: Key, work: Work) -> HttpResponse:
+    def _work_out(self, request: HttpRequest, key: Key, work: Work) -> Any:
         try:
             response = _public(self.get_response(request))
             if "ETag" in response.headers and len(response.content) <= LARGEST_ANSWER:

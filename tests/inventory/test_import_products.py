@@ -1,4 +1,4 @@
-"""`import_products`: what a file changes, what it leaves alone, and what is refused line by line."""
+"""`import_products`: what a file changes, what it leaves alone, what is refused line by line."""
 
 from __future__ import annotations
 
