@@ -15,15 +15,15 @@ export function h(tag, properties = {}, ...children) {
 
 let fields = 0;
 
-/** A labelled input; `error(text)` says under it what is wrong with it. */
-export function field(label, { hint, options, value, ...properties }) {
+/** A labelled input; `error(text)` says under it what is wrong with it. `plain`: no “(optional)”. */
+export function field(label, { hint, options, value, plain, ...properties }) {
   const id = `field-${(fields += 1)}`;
   const input = h(options ? "select" : "input", { id, ...properties }, ...(options ?? []));
   input.value = value ?? "";
   const said = h("span", { id: `${id}-said`, class: "said", role: "alert" });
   const told = hint && h("span", { id: `${id}-hint`, class: "hint" }, hint);
   if (hint) input.setAttribute("aria-describedby", `${id}-hint`);
-  const optional = !properties.required && !options && h("span", { class: "hint" }, " (optional)");
+  const optional = !properties.required && !options && !plain && h("span", { class: "hint" }, " (optional)");
   const element = h("div", { class: "field" }, h("label", { for: id }, label, optional), input, told, said);
   const error = (text) => {
     said.textContent = text ?? "";

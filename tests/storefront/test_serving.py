@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from django.test import Client
 
+from config import env, storefront
 from sandbox.environment import STOREFRONT
 
 SIZE = 100_000  # bytes, all files together
@@ -101,3 +102,16 @@ class TestFiles:
                 assert forbidden not in text, found
             assert "http://" not in text, found
             assert 'style="' not in text, found
+
+
+class TestSetting:
+    def test_serves_nothing_where_it_names_nothing(self, settings):
+        settings.STOREFRONT_DIR = ""
+
+        assert storefront.routes() == []
+
+    def test_stops_the_start_where_there_is_no_such_directory(self, monkeypatch):
+        monkeypatch.setenv("STOREFRONT_DIR", "/nowhere/at/all")
+
+        with pytest.raises(env.ConfigurationError, match="STOREFRONT_DIR: is no directory"):
+            env.directory("STOREFRONT_DIR")

@@ -115,7 +115,7 @@ function couponForm(found, draw) {
     remove.addEventListener("click", () => busy(remove, () => use(null)));
     return h("p", { class: "coupon" }, h("span", {}, "Coupon ", h("strong", {}, found.coupon_code)), remove);
   }
-  const code = field("Coupon", { name: "coupon", maxlength: 50, autocomplete: "off", autocapitalize: "characters" });
+  const code = field("Coupon", { plain: true, name: "coupon", maxlength: 50, autocomplete: "off", autocapitalize: "characters" });
   const button = h("button", {}, "Apply");
   async function use(value) {
     try {
