@@ -536,9 +536,8 @@ def _confirm(payment: Payment, deadline: Deadline) -> IntentAnswer:
 
 
 def _failure_of(refused: Refused) -> Failure:
-    """A payment method that is none is the customer's failure; any other refusal is ours."""
-    is_customers = refused.param == "payment_method"
-    return Failure(code=refused.code[:60] if is_customers else Payment.PROVIDER_REFUSED)
+    """A payment method that may not pay is the customer's failure; any other refusal is ours."""
+    return Failure(code=refused.code[:60] if refused.blames_method else Payment.PROVIDER_REFUSED)
 
 
 def _as_outcome(answer: IntentAnswer) -> Told | Unknown:

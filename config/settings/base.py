@@ -311,6 +311,7 @@ THROTTLE_RATES = {
     "orders": (120, 60),
     "carts": (60, 60),  # new ones
     "export": (5, 3_600),
+    "saved_cards": (3, 60),  # to save a card is to learn whether it is good
     # Declined payments: of one buyer, and of all guests of an address, who choose their names.
     "declines": (5, 3_600),
     "guest_declines": (20, 3_600),
