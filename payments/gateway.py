@@ -58,7 +58,8 @@ INTENT_STATUSES: Final = frozenset(
 # told as `parameter_missing` of `source`, a used one at times without any param.
 BLAMES_METHOD: Final = re.compile(
     r"No such PaymentMethod"
-    r"|payment[_ ]?method.*(?:belongs? to the Customer|attached to (?:a|the) customer|be used again)",
+    r"|payment[_ ]?method.*"
+    r"(?:belongs? to the Customer|attached to (?:a|the) customer|be used again)",
     re.IGNORECASE | re.DOTALL,
 )
 REFUND_DEAD: Final = frozenset({"failed", "canceled"})  # nothing went back, or it came back

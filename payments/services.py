@@ -86,7 +86,7 @@ def open_payment(
     Args:
         amount: major units of `currency`, above zero.
         return_url: where the provider sends the customer back after a redirect.
-        stripe_customer_id: passed on if known; a worker makes it, never the order path.
+        stripe_customer_id: passed on if known; made when a card is saved, never for an order.
         at: the database's time.
     """
     payment_uuid = new_uuid()

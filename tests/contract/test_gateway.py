@@ -35,22 +35,23 @@ CONFIRM = "/v1/payment_intents/*/confirm"
 CANCEL = "/v1/payment_intents/*/cancel"
 REFUNDS = "/v1/refunds"
 ATTACH = "/v1/payment_methods/*/attach"
-BLAME = (  # Stripe's sentences about a payment method that may not pay, or not be kept
-    "The provided PaymentMethod was previously used with a PaymentIntent without Customer"
-    " attachment, shared with a connected account without Customer attachment, or was detached from"
-    " a Customer. It may not be used again. To use a PaymentMethod multiple times, you must attach"
-    " it to a Customer first.",
-    "This PaymentMethod was previously used without being attached to a Customer or was detached"
-    " from a Customer, and may not be used again.",
-    "The `payment_method` parameter supplied pm_1 belongs to the Customer cus_1. Please include the"
-    " Customer in the `customer` parameter on the PaymentIntent.",
-    "The PaymentMethod pm_1 does not belong to the Customer you supplied cus_1. Please use this"
-    " PaymentMethod with the Customer that it belongs to instead.",
-    "The customer does not have a payment method with the ID pm_1. The payment method must be"
-    " attached to the customer.",
-    "The payment method you provided has already been attached to a customer.",
-    "No such PaymentMethod: 'pm_1'",
-)
+# Stripe's sentences about a payment method that may not pay, or not be kept.
+BLAME = """
+The provided PaymentMethod was previously used with a PaymentIntent without Customer attachment, \
+shared with a connected account without Customer attachment, or was detached from a Customer. It \
+may not be used again. To use a PaymentMethod multiple times, you must attach it to a Customer \
+first.
+This PaymentMethod was previously used without being attached to a Customer or was detached from \
+a Customer, and may not be used again.
+The `payment_method` parameter supplied pm_1 belongs to the Customer cus_1. Please include the \
+Customer in the `customer` parameter on the PaymentIntent.
+The PaymentMethod pm_1 does not belong to the Customer you supplied cus_1. Please use this \
+PaymentMethod with the Customer that it belongs to instead.
+The customer does not have a payment method with the ID pm_1. The payment method must be attached \
+to the customer.
+The payment method you provided has already been attached to a customer.
+No such PaymentMethod: 'pm_1'
+"""
 RETURN_URL = "http://127.0.0.1:8000/orders/K7M2"
 
 
@@ -1095,7 +1096,7 @@ class TestAPaymentMethod:
     @pytest.mark.parametrize(
         ("message", "is_blamed"),
         [
-            *((message, True) for message in BLAME),
+            *((message, True) for message in BLAME.strip().splitlines()),
             ("No such customer: 'cus_1'", False),
             ("Received unknown parameter: payment_method_kind", False),
             ("You must provide a `return_url` when confirming a PaymentIntent.", False),
