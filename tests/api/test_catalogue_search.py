@@ -220,6 +220,12 @@ class TestWhatCannotBeBroken:
 
         assert answer.status_code == 400
 
+    @pytest.mark.parametrize("text", ["the", "no", "of the"])
+    def test_finds_nothing_by_words_that_say_nothing(self, text):
+        factories.ProductFactory(name="The table, no. 7")
+
+        assert search(text) == []
+
     @pytest.mark.parametrize("text", ["%", "_", "'", "&|!", "...", "'; --"])
     def test_finds_nothing_by_punctuation_alone(self, text):
         assert search(text) == []
