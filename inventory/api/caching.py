@@ -213,7 +213,8 @@ def _conditional(request: HttpRequest, response: Any) -> Any:
     """Only a word where the client has the answer already."""
     if "HTTP_IF_NONE_MATCH" not in request.META or "ETag" not in response.headers:
         return response
-    answer = get_conditional_response(request, etag=response.headers["ETag"], response=response)
+    etag = response.headers["ETag"]
+    answer: Any = get_conditional_response(request, etag=etag, response=response)
     if answer is not response:
         for name, value in response.headers.items():
             if name not in _OF_A_BODY:
