@@ -6,7 +6,8 @@ generator, web processes and database share this machine's cores.
 
 Goal: for the list and the product 1,500 requests a second with a p95 under 20 ms, at 16
 connections on 2 cores. `CPU` is user and system time of a request at all processes of a part; it
-tells more than requests a second where other work runs on the machine. Exit code 3 if a goal is missed, 1 if an answer was none.
+tells more than requests a second where other work runs on the machine. Exit code 3 if a goal is
+missed, 1 if an answer was none.
 """
 
 from __future__ import annotations
