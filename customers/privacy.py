@@ -16,6 +16,7 @@ from django.db.models import F
 from audit import selectors as log
 from audit import services as audit
 from config.kernel import money
+from customers import services
 from customers.errors import StaffAccountError
 from customers.models import Address, Customer, CustomerMetrics, Session
 
@@ -49,14 +50,10 @@ def export_account(*, customer_id: int) -> dict[str, Any]:
             .order_by("pk")
             .values("email", "verified", "primary")
         ),
-        "addresses": list(
-            Address.objects.filter(customer_id=customer_id)
-            .order_by("pk")
-            .values(
-                *("name", "line1", "line2", "city", "state", "postal_code", "country", "phone"),
-                "created_at",
-            )
-        ),
+        "addresses": [
+            {**services.address_parts(address), "created_at": address.created_at}
+            for address in Address.objects.filter(customer_id=customer_id).order_by("pk")
+        ],
         "bought": [
             {
                 "currency": row.currency,

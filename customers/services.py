@@ -24,6 +24,13 @@ MAX_ADDRESSES: Final = 50
 ADDRESS_PARTS: Final = (
     "name", "line1", "line2", "city", "state", "postal_code", "country", "phone",
 )  # fmt: skip
+LEFT_OUT_IF_EMPTY: Final = ("line2", "state", "phone")
+
+
+def address_parts(address: Address) -> dict[str, str]:
+    """An address as it is shown, and as an order takes it: what it need not have is left out."""
+    parts = {name: getattr(address, name) for name in ADDRESS_PARTS}
+    return {name: value for name, value in parts.items() if value or name not in LEFT_OUT_IF_EMPTY}
 
 
 def update_profile(*, customer_id: int, version: int, changes: Mapping[str, Any]) -> Customer:

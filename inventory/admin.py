@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from django.contrib import admin
 
 from audit.admin import AuditedAdmin
-from config.kernel.admin import AmountsForm, ReadOnlyAdmin, ReadOnlyInline
+from config.kernel.admin import ADDRESSES_ARE_HTTPS, AmountsForm, ReadOnlyAdmin, ReadOnlyInline
 from inventory.models import (
     Category,
     Price,
@@ -58,6 +58,7 @@ class ProductImageInline(admin.TabularInline):  # type: ignore[type-arg]  # like
     model = ProductImage
     extra = 0
     ordering = ("position",)
+    formfield_overrides = ADDRESSES_ARE_HTTPS
 
 
 class StockLevelInline(ReadOnlyInline):

@@ -9,7 +9,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from sandbox import environment, foreground
+from sandbox import environment, foreground, holes
 from sandbox.processes import StartError
 from sandbox.tests import run_pytest, test_environment
 from sandbox.up import cores
@@ -51,10 +51,19 @@ def main() -> int:
         announce(name)
         if foreground.run([str(environment.ROOT / "bin/bench"), *benchmark], env=surroundings):
             failed.append(name)
+    skipped = ""
+    if arguments:
+        announce("known holes in dependencies")
+        verdict = holes.audit()
+        print(f"{verdict.outcome.value}: {verdict.told}")
+        if verdict.outcome is holes.Outcome.HOLES:
+            failed.append("known holes in dependencies")
+        elif verdict.outcome is holes.Outcome.SKIPPED:
+            skipped = "; SKIPPED: known holes in dependencies"
     if failed:
         print(f"{COMMAND}: FAILED: {', '.join(failed)}", file=sys.stderr)
         return 1
-    print(f"{COMMAND}: all is well")
+    print(f"{COMMAND}: all is well{skipped}")
     return 0
 
 

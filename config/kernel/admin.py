@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 from urllib.parse import urlencode
 
 from django import forms
@@ -43,6 +43,10 @@ class CappedPaginator(BasePaginator):
         return int(rows[:MOST_COUNTED].count())
 
 
+ADDRESSES_ARE_HTTPS: Final[Any] = {models.URLField: {"assume_scheme": "https"}}
+"""Where staff leaves the scheme out; for inlines, too: they do not take their parent's."""
+
+
 class PlainAdmin(ModelAdmin):
     """A list without queries for what nobody asked; a row's history is its audit log."""
 
@@ -50,7 +54,7 @@ class PlainAdmin(ModelAdmin):
     show_full_result_count = False
     list_per_page = 50
     actions: Any = ()
-    formfield_overrides: ClassVar[Any] = {models.URLField: {"assume_scheme": "https"}}
+    formfield_overrides: ClassVar[Any] = ADDRESSES_ARE_HTTPS
 
     def history_view(
         self,

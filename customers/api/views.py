@@ -39,7 +39,6 @@ ADDRESS_ID: Final = path_parameter(
 BAD_POSTAL_CODE: Final = Refusal(
     details={"postal_code": ["This is not a postal code of US, such as 95014."]}
 )
-LEFT_OUT_IF_EMPTY: Final = ("line2", "state", "phone")
 
 
 class ProfileView(APIView):
@@ -227,6 +226,4 @@ def _uuid(text: str) -> uuid.UUID:
 
 
 def _shown(address: Address) -> dict[str, Any]:
-    parts = {name: getattr(address, name) for name in services.ADDRESS_PARTS}
-    shown = {name: value for name, value in parts.items() if value or name not in LEFT_OUT_IF_EMPTY}
-    return {"id": str(address.public_id), **shown}
+    return {"id": str(address.public_id), **services.address_parts(address)}

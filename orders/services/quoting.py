@@ -189,6 +189,7 @@ def empty_quote_json(currency: str) -> dict[str, Any]:
         "shipping_amount": nothing,
         "tax_amount": nothing,
         "total_amount": nothing,
+        "tax_included": False,
         "shipping_methods": [],
         "shipping_method": None,
         "estimated_delivery": None,

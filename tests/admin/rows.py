@@ -27,6 +27,8 @@ from inventory.models import (
     Warehouse,
 )
 from orders.models import (
+    Cart,
+    CartItem,
     CheckedInvariant,
     Coupon,
     CouponRedemption,
@@ -265,6 +267,9 @@ def make_everything(n: int) -> Everything:
         buyer={},
         issued_at=NOW,
     )
+
+    cart = Cart.objects.create(customer=customer, currency="USD", expires_at=NOW)
+    CartItem.objects.create(cart=cart, product=product, quantity=1)
 
     audit.record("ORDER_CREATED", entity_type="order", entity_id=order.pk)
     message = OutboxMessage.objects.create(

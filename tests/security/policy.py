@@ -44,7 +44,29 @@ def its_owner(status: int, *, body: dict[str, Any] | None = None, suspended: int
     return Policy({**statuses, "suspended": suspended or status}, body)
 
 
+def its_customer(status: int, *, body: dict[str, Any] | None = None, suspended: int = 0) -> Policy:
+    """The customer to whom the object in the path belongs; a guest has no such thing."""
+    return Policy({**its_owner(status, suspended=suspended).statuses, "guest": 401}, body)
+
+
+def its_shopper(status: int, *, body: dict[str, Any] | None = None, suspended: int = 0) -> Policy:
+    """Whoever the cart in the path belongs to, or a guest who knows its id. Nobody has to log in.
+
+    To all others a customer's cart does not exist.
+    """
+    return Policy({**its_owner(status, suspended=suspended).statuses, "anonymous": 404}, body)
+
+
 LINE = {"sku": "APPLE", "quantity": 1}
+ADDRESS = {
+    "name": "Ada Lovelace",
+    "line1": "1 Main Street",
+    "city": "New York",
+    "state": "NY",
+    "postal_code": "10001",
+    "country": "US",
+}
+GUEST_TOKEN = "h0VtWqgXcZ3nJ5dQ2mYb8sKfRr1uLx7AoEiPpTvNw6M"
 
 API = {
     "GET /api/schema": anybody(200),
@@ -56,12 +78,47 @@ API = {
     "POST /api/v1/quotes": anybody(200, body={"items": [LINE]}, suspended=403),
     "GET /api/v1/me": customers(200),
     "PATCH /api/v1/me": customers(200, body={"first_name": "Eve", "version": 1}, suspended=403),
+    # Staff accounts are closed by staff.
+    "DELETE /api/v1/me": Policy(
+        {**customers(204, suspended=403).statuses, "clerk": 409, "superuser": 409}
+    ),
+    "GET /api/v1/me/export": customers(200),
+    "GET /api/v1/me/addresses": customers(200),
+    "POST /api/v1/me/addresses": customers(201, body=ADDRESS, suspended=403),
+    "GET /api/v1/me/addresses/{address_id}": its_customer(200),
+    "PATCH /api/v1/me/addresses/{address_id}": its_customer(
+        200, body={"line1": "2 Main Street"}, suspended=403
+    ),
+    "DELETE /api/v1/me/addresses/{address_id}": its_customer(204, suspended=403),
+    "POST /api/v1/carts": anybody(201, body={"items": [LINE]}, suspended=403),
+    "GET /api/v1/carts/{cart_id}": its_shopper(200),
+    "DELETE /api/v1/carts/{cart_id}": its_shopper(204, suspended=403),
+    "PUT /api/v1/carts/{cart_id}/items/{sku}": its_shopper(
+        200, body={"quantity": 2}, suspended=403
+    ),
+    "PUT /api/v1/carts/{cart_id}/coupon": its_shopper(
+        200, body={"coupon_code": None}, suspended=403
+    ),
     "GET /api/v1/orders": customers(200),
     # Let in, and told that the key is missing: tests/api/test_orders_input.py goes further.
     "POST /api/v1/orders": customers(400, body={"items": [LINE]}, suspended=403),
     "GET /api/v1/orders/{order_number}": its_owner(200),
     "POST /api/v1/orders/{order_number}/confirm": its_owner(200, suspended=403),
     "POST /api/v1/orders/{order_number}/cancel": its_owner(200, suspended=403),
+    "POST /api/v1/orders/{order_number}/reorder": its_owner(201, suspended=403),
+    # The token is that of no order: whoever has it already, has it.
+    "POST /api/v1/orders/{order_number}/claim": its_customer(
+        200, body={"guest_token": GUEST_TOKEN}, suspended=403
+    ),
+    "GET /api/v1/orders/{order_number}/returns": its_owner(200),
+    "POST /api/v1/orders/{order_number}/returns": its_owner(
+        201, body={"items": [LINE], "reason": "Too sour."}, suspended=403
+    ),
+    "GET /api/v1/orders/{order_number}/returns/{return_id}": its_owner(200),
+    "GET /api/v1/orders/{order_number}/timeline": its_owner(200),
+    "GET /api/v1/orders/{order_number}/invoice": its_owner(200),
+    "GET /api/v1/orders/{order_number}/documents": its_owner(200),
+    "GET /api/v1/orders/{order_number}/documents/{document_number}": its_owner(200),
     # A signature says who it is, whatever token comes with it: tests/api/test_webhooks.py.
     "POST /api/v1/webhooks/stripe": anybody(400),
     "GET /healthz": anybody(200),
