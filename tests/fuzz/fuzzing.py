@@ -97,7 +97,8 @@ def furnish(identity: str) -> Furnished:
         shopper = Shopper()
     else:
         staff = identity == "staff"
-        shopper = Shopper(factories.CustomerFactory(is_staff=staff, is_superuser=staff))
+        customer: Any = factories.CustomerFactory(is_staff=staff, is_superuser=staff)
+        shopper = Shopper(customer)
     orders = [shopper.order(("DEMO-PLENTY", 2)).json() for _ in range(2)]
     return Furnished(shopper, *orders)
 
