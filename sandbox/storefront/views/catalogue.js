@@ -86,14 +86,15 @@ function sorted(wanted, query, signal) {
     else changed.delete(name);
     navigate(`${location.pathname}?${changed}`, { replace: true });
   };
-  // By name unless asked otherwise; but what was searched for best first, where the shop ranks.
-  const ordering = query.get("sort") in ORDERINGS ? query.get("sort") : "name";
-  const select = h("select", { id: "sort", onchange: (event) => change("sort", event.target.value) }, ...Object.entries(ORDERINGS).map(([value, name]) => h("option", { value }, name)));
+  // By name unless asked otherwise; what was searched for, best first.
+  const orderings = { ...(wanted.search ? { "": "Best match" } : {}), ...ORDERINGS };
+  const ordering = orderings[query.get("sort")] ? query.get("sort") : Object.keys(orderings)[0];
+  const select = h("select", { id: "sort", onchange: (event) => change("sort", event.target.value) }, ...Object.entries(orderings).map(([value, name]) => h("option", { value }, name)));
   select.value = ordering;
   const stocked = h("input", { id: "stocked", type: "checkbox", checked: query.has("stocked"), onchange: (event) => change("stocked", event.target.checked ? "1" : "") });
   return [
     h("div", { class: "tools" }, h("label", { for: "sort" }, "Sort by"), select, stocked, h("label", { for: "stocked" }, "In stock only")),
-    listing({ query: { ...wanted, ordering, ...(query.has("stocked") ? { in_stock: "true" } : {}) }, signal, more: true }),
+    listing({ query: { ...wanted, ...(ordering && { ordering }), ...(query.has("stocked") ? { in_stock: "true" } : {}) }, signal, more: true }),
   ];
 }
 
