@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from django.contrib import admin
 
 from audit.admin import AuditedAdmin
-from config.kernel.admin import ReadOnlyAdmin, ReadOnlyInline
+from config.kernel.admin import PlainAdmin, ReadOnlyAdmin, ReadOnlyInline
 from inventory.models import (
     Category,
     Price,
@@ -55,6 +55,7 @@ class PriceBreakInline(admin.TabularInline):  # type: ignore[type-arg]  # likewi
 class ProductImageInline(admin.TabularInline):  # type: ignore[type-arg]  # likewise
     model = ProductImage
     extra = 0
+    formfield_overrides = PlainAdmin.formfield_overrides
     ordering = ("position",)
 
 
