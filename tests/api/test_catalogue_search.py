@@ -247,6 +247,8 @@ class TestTheCost:
                 """,
                 [Category.objects.get().pk],
             )
+            for index in ("idx_products_search", "idx_products_name_trigrams"):
+                cursor.execute("SELECT gin_clean_pending_list(%s)", [index])  # as VACUUM does
             cursor.execute("ANALYZE products")
 
     @pytest.mark.usefixtures("thousands")
@@ -266,5 +268,5 @@ class TestTheCost:
             return Product.objects.filter(Search(text).matches)
 
         assert found("gadget").count() == MOST_FOUND
-        assert found("gagdet").count() == MOST_ALIKE
+        assert found("gadgat").count() == MOST_ALIKE
         assert "N-1" in found("n-1").values_list("sku", flat=True)
