@@ -10,6 +10,7 @@ from rest_framework.views import APIView
 
 from config.kernel.api.schema import Access, Answer, Refusal, operation, path_parameter
 from config.kernel.clock import Deadline
+from config.kernel.errors import ValidationFailedError
 from orders.api import examples
 from orders.api.serializers import (
     PaymentMethodListSerializer,
@@ -75,7 +76,8 @@ class PaymentMethodsView(APIView):
         errors=["CARD_DECLINED"],
         refusals={
             "VALIDATION_FAILED": Refusal(
-                details={"payment_method_id": [saved_cards.CANNOT_BE_SAVED]}
+                details={"payment_method_id": [saved_cards.CANNOT_BE_SAVED]},
+                message=ValidationFailedError.message,
             ),
             "CARD_DECLINED": Refusal(details={"decline_code": "insufficient_funds"}),
             "SERVICE_UNAVAILABLE": PROVIDER_AWAY,

@@ -127,7 +127,7 @@ def follow(message: OutboxMessage) -> str | None:
         DeliveryFailedError: the provider is away, or will not.
     """
     stripe_customer_id = message.payload["stripe_customer_id"]
-    if stripe_customer_id is None:
+    if not stripe_customer_id:
         return "the provider does not know the customer"
     answer = gateway.delete_customer(
         customer_id=stripe_customer_id, deadline=Deadline(DELIVERY_SECONDS)
@@ -172,7 +172,9 @@ def _attach(customer: Customer, method_id: str, deadline: Deadline) -> MethodAns
     The key under which it does repeats for a day whom it got to know before, even one who was
     deleted at the provider's own site since then: then once more, under another key.
     """
-    key = f"cu-{customer.pk}"
+    # A number may come again, after a restore or in another database of the same account at the
+    # provider: by the number alone a new customer would be given somebody else's cards.
+    key = f"cu-{customer.pk}-{customer.created_at:%Y%m%d%H%M%S%f}"
     stripe_customer_id = customer.stripe_customer_id or _introduce(customer, key, deadline)
     answer = gateway.attach_payment_method(
         method_id=method_id, customer_id=stripe_customer_id, deadline=deadline

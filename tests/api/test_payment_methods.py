@@ -108,6 +108,18 @@ class TestSavingACard:
         assert listed(shopper) == cards[::-1]
         assert asked(provider).count(("POST", CUSTOMERS)) == 1
 
+    def test_never_finds_the_cards_of_who_had_the_number_before_a_restore(self, shopper):
+        saved(shopper)
+        before = provider_id(shopper)
+        Customer.objects.filter(pk=shopper.customer.pk).update(
+            stripe_customer_id=None, created_at=timezone.now()
+        )
+
+        card = saved(shopper)
+
+        assert provider_id(shopper) not in {None, before}
+        assert listed(shopper) == [card]
+
     def test_again_tells_of_the_same_card(self, shopper, provider):
         card = save(shopper)
 
