@@ -97,6 +97,7 @@ def test_says_what_happens(live_server, shop, provider, tmp_path):
     assert variables["STATUS"] == "confirmed"
     assert sorted(Order.objects.values_list("status", flat=True)) == [
         *["cancelled"] * 2,
+        "confirmed",
         "shipped",
     ]
     assert (tmp_path / "invoice.pdf").read_bytes().startswith(b"%PDF-")
