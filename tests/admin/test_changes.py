@@ -115,7 +115,7 @@ class TestChanges:
             reverse("admin:inventory_category_delete", args=[category.pk]), {"post": "yes"}
         )
 
-        values = {"values": {"slug": "fruit", "name": "Fruit"}}
+        values = {"values": {"slug": "fruit", "name": "Fruit", "parent": "None"}}
         assert not Category.objects.exists()
         assert staff_rows() == [
             ("STAFF_ADDED", "category", category.pk, values),

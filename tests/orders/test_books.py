@@ -487,7 +487,7 @@ BREAKS = [
     Break(
         name="transitions_are_announced_once",
         sql="UPDATE outbox_messages SET dedupe_key = 'x' WHERE id = {paid_message}",
-        count=3,
+        count=2,
     ),
     Break(
         name="transitions_are_announced_once",
@@ -507,7 +507,7 @@ BREAKS = [
     Break(
         name="deliveries_follow_the_fan_out",
         sql="UPDATE outbox_messages SET fanned_out_at = NULL WHERE id = {paid_message}",
-        count=3,
+        count=4,
     ),
     Break(
         name="deliveries_follow_the_fan_out",
