@@ -96,6 +96,14 @@ def url(name: str, default: str | None = None, *, schemes: tuple[str, ...]) -> s
     return raw
 
 
+def directory(name: str) -> str:
+    """A directory that exists; empty if none is named."""
+    raw = text(name, "")
+    if raw and not Path(raw).is_dir():
+        fail(name, f"is no directory: {raw!r}")
+    return raw
+
+
 def hide_password(raw: str) -> str:
     """A URL fit for an error message."""
     head, at, tail = raw.rpartition("@")

@@ -8,7 +8,7 @@ from django.urls import include, path
 from django.views.decorators.csrf import csrf_exempt
 from django.views.generic import RedirectView
 
-from config import docs
+from config import docs, storefront
 
 handler400 = "config.api.handler400"
 handler403 = "config.api.handler403"
@@ -38,4 +38,5 @@ urlpatterns = [
     path("_allauth/", include("allauth.headless.urls")),
     path("admin", RedirectView.as_view(url="/admin/")),
     path("admin/", admin.site.urls),
+    *storefront.routes(),
 ]

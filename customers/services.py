@@ -139,6 +139,40 @@ def note_changed_email(*, customer_id: int, email: str, verified: bool) -> None:
         audit.record("CUSTOMER_EMAIL_CHANGED", entity_type="customer", entity_id=customer_id)
 
 
+def note_stripe_customer(*, customer_id: int, stripe_customer_id: str) -> str | None:
+    """Note under which id the provider knows a customer, unless one is noted. Own transaction.
+
+    Returns:
+        The id that is noted now; None: the account was erased, nothing is noted.
+    """
+    with short_transaction():
+        noted = Customer.objects.filter(
+            pk=customer_id, stripe_customer_id__isnull=True, erased_at__isnull=True
+        ).update(stripe_customer_id=stripe_customer_id)
+        if noted:
+            _record_stripe_customer("PROVIDER_CUSTOMER_NOTED", customer_id, stripe_customer_id)
+            return stripe_customer_id
+        return Customer.objects.values_list("stripe_customer_id", flat=True).get(pk=customer_id)
+
+
+def forget_stripe_customer(*, customer_id: int, stripe_customer_id: str) -> None:
+    """The provider knows nobody under this id any more. Opens its own transaction."""
+    with short_transaction():
+        if Customer.objects.filter(pk=customer_id, stripe_customer_id=stripe_customer_id).update(
+            stripe_customer_id=None
+        ):
+            _record_stripe_customer("PROVIDER_CUSTOMER_FORGOTTEN", customer_id, stripe_customer_id)
+
+
+def _record_stripe_customer(event_type: str, customer_id: int, stripe_customer_id: str) -> None:
+    audit.record(
+        event_type,
+        entity_type="customer",
+        entity_id=customer_id,
+        data={"stripe_customer_id": stripe_customer_id},
+    )
+
+
 def add_address(*, customer_id: int, address: Mapping[str, str]) -> Address:
     """Keep one more address of a customer. Opens its own transaction.
 

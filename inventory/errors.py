@@ -24,3 +24,14 @@ class NotPromisedError(DomainError):
     code = "INVALID_TRANSITION"
     status = 409
     message = "The order has fewer units to move."
+
+
+class UnusableFileError(Exception):
+    """A file that cannot be imported at all; says why in one line."""
+
+
+class PromisedStockError(Exception):
+    """Fewer units than are promised to orders would be left; nothing was changed."""
+
+    def __init__(self, *, on_hand: int, allocated: int) -> None:
+        super().__init__(f"{on_hand} are on hand, {allocated} of them promised to orders")

@@ -69,7 +69,7 @@ class Category(models.Model):
                 name="one_moves_at_a_time",
                 level=pgtrigger.Statement,
                 when=pgtrigger.Before,
-                operation=pgtrigger.Insert | pgtrigger.UpdateOf("parent_id", "slug"),
+                operation=pgtrigger.Insert | pgtrigger.UpdateOf("parent_id", "slug"),  # type: ignore[no-untyped-call]
                 func="PERFORM pg_advisory_xact_lock(hashtext('categories')); RETURN NULL;",
             ),
             pgtrigger.Trigger(

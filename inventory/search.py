@@ -3,7 +3,8 @@
 Words in any order, by their stems and without accents, the last one perhaps not typed to its end,
 in name, description and attributes; or the beginning of a SKU. Only where no product has all the
 words are names taken that look alike, so that a typing error still finds something and no result
-is diluted. Each part is a look into an index of its own (migration 0006_product_search).
+is diluted. Each part is a look into an index of its own (migration 0006_product_search) and ends
+after so many products: one letter that half the shop begins with must not cost seconds.
 """
 
 from __future__ import annotations
@@ -18,23 +19,36 @@ from django.db.models.expressions import RawSQL
 # How much of what was typed a name has to share, in trigrams; 0.6, PostgreSQL's own, does not
 # forgive two letters that changed places in a word of six.
 LIKENESS: Final = "0.4"
+SHORTEST_ALIKE: Final = 4  # characters; with fewer, too much looks alike
 SHORTEST_SKU_PART: Final = 3  # below it, half the shop begins so
+MOST_FOUND: Final = 2_000  # products that have the words, the newest ones
+MOST_ALIKE: Final = 1_000  # products that look alike, and that begin with a part of a SKU
 
 _SKU = re.compile(r"[A-Z0-9][A-Z0-9._-]*")
 _QUERY: Final = "(plainto_tsquery('catalogue', %s) && to_tsquery('catalogue', %s))"
-# The limit is set for this statement alone, and before the index is looked into: its value is
-# what this subquery hands out. Where the words were found it hands out NULL, which nothing is like.
-_TYPING_ERROR: Final = f"""
-    "products".name %%> (
-        SELECT %s::text
-        FROM set_config('pg_trgm.word_similarity_threshold', '{LIKENESS}', true)
-        WHERE NOT EXISTS (SELECT FROM products found WHERE is_active AND found.search @@ {_QUERY})
-    )
+# The limit of likeness is set for this statement alone, and before the index is looked into: what
+# that is asked for comes out of the same subquery. Where the words were found, or were only such
+# as "the", it is NULL, which nothing is like.
+_MATCHES: Final = f"""
+    "products".id = ANY (ARRAY(
+        WITH found AS MATERIALIZED (
+            SELECT id FROM products WHERE is_active AND search @@ {_QUERY}
+            ORDER BY id DESC LIMIT {MOST_FOUND}
+        )
+        (SELECT id FROM products WHERE sku = %s)
+        UNION ALL
+        (SELECT id FROM products WHERE sku LIKE %s LIMIT {MOST_ALIKE})
+        UNION ALL
+        (SELECT id FROM found)
+        UNION ALL
+        (SELECT id FROM products WHERE is_active AND name %%> (
+            SELECT %s::text
+            FROM set_config('pg_trgm.word_similarity_threshold', '{LIKENESS}', true)
+            WHERE length(%s) >= {SHORTEST_ALIKE} AND numnode({_QUERY}) > 0
+                AND NOT EXISTS (SELECT FROM found)
+         ) LIMIT {MOST_ALIKE})
+    ))
 """  # noqa: S608 - constants of ours
-_MATCHES: Final = f"""(
-    "products".sku = %s OR "products".sku LIKE %s OR "products".search @@ {_QUERY}
-    OR {_TYPING_ERROR}
-)"""
 _RELEVANCE: Final = f"""(
     CASE
         WHEN "products".sku = %s THEN 3000000
@@ -57,7 +71,8 @@ class Search:
     def matches(self) -> RawSQL:
         """Whether a row of `products` is found."""
         text, sku = self.text, self.text.upper()
-        values = [sku, self._sku_pattern, *self._words, text, *self._words]
+        words = self._words
+        values = [*words, sku, self._sku_pattern, text, text, *words]
         return RawSQL(_MATCHES, values, output_field=BooleanField())  # noqa: S611 - values are parameters
 
     @property

@@ -19,9 +19,10 @@ class OrdersConfig(AppConfig):
             guest_orders,
             invoicing,
             privacy,
+            saved_cards,
         )
 
-        for following in (customer_metrics, invoicing, guest_orders, privacy):
+        for following in (customer_metrics, invoicing, guest_orders, privacy, saved_cards):
             following.subscribe()
         if settings.ENVIRONMENT != "test":
             events.set_nudge(tasks.nudge_events)

@@ -99,7 +99,7 @@ class PricedProduct(Protocol):
 
     sku: str
     product_id: int
-    category_id: int
+    category_ids: Sequence[int]
     name: str
     tax_class: str
     weight_grams: int | None
@@ -281,8 +281,13 @@ def list_priced_products(
     """Prices of active products, with the price breaks of a customer of that tier."""
     return sql.fetch(
         """
-        SELECT product.sku, product.id AS product_id, product.category_id, product.name,
-            product.tax_class, product.weight_grams, price.amount,
+        SELECT product.sku, product.id AS product_id, product.name, product.tax_class,
+            product.weight_grams, price.amount,
+            ARRAY(
+                SELECT above.id
+                FROM categories AS shelf JOIN categories AS above ON above.slug = ANY(shelf.path)
+                WHERE shelf.id = product.category_id
+            ) AS category_ids,
             coalesce((
                 SELECT jsonb_agg(jsonb_build_array(min_quantity, amount::text))
                 FROM price_breaks

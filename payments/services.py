@@ -86,7 +86,7 @@ def open_payment(
     Args:
         amount: major units of `currency`, above zero.
         return_url: where the provider sends the customer back after a redirect.
-        stripe_customer_id: passed on if known; a worker makes it, never the order path.
+        stripe_customer_id: passed on if known; made when a card is saved, never for an order.
         at: the database's time.
     """
     payment_uuid = new_uuid()
@@ -536,9 +536,8 @@ def _confirm(payment: Payment, deadline: Deadline) -> IntentAnswer:
 
 
 def _failure_of(refused: Refused) -> Failure:
-    """A payment method that is none is the customer's failure; any other refusal is ours."""
-    is_customers = refused.param == "payment_method"
-    return Failure(code=refused.code[:60] if is_customers else Payment.PROVIDER_REFUSED)
+    """A payment method that may not pay is the customer's failure; any other refusal is ours."""
+    return Failure(code=refused.code[:60] if refused.blames_method else Payment.PROVIDER_REFUSED)
 
 
 def _as_outcome(answer: IntentAnswer) -> Told | Unknown:

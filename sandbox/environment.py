@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 ROOT = Path(__file__).resolve().parent.parent
+STOREFRONT = ROOT / "sandbox" / "storefront"
 INTEGRATIONS = ("CRM", "ANALYTICS", "FULFILMENT", "SUPPORT", "MARKETING")
 # What a command of the same checkout takes over from the `bin/up` that runs.
 SHARED = (
@@ -29,6 +30,7 @@ SHARED = (
     *("ALLOWED_HOSTS", "CSRF_TRUSTED_ORIGINS", "CORS_ALLOWED_ORIGINS"),
     *("SHOP_CURRENCY", "SHOP_COUNTRY", "SHOP_TIME_ZONE", "HOLD_MINUTES", "THROTTLE"),
     *("SENTRY_DSN", "EMAIL_URL", "ACCESS_TOKEN_MINUTES", "METRICS_TOKEN", "TRUSTED_PROXIES"),
+    "STOREFRONT_DIR",
     *(f"{name}_{part}" for name in INTEGRATIONS for part in ("BASE_URL", "TOKEN")),
 )
 LOCAL_STRIPE = {
@@ -72,6 +74,7 @@ def defaults() -> dict[str, str]:
         values["ALLOWED_HOSTS"] = ",".join(sorted(hosts - {"", "0.0.0.0", "::"}))  # noqa: S104
         values["CSRF_TRUSTED_ORIGINS"] = public_url.rstrip("/")
         values["SECRET_KEY"] = secret(home() / "secret_key")
+        values["STOREFRONT_DIR"] = str(STOREFRONT)
         if not is_set("STRIPE_API_BASE") or stripe_is_local():
             values |= LOCAL_STRIPE
     return values

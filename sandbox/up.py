@@ -240,6 +240,7 @@ class Shop:
         """Where everything is."""
         address = self.variables["PUBLIC_URL"].rstrip("/")
         places = {
+            "shop": f"{address}/" if self.variables.get("STOREFRONT_DIR") else "",
             "shop API": f"{address}/api/v1",
             "API docs": f"{address}/api/docs",
             "admin": f"{address}/admin/",

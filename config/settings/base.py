@@ -44,6 +44,7 @@ APPEND_SLASH = False
 MAX_BODY_BYTES = 256 * 1024
 DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_BODY_BYTES
 METRICS_TOKEN = env.text("METRICS_TOKEN", "")
+STOREFRONT_DIR = env.directory("STOREFRONT_DIR")
 
 # --- the house ------------------------------------------------------------------------------
 INSTALLED_APPS = [
@@ -73,11 +74,11 @@ INSTALLED_APPS = [
 ]
 MIDDLEWARE = [
     "config.middleware.RequestEdge",
+    "inventory.api.caching.CatalogueCache",
     "django.middleware.security.SecurityMiddleware",
     "csp.middleware.CSPMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "corsheaders.middleware.CorsMiddleware",
-    "inventory.api.caching.CatalogueCache",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -310,6 +311,7 @@ THROTTLE_RATES = {
     "orders": (120, 60),
     "carts": (60, 60),  # new ones
     "export": (5, 3_600),
+    "saved_cards": (3, 60),  # to save a card is to learn whether it is good
     # Declined payments: of one buyer, and of all guests of an address, who choose their names.
     "declines": (5, 3_600),
     "guest_declines": (20, 3_600),

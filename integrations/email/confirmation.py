@@ -11,6 +11,7 @@ from babel.numbers import format_currency
 from django.conf import settings
 
 from integrations.email import letters
+from orders import answers
 from orders.models import Order
 
 if TYPE_CHECKING:
@@ -64,6 +65,7 @@ def _context(order: Order) -> dict[str, Any]:
     return {
         "language": locale.language,
         "order_number": order.order_number,
+        "order_page": _page_of(order),
         "first_name": _one_line(
             order.customer.first_name if order.customer else order.guest_first_name
         ),
@@ -95,6 +97,12 @@ def _context(order: Order) -> dict[str, Any]:
             if (lines := _address_lines(address, locale=locale))
         ],
     }
+
+
+def _page_of(order: Order) -> str:
+    """Where the buyer sees the order; a guest is let in by the link alone."""
+    page = f"{settings.PUBLIC_URL}/orders/{order.order_number}"
+    return page if order.customer_id else f"{page}?token={answers.guest_token(order)}"
 
 
 def _address_lines(address: Mapping[str, Any], *, locale: Locale) -> list[str]:

@@ -1,12 +1,14 @@
 """Keeps the public catalogue's finished answers for less than a second, in each web process.
 
-A storefront asks for the same few pages over and over. An answer that is kept costs no SQL and no
-REST framework; it passes the request's edge and the security and CORS headers like any other.
+A storefront asks for the same few pages over and over. An answer that is kept costs no SQL, no
+REST framework and no middleware but the request's edge, which stands in front: it is kept with the
+headers that the others gave it.
 
 An answer is a function of its key alone: scheme and host (the links of a page are absolute), path,
-and the parameters that the route knows. Before it is worked out the query is cut down to these, so
-that nothing else a client sends can get into an answer that others see, or make more keys. Requests
-with an `Authorization` header never meet the cache, errors never enter it.
+the parameters that the route knows, and the origin that asks if CORS knows it. Before it is worked
+out the query is cut down to these, so that nothing else a client sends can get into an answer that
+others see, or make more keys. Requests with an `Authorization` header never meet the cache, errors
+never enter it.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from django.conf import settings
 from django.http import HttpResponse
 from django.utils.cache import get_conditional_response, patch_cache_control
 from django.utils.http import quote_etag, urlencode
@@ -30,7 +33,7 @@ if TYPE_CHECKING:
     from django.http import HttpRequest
     from django.urls import ResolverMatch
 
-    Key = tuple[str, str, str, str]  # scheme, host, path, known parameters
+    Key = tuple[str, str, str, str, str]  # scheme, host, origin, path, known parameters
 
 # A change of price or stock shows within two seconds: so long here, then so long at the client,
 # and a tenth of a second for the way there.
@@ -42,6 +45,7 @@ MOST_BYTES: Final = 16 * 1024 * 1024
 LARGEST_ANSWER: Final = 512 * 1024
 LONGEST_WAIT_SECONDS: Final = 5.0  # for another request's answer; then it is worked out once more
 
+_OF_A_BODY = frozenset({"Content-Type", "Content-Length"})
 _PAGE = ("cursor", "page_size")
 _PRODUCTS = "/api/v1/products"
 _LISTS: Final = {
@@ -65,7 +69,7 @@ class CatalogueCache:
             return _conditional(request, _public(self.get_response(request)))
         return _conditional(request, self._answer(request, _key(request, known)))
 
-    def _answer(self, request: HttpRequest, key: Key) -> HttpResponse:
+    def _answer(self, request: HttpRequest, key: Key) -> Any:
         """From what is kept; from whoever is working the same out; worked out."""
         asked_at = clock()
         kept = answers.find(key, now=asked_at)
@@ -80,7 +84,7 @@ class CatalogueCache:
         request.resolver_match = kept.route  # metrics and log lines go by it
         return HttpResponse(kept.body, headers=kept.headers)
 
-    def _work_out(self, request: HttpRequest, key: Key, work: Work) -> HttpResponse:
+    def _work_out(self, request: HttpRequest, key: Key, work: Work) -> Any:
         try:
             response = _public(self.get_response(request))
             if "ETag" in response.headers and len(response.content) <= LARGEST_ANSWER:
@@ -191,7 +195,10 @@ def _key(request: HttpRequest, known: tuple[str, ...]) -> Key:
         query = urlencode([(name, sent[name]) for name in known if name in sent])
         request.META["QUERY_STRING"] = query
         del request.GET  # it is read again, from what is left
-    return request.scheme or "", request.get_host(), request.path, query
+    origin = request.META.get("HTTP_ORIGIN", "")
+    if origin not in settings.CORS_ALLOWED_ORIGINS:
+        origin = ""  # whoever that is gets the answer of those who say nothing
+    return request.scheme or "", request.get_host(), origin, request.path, query
 
 
 def _public(response: Any) -> Any:
@@ -206,4 +213,10 @@ def _conditional(request: HttpRequest, response: Any) -> Any:
     """Only a word where the client has the answer already."""
     if "HTTP_IF_NONE_MATCH" not in request.META or "ETag" not in response.headers:
         return response
-    return get_conditional_response(request, etag=response.headers["ETag"], response=response)
+    etag = response.headers["ETag"]
+    answer: Any = get_conditional_response(request, etag=etag, response=response)
+    if answer is not response:
+        for name, value in response.headers.items():
+            if name not in _OF_A_BODY:
+                answer.headers.setdefault(name, value)
+    return answer

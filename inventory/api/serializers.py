@@ -93,7 +93,7 @@ class CategorySerializer(serializers.Serializer[Any]):
 
     slug = serializers.CharField()
     name = serializers.CharField()
-    parent = serializers.SerializerMethodField(
+    parent = serializers.SerializerMethodField(  # type: ignore[assignment]  # becomes no attribute
         help_text="`slug` of the one above; null at the root"
     )
     path = serializers.ListField(

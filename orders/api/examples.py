@@ -148,6 +148,17 @@ ORDER_PAGE: Final[dict[str, Any]] = {
     "results": [SHIPPED_ORDER],
 }
 
+CARD: Final[dict[str, Any]] = {
+    "id": "pm_1Q9xK7Ge4kLm0pQr",
+    "type": "card",
+    "brand": "visa",
+    "last4": "4242",
+    "exp_month": 12,
+    "exp_year": 2034,
+}
+CARD_PAGE: Final[dict[str, Any]] = {"next": None, "previous": None, "results": [CARD]}
+SAVE_CARD_REQUEST: Final[dict[str, Any]] = {"payment_method_id": "pm_1Q9xK7Ge4kLm0pQr"}
+
 EXPORT: Final[dict[str, Any]] = {
     "exported_at": "2026-11-27T08:00:00.104733Z",
     "account": {

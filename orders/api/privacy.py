@@ -46,8 +46,8 @@ class ExportView(APIView):
 
     @operation(
         summary="Export everything held on me",
-        description="Account, addresses, carts, orders, and what the log says of the account. Card"
-        " data is not held here.",
+        description="Account, addresses, carts, orders, and what the log says of the account. Cards"
+        " are not held here but by the payment provider: see `GET /me/payment-methods`.",
         access=Access.TOKEN,
         answers={
             200: Answer(

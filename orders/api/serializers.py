@@ -25,6 +25,7 @@ from config.kernel.api.serializers import (
 from orders.models import Order
 from orders.services.placement import Guest, PlaceOrder
 from orders.services.quoting import Basket, BasketLine
+from payments.gateway import METHOD_ID
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -119,12 +120,17 @@ class QuoteRequestSerializer(BasketSerializer):
         )
 
 
+class PaymentMethodIdField(StrictRegexField):
+    """What the payment provider's own form makes of a card."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(METHOD_ID.pattern, form="a payment method id like pm_1Nx…", **kwargs)
+
+
 class OrderRequestSerializer(BasketSerializer):
     """`POST /orders`."""
 
-    payment_method_id = StrictRegexField(
-        r"pm_[A-Za-z0-9_]{1,250}", form="a payment method id like pm_1Nx…"
-    )
+    payment_method_id = PaymentMethodIdField()
     shipping_address = AddressSerializer()
     billing_address = AddressSerializer(required=False, help_text="else the shipping address")
     expected_total = MoneyField(
@@ -435,6 +441,31 @@ class ExportSerializer(serializers.Serializer[Any]):
     activity = ActivitySerializer(many=True)
     orders = OrderSerializer(many=True)
     carts = ExportedCartSerializer(many=True)
+
+
+class SavePaymentMethodSerializer(StrictSerializer):
+    """`POST /me/payment-methods`."""
+
+    payment_method_id = PaymentMethodIdField()
+
+
+class PaymentMethodSerializer(serializers.Serializer[Any]):
+    """A saved card, as much of it as people know it by."""
+
+    id = serializers.CharField()
+    type = serializers.CharField()
+    brand = serializers.CharField(allow_null=True)
+    last4 = serializers.CharField(allow_null=True)
+    exp_month = serializers.IntegerField(allow_null=True)
+    exp_year = serializers.IntegerField(allow_null=True)
+
+
+class PaymentMethodListSerializer(serializers.Serializer[Any]):
+    """All of a customer's saved cards: the one page of a list."""
+
+    next = serializers.URLField(allow_null=True)
+    previous = serializers.URLField(allow_null=True)
+    results = PaymentMethodSerializer(many=True)
 
 
 class EventDataSerializer(serializers.Serializer[Any]):

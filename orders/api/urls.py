@@ -2,11 +2,19 @@
 
 from django.urls import path
 
-from orders.api import after_sales, carts, privacy, views, webhooks
+from orders.api import after_sales, carts, payment_methods, privacy, views, webhooks
 
 urlpatterns = [
     path("me", privacy.MeView.as_view(), name="me"),
     path("me/export", privacy.ExportView.as_view(), name="export"),
+    path(
+        "me/payment-methods", payment_methods.PaymentMethodsView.as_view(), name="payment-methods"
+    ),
+    path(
+        "me/payment-methods/<str:payment_method_id>",
+        payment_methods.PaymentMethodView.as_view(),
+        name="payment-method",
+    ),
     path("quotes", views.QuoteView.as_view(), name="quotes"),
     path("carts", carts.CartsView.as_view(), name="carts"),
     path("carts/<str:cart_id>", carts.CartView.as_view(), name="cart"),

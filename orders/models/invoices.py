@@ -74,7 +74,20 @@ class Invoice(models.Model):
             models.CheckConstraint(name="invoice_number_positive", condition=Q(number__gt=0)),
         ]
         triggers = [
-            pgtrigger.ReadOnly(name="all_but_the_buyer_is_frozen", exclude=["buyer"]),
+            pgtrigger.ReadOnly(
+                name="all_but_the_buyer_is_frozen",
+                fields=[
+                    "order",
+                    "kind",
+                    "refund",
+                    "series",
+                    "number",
+                    "total_amount",
+                    "currency",
+                    "content",
+                    "issued_at",
+                ],
+            ),
             pgtrigger.Protect(name="never_deleted", operation=pgtrigger.Delete),
         ]
 

@@ -236,7 +236,7 @@ def _line(price: PricedProduct, quantity: int, currency: str, tax_rates: TaxRate
         quantity=quantity,
         unit_price=money.exact(price.amount, currency),
         tax_rate=tax_rates.get(price.tax_class, NO_TAX),
-        category_ids=frozenset({price.category_id}),
+        category_ids=frozenset(price.category_ids),
         price_breaks=_price_breaks(price.price_breaks),
         weight_grams=price.weight_grams or 0,
     )

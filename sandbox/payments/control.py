@@ -256,7 +256,13 @@ class Control:
 
 
 _PAGE = """<!doctype html>
-<html lang="en"><meta charset="utf-8"><title>Local payment server</title>
+<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>Local payment server</title>
+<style>
+:root {{ color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif; }}
+body {{ max-width: 26rem; margin: 12vh auto; padding: 0 1rem; }}
+button {{ width: 100%; min-height: 3rem; margin-top: .5rem; font: inherit; cursor: pointer; }}
+</style>
 <h1>Local payment server</h1>
 <p>The shopper's bank asks about {intent}: {amount} {currency} in minor units ({status}).</p>
 <form method="post" action="action">

@@ -68,9 +68,17 @@ ENDPOINTS: dict[tuple[str, str], Endpoint] = {
     ("GET", "/v1/customers"): Endpoint(customers.list_all, parameters.CUSTOMER_LIST),
     ("GET", "/v1/customers/*"): Endpoint(customers.retrieve, _ONLY_EXPAND),
     ("POST", "/v1/customers/*"): Endpoint(customers.update, parameters.CUSTOMER_UPDATE),
+    ("DELETE", "/v1/customers/*"): Endpoint(methods.delete_customer, parameters.CUSTOMER_DELETE),
+    ("GET", "/v1/customers/*/payment_methods"): Endpoint(
+        methods.list_of_customer, parameters.CUSTOMER_METHOD_LIST
+    ),
+    ("GET", "/v1/payment_methods/*"): Endpoint(methods.retrieve, _ONLY_EXPAND),
+    ("POST", "/v1/payment_methods/*/attach"): Endpoint(
+        methods.attach, parameters.METHOD_ATTACH, check=methods.check_attach
+    ),
+    ("POST", "/v1/payment_methods/*/detach"): Endpoint(methods.detach, _ONLY_EXPAND),
     ("GET", "/v1/events"): Endpoint(events.list_all, parameters.EVENT_LIST),
     ("GET", "/v1/events/*"): Endpoint(events.retrieve, _ONLY_EXPAND),
-    ("GET", "/v1/payment_methods/*"): Endpoint(methods.retrieve, _ONLY_EXPAND),
 }
 
 

@@ -89,16 +89,17 @@ def unexpected_state(message: str, *, intent: Document) -> ApiError:
 
 
 def card_error(
-    *, message: str, code: str, decline_code: str | None, intent: Document, **more: Any
+    *, message: str, code: str, decline_code: str | None, intent: Document | None, **more: Any
 ) -> ApiError:
     if decline_code is not None:
         more["decline_code"] = decline_code
+    if intent is not None:
+        more["payment_intent"] = intent
     return ApiError(
         status=402,
         error_type="card_error",
         message=message,
         code=code,
-        payment_intent=intent,
         **more,
     )
 

@@ -377,6 +377,7 @@ def _brought(call: Call) -> Record | None:
 def _require_usable(intent: Document, method: Record) -> None:
     """Refuse a payment method that has paid already, or that the intent cannot take."""
     methods.require_unused(method)
+    methods.require_owner(method, customer_id=intent["customer"])
     _require_allowed(intent, method)
 
 

@@ -19,4 +19,5 @@ _RARE = """
 WITH_OPTIONS = frozenset(_COMMON.split())  # have a part of `payment_method_options`
 ALLOWABLE = WITH_OPTIONS | frozenset(_RARE.split())
 EXCLUDABLE = WITH_OPTIONS - {"card_present", "interac_present", "link"}
+LISTABLE = WITH_OPTIONS - {"card_present", "interac_present"} | {"custom"}  # of a customer
 WITH_DATA = WITH_OPTIONS - {"card", "card_present"}  # have a part of `payment_method_data`

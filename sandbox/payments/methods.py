@@ -6,9 +6,13 @@
 from dataclasses import dataclass, replace
 from enum import Enum
 
+from sandbox.payments import customers
 from sandbox.payments.calls import Call
 from sandbox.payments.documents import Document, new_id
-from sandbox.payments.errors import invalid_request, no_such_resource
+from sandbox.payments.errors import card_error, invalid_request, no_such_resource
+from sandbox.payments.events import emit
+from sandbox.payments.listing import list_objects
+from sandbox.payments.readers import MAX_PAGE
 from sandbox.payments.store import Record
 
 KIND = "payment_method"
@@ -42,6 +46,7 @@ class TestMethod:
     details: tuple[tuple[str, str], ...]
     step: Step = Step.CHARGE
     decline: Decline | None = None  # the answer once the bank is asked; a debit's when it fails
+    may_be_kept: bool = False  # declined only when it is to pay, not when a customer keeps it
     exempt_off_session: bool = False  # already set up: no 3-D Secure while the shopper is away
     dispute: str | None = None  # the reason why the bank takes the money back right afterwards
     is_inquiry: bool = False  # the bank only asks
@@ -150,7 +155,7 @@ def _catalogue() -> dict[str, TestMethod]:
         cards[f"visa_chargeDeclined{suffix}"] = replace(_VISA, decline=decline)
         cards[f"chargeDeclined{suffix}"] = replace(_VISA, decline=decline)
     cards |= {
-        "chargeCustomerFail": replace(_VISA, decline=GENERIC),
+        "chargeCustomerFail": replace(_VISA, decline=GENERIC, may_be_kept=True),
         "radarBlock": replace(_VISA, decline=FRAUDULENT),
         "riskLevelElevated": _VISA,
         "bypassPending": _VISA,
@@ -259,7 +264,11 @@ def keep(call: Call, method: Record) -> None:
 
 def use_up(call: Call, method: Record, *, intent: Document) -> None:
     """Note that money was asked for: a method that no customer keeps is good for one payment."""
-    if intent["customer"] is None or intent["setup_future_usage"] is None:
+    if method.body["customer"] is not None:
+        return
+    if intent["customer"] is not None and intent["setup_future_usage"] is not None:
+        _attach(call, method, customer_id=intent["customer"])
+    else:
         call.store.save(method.body, hidden={**method.hidden, "is_used_up": True})
 
 
@@ -272,9 +281,34 @@ def require_unused(method: Record) -> None:
     if method.hidden.get("is_used_up", False):
         raise invalid_request(
             "The provided PaymentMethod was previously used with a PaymentIntent without Customer "
-            "attachment. It may not be used again.",
+            "attachment, or was detached from a Customer. It may not be used again.",
             param="payment_method",
         )
+
+
+def require_owner(method: Record, *, customer_id: str | None) -> None:
+    """Refuse a method that a customer keeps to anybody else, and to a payment that names nobody.
+
+    Raises:
+        ApiError: 400, as Stripe answers.
+    """
+    owner = method.body["customer"]
+    if owner is None or owner == customer_id:
+        return
+    if customer_id is None:
+        raise invalid_request(
+            f"The `payment_method` parameter supplied {method.body['id']} belongs to the Customer "
+            f"{owner}. Please include the Customer in the `customer` parameter on the "
+            "PaymentIntent.",
+            code="parameter_missing",
+            param="source",
+        )
+    raise invalid_request(
+        f"The PaymentMethod {method.body['id']} does not belong to the Customer you supplied "
+        f"{customer_id}. Please use this PaymentMethod with the Customer that it belongs to "
+        "instead.",
+        param="payment_method",
+    )
 
 
 def kept_method(call: Call, intent: Document) -> Record | None:
@@ -287,3 +321,87 @@ def kept_method(call: Call, intent: Document) -> Record | None:
 def retrieve(call: Call) -> Document:
     method = find_or_make(call, method_id=call.object_id, param="payment_method", in_path=True)
     return method.body
+
+
+def check_attach(call: Call) -> None:
+    """Refuse to keep a method for nobody: the SDK's types name no parameter as required."""
+    if "customer" not in call.params:
+        raise invalid_request(
+            "Missing required param: customer.", param="customer", code="parameter_missing"
+        )
+
+
+def attach(call: Call) -> Document:
+    """Have a customer keep a method; one that is kept by that customer already stays as it is.
+
+    The bank is asked whether there is such a card: most test cards that decline cannot be kept.
+    """
+    method = find_or_make(call, method_id=call.object_id, param="payment_method", in_path=True)
+    customer_id = call.params["customer"]
+    customers.get(call, customer_id=customer_id, param="customer")
+    require_unused(method)
+    if method.body["customer"] not in (None, customer_id):
+        raise invalid_request(
+            "The payment method you provided has already been attached to a customer.",
+            param="payment_method",
+        )
+    if method.body["customer"] is None:
+        _require_keepable(method)
+        keep(call, method)
+        _attach(call, method, customer_id=customer_id)
+    return method.body
+
+
+def detach(call: Call) -> Document:
+    """Have nobody keep a method any more: it is good for nothing afterwards."""
+    method = find_or_make(call, method_id=call.object_id, param="payment_method", in_path=True)
+    if method.body["customer"] is None:
+        raise invalid_request(
+            "The payment method you provided is not attached to a customer so detachment is "
+            "impossible.",
+            param="payment_method",
+        )
+    _detach(call, method)
+    return method.body
+
+
+def delete_customer(call: Call) -> Document:
+    """Forget a customer, of whom nothing is left to be read, and all the methods they keep."""
+    customer = customers.get(call, customer_id=call.object_id, param="id", in_path=True)
+    while kept := call.store.newest(kind=KIND, limit=MAX_PAGE, equal={"customer": customer["id"]}):
+        for body in kept:
+            method = call.store.find(kind=KIND, object_id=body["id"])
+            if method is not None:
+                _detach(call, method)
+    call.store.remove(customer["id"])
+    emit(call, "customer.deleted", customer)
+    return {"id": customer["id"], "object": customers.KIND, "deleted": True}
+
+
+def list_of_customer(call: Call) -> Document:
+    customers.get(call, customer_id=call.object_id, param="customer", in_path=True)
+    asked = replace(call, params={**call.params, "customer": call.object_id})
+    return list_objects(asked, kind=KIND, filters=("customer", "type"))
+
+
+def _require_keepable(method: Record) -> None:
+    fate = fate_of(method)
+    if fate.step is Step.CHARGE and fate.decline is not None and not fate.may_be_kept:
+        raise card_error(
+            message=fate.decline.message,
+            code=fate.decline.code,
+            decline_code=fate.decline.decline_code,
+            intent=None,
+        )
+
+
+def _attach(call: Call, method: Record, *, customer_id: str) -> None:
+    method.body["customer"] = customer_id
+    call.store.save(method.body)
+    emit(call, "payment_method.attached", method.body)
+
+
+def _detach(call: Call, method: Record) -> None:
+    owner, method.body["customer"] = method.body["customer"], None
+    call.store.save(method.body, hidden={**method.hidden, "is_used_up": True})
+    emit(call, "payment_method.detached", method.body, previous={"customer": owner})

@@ -6,7 +6,7 @@ not remembered under an idempotency key: Stripe saves results only once executio
 
 from typing import Any
 
-from sandbox.payments import nested
+from sandbox.payments import method_types, nested
 from sandbox.payments.errors import invalid_request
 from sandbox.payments.forms import Form
 from sandbox.payments.readers import (
@@ -248,6 +248,14 @@ CUSTOMER_CREATE: Schema = {
 }
 CUSTOMER_UPDATE: Schema = {**_CUSTOMER, "default_source": refused}
 CUSTOMER_LIST: Schema = {"email": text, "test_clock": refused, **PAGING}
+CUSTOMER_DELETE: Schema = {}
+
+METHOD_ATTACH: Schema = {"customer": text, "customer_account": refused, **EXPAND}
+CUSTOMER_METHOD_LIST: Schema = {
+    "allow_redisplay": refused,
+    "type": one_of(*sorted(method_types.LISTABLE)),
+    **{name: reader for name, reader in PAGING.items() if name != "created"},
+}
 
 # --- balance and disputes -----------------------------------------------------------------------
 

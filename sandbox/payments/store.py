@@ -285,6 +285,10 @@ class Store:
             ),
         )
 
+    def remove(self, object_id: str) -> None:
+        """Keep an object no longer."""
+        self._connection.execute("DELETE FROM objects WHERE id = ?", (object_id,))
+
     def find(self, *, kind: str, object_id: str) -> Record | None:
         row = self._connection.execute(
             "SELECT body, hidden FROM objects WHERE id = ? AND kind = ?", (object_id, kind)

@@ -190,6 +190,13 @@ class TestTheFilters:
         if len(value) > 4:
             assert value not in answer.content.decode()
 
+    @pytest.mark.parametrize(
+        "text", ["'", "{}", "{a,b}", '"', "\\", "%", "') OR 1=1 --", "lamps' OR '1'='1", "NULL"]
+    )
+    def test_take_a_category_as_text_alone(self, shelves, text):
+        assert skus(get("/products", category=text)) == []
+        assert Product.objects.count() == 4
+
     @pytest.mark.parametrize("query", ["search=%00", "search=%ff", "cursor=%00", "search=a%0ab"])
     def test_refuse_what_is_no_text(self, shelves, query):
         answer = Client().get(f"/api/v1/products?{query}")

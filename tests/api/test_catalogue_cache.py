@@ -109,6 +109,8 @@ class TestAnAnswerThatIsKept:
         assert answer["ETag"] == etag
         assert not etag.startswith("W/")
         assert answer["Cache-Control"] == "public, max-age=1"
+        whole = get(APPLE)
+        assert set(whole.headers) - set(answer.headers) == {"Content-Type"}
         assert get(APPLE, **{"If-None-Match": '"other"'}).status_code == 200
 
     def test_serves_head_as_well(self, clock, django_assert_num_queries):
@@ -140,7 +142,10 @@ class TestAnAnswerThatIsKept:
         ]
 
         assert origins == ["https://one.test", "https://two.test", None]
-        assert kept() == 1
+        assert get(APPLE).headers.get("Access-Control-Allow-Origin") is None
+        for number in range(9):
+            get(APPLE, Origin=f"https://evil{number}.test")
+        assert kept() == 3
 
 
 class TestOneAnswerForAll:
@@ -269,7 +274,7 @@ class TestTheRoom:
             get(PRODUCTS, {"page_size": size})
 
         assert kept() == 3
-        assert [key[3] for key in caching.answers._kept] == [f"page_size={n}" for n in (4, 5, 6)]
+        assert [key[4] for key in caching.answers._kept] == [f"page_size={n}" for n in (4, 5, 6)]
 
     def test_is_bounded_by_bytes(self, clock, monkeypatch):
         get(PRODUCTS, {"page_size": 1})
@@ -277,7 +282,7 @@ class TestTheRoom:
 
         get(PRODUCTS, {"page_size": 2})
 
-        assert [key[3] for key in caching.answers._kept] == ["page_size=2"]
+        assert [key[4] for key in caching.answers._kept] == ["page_size=2"]
         assert caching.answers._bytes <= caching.MOST_BYTES
 
     def test_is_not_for_one_giant(self, clock, monkeypatch):

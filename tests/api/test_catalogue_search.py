@@ -11,7 +11,7 @@ from django.test import Client
 
 from inventory.api import caching
 from inventory.models import Category, Product
-from inventory.search import Search
+from inventory.search import MOST_ALIKE, MOST_FOUND, Search
 from tests import factories
 
 pytestmark = pytest.mark.django_db
@@ -220,6 +220,12 @@ class TestWhatCannotBeBroken:
 
         assert answer.status_code == 400
 
+    @pytest.mark.parametrize("text", ["the", "no", "of the"])
+    def test_finds_nothing_by_words_that_say_nothing(self, text):
+        factories.ProductFactory(name="The table, no. 7")
+
+        assert search(text) == []
+
     @pytest.mark.parametrize("text", ["%", "_", "'", "&|!", "...", "'; --"])
     def test_finds_nothing_by_punctuation_alone(self, text):
         assert search(text) == []
@@ -230,20 +236,35 @@ class TestTheCost:
         with django_assert_num_queries(1):
             search("organic milk")
 
-    def test_is_a_look_into_four_indexes_however_many_products_there_are(self):
+    @pytest.fixture
+    def thousands(self):
         with connection.cursor() as cursor:
             cursor.execute(
                 """
                 INSERT INTO products (sku, name, category_id, attributes)
-                SELECT 'N-' || n, 'Product ' || md5(n::text), %s, '{}'
+                SELECT 'N-' || n, 'Gadget ' || md5(n::text), %s, '{}'
                 FROM generate_series(1, 3000) AS n
                 """,
                 [Category.objects.get().pk],
             )
             cursor.execute("ANALYZE products")
 
+    @pytest.mark.usefixtures("thousands")
+    def test_is_a_look_into_indexes_however_many_products_there_are(self):
+        with connection.cursor() as cursor:
+            cursor.execute("SET LOCAL enable_seqscan = off")  # 3,000 rows are soon read
+
         plan = Product.objects.filter(Search("organic milk").matches).values("pk").explain()
 
         for index in ("idx_products_search", "idx_products_name_trigrams", "products_sku"):
             assert index in plan, plan
         assert "Seq Scan" not in plan, plan
+
+    @pytest.mark.usefixtures("thousands")
+    def test_is_bounded_where_everything_is_found(self):
+        def found(text):
+            return Product.objects.filter(Search(text).matches)
+
+        assert found("gadget").count() == MOST_FOUND
+        assert found("gagdet").count() == MOST_ALIKE
+        assert "N-1" in found("n-1").values_list("sku", flat=True)

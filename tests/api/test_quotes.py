@@ -381,6 +381,16 @@ class TestAnAutomaticPromotion:
 
         assert [item["discount_amount"] for item in body["items"]] == ["0.00", "1.00"]
 
+    def test_covers_what_lies_below_a_category_too(self, guest, apple):
+        food = factories.CategoryFactory(slug="food", name="Food")
+        fruit = factories.CategoryFactory(slug="fruit", name="Fruit", parent=food)
+        factories.ProductFactory(sku="PEAR", price="2.00", category=fruit)
+        factories.CouponFactory(code=None, name="Food", value=50).scopes.create(category=food)
+
+        body = quote(guest, ("APPLE", 1), ("PEAR", 1)).json()
+
+        assert [item["discount_amount"] for item in body["items"]] == ["0.00", "1.00"]
+
     def test_of_buy_two_get_one(self, guest, apple):
         factories.CouponFactory(
             code=None, name="3 for 2", kind="buy_x_get_y", value=100, buy_quantity=2, get_quantity=1

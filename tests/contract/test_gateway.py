@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import re
 import socket
@@ -17,7 +18,15 @@ from django.conf import settings
 from config.kernel.clock import Deadline
 from payments import gateway, transport
 from payments.errors import ProviderUnavailableError
-from payments.gateway import Failure, Intent, ProviderRefund, Refused, Unknown
+from payments.gateway import (
+    Failure,
+    Intent,
+    PaymentMethod,
+    ProviderCustomer,
+    ProviderRefund,
+    Refused,
+    Unknown,
+)
 from sandbox.payments.methods import CATALOGUE, Step
 
 CREATE = "/v1/payment_intents"
@@ -25,6 +34,24 @@ RETRIEVE = "/v1/payment_intents/*"
 CONFIRM = "/v1/payment_intents/*/confirm"
 CANCEL = "/v1/payment_intents/*/cancel"
 REFUNDS = "/v1/refunds"
+ATTACH = "/v1/payment_methods/*/attach"
+# Stripe's sentences about a payment method that may not pay, or not be kept.
+BLAME = """
+The provided PaymentMethod was previously used with a PaymentIntent without Customer attachment, \
+shared with a connected account without Customer attachment, or was detached from a Customer. It \
+may not be used again. To use a PaymentMethod multiple times, you must attach it to a Customer \
+first.
+This PaymentMethod was previously used without being attached to a Customer or was detached from \
+a Customer, and may not be used again.
+The `payment_method` parameter supplied pm_1 belongs to the Customer cus_1. Please include the \
+Customer in the `customer` parameter on the PaymentIntent.
+The PaymentMethod pm_1 does not belong to the Customer you supplied cus_1. Please use this \
+PaymentMethod with the Customer that it belongs to instead.
+The customer does not have a payment method with the ID pm_1. The payment method must be attached \
+to the customer.
+The payment method you provided has already been attached to a customer.
+No such PaymentMethod: 'pm_1'
+"""
 RETURN_URL = "http://127.0.0.1:8000/orders/K7M2"
 
 
@@ -107,6 +134,39 @@ def refund(intent, *, key=None, deadline=None, **changes):
     )
 
 
+def create_customer(*, key=None):
+    return gateway.create_customer(
+        params={"metadata": {"app": "orderkeep", "customer": "7"}},
+        idempotency_key=key or new_key(),
+        deadline=plenty(),
+    )
+
+
+@pytest.fixture
+def customer():
+    made = create_customer()
+    assert isinstance(made, ProviderCustomer)
+    return made.id
+
+
+def attach(customer, method="pm_card_visa"):
+    return gateway.attach_payment_method(method_id=method, customer_id=customer, deadline=plenty())
+
+
+def attached(customer, method="pm_card_visa") -> str:
+    kept = attach(customer, method)
+    assert isinstance(kept, PaymentMethod)
+    return kept.id
+
+
+def detach(method):
+    return gateway.detach_payment_method(method_id=method, deadline=plenty())
+
+
+def methods_of(customer):
+    return gateway.list_payment_methods(customer_id=customer, deadline=plenty())
+
+
 def journal_of(provider, intent_id):
     found = provider._get("/_test/journal", {"payment_intent": intent_id, "limit": "1000"})
     return found["requests"]
@@ -154,7 +214,9 @@ class TestCreateIntent:
         ],
     )
     def test_tells_what_is_refused_and_why(self, changes, code, param):
-        assert create(**changes) == Refused(code=code, param=param)
+        assert create(**changes) == Refused(
+            code=code, param=param, blames_method=param == "payment_method"
+        )
 
     def test_is_refused_with_a_wrong_key(self, settings):
         settings.STRIPE_SECRET_KEY = "sk_nonsense"
@@ -948,6 +1010,136 @@ class TestSecrets:
             environment.setenv("NETRC", str(tmp_path / "netrc"))
 
             assert isinstance(create(), Intent)
+
+
+class TestACustomer:
+    def test_is_made_once_under_a_key(self):
+        first = create_customer(key=(key := new_key()))
+
+        assert create_customer(key=key) == first
+        assert gateway.CUSTOMER_ID.fullmatch(first.id)
+
+    def test_is_deleted_once(self, customer):
+        kept = attached(customer)
+
+        deleted = gateway.delete_customer(customer_id=customer, deadline=plenty())
+        again = gateway.delete_customer(customer_id=customer, deadline=plenty())
+
+        assert deleted == ProviderCustomer(id=customer)
+        assert again == Refused(code="resource_missing", param="id")
+        assert methods_of(customer).code == "resource_missing"
+        assert attach(customer, kept) == Refused(code="resource_missing", param="customer")
+
+    @pytest.mark.parametrize("kind", ["drop", "unavailable", "error_before", "malformed"])
+    def test_is_not_known_where_the_answer_is_none(self, provider, kind):
+        provider.fail(kind, path="/v1/customers")
+
+        assert isinstance(create_customer(), Unknown)
+
+    @pytest.mark.parametrize("fields", [{"id": "x" * 101}, {"id": 7}, {"object": "payment_intent"}])
+    def test_is_not_taken_from_nonsense(self, provider, fields):
+        provider.fail("altered", path="/v1/customers", fields=fields)
+
+        assert create_customer() == Unknown(reason="malformed answer")
+
+
+class TestAPaymentMethod:
+    def test_is_kept_read_listed_and_let_go(self, customer):
+        kept = attach(customer)
+
+        assert kept == PaymentMethod(
+            id=kept.id,
+            type="card",
+            customer_id=customer,
+            brand="visa",
+            last4="4242",
+            exp_month=12,
+            exp_year=2034,
+        )
+        assert gateway.retrieve_payment_method(method_id=kept.id, deadline=plenty()) == kept
+        assert methods_of(customer) == [kept]
+        assert detach(kept.id).customer_id == ""
+        assert methods_of(customer) == []
+
+    def test_that_is_no_card_says_so(self, customer):
+        kept = attach(customer, "pm_paypal")
+
+        assert (kept.type, kept.brand, kept.last4, kept.exp_year) == ("paypal", "", "", None)
+
+    def test_is_told_as_declined_with_its_reason(self, customer):
+        answer = attach(customer, "pm_card_visa_chargeDeclinedInsufficientFunds")
+
+        assert answer.decline == Failure(
+            code="card_declined", decline_code="insufficient_funds", is_decline=True
+        )
+        assert methods_of(customer) == []
+
+    def test_takes_the_blame_for_what_is_wrong_with_it(self, customer):
+        kept = attached(customer)
+        stranger = create_customer().id
+        detach(gone := attached(customer))
+
+        refusals = [
+            attach(stranger, kept),
+            attach(customer, gone),
+            attach(customer, "pm_of_nobody"),
+            detach(gone),
+            create(payment_method=kept),
+            create(payment_method=kept, customer=stranger),
+            create(payment_method=gone, customer=customer),
+        ]
+
+        assert [type(answer) for answer in refusals] == [Refused] * 7
+        assert [answer.blames_method for answer in refusals] == [True] * 7
+        assert {answer.decline for answer in refusals} == {None}
+
+    @pytest.mark.parametrize(
+        ("message", "is_blamed"),
+        [
+            *((message, True) for message in BLAME.strip().splitlines()),
+            ("No such customer: 'cus_1'", False),
+            ("Received unknown parameter: payment_method_kind", False),
+            ("You must provide a `return_url` when confirming a PaymentIntent.", False),
+            (7, False),
+            (None, False),
+        ],
+    )
+    def test_is_blamed_by_the_sentence_where_no_param_is_named(self, hostile, message, is_blamed):
+        error = {"error": {"type": "invalid_request_error", "message": message}}
+        hostile.answer = lambda client: client.sendall(
+            json_answer(json.dumps(error).encode(), status="400 Bad Request")
+        )
+
+        assert create() == Refused(code="InvalidRequestError", blames_method=is_blamed)
+
+    def test_of_somebody_else_is_no_answer(self, provider, customer):
+        provider.fail("altered", path=ATTACH, fields={"customer": "cus_of_somebody"})
+
+        assert attach(customer) == Unknown(reason="malformed answer")
+
+    @pytest.mark.parametrize(
+        "fields",
+        [
+            {"id": "pi_1"},
+            {"type": None},
+            {"card": "4242"},
+            {"card": {"exp_month": "12"}},
+            {"card": {"exp_year": -1}},
+            {"customer": {}},
+        ],
+    )
+    def test_is_not_taken_from_nonsense(self, provider, customer, fields):
+        provider.fail("altered", path=ATTACH, fields=fields)
+
+        assert attach(customer) == Unknown(reason="malformed answer")
+
+    def test_is_attached_by_a_second_try_whose_first_answer_was_lost(self, provider, customer):
+        kept = attached(customer)
+        provider.fail("answer_lost", path=ATTACH)
+
+        assert isinstance(attach(customer, kept), Unknown)
+        assert attached(customer, kept) == kept
+        assert [method.id for method in methods_of(customer)] == [kept]
 
 
 class TestTheSdk:

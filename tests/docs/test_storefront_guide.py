@@ -15,6 +15,7 @@ import pytest
 from django.conf import settings
 
 from orders.models import Order
+from orders.services.shipping import Parcel, ship_order
 from tests import factories
 
 GUIDE = Path(settings.BASE_DIR, "docs", "storefront.md")
@@ -56,7 +57,13 @@ def found(answer, path):
     )
 
 
-def run(request, variables):
+def ship(order_number):
+    """What staff do meanwhile."""
+    order = Order.objects.get(order_number=order_number)
+    ship_order(order_id=order.pk, parcel=Parcel(carrier="UPS", tracking_number="1Z999"))
+
+
+def run(request, variables, directory):
     """The answer's status and body; as in a terminal, but without the progress meter."""
     command = re.sub(r"\bcurl ", "curl -s -w '\\n%{http_code}' ", request.command, count=1)
     ran = subprocess.run(
@@ -66,29 +73,33 @@ def run(request, variables):
         text=True,
         timeout=30,
         check=True,
+        cwd=directory,
     )
     body, _, status = ran.stdout.rpartition("\n")
     return int(status), body
 
 
-def test_says_what_happens(live_server, shop, provider):
+def test_says_what_happens(live_server, shop, provider, tmp_path):
     factories.ProductFactory(sku="DEMO-PLENTY", name="Plenty of It", on_hand=1_000)
     factories.CouponFactory(code="WELCOME10")
     variables = {"SHOP": live_server.url, "PAYMENT_SERVER": settings.STRIPE_API_BASE}
 
     for request in requests_of_guide():
-        status, body = run(request, variables)
+        status, body = run(request, variables, tmp_path)
 
         assert status == request.status, f"{request.command}\n{body}"
         for name, path in request.taken.items():
             variables[name] = str(found(json.loads(body), path))
+        if "/claim" in request.command:
+            ship(variables["FIRST"])
 
     assert (variables["SKU"], variables["STATE"]) == ("DEMO-PLENTY", "NY")
     assert variables["STATUS"] == "confirmed"
     assert sorted(Order.objects.values_list("status", flat=True)) == [
         *["cancelled"] * 2,
-        "confirmed",
+        "shipped",
     ]
+    assert (tmp_path / "invoice.pdf").read_bytes().startswith(b"%PDF-")
 
 
 def test_has_every_request_that_it_shows_followed_by_its_status():

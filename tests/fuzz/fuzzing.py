@@ -136,6 +136,7 @@ def furnish(identity: str) -> Furnished:
             # A customer has one cart, and the first use of a guest's makes it that one.
             **{operation: _cart(guest) for operation in OF_A_CART},
             **{operation: _address(shopper) for operation in OF_AN_ADDRESS},
+            "DELETE /api/v1/me/payment-methods/{payment_method_id}": _card(shopper),
         },
         headers_of_operation={
             "DELETE /api/v1/me": _somebody(identity).headers,  # the others still need theirs
@@ -183,6 +184,13 @@ def _address(shopper: Shopper) -> dict[str, str]:
         return {}
     kept = shopper.post("/me/addresses", customer_examples.ADDRESS).json()
     return {customer_examples.ADDRESS_ID: kept["id"]}
+
+
+def _card(shopper: Shopper) -> dict[str, str]:
+    if shopper.customer is None:
+        return {}
+    kept = shopper.post("/me/payment-methods", {"payment_method_id": CARDS[0]}).json()
+    return {examples.CARD["id"]: kept["id"]}
 
 
 def document_of(shop: Furnished) -> dict[str, Any]:

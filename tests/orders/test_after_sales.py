@@ -214,7 +214,7 @@ class TestReturns:
         ship(paid)
         sku = products[0].sku
         self.ask(shopper, paid, (sku, 3))
-        returns.refuse_return(return_id=Return.objects.get().pk, reason="used")
+        returns.refuse_return(return_id=Return.objects.get().pk, reason="worn out")
 
         assert self.ask(shopper, paid, (sku, 3)).status_code == 201
 
@@ -313,7 +313,7 @@ class TestTimeline:
             f"/orders/{paid.order_number}/returns",
             {"items": [{"sku": products[0].sku, "quantity": 1}], "reason": "broken"},
         )
-        returns.refuse_return(return_id=Return.objects.get().pk, reason="used")
+        returns.refuse_return(return_id=Return.objects.get().pk, reason="worn out")
         deliver_order(order_id=paid.pk)
 
         answer = shopper.get(f"/orders/{paid.order_number}/timeline")
@@ -326,7 +326,7 @@ class TestTimeline:
             "return_refused",
             "delivered",
         ]
-        assert "used" not in answer.content.decode()
+        assert "worn out" not in answer.content.decode()
 
     def test_asks_as_many_queries_for_many_parcels_as_for_one(
         self, paid, products, django_assert_num_queries

@@ -33,6 +33,11 @@ SDK_TYPES = {
     "_customer_create_params.CustomerCreateParams": parameters.CUSTOMER_CREATE,
     "_customer_update_params.CustomerUpdateParams": parameters.CUSTOMER_UPDATE,
     "_customer_list_params.CustomerListParams": parameters.CUSTOMER_LIST,
+    "_customer_delete_params.CustomerDeleteParams": parameters.CUSTOMER_DELETE,
+    "_payment_method_attach_params.PaymentMethodAttachParams": parameters.METHOD_ATTACH,
+    "_customer_payment_method_list_params.CustomerPaymentMethodListParams": (
+        parameters.CUSTOMER_METHOD_LIST
+    ),
     "_refund_update_params.RefundUpdateParams": parameters.REFUND_UPDATE,
     "_event_list_params.EventListParams": parameters.EVENT_LIST,
     "_balance_transaction_list_params.BalanceTransactionListParams": (
@@ -46,6 +51,9 @@ ONLY_EXPAND = {  # the type of each endpoint that takes nothing else
     ("GET", "/v1/refunds/*"): "_refund_retrieve_params.RefundRetrieveParams",
     ("GET", "/v1/customers/*"): "_customer_retrieve_params.CustomerRetrieveParams",
     ("GET", "/v1/payment_methods/*"): "_payment_method_retrieve_params.PaymentMethodRetrieveParams",
+    ("POST", "/v1/payment_methods/*/detach"): (
+        "_payment_method_detach_params.PaymentMethodDetachParams"
+    ),
     ("GET", "/v1/events/*"): "_event_retrieve_params.EventRetrieveParams",
     ("GET", "/v1/balance"): "_balance_retrieve_params.BalanceRetrieveParams",
     ("GET", "/v1/balance_transactions/*"): (

@@ -816,7 +816,9 @@ def with_status(model, status):
     if model is Refund:
         return {"status": status, "stripe_refund_id": f"re_{uuid.uuid4()}"}
     if model is Return:
-        return {"status": status, "refund": Rows().refund() if status == "refunded" else None}
+        rows = Rows()
+        rows.numbers = itertools.count(uuid.uuid4().int % 10**9)  # apart from the test's own rows
+        return {"status": status, "refund": rows.refund() if status == "refunded" else None}
     return {"status": status}
 
 
@@ -971,6 +973,17 @@ FROZEN = {
         "create_params": {"amount": 1},
     },
     "Refund": {"uuid": uuid.uuid4(), "payment": "another", "currency": "EUR", "amount": OTHER},
+    "Invoice": {
+        "order": "another",
+        "kind": "credit_note",
+        "refund": "another",
+        "series": "CN",
+        "number": 999,
+        "total_amount": OTHER,
+        "currency": "EUR",
+        "content": {"other": 1},
+        "issued_at": LONG_AGO + dt.timedelta(days=1),
+    },
     "ProviderEvent": {
         "stripe_event_id": "evt_other",
         "event_type": "other",
@@ -989,12 +1002,14 @@ class TestFrozenFields:
             "Order": rows.order,
             "Payment": rows.payment,
             "Refund": rows.refund,
+            "Invoice": rows.invoice,
             "ProviderEvent": rows.event,
         }
         row = makers[name]()
         value = FROZEN[name][field]
         if value == "another":
-            value = rows.order() if field == "order" else rows.payment(status="succeeded")
+            others = {"order": rows.order, "refund": rows.refund}
+            value = others[field]() if field in others else rows.payment(status="succeeded")
 
         with pytest.raises(DatabaseError) as caught, transaction.atomic():
             update(row, **{field: value})

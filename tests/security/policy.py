@@ -90,6 +90,11 @@ API = {
         200, body={"line1": "2 Main Street"}, suspended=403
     ),
     "DELETE /api/v1/me/addresses/{address_id}": its_customer(204, suspended=403),
+    "GET /api/v1/me/payment-methods": customers(200),
+    "POST /api/v1/me/payment-methods": customers(
+        201, body={"payment_method_id": "pm_card_visa"}, suspended=403
+    ),
+    "DELETE /api/v1/me/payment-methods/{payment_method_id}": its_customer(204, suspended=403),
     "POST /api/v1/carts": anybody(201, body={"items": [LINE]}, suspended=403),
     "GET /api/v1/carts/{cart_id}": its_shopper(200),
     "DELETE /api/v1/carts/{cart_id}": its_shopper(204, suspended=403),

@@ -113,7 +113,8 @@ class TestRow6Ids:
 
         # A document's number is counted by law, and looked for below one's own order alone.
         assert named == {
-            *("sku", "order_number", "cart_id", "address_id", "return_id", "document_number")
+            *("sku", "order_number", "cart_id", "address_id", "return_id", "document_number"),
+            "payment_method_id",
         }
 
 

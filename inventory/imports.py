@@ -1,0 +1,435 @@
+"""Creates and updates products from lines of CSV, by SKU: all of them or, if any is bad, none.
+
+The lines are checked one by one, carried into a temporary table by COPY, and then written to the
+catalogue by a few statements, whatever their number. Stock is nobody's business here.
+"""
+
+# ruff: noqa: S608 - what is put into statements are the names of columns, each a known one
+
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+from django.db import connection, transaction
+
+from audit import services as audit
+from config.kernel import money
+from config.kernel.api.text import normalized, problem_with
+from inventory.errors import UnusableFileError
+from inventory.models import WEB_ADDRESS, Category, Product
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from typing import TextIO
+
+    Progress = Callable[[int], None]
+    Read = Callable[[str], str | None]
+
+LOCK: Final = 0x1490_27  # any number that nothing else locks by
+STATEMENT_SECONDS: Final = 300  # the role's own limits suit short requests
+BATCH: Final = 1_000  # lines a COPY
+LONGEST_DESCRIPTION: Final = 20_000  # characters
+MOST_IMAGES: Final = 20
+LARGEST_ATTRIBUTES: Final = 20_000  # bytes
+HEAVIEST_GRAMS: Final = 2**31 - 1
+MOST_PROBLEMS: Final = 1_000  # told; the others are counted
+
+_SKU = re.compile(r"[A-Z0-9][A-Z0-9._-]{0,99}")
+_SLUG = re.compile(r"[a-z0-9_-]{1,30}")
+_WEB_ADDRESS = re.compile(WEB_ADDRESS)
+_PRICE: Final = "price_"
+_SQL_TYPES: Final = {
+    "sku": "text",
+    "name": "text",
+    "description": "text",
+    "category": "bigint",  # its id
+    "image_urls": "jsonb",  # a list
+    "tax_class": "text",
+    "weight_grams": "integer",
+    "is_active": "boolean",
+    "attributes": "jsonb",
+}
+_COLUMNS: Final = {"category": "category_id", "image_urls": "image_url"}  # of products
+_ESCAPES: Final = str.maketrans({"\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r"})
+_NEEDED_TO_CREATE: Final = ("name", "category")
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Why a line cannot be taken; lines are counted as an editor does, the header being 1."""
+
+    line: int
+    reason: str
+
+
+@dataclass(slots=True, kw_only=True)
+class Imported:
+    """What an import did, or would have done."""
+
+    lines: int = 0
+    created: int = 0
+    updated: int = 0
+    prices: int = 0
+    bad_lines: int = 0
+    problems: list[Problem] = field(default_factory=list)
+    written: bool = False
+
+
+def import_products(
+    *,
+    file: TextIO,
+    dry_run: bool = False,
+    skip_bad_lines: bool = False,
+    progress: Progress = lambda _lines: None,
+) -> Imported:
+    """Create the products whose SKU is new, update the others; untouched is what no column names.
+
+    Opens its own transaction, and waits in it for an import that is already running. Safe to
+    repeat: what is already so is not written again.
+
+    Args:
+        file: CSV with a header line; opened with `newline=""`.
+        dry_run: find out everything, write nothing.
+        skip_bad_lines: import the others; else one bad line and nothing is written.
+        progress: told, now and then, how many lines have been read.
+
+    Raises:
+        UnusableFileError: there is no header to go by, or it has a column that is not known.
+    """
+    with transaction.atomic():
+        _wait_for_turn()
+        reader = _Lines(file)
+        done = Imported()
+        _create_table(reader.columns)
+        for batch in _batches(reader.checked(done), BATCH):
+            _copy(reader.columns, batch)
+            progress(done.lines)
+        progress(done.lines)
+        _write(reader.columns, done)
+        done.written = not dry_run and (skip_bad_lines or not done.bad_lines)
+        if done.written:
+            counts = {name: getattr(done, name) for name in ("lines", "created", "updated")}
+            audit.record(
+                "PRODUCTS_IMPORTED",
+                data={**counts, "prices": done.prices, "bad_lines": done.bad_lines},
+            )
+        else:
+            transaction.set_rollback(True)
+        return done
+
+
+class _Lines:
+    """Reads a file's lines and says of each what is in it or what is wrong with it."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._rows = csv.reader(file, strict=True)
+        try:
+            header = next(self._rows, [])
+        except csv.Error as exc:
+            raise UnusableFileError(f"line 1: {exc}") from exc
+        self.columns = _known_columns(header)
+        self._categories = dict(Category.objects.values_list("slug", "id"))
+        self._known = set(Product.objects.values_list("sku", flat=True).iterator())
+        self._seen: dict[str, int] = {}
+
+    def checked(self, done: Imported) -> Iterator[list[str | None]]:
+        """The good lines, as cells for COPY; counts and notes the others."""
+        readers = [self._reader(column) for column in self.columns]
+        while (begun := self._rows.line_num + 1) and (cells := self._next(begun, done)) is not None:
+            if not cells:
+                continue  # an empty line
+            done.lines += 1
+            try:
+                yield self._read(cells, readers, line=begun)
+            except _BadLineError as exc:
+                _note(done, Problem(begun, str(exc)))
+
+    def _next(self, line: int, done: Imported) -> list[str] | None:
+        try:
+            return next(self._rows, None)
+        except csv.Error as exc:  # what follows is not known to be lines
+            done.lines += 1
+            _note(done, Problem(line, f"is not CSV, and nothing behind it was read: {exc}"))
+            return None
+
+    def _read(
+        self, cells: Sequence[str], readers: Sequence[Read], *, line: int
+    ) -> list[str | None]:
+        if len(cells) != len(self.columns):
+            raise _BadLineError(f"has {len(cells)} cells, the header {len(self.columns)}")
+        values = []
+        for column, read, cell in zip(self.columns, readers, cells, strict=True):
+            try:
+                values.append(read(cell))
+            except ValueError as exc:
+                raise _BadLineError(f"{column}: {exc}") from None
+        sku = str(values[self.columns.index("sku")])
+        if sku in self._seen:
+            raise _BadLineError(f"sku: stands on line {self._seen[sku]} already")
+        self._seen[sku] = line
+        if sku not in self._known:
+            missing = [name for name in _NEEDED_TO_CREATE if name not in self.columns]
+            if missing:
+                raise _BadLineError(f"sku: is new, and needs columns {' and '.join(missing)}")
+        return values
+
+    def _reader(self, column: str) -> Read:
+        if column.startswith(_PRICE):
+            currency = column.removeprefix(_PRICE)
+            return lambda cell: _price(cell, currency)
+        if column == "category":
+            return self._category
+        return _READERS[column]
+
+    def _category(self, cell: str) -> str:
+        found = self._categories.get(cell.strip())
+        if found is None:
+            raise ValueError("there is no category of that slug")
+        return str(found)
+
+
+class _BadLineError(Exception):
+    """A line that cannot be taken; says why."""
+
+
+def _note(done: Imported, problem: Problem) -> None:
+    done.bad_lines += 1
+    if len(done.problems) < MOST_PROBLEMS:
+        done.problems.append(problem)
+
+
+def _known_columns(header: Sequence[str]) -> list[str]:
+    columns = [name.strip() for name in header]
+    if "sku" not in columns:
+        raise UnusableFileError("the first line names the columns, and needs one called sku")
+    for name in columns:
+        currency = name.removeprefix(_PRICE)
+        if name not in _SQL_TYPES and (
+            currency == name or currency not in money.SUPPORTED_CURRENCIES
+        ):
+            raise UnusableFileError(f"column {name[:50]!r} is not known")
+        if columns.count(name) > 1:
+            raise UnusableFileError(f"column {name!r} is there twice")
+    return columns
+
+
+# --- cells ----------------------------------------------------------------------------------------
+
+
+def _text(cell: str, *, longest: int, multiline: bool = False, needed: bool = False) -> str:
+    text = normalized(cell.strip())
+    if problem := problem_with(text, multiline=multiline):
+        raise ValueError(problem)
+    if needed and not text:
+        raise ValueError("must not be empty")
+    if len(text) > longest:
+        raise ValueError(f"has more than {longest} characters")
+    return text
+
+
+def _sku(cell: str) -> str:
+    if not _SKU.fullmatch(cell.strip()):
+        raise ValueError("is up to 100 upper-case letters, digits, dots, dashes and underscores")
+    return cell.strip()
+
+
+def _name(cell: str) -> str:
+    return _text(cell, longest=255, needed=True)
+
+
+def _description(cell: str) -> str:
+    return _text(cell.replace("\r\n", "\n"), longest=LONGEST_DESCRIPTION, multiline=True)
+
+
+def _image_urls(cell: str) -> str:
+    urls = cell.split()
+    if len(urls) > MOST_IMAGES:
+        raise ValueError(f"are more than {MOST_IMAGES}")
+    for url in urls:
+        if not _WEB_ADDRESS.fullmatch(_text(url, longest=500)):
+            raise ValueError("are addresses that begin with http:// or https://, between spaces")
+    return orjson.dumps(urls).decode()
+
+
+def _tax_class(cell: str) -> str:
+    if not _SLUG.fullmatch(cell.strip()):
+        raise ValueError("is up to 30 lower-case letters, digits, dashes and underscores")
+    return cell.strip()
+
+
+def _weight_grams(cell: str) -> str | None:
+    text = cell.strip()
+    if not text:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) <= 10 and int(text) <= HEAVIEST_GRAMS):  # noqa: PLR2004 - digits of the heaviest
+        raise ValueError("is a whole number of grams")
+    return text
+
+
+def _is_active(cell: str) -> str:
+    text = cell.strip().lower()
+    if text not in {"true", "false"}:
+        raise ValueError("is true or false")
+    return text
+
+
+def _attributes(cell: str) -> str:
+    try:
+        read = orjson.loads(cell) if cell.strip() else {}
+    except orjson.JSONDecodeError:
+        raise ValueError("is not JSON") from None
+    if not isinstance(read, dict):
+        raise ValueError('is a JSON object like {"color": "red"}')  # noqa: TRY004 - what was read is text
+    text = orjson.dumps(read).decode()
+    if len(text) > LARGEST_ATTRIBUTES:
+        raise ValueError(f"is more than {LARGEST_ATTRIBUTES} bytes")
+    if "\\u0000" in text:  # PostgreSQL has no such character
+        raise ValueError("has a character that cannot be kept")
+    return text
+
+
+def _price(cell: str, currency: str) -> str | None:
+    text = cell.strip()
+    return str(money.parse_amount(text, currency)) if text else None
+
+
+_READERS: Final[Mapping[str, Read]] = {
+    "sku": _sku,
+    "name": _name,
+    "description": _description,
+    "image_urls": _image_urls,
+    "tax_class": _tax_class,
+    "weight_grams": _weight_grams,
+    "is_active": _is_active,
+    "attributes": _attributes,
+}
+
+
+# --- statements -----------------------------------------------------------------------------------
+
+
+def _wait_for_turn() -> None:
+    with connection.cursor() as cursor:
+        for limit in ("lock_timeout", "statement_timeout", "idle_in_transaction_session_timeout"):
+            cursor.execute("SELECT set_config(%s, %s, true)", [limit, f"{STATEMENT_SECONDS}s"])
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [LOCK])
+
+
+def _create_table(columns: Sequence[str]) -> None:
+    shown = ", ".join(f'"{name}" {_SQL_TYPES.get(name, "numeric(12,2)")}' for name in columns)
+    with connection.cursor() as cursor:
+        cursor.execute("DROP TABLE IF EXISTS pg_temp.imported, pg_temp.pictured")
+        cursor.execute(f"CREATE TEMPORARY TABLE imported ({shown}) ON COMMIT DROP")
+
+
+def _copy(columns: Sequence[str], rows: Sequence[Sequence[str | None]]) -> None:
+    """Carry checked lines into the temporary table."""
+    lines = ("\t".join(map(_escaped, row)) for row in rows)
+    named = ", ".join(f'"{name}"' for name in columns)
+    with connection.cursor() as cursor:
+        cursor.copy_expert(f"COPY imported ({named}) FROM STDIN", io.StringIO("\n".join(lines)))
+
+
+def _escaped(cell: str | None) -> str:
+    """A cell in COPY's text format."""
+    return "\\N" if cell is None else cell.translate(_ESCAPES)
+
+
+def _write(columns: Sequence[str], done: Imported) -> None:
+    own = [name for name in columns if name != "sku" and not name.startswith(_PRICE)]
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE imported")
+        done.updated = _update(cursor, own)
+        done.created = _insert(cursor, own) if set(_NEEDED_TO_CREATE) <= set(own) else 0
+        if "image_urls" in own:
+            _replace_images(cursor)
+        for name in columns:
+            if name.startswith(_PRICE):
+                done.prices += _set_prices(cursor, currency=name.removeprefix(_PRICE))
+
+
+def _update(cursor: Any, columns: Sequence[str]) -> int:
+    """Products that are there and differ. Returns how many."""
+    if not columns:
+        return 0
+    pairs = [(_COLUMNS.get(name, name), _value(name)) for name in columns]
+    cursor.execute(
+        f"""
+        UPDATE products SET {", ".join(f"{column} = {value}" for column, value in pairs)}
+        FROM imported WHERE products.sku = imported.sku
+            AND ({", ".join(f"products.{column}" for column, _ in pairs)})
+                IS DISTINCT FROM ({", ".join(value for _, value in pairs)})
+        """
+    )
+    return int(cursor.rowcount)
+
+
+def _insert(cursor: Any, columns: Sequence[str]) -> int:
+    """Products that are new. Returns how many."""
+    values = {_COLUMNS.get(name, name): _value(name) for name in columns}
+    values.setdefault("attributes", "'{}'")
+    cursor.execute(
+        f"""
+        INSERT INTO products (sku, {", ".join(values)})
+        SELECT sku, {", ".join(values.values())} FROM imported
+        WHERE NOT EXISTS (SELECT FROM products WHERE products.sku = imported.sku)
+        """
+    )
+    return int(cursor.rowcount)
+
+
+def _value(column: str) -> str:
+    if column == "image_urls":
+        return "coalesce(imported.image_urls ->> 0, '')"
+    return f'imported."{column}"'
+
+
+def _replace_images(cursor: Any) -> None:
+    """The pictures after the first, of products whose file has others than they have."""
+    cursor.execute(
+        """
+        CREATE TEMPORARY TABLE pictured ON COMMIT DROP AS
+        SELECT products.id, imported.image_urls - 0 AS urls
+        FROM imported JOIN products USING (sku)
+        WHERE imported.image_urls - 0 IS DISTINCT FROM coalesce(
+            (SELECT jsonb_agg(image.url ORDER BY image.position)
+             FROM product_images AS image WHERE image.product_id = products.id),
+            '[]'
+        )
+        """
+    )
+    cursor.execute("DELETE FROM product_images USING pictured WHERE product_id = pictured.id")
+    cursor.execute(
+        """
+        INSERT INTO product_images (product_id, position, url)
+        SELECT id, place, url
+        FROM pictured, jsonb_array_elements_text(urls) WITH ORDINALITY AS each (url, place)
+        """
+    )
+
+
+def _set_prices(cursor: Any, *, currency: str) -> int:
+    """Prices that are new or other than before. Returns how many."""
+    cursor.execute(
+        f"""
+        INSERT INTO prices (product_id, currency, amount)
+        SELECT products.id, %s, imported."{_PRICE}{currency}"
+        FROM imported JOIN products USING (sku)
+        WHERE imported."{_PRICE}{currency}" IS NOT NULL
+        ON CONFLICT (product_id, currency) DO UPDATE SET amount = excluded.amount
+        WHERE prices.amount <> excluded.amount
+        """,
+        [currency],
+    )
+    return int(cursor.rowcount)
+
+
+def _batches(rows: Iterator[list[str | None]], size: int) -> Iterator[list[list[str | None]]]:
+    while batch := list(itertools.islice(rows, size)):
+        yield batch

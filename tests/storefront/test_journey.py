@@ -1,0 +1,306 @@
+"""The storefront as a shopper uses it, in a browser: Chromium against a running shop."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from django.conf import settings
+from playwright.sync_api import expect, sync_playwright
+
+from orders.models import Order
+from payments.models import Payment
+from tests import factories
+
+BROWSER = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
+SCREENSHOTS = Path(settings.BASE_DIR, ".local", "screenshots")
+DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 320, "height": 640}
+WAIT = 20_000  # milliseconds for whatever is waited for: a busy machine is no failure
+PASSWORD = "correct horse battery staple"
+# Of every text on the page against the nearest ground that is painted: WCAG's ratio, the worst.
+CONTRAST = """() => {
+  const channels = (colour) => colour.match(/[\\d.]+/g).map(Number);
+  const light = ([r, g, b]) => [r, g, b].map((c) => c / 255)
+    .map((c) => (c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4))
+    .reduce((sum, c, at) => sum + c * [0.2126, 0.7152, 0.0722][at], 0);
+  const ground = (element) => {
+    for (let each = element; each; each = each.parentElement) {
+      const colour = channels(getComputedStyle(each).backgroundColor);
+      if (colour.length === 3 || colour[3] === 1) return colour;
+    }
+    return [255, 255, 255];
+  };
+  const found = [];
+  for (const element of document.querySelectorAll("body *")) {
+    const says = [...element.childNodes].some((node) => node.nodeType === 3 && node.data.trim());
+    if (!says || !element.checkVisibility()) continue;
+    const [one, other] = [light(channels(getComputedStyle(element).color)), light(ground(element))];
+    const ratio = (Math.max(one, other) + 0.05) / (Math.min(one, other) + 0.05);
+    if (ratio < 4.5) found.push(`${element.textContent.slice(0, 40)} ${ratio.toFixed(2)}`);
+  }
+  return found;
+}"""
+NAMELESS = """() => [...document.querySelectorAll("a, button, input, select")]
+  .filter((element) => element.checkVisibility())
+  .filter((element) => !(element.labels?.length || element.ariaLabel || element.textContent.trim()))
+  .map((element) => element.outerHTML)"""
+
+pytestmark = [
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.skipif(not BROWSER, reason="no Chromium here: apt-get install chromium"),
+]
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    # Its loop runs in this thread, and Django would take our own queries for asynchronous ones.
+    with pytest.MonkeyPatch.context() as patch, sync_playwright() as playwright:
+        patch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "1")
+        browser = playwright.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(chromium, live_server, shop, provider, settings):
+    settings.PUBLIC_URL = live_server.url
+    factories.ProductFactory(sku="MILK-1", name="Fresh Milk", price="1.85")
+    factories.ProductFactory(sku="BREAD-1", name="Rye <b>Bread</b>", price="3.20")
+    context = chromium.new_context(base_url=live_server.url, viewport=DESKTOP, locale="en-US")
+    context.set_default_timeout(WAIT)
+    context.set_default_navigation_timeout(WAIT)
+    expect.set_options(timeout=WAIT)
+    page = context.new_page()
+    broken: list[str] = []
+    page.on("pageerror", lambda error: broken.append(str(error)))
+    page.on(
+        "console",
+        lambda said: "Content Security Policy" in said.text and broken.append(said.text),
+    )
+    yield page
+    context.close()
+    assert broken == []
+
+
+def shoot(page, name):
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=SCREENSHOTS / f"{name}.png", full_page=True)
+
+
+def fill_cart(page, *names):
+    page.goto("/search")
+    for name in names or ("Fresh Milk",):
+        page.get_by_role("button", name=f"Add {name}").click()
+        expect(page.get_by_role("button", name=f"Add {name}")).to_have_text("Added ✓")
+
+
+def fill_address(page, *, guest=True):
+    page.goto("/checkout")
+    if guest:
+        page.get_by_label("E-mail").fill("ada@example.com")
+        page.get_by_label("First name").fill("Ada")
+        page.get_by_label("Last name").fill("Lovelace")
+    page.get_by_label("Country").select_option("US")
+    page.get_by_label("Full name").fill("Ada Lovelace")
+    page.get_by_label("Street and number").fill("1 Main Street")
+    page.get_by_label("City").fill("New York")
+    page.get_by_label("State or province").fill("NY")
+    with page.expect_response(
+        lambda answer: answer.url.endswith("/quotes") and answer.status == 200
+    ):
+        page.get_by_label("Postal code").fill("10001")
+        page.get_by_label("Postal code").blur()
+
+
+def pay(page, card="Visa Pays at once."):
+    page.get_by_role("radio", name=card).check()
+    page.get_by_role("button", name=re.compile("^Pay")).click()
+
+
+def sign_up(page):
+    page.goto("/account/signup")
+    page.get_by_label("First name").fill("Grace")
+    page.get_by_label("Last name").fill("Hopper")
+    page.get_by_label("E-mail").fill("grace@example.com")
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Make my account").click()
+    expect(page.get_by_role("heading", name="Your account")).to_be_visible()
+
+
+def heading(page, text):
+    expect(page.get_by_role("heading", level=1)).to_contain_text(text)
+
+
+class TestGuest:
+    def test_browses_searches_and_buys(self, page):
+        page.goto("/")
+        page.get_by_role("main").get_by_role("link", name="Grocery", exact=True).click()
+        heading(page, "Grocery")
+        page.get_by_label("Search products").press_sequentially("rye")
+        heading(page, "rye")
+        expect(page.get_by_label("Search products")).to_be_focused()
+        page.get_by_role("link", name="Rye <b>Bread</b>").click()  # as text, never as markup
+        heading(page, "Rye <b>Bread</b>")
+        page.get_by_label("Quantity").fill("2")
+        page.get_by_role("button", name="Add to cart").click()
+        page.get_by_role("link", name="Go to the cart").click()
+        expect(page.locator("#cart-count")).to_have_text("2")
+        fill_address(page)
+        pay(page)
+
+        heading(page, "Thank you")
+        order = Order.objects.get()
+        assert (order.status, order.guest_email) == ("confirmed", "ada@example.com")
+        assert page.url.endswith(f"/orders/{order.order_number}")
+        expect(page.locator("#cart-count")).to_have_text("0")
+        expect(page.locator(".sum")).to_contain_text(str(order.total_amount))
+
+        page.reload()
+        heading(page, "Thank you")
+
+    def test_takes_another_card_after_a_decline(self, page):
+        fill_cart(page)
+        fill_address(page)
+        pay(page, "Empty card")
+        expect(page.get_by_role("alert")).to_contain_text("not enough money")
+        pay(page)
+
+        heading(page, "Thank you")
+        statuses = sorted(Order.objects.values_list("status", flat=True))
+        assert statuses == ["cancelled", "confirmed"]
+        assert Payment.objects.filter(status="succeeded").count() == 1
+
+    def test_orders_once_though_the_answer_is_lost_and_the_button_pressed_twice(self, page):
+        lost = []
+
+        def lose_first(route):
+            if lost:
+                return route.continue_()
+            lost.append(route.fetch())  # the shop did it, and nobody hears of it
+            return route.abort()
+
+        page.route("**/api/v1/orders", lose_first)
+        fill_cart(page)
+        fill_address(page)
+        page.get_by_role("button", name=re.compile("^Pay")).dblclick()
+
+        heading(page, "Thank you")
+        assert lost[0].status == 201
+        assert Order.objects.count() == Payment.objects.count() == 1
+
+    def test_finds_the_order_again_after_a_reload_in_the_middle(self, page):
+        held = []
+        page.route("**/api/v1/orders", lambda route: held.append(route.fetch()))  # no answer
+        fill_cart(page)
+        fill_address(page)
+        pay(page)
+        expect(page.get_by_text("Placing your order")).to_be_visible()
+        page.unroute_all(behavior="ignoreErrors")
+        page.reload()
+
+        heading(page, "Thank you")
+        assert Order.objects.count() == 1
+
+    def test_is_shown_what_a_link_of_an_e_mail_opens_and_its_token_leaves_the_url(
+        self, page, guest
+    ):
+        placed = guest.order(("MILK-1", 1)).json()
+        page.goto(f"/orders/{placed['order_number']}?token={placed['guest_token']}")
+
+        heading(page, "Thank you")
+        assert page.url.endswith(f"/orders/{placed['order_number']}")
+
+    def test_is_told_of_an_order_that_is_not_theirs_to_see(self, page, guest):
+        page.goto(f"/orders/{guest.order(('MILK-1', 1)).json()['order_number']}")
+
+        expect(page.get_by_text("We cannot show this order")).to_be_visible()
+
+    def test_can_do_all_of_it_by_keyboard(self, page):
+        page.goto("/")
+        expect(page.get_by_role("button", name="Add Fresh Milk")).to_be_visible()
+        page.keyboard.press("Tab")
+        expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
+        page.get_by_role("button", name="Add Fresh Milk").focus()
+        page.keyboard.press("Enter")
+        expect(page.locator("#cart-count")).to_have_text("1")
+        fill_address(page)
+        page.get_by_role("radio", name="Visa Pays at once.").focus()
+        page.keyboard.press("ArrowDown")
+        expect(page.get_by_role("radio", name="Visa with 3-D Secure")).to_be_checked()
+        page.keyboard.press("ArrowUp")
+        page.get_by_role("button", name=re.compile("^Pay")).focus()
+        page.keyboard.press("Enter")
+
+        heading(page, "Thank you")
+
+
+class TestCustomer:
+    def test_takes_the_cart_along_passes_3d_secure_and_orders_again(self, page):
+        fill_cart(page)
+        sign_up(page)
+        expect(page.locator("#cart-count")).to_have_text("1")
+        fill_address(page, guest=False)
+        pay(page, "Visa with 3-D Secure")
+        page.get_by_role("button", name="Complete the payment").click()
+
+        heading(page, "Thank you")
+        order = Order.objects.get()
+        assert (order.status, order.customer.email) == ("confirmed", "grace@example.com")
+        assert page.url.endswith(f"/orders/{order.order_number}")  # the provider's query is gone
+
+        page.get_by_role("link", name="Account").click()
+        page.get_by_role("link", name=order.order_number).click()
+        page.get_by_role("button", name="Order the same again").click()
+        heading(page, "Your cart")
+        expect(page.locator("#cart-count")).to_have_text("1")
+
+    def test_comes_back_to_an_order_left_in_the_middle_of_3d_secure(self, page):
+        fill_cart(page)
+        sign_up(page)
+        fill_address(page, guest=False)
+        pay(page, "Visa with 3-D Secure")
+        expect(page.get_by_role("button", name="Complete the payment")).to_be_visible()
+        order = Order.objects.get()
+        page.goto(f"/orders/{order.order_number}")
+        heading(page, "Your bank wants to hear from you")
+        page.reload()
+        page.get_by_role("link", name="Continue to your bank").click()
+        page.get_by_role("button", name="Fail the payment").click()
+
+        heading(page, "cancelled")
+        order.refresh_from_db()
+        assert order.status == "cancelled"
+        page.get_by_role("link", name="Cart").click()
+        expect(page.locator("#cart-count")).to_have_text("1")  # free to be ordered again
+
+
+@pytest.mark.parametrize(
+    ("scheme", "viewport"), [("light", PHONE), ("dark", DESKTOP)], ids=["phone", "desktop-dark"]
+)
+def test_is_legible_named_and_never_wider_than_the_screen(page, scheme, viewport):
+    page.emulate_media(color_scheme=scheme)
+    page.set_viewport_size(viewport)
+    fill_cart(page)
+    for name, path, ready in [
+        ("home", "/", ".card"),
+        ("search", "/search?q=milk", ".card"),
+        ("product", "/p/MILK-1", ".buy"),
+        ("cart", "/cart", ".totals"),
+        ("checkout", "/checkout", ".totals"),
+        ("login", "/account/login", "form.narrow, .narrow form"),
+    ]:
+        page.goto(path)
+        expect(page.locator(ready).first).to_be_visible()
+        shoot(page, f"{name}-{scheme}-{viewport['width']}")
+
+        assert page.evaluate("document.documentElement.scrollWidth") <= viewport["width"], name
+        assert page.evaluate(CONTRAST) == [], name
+        assert page.evaluate(NAMELESS) == [], name
+        assert page.get_by_role("main").count() == page.get_by_role("banner").count() == 1
+        assert page.get_by_role("heading", level=1).count() == 1, name
+        images = page.locator("img:not([alt])")
+        assert images.count() == 0, name
