@@ -136,6 +136,7 @@ def furnish(identity: str) -> Furnished:
             # A customer has one cart, and the first use of a guest's makes it that one.
             **{operation: _cart(guest) for operation in OF_A_CART},
             **{operation: _address(shopper) for operation in OF_AN_ADDRESS},
+            "POST /api/v1/me/payment-methods": {examples.CARD["id"]: CARDS[0]},
             "DELETE /api/v1/me/payment-methods/{payment_method_id}": _card(shopper),
         },
         headers_of_operation={
