@@ -94,9 +94,10 @@ class TestRow6Ids:
         carts = [guest.post("/carts").json()["id"] for _ in range(2)]
         addresses = [shopper.post("/me/addresses", ADDRESS).json()["id"] for _ in range(2)]
 
-        for one in (*carts, *addresses):
-            assert uuid.UUID(one).version == 4
-        assert len({one[:8] for one in (*carts, *addresses)}) == 4
+        assert {uuid.UUID(one).version for one in carts} == {4}  # knowing it is having it
+        # An address' own begins with its time; whose it is, is asked as well.
+        assert {uuid.UUID(one).version for one in addresses} == {7}
+        assert len({one[-12:] for one in (*carts, *addresses)}) == 4
 
     def test_of_orders_are_numbers_that_do_not_follow_each_other(self, shopper):
         factories.ProductFactory(sku="APPLE")
