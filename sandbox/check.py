@@ -24,6 +24,7 @@ NIGHTLY = {
     "mutants": ["mutants"],
     "chaos": ["chaos", "--seconds", "300"],
     "the books of a million orders": ["books"],
+    "requests nobody thought of": ["fuzz"],
 }
 
 

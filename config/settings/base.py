@@ -357,6 +357,7 @@ SESSION_EXPIRE_AT_BROWSER_CLOSE = True
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"
 CSRF_COOKIE_SAMESITE = "Lax"
+LOGIN_REDIRECT_URL = "/admin/"  # pages to log in on are the admin's; a foreign `next` ends here
 
 ACCOUNT_ADAPTER = "customers.adapter.AccountAdapter"
 ACCOUNT_LOGIN_METHODS = {"email"}

@@ -103,6 +103,10 @@ DELETABLE = {
 }
 
 
+# A cart's lines stand on its page; a session's key opens the account.
+WITHOUT_A_PAGE = {"orders.CartItem", "customers.Session"}
+
+
 def url(model, page, *args):
     return reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_{page}", args=args)
 
@@ -115,7 +119,7 @@ def test_every_model_of_ours_has_a_page():
         if model not in admin.site._registry
     }
 
-    assert missing == set()
+    assert missing == WITHOUT_A_PAGE
 
 
 def test_lists_ask_as_many_queries_for_20_rows_as_for_one(browser):
@@ -131,7 +135,8 @@ def test_lists_ask_as_many_queries_for_20_rows_as_for_one(browser):
         rows.make_everything(n)
     for_twenty = {model._meta.label: count_queries(model) for model in MODELS}
 
-    assert all(model.objects.count() >= 20 for model in MODELS)
+    few = {model._meta.label for model in MODELS if model.objects.count() < 20}
+    assert few == {"orders.InvoiceSeries"}  # one for each kind of document, ever
     assert for_twenty == for_one
 
 

@@ -78,6 +78,7 @@ class TestANewCart:
             "shipping_amount": "0.00",
             "tax_amount": "0.00",
             "total_amount": "0.00",
+            "tax_included": False,
             "shipping_methods": [],
             "shipping_method": None,
             "estimated_delivery": None,

@@ -16,12 +16,30 @@ from schemathesis.engine import events, from_schema
 
 from config import docs
 from config.wsgi import application
+from customers.api import examples as customer_examples
 from orders.api import examples
+from orders.models import Order
+from orders.services.invoicing import issue_invoice
+from orders.services.returns import request_return
+from orders.services.shipping import Parcel, ship_order
 from tests import factories
 from tests.shop import Shopper
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
+
+ORDER = "/api/v1/orders/{order_number}"
+CART = "/api/v1/carts/{cart_id}"
+ADDRESS = "/api/v1/me/addresses/{address_id}"
+OF_A_CART = (
+    *(f"GET {CART}", f"DELETE {CART}", f"PUT {CART}/items/{{sku}}", f"PUT {CART}/coupon"),
+    "POST /api/v1/orders",
+)
+OF_RETURNS = (
+    *(f"GET {ORDER}/returns", f"POST {ORDER}/returns"),
+    f"GET {ORDER}/returns/{{return_id}}",
+)
+OF_AN_ADDRESS = (f"GET {ADDRESS}", f"PATCH {ADDRESS}", f"DELETE {ADDRESS}")
 
 IDENTITIES = ("anonymous", "customer", "staff")
 SKUS = ["DEMO-PLENTY", "DEMO-LAST-ONE", "DEMO-SOLD-OUT"]
@@ -48,6 +66,7 @@ SETTINGS: dict[str, Any] = {
     "dictionaries": {"skus": {"values": SKUS}, "cards": {"values": CARDS}},
     "parameters": {
         "body.items[*].sku": {"dictionary": "skus", "probability": 0.9},
+        "path.sku": {"dictionary": "skus", "probability": 0.9},
         "body.payment_method_id": {"dictionary": "cards", "probability": 0.9},
     },
 }
@@ -58,12 +77,20 @@ UNREACHABLE = {
 """Operations that cannot succeed here, and why; their answers are judged all the same."""
 
 
+@dataclass(frozen=True)
+class Failure:
+    """An answer that the document does not promise; `said` ends with the request as a command."""
+
+    operation: str
+    said: str
+
+
 @dataclass
 class Report:
-    """What came of it: statuses by operation, and failures in words."""
+    """What came of it, by operation."""
 
     statuses: dict[str, Counter[int]] = field(default_factory=lambda: defaultdict(Counter))
-    failures: list[str] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
 
     @property
     def cases(self) -> int:
@@ -80,52 +107,118 @@ class Report:
 
 @dataclass(frozen=True)
 class Furnished:
-    """A shop in which the document's own examples hold, and who asks there."""
+    """A shop in which the document's own examples hold, and who asks there.
+
+    `examples` are what stands in the document, and what there is in its place; `of_operation`
+    the same for one operation alone: some end what the others need.
+    """
 
     shopper: Shopper
-    order: dict[str, Any]
-    doomed_order: dict[str, Any]
-    """The one to be cancelled: of a cancelled order nothing else succeeds."""
+    examples: dict[str, str]
+    of_operation: dict[str, dict[str, str]]
+    headers_of_operation: dict[str, dict[str, str]]
 
 
 def furnish(identity: str) -> Furnished:
-    """A shop with what the examples speak of; needs a database, a cache and the payment server."""
-    factories.open_shop()
+    """What the examples speak of; needs an open shop, a cache and the payment server."""
     for sku, on_hand in zip(SKUS, (1_000_000, 1, 0), strict=True):
         factories.ProductFactory(sku=sku, name=sku.title(), on_hand=on_hand)
+    factories.CouponFactory(code="WELCOME10")
+    shopper, guest = _somebody(identity), Shopper()
+    bought, sent = shopper.order((SKUS[0], 2)).json(), _sent(shopper)
+    return Furnished(
+        shopper=shopper,
+        examples=_order(bought) | _document(bought),
+        of_operation={
+            f"POST {ORDER}/cancel": _order(shopper.order((SKUS[0], 2)).json()),
+            f"POST {ORDER}/claim": _order(guest.order((SKUS[0], 2)).json()),
+            **dict.fromkeys(OF_RETURNS, sent),
+            # A customer has one cart, and the first use of a guest's makes it that one.
+            **{operation: _cart(guest) for operation in OF_A_CART},
+            **{operation: _address(shopper) for operation in OF_AN_ADDRESS},
+            "POST /api/v1/me/payment-methods": {examples.CARD["id"]: CARDS[0]},
+            "DELETE /api/v1/me/payment-methods/{payment_method_id}": _card(shopper),
+        },
+        headers_of_operation={
+            "DELETE /api/v1/me": _somebody(identity).headers,  # the others still need theirs
+        },
+    )
+
+
+def _somebody(identity: str) -> Shopper:
     if identity == "anonymous":
-        shopper = Shopper()
-    else:
-        staff = identity == "staff"
-        customer: Any = factories.CustomerFactory(is_staff=staff, is_superuser=staff)
-        shopper = Shopper(customer)
-    orders = [shopper.order(("DEMO-PLENTY", 2)).json() for _ in range(2)]
-    return Furnished(shopper, *orders)
+        return Shopper()
+    staff = identity == "staff"
+    customer: Any = factories.CustomerFactory(is_staff=staff, is_superuser=staff)
+    return Shopper(customer)
+
+
+def _order(placed: Mapping[str, Any]) -> dict[str, str]:
+    return {
+        examples.ORDER_NUMBER: placed["order_number"],
+        examples.GUEST_TOKEN: placed.get("guest_token", examples.GUEST_TOKEN),
+        examples.ORDER["total_amount"]: placed["total_amount"],
+    }
+
+
+def _document(placed: Mapping[str, Any]) -> dict[str, str]:
+    order = Order.objects.get(order_number=placed["order_number"])
+    return {examples.CREDIT_NOTE_NUMBER: issue_invoice(order_id=order.pk).document_number}
+
+
+def _sent(shopper: Shopper) -> dict[str, str]:
+    """An order on its way, one unit of which shall come back."""
+    placed = shopper.order((SKUS[0], 9)).json()
+    order = Order.objects.get(order_number=placed["order_number"])
+    ship_order(order_id=order.pk, parcel=Parcel(carrier="UPS", tracking_number="1Z999"))
+    wish = request_return(order_id=order.pk, units={SKUS[0]: 1}, reason="broken")
+    return {**_order(placed), examples.RETURN_ID: str(wish.public_id)}
+
+
+def _cart(guest: Shopper) -> dict[str, str]:
+    line = {"sku": SKUS[0], "quantity": 2}
+    return {examples.CART_ID: guest.post("/carts", {"items": [line]}).json()["id"]}
+
+
+def _address(shopper: Shopper) -> dict[str, str]:
+    if shopper.customer is None:
+        return {}
+    kept = shopper.post("/me/addresses", customer_examples.ADDRESS).json()
+    return {customer_examples.ADDRESS_ID: kept["id"]}
+
+
+def _card(shopper: Shopper) -> dict[str, str]:
+    if shopper.customer is None:
+        return {}
+    kept = shopper.post("/me/payment-methods", {"payment_method_id": CARDS[0]}).json()
+    return {examples.CARD["id"]: kept["id"]}
 
 
 def document_of(shop: Furnished) -> dict[str, Any]:
     """The document, its examples exchanged for what there is in this shop."""
-    document: dict[str, Any] = json.loads(_with_examples_of(shop.order, docs._document()))
-    for path, described in docs._document()["paths"].items():
-        if path.endswith("/cancel"):
-            document["paths"][path] = json.loads(_with_examples_of(shop.doomed_order, described))
+    document: dict[str, Any] = _exchanged(docs._document(), shop.examples)
+    for path, methods in docs._document()["paths"].items():
+        for method, described in methods.items():
+            own = shop.of_operation.get(f"{method.upper()} {path}", {})
+            document["paths"][path][method] = _exchanged(described, shop.examples | own)
     return document
 
 
-def _with_examples_of(order: Mapping[str, Any], described: Any) -> str:
+def _exchanged(described: Any, values: Mapping[str, str]) -> Any:
     text = json.dumps(described)
-    for example, value in (
-        (examples.ORDER_NUMBER, order["order_number"]),
-        (examples.GUEST_TOKEN, order.get("guest_token", examples.GUEST_TOKEN)),
-        (examples.ORDER["total_amount"], order["total_amount"]),
-    ):
+    for example, value in values.items():
         text = text.replace(example, value)
-    return text
+    return json.loads(text)
 
 
-def run(shop: Furnished, *, settings: dict[str, Any], tell: Callable[[Report], None]) -> Report:
+def run(shop: Furnished, *, settings: dict[str, Any]) -> Report:
     """Send what schemathesis thinks of; `settings` are added to those above."""
-    config = SchemathesisConfig.from_dict({**SETTINGS, **settings})
+    of_operation = [
+        {"include-name": operation, "headers": headers}
+        for operation, headers in shop.headers_of_operation.items()
+        if headers
+    ]
+    config = SchemathesisConfig.from_dict({**SETTINGS, **settings, "operations": of_operation})
     schema = schemathesis.openapi.from_dict(document_of(shop), config=config)
     schema.app = served
     if shop.shopper.headers:
@@ -133,7 +226,6 @@ def run(shop: Furnished, *, settings: dict[str, Any], tell: Callable[[Report], N
     report = Report()
     for event in from_schema(schema).execute():
         _note(event, report)
-        tell(report)
     return report
 
 
@@ -150,7 +242,7 @@ def _note(event: Any, report: Report) -> None:
     if isinstance(event, events.FatalError):
         raise event.exception
     if isinstance(event, events.NonFatalError):
-        report.failures.append(f"{event.label}: {event.value!r}")
+        report.failures.append(Failure(event.label, repr(event.value)))
     if isinstance(event, events.ScenarioFinished):
         _note_answers(event.recorder, report)
 
@@ -162,5 +254,5 @@ def _note_answers(recorder: Any, report: Report) -> None:
             report.statuses[labels[case_id]][interaction.response.status_code] += 1
     for case_id, checks in recorder.checks.items():
         for failed in (check.failure_info for check in checks if check.failure_info):
-            said = f"{failed.failure.title}: {failed.failure.message}"
-            report.failures.append(f"{labels[case_id]}: {said}\n{failed.code_sample}")
+            said = f"{failed.failure.title}: {failed.failure.message}\n{failed.code_sample}"
+            report.failures.append(Failure(labels[case_id], said))

@@ -8,11 +8,12 @@ from __future__ import annotations
 import pytest
 
 from config import docs
+from tests import factories
 from tests.fuzz import fuzzing
 
 PASSING = {
     "seed": 20261127,
-    "generation": {"max-examples": 6, "deterministic": True, "no-shrink": True},
+    "generation": {"max-examples": 2, "deterministic": True, "no-shrink": True},
     "phases": {
         # Numbers learnt from answers would let one operation cancel the order of another's example.
         "examples": {"extra-data-sources": {"responses": False}},
@@ -23,13 +24,15 @@ PASSING = {
 }
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("identity", fuzzing.IDENTITIES)
 def test_every_answer_is_one_the_document_tells_of(transactional_db, identity):
+    factories.open_shop()
     shop = fuzzing.furnish(identity)
 
-    report = fuzzing.run(shop, settings=PASSING, tell=lambda _: None)
+    report = fuzzing.run(shop, settings=PASSING)
 
     assert report.failures == []
     assert len(report.statuses) == sum(len(path) for path in docs._document()["paths"].values())
     if identity == "customer":
-        assert set(report.without_success()) <= fuzzing.UNREACHABLE.keys()
+        assert set(report.without_success()) == fuzzing.UNREACHABLE.keys()

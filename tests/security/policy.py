@@ -94,8 +94,7 @@ API = {
     "POST /api/v1/me/payment-methods": customers(
         201, body={"payment_method_id": "pm_card_visa"}, suspended=403
     ),
-    # Whose card it is, the provider says: tests/api/test_payment_methods.py.
-    "DELETE /api/v1/me/payment-methods/{payment_method_id}": customers(404, suspended=403),
+    "DELETE /api/v1/me/payment-methods/{payment_method_id}": its_customer(204, suspended=403),
     "POST /api/v1/carts": anybody(201, body={"items": [LINE]}, suspended=403),
     "GET /api/v1/carts/{cart_id}": its_shopper(200),
     "DELETE /api/v1/carts/{cart_id}": its_shopper(204, suspended=403),

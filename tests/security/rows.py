@@ -11,12 +11,26 @@ ACCOUNTS, ERRORS = "tests/api/test_accounts.py::", "tests/api/test_http_errors.p
 JSON, HOOKS = "tests/api/test_http_input.py::", "tests/api/test_webhooks.py::"
 SERVER, PLACING = "tests/api/test_http_server.py::", "tests/api/test_place_order.py::"
 HEALTH, SHELVES = "tests/api/test_health.py::", "tests/api/test_catalogue.py::"
+EDGES, TEXTS = "tests/security/test_edges.py::", "tests/security/test_texts.py::"
+LETTERS, TOKENS = "tests/integrations/test_account_email.py::", "tests/api/test_account_tokens.py::"
+LIMITS, KNOWN = "tests/api/test_log_in_limits.py::", "tests/api/test_account_enumeration.py::"
+RACES, CARDS = "tests/concurrency/test_races.py::", "tests/api/test_payment_methods.py::"
+PRIVACY = "tests/orders/test_privacy.py::"
 
 EVIDENCE: dict[int, tuple[str, list[str]]] = {
     1: ("somebody else's order", [AUTH + "TestTheApi", PLACING + "TestThreeDSecure"]),
     2: ("every route × everybody", [AUTH + "TestTheApi", AUTH + "TestTheAdmin"]),
+    3: (
+        "an order of somebody else's cart, address, coupon, card",
+        [
+            EDGES + "TestRow3AnOrderOfWhatIsSomebodyElses",
+            "tests/api/test_carts.py::TestWhoseItIs",
+            CARDS + "TestPayingWithASavedCard",
+        ],
+    ),
     4: ("somebody else's Idempotency-Key", [PLACING + "TestTheSameKey"]),
     5: ("filters of lists", [INPUT + "TestTheListOfOrders"]),
+    6: ("ids that can be guessed", [EDGES + "TestRow6Ids", HEALTH + "TestThrottle"]),
     7: ("mass assignment", [INPUT + "TestABadField", ACCOUNTS + "TestProfile"]),
     8: ("changing an account's rights", [ACCOUNTS + "TestProfile"]),
     9: ("over-exposure", [ACCOUNTS + "TestProfile", SHELVES + "TestAProduct"]),
@@ -34,32 +48,82 @@ EVIDENCE: dict[int, tuple[str, list[str]]] = {
     21: ("method tampering", [INPUT + "TestTheRequestItself", ERRORS + "TestEnvelope"]),
     22: ("headers with CR, LF", [INPUT + "TestTheRequestItself", ERRORS + "TestRequestId"]),
     23: ("request smuggling", [SERVER + "TestServer"]),
-    24: ("foreign Host", [ERRORS + "TestEnvelope"]),
+    24: (
+        "foreign Host, forwarded ones in letters",
+        [
+            ERRORS + "TestEnvelope",
+            EDGES + "test_row_24_a_letter_links_to_our_own_address_whatever_a_request_says",
+        ],
+    ),
     25: ("spoofed X-Forwarded-For", [ERRORS + "TestClientAddress", HEALTH + "TestThrottle"]),
     26: ("path traversal", [ERRORS + "TestEnvelope"]),
     27: ("SQL injection", [SHELVES + "TestTheFilters", INPUT + "TestTheListOfOrders"]),
     28: ("pagination", [SHELVES + "TestThePages"]),
-    32: ("enumeration at sign-up", [ACCOUNTS + "TestSignUp"]),
-    33: ("brute force", [ACCOUNTS + "TestLogIn"]),
+    29: ("texts that take long", [TEXTS + "test_row_29_no_text_is_long_work"]),
+    30: (
+        "statements that take long",
+        [
+            EDGES + "TestRow30AStatementThatTakesTooLong",
+            "tests/api/test_catalogue_search.py::TestTheCost",
+        ],
+    ),
+    31: ("enumeration at log-in", [KNOWN + "TestAnAddressWithAnAccount", KNOWN + "TestTime"]),
+    32: (
+        "enumeration at sign-up and reset",
+        [ACCOUNTS + "TestSignUp", KNOWN + "TestAnAddressWithAnAccount", KNOWN + "TestTime"],
+    ),
+    33: (
+        "brute force",
+        [LIMITS + "TestGuessingOneAccount", LIMITS + "TestSpraying", LIMITS + "TestManyAddresses"],
+    ),
+    34: ("200 log-ins at once", [LIMITS + "TestAtOnce"]),
     35: ("passwords", [ACCOUNTS + "TestSignUp"]),
-    37: ("reset tokens", [ACCOUNTS + "TestAccessToken"]),
-    38: ("sessions after log-out", [ACCOUNTS + "TestAccessToken"]),
-    39: ("forged tokens", [ACCOUNTS + "TestAccessToken"]),
-    40: ("tokens in URLs", [ACCOUNTS + "TestAccessToken"]),
+    36: (
+        "hashing that starves everybody else",
+        [
+            "tests/kernel/test_hashing.py::TestWorkshop",
+            LIMITS + "TestTooManyAtOnce",
+            "benchmarks/logins.py",
+        ],
+    ),
+    37: ("reset tokens", [LETTERS + "TestReset", TOKENS + "TestAnAnswer"]),
+    38: ("sessions after log-out", [ACCOUNTS + "TestAccessToken", TOKENS + "TestASession"]),
+    39: ("forged tokens", [TOKENS + "TestAMadeUpToken", ACCOUNTS + "TestAccessToken"]),
+    40: ("tokens in URLs", [ACCOUNTS + "TestAccessToken", TOKENS + "TestAnAnswer"]),
     41: ("the admin of others", [AUTH + "TestTheAdmin"]),
     42: ("CSRF", [HEALTH + "TestAdminPages", ACCOUNTS + "TestStaff"]),
     43: ("CORS", [ERRORS + "TestHeaders", "tests/security/test_edges.py"]),
-    44: ("stored XSS", ["tests/integrations/test_confirmation_email.py::TestHostileParticulars"]),
-    45: ("security headers", [ERRORS + "TestHeaders", HEALTH + "TestDocumentation"]),
+    44: (
+        "stored XSS",
+        [
+            TEXTS + "test_row_44_no_page_of_the_admin_shows_text_as_markup",
+            "tests/integrations/test_confirmation_email.py::TestHostileParticulars",
+        ],
+    ),
+    45: (
+        "security headers",
+        ["tests/security/test_headers.py", ERRORS + "TestHeaders", HEALTH + "TestDocumentation"],
+    ),
+    46: ("formulas in exports", ["tests/orders/test_export_ledger.py::TestTheFile"]),
     47: (
         "mail header injection",
         ["tests/integrations/test_confirmation_email.py::TestHostileParticulars"],
     ),
+    48: ("templates in texts", [TEXTS + "test_row_48_a_template_is_only_text"]),
     49: ("log injection", [HEALTH + "TestLogs"]),
+    51: ("open redirects", [EDGES + "TestRow51ARedirect", INPUT + "TestABadField"]),
     52: ("webhook signatures", [HOOKS + "TestRefused"]),
     53: ("strange events", ["tests/orders/test_quarantine.py", "tests/orders/test_strangers.py"]),
     54: ("malicious answers of the provider", ["tests/payments/test_transport.py"]),
-    55: ("coupons", ["tests/api/test_quotes.py::TestACoupon", PLACING + "TestACoupon"]),
+    55: (
+        "coupons",
+        [
+            "tests/api/test_quotes.py::TestACoupon",
+            PLACING + "TestACoupon",
+            RACES + "test_a_coupon_for_one_use_is_used_once",
+            RACES + "TestTwoHundredUsesAtOnce",
+        ],
+    ),
     56: ("stock hoarding", [PLACING + "TestARefusal"]),
     57: ("card testing", ["tests/api/test_declines.py"]),
     58: ("skipped steps", [INPUT + "TestCancellingAPaidOrder"]),
@@ -67,26 +131,25 @@ EVIDENCE: dict[int, tuple[str, list[str]]] = {
     60: ("card numbers anywhere", [JSON + "TestCardNumbers", HEALTH + "TestLogs"]),
     61: ("secrets in logs", [HEALTH + "TestLogs", HEALTH + "TestSentry"]),
     62: ("errors that tell", [ERRORS + "TestEnvelope"]),
-    64: ("deploy settings", ["tests/security/test_edges.py"]),
     63: ("inventory of routes", [AUTH + "TestTheApi", HEALTH + "TestMetrics"]),
+    64: ("deploy settings", [EDGES + "test_row_64_check_deploy_has_no_complaint"]),
+    65: (
+        "dependencies, and formats that can hold code",
+        [EDGES + "TestRow65WhatIsRead", "tests/sandbox/test_holes.py"],
+    ),
+    66: (
+        "export and erasure",
+        [PRIVACY + "TestAnExport", PRIVACY + "TestAnErasure", PRIVACY + "TestTheJournal"],
+    ),
 }
 LATER = {
-    3: "addresses, carts and saved cards are being built",
-    6: "ids are random; a throttle of 404 floods is not shown",
-    29: "only JSON and card numbers are timed",
-    30: "no test of a slow search",
-    31: "the accounts' own issue part",
-    34: "the accounts' own issue part",
-    36: "the accounts' own issue part",
+    2: "staff with some permissions: roles are issue 6",
+    30: "the database ends a statement after 15 s; 3 s were meant",
     41: "a second factor for staff: issue 6",
-    44: "pages of the admin with hostile rows",
-    46: "no export of text that others wrote is there yet",
-    48: "not shown",
     50: "no addresses can be entered in the admin: issue 7",
-    51: "not shown",
-    55: "200 at once: the pricing part",
     59: "two people: issue 6",
+    46: "export_orders is issue 7",
     64: "the database role that owns nothing: issue 8",
-    65: "pip-audit is locked, and not yet a step of bin/check",
-    66: "the privacy part",
+    65: "no bill of materials (SBOM)",
+    66: "a restored backup: the drill is issue 8",
 }

@@ -80,9 +80,11 @@ def belongings(shopper):
     placed = shopper.order(("APPLE", 2))
     assert placed.status_code == 201, placed.content
     order = order_of(placed)
-    address_id = "none-of-a-guest"
+    address_id = payment_method_id = "none-of-a-guest"
     if shopper.customer:
         address_id = shopper.post("/me/addresses", policy.ADDRESS).json()["id"]
+        card = {"payment_method_id": "pm_card_visa"}
+        payment_method_id = shopper.post("/me/payment-methods", card).json()["id"]
     return {
         "sku": "APPLE",
         "order_number": order.order_number,
@@ -91,7 +93,7 @@ def belongings(shopper):
         "return_id": "none-before-it-is-sent",
         "cart_id": shopper.post("/carts", {"items": [policy.LINE]}).json()["id"],
         "address_id": address_id,
-        "payment_method_id": "pm_of_nobody",
+        "payment_method_id": payment_method_id,
     }
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import unicodedata
 from itertools import accumulate
-from operator import eq
 
 # C0, DEL and C1 (Unicode category Cc); line and paragraph separators, which break lines in logs
 # and mail headers just like a newline; explicit bidirectional controls, which show one text and
@@ -19,6 +18,7 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 _SEPARATOR = r"[\s\-\u00ad\u200b-\u200d\u2010-\u2015\u2060\u2212\ufeff]"
 _DIGIT_RUN = re.compile(rf"\d(?:{_SEPARATOR}*\d){{12,}}")
 _DIGIT_GROUP = re.compile(r"\d+")
+_TOO_LONG = re.compile(r"\d{20,}")  # a group that is part of no card number
 CARD_DIGITS = range(13, 20)
 """ISO/IEC 7812: as many digits has a payment card number."""
 
@@ -51,32 +51,42 @@ def looks_like_card_number(text: str) -> bool:
     Within a longer run of digits ("4242 4242 4242 4242 12 28") every sequence of whole groups
     is tried: a card number does not begin or end inside a group.
     """
-    return any(_hides_card_number(run.group()) for run in _DIGIT_RUN.finditer(text))
+    return any(
+        _hides_card_number(part)
+        for run in _DIGIT_RUN.finditer(text)
+        for part in _TOO_LONG.split(run.group())
+    )
 
 
 def _hides_card_number(run: str) -> bool:
     """The Luhn check (ISO/IEC 7812-1, annex B) on each sequence of groups that is long enough.
 
     The digits between two running totals pass if both end in the same digit. Whole lists of totals
-    are compared, a length and a half at a time: a body full of digits stays cheap.
+    are compared, a length and a half at a time, as numbers: a body full of digits stays cheap.
     """
-    digits = [int(digit) for digit in run if digit.isdecimal()]
-    edges = {0, *accumulate(map(len, _DIGIT_GROUP.findall(run)))}
-    is_edge = [place in edges for place in range(len(digits) + 1)]
+    groups = _DIGIT_GROUP.findall(run)
+    digits = bytes(map(int, "".join(groups)))
+    edges = {0, *accumulate(map(len, groups))}
     # The last digit stays as it is, the one before is doubled, and so on: those at even places
     # are doubled in a number that ends before an even place, the others in the others.
     for half in (0, 1):
-        values = digits.copy()
-        values[half::2] = [_DOUBLED[digit] for digit in digits[half::2]]
-        totals = list(zip(accumulate(values, initial=0), is_edge, strict=True))
-        starts = [total % 10 if edge else _NO_START for total, edge in totals]
-        ends = [total % 10 if edge else _NO_END for total, edge in totals]
+        values = bytearray(digits)
+        values[half::2] = digits[half::2].translate(_DOUBLED)
+        totals = accumulate(values, initial=0)
+        ends = [total % 10 if at in edges else _NO_END for at, total in enumerate(totals)]
+        starts = bytes(_NO_START if end == _NO_END else end for end in ends)
         for length in CARD_DIGITS:
             first = length + (length + half) % 2
-            if any(map(eq, ends[first::2], starts[first - length :: 2])):
+            if _meet(bytes(ends[first::2]), starts[first - length :: 2]):
                 return True
     return False
 
 
-_DOUBLED = (0, 2, 4, 6, 8, 1, 3, 5, 7, 9)
-_NO_START, _NO_END = -1, -2  # equal to no total, nor to each other
+def _meet(ends: bytes, starts: bytes) -> bool:
+    """Whether both hold the same at some place, as far as `ends` goes."""
+    differences = int.from_bytes(ends) ^ int.from_bytes(starts[: len(ends)])
+    return 0 in differences.to_bytes(len(ends))
+
+
+_DOUBLED = bytes((0, 2, 4, 6, 8, 1, 3, 5, 7, 9)).ljust(256, b"\0")
+_NO_START, _NO_END = 254, 255  # equal to no total, nor to each other
