@@ -10,7 +10,7 @@ from django.contrib import admin
 from django.test import Client
 from django.urls import URLResolver, get_resolver, reverse
 
-from config import docs, health
+from config import docs, health, storefront
 from customers.models import Customer
 from orders.models import Order
 from orders.services.invoicing import issue_invoice
@@ -197,7 +197,14 @@ class TestTheAdmin:
         others = {
             path for path, _ in ALL_ROUTES if not path.startswith(("/api/", "/admin/", ACCOUNTS))
         }
-        assert others == ALLAUTH_DOCUMENTS | {REDIRECT_TO_ADMIN}
+        # What the storefront's files are, and that no other is served: tests/storefront.
+        pages = {re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", f"/{page}") for page in storefront.PAGES}
+        assert others == {
+            *ALLAUTH_DOCUMENTS,
+            *pages,
+            "/storefront/{name}",
+            REDIRECT_TO_ADMIN,
+        }
 
     @pytest.mark.parametrize("model", MODELS, ids=lambda model: model._meta.label)
     def test_opens_a_models_pages_to_those_with_a_right_alone(self, model, db):

@@ -167,7 +167,9 @@ class StrictCharField(serializers.CharField):
         return super().run_validation(data)
 
     def to_internal_value(self, data: Any) -> str:
-        if problem := problem_with(data, multiline=self.multiline):
+        # What is too long is refused as that, without a look at all of it.
+        is_short = self.max_length is None or len(data.strip()) <= self.max_length
+        if is_short and (problem := problem_with(data, multiline=self.multiline)):
             raise serializers.ValidationError(problem)
         return normalized(super().to_internal_value(data))
 
