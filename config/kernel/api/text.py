@@ -19,6 +19,8 @@ _SEPARATOR = r"[\s\-\u00ad\u200b-\u200d\u2010-\u2015\u2060\u2212\ufeff]"
 _DIGIT_RUN = re.compile(rf"\d(?:{_SEPARATOR}*\d){{12,}}")
 _DIGIT_GROUP = re.compile(r"\d+")
 _TOO_LONG = re.compile(r"\d{20,}")  # a group that is part of no card number
+LONGEST_TEXT = 10_000
+"""More than any field of any body takes, spaces around it aside."""
 CARD_DIGITS = range(13, 20)
 """ISO/IEC 7812: as many digits has a payment card number."""
 
@@ -35,7 +37,8 @@ def problem_with(text: str, *, multiline: bool = False) -> str | None:
             return "This text is not valid Unicode."
         if (_CONTROL_BUT_LINES if multiline else _CONTROL).search(text):
             return "Control characters are not allowed."
-    if len(text) >= CARD_DIGITS.start and looks_like_card_number(text):
+    # Beyond its end no field takes a text, whatever is in it.
+    if CARD_DIGITS.start <= len(text.strip()) <= LONGEST_TEXT and looks_like_card_number(text):
         return "This looks like a card number: never send one here."
     return None
 
