@@ -13,6 +13,7 @@ from config.kernel.errors import NotFoundError
 from customers.models import Customer
 from orders.models import (
     IdempotencyKey,
+    Invoice,
     Order,
     OrderItem,
     Return,
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime, time, timedelta
     from decimal import Decimal
+    from uuid import UUID
 
 
 LOCK_KEY: Final = """
@@ -238,6 +240,34 @@ def list_returns(*, order_id: int) -> QuerySet[Return]:
         .prefetch_related(Prefetch("items", items))
         .order_by("id")
     )
+
+
+def get_return(*, order_id: int, public_id: UUID) -> Return:
+    """One of an order's returns, likewise.
+
+    Raises:
+        NotFoundError: the order has no such return.
+    """
+    wish = list_returns(order_id=order_id).filter(public_id=public_id).first()
+    if wish is None:
+        raise NotFoundError
+    return wish
+
+
+def get_document(*, order_id: int, document_number: str) -> Invoice:
+    """One of an order's invoices and credit notes, by the number that is printed on it.
+
+    Raises:
+        NotFoundError: the order has no such document.
+    """
+    series, _, number = document_number.partition("-")
+    if number.isascii() and number.isdigit() and len(number) < len(str(2**63)):
+        document = Invoice.objects.filter(
+            order_id=order_id, series=series, number=int(number)
+        ).first()
+        if document is not None and document.document_number == document_number:
+            return document
+    raise NotFoundError
 
 
 def count_pending_orders_of_guest(*, guest_email: str) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from rest_framework.response import Response
@@ -10,7 +9,9 @@ from rest_framework.views import APIView
 
 from config.kernel.api.addresses import AddressSerializer
 from config.kernel.api.pagination import SignedCursorPagination
+from config.kernel.api.paths import uuid_in_path
 from config.kernel.api.schema import (
+    BAD_PAGE,
     PAGE,
     Access,
     Answer,
@@ -18,7 +19,6 @@ from config.kernel.api.schema import (
     operation,
     path_parameter,
 )
-from config.kernel.errors import NotFoundError, ValidationFailedError
 from customers import selectors, services
 from customers.api import examples
 from customers.api.serializers import (
@@ -107,21 +107,13 @@ class AddressListView(APIView):
                 examples={"page": examples.ADDRESS_PAGE},
             )
         },
-        refusals={
-            "VALIDATION_FAILED": Refusal(
-                details={"page_size": ["Must be a whole number of at least 1."]},
-                message=ValidationFailedError.message,
-            )
-        },
+        refusals={"VALIDATION_FAILED": BAD_PAGE},
         tags=["me"],
         operation_id="list_addresses",
     )
     def get(self, request: Request) -> Response:
         addresses = selectors.list_addresses(customer_id=_customer_id(request))
-        paginator = SignedCursorPagination()
-        paginator.ordering = ("-created_at", "-id")
-        page = paginator.paginate_queryset(addresses, request, view=self)
-        return paginator.get_paginated_response([_shown(address) for address in page])
+        return SignedCursorPagination("-created_at", "-id").answer(request, addresses, _shown)
 
     @operation(
         summary="Keep an address",
@@ -170,7 +162,7 @@ class AddressView(APIView):
     )
     def get(self, request: Request, address_id: str) -> Response:
         address = selectors.get_address(
-            customer_id=_customer_id(request), public_id=_uuid(address_id)
+            customer_id=_customer_id(request), public_id=uuid_in_path(address_id)
         )
         return Response(_shown(address))
 
@@ -195,7 +187,7 @@ class AddressView(APIView):
     def patch(self, request: Request, address_id: str) -> Response:
         address = services.change_address(
             customer_id=_customer_id(request),
-            public_id=_uuid(address_id),
+            public_id=uuid_in_path(address_id),
             changes=AddressChangeSerializer.read(request.data),
         )
         return Response(_shown(address))
@@ -209,20 +201,14 @@ class AddressView(APIView):
         operation_id="delete_address",
     )
     def delete(self, request: Request, address_id: str) -> Response:
-        services.delete_address(customer_id=_customer_id(request), public_id=_uuid(address_id))
+        services.delete_address(
+            customer_id=_customer_id(request), public_id=uuid_in_path(address_id)
+        )
         return Response(status=204)
 
 
 def _customer_id(request: Request) -> int:
     return cast("int", request.user.pk)
-
-
-def _uuid(text: str) -> uuid.UUID:
-    """An id from a path; what is none is the id of nothing."""
-    try:
-        return uuid.UUID(text)
-    except ValueError:
-        raise NotFoundError from None
 
 
 def _shown(address: Address) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from rest_framework.views import APIView
 
 from config.kernel.api.pagination import SignedCursorPagination
 from config.kernel.api.schema import (
+    BAD_PAGE,
     PAGE,
     Access,
     Answer,
@@ -19,7 +20,6 @@ from config.kernel.api.schema import (
     operation,
     path_parameter,
 )
-from config.kernel.errors import ValidationFailedError
 from inventory import selectors
 from inventory.api import examples
 from inventory.api.serializers import (
@@ -76,8 +76,7 @@ class ProductListView(APIView):
     def get(self, request: Request) -> Response:
         wanted = ProductQuerySerializer.read(request)
         currency = wanted.pop("currency", settings.SHOP_CURRENCY)
-        paginator = SignedCursorPagination()
-        paginator.ordering = _ordering(wanted)
+        paginator = SignedCursorPagination(*_ordering(wanted))
         products = selectors.list_products(currency=currency, **wanted)
         page = paginator.paginate_queryset(products, request, view=self)
         shown = ProductSerializer(page, many=True, context={"currency": currency})
@@ -148,17 +147,11 @@ class CategoryListView(APIView):
             ),
             304: NOT_MODIFIED,
         },
-        refusals={
-            "VALIDATION_FAILED": Refusal(
-                details={"page_size": ["Must be a whole number of at least 1."]},
-                message=ValidationFailedError.message,
-            )
-        },
+        refusals={"VALIDATION_FAILED": BAD_PAGE},
         tags=["catalogue"],
         operation_id="list_categories",
     )
     def get(self, request: Request) -> Response:
-        paginator = SignedCursorPagination()
-        paginator.ordering = ("name", "id")
+        paginator = SignedCursorPagination("name", "id")
         page = paginator.paginate_queryset(selectors.list_categories(), request, view=self)
         return paginator.get_paginated_response(CategorySerializer(page, many=True).data)

@@ -11,9 +11,18 @@ from rest_framework.permissions import AllowAny
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from config.kernel.api.schema import Access, Answer, Refusal, operation, path_parameter
+from config.kernel.api.pagination import OnePage, SignedCursorPagination
+from config.kernel.api.paths import uuid_in_path
+from config.kernel.api.schema import (
+    BAD_PAGE,
+    PAGE,
+    Access,
+    Answer,
+    Refusal,
+    operation,
+    path_parameter,
+)
 from config.kernel.api.serializers import MoneyField, StrictCharField, StrictSerializer
-from config.kernel.errors import NotFoundError
 from orders import answers, selectors
 from orders.api import examples
 from orders.api.rights import GUEST_TOKEN, ORDER_NUMBER, own_order
@@ -84,26 +93,28 @@ class ReturnListView(APIView):
     """Send units of an order back; list what was sent back."""
 
     permission_classes = [AllowAny]
+    pagination_class = SignedCursorPagination
 
     @operation(
         summary="List an order's returns",
         description="Oldest first.",
         access=Access.GUEST_TOO,
-        parameters=[ORDER_NUMBER, GUEST_TOKEN],
+        parameters=[ORDER_NUMBER, GUEST_TOKEN, *PAGE],
         answers={
             200: Answer(
                 body=ReturnSerializer(many=True),
-                description="All of them.",
-                examples={"returns": [examples.RETURN]},
+                description="A page of them.",
+                examples={"page": examples.RETURN_PAGE},
             )
         },
+        refusals={"VALIDATION_FAILED": BAD_PAGE},
         tags=["orders"],
         operation_id="list_returns",
     )
     def get(self, request: Request, order_number: str) -> Response:
         order, _ = own_order(request, order_number)
         found = selectors.list_returns(order_id=order.pk)
-        return Response([answers.return_json(wish) for wish in found])
+        return SignedCursorPagination("id").answer(request, found, answers.return_json)
 
     @operation(
         summary="Ask to return units of an order",
@@ -162,21 +173,20 @@ class ReturnView(APIView):
     )
     def get(self, request: Request, order_number: str, return_id: str) -> Response:
         order, _ = own_order(request, order_number)
-        for wish in selectors.list_returns(order_id=order.pk):
-            if str(wish.public_id) == return_id.lower():
-                return Response(answers.return_json(wish))
-        raise NotFoundError
+        wish = selectors.get_return(order_id=order.pk, public_id=uuid_in_path(return_id))
+        return Response(answers.return_json(wish))
 
 
 class TimelineView(APIView):
     """What happened to an order."""
 
     permission_classes = [AllowAny]
+    pagination_class = OnePage
 
     @operation(
         summary="Read an order's timeline",
-        description="Oldest first: placed, payment_failed, confirmed, cancelled, shipped,"
-        " delivered, refund_requested, refunded, return_requested, return_accepted,"
+        description="Oldest first, all on one page: placed, payment_failed, confirmed, cancelled,"
+        " shipped, delivered, refund_requested, refunded, return_requested, return_accepted,"
         " return_refused, return_received.",
         access=Access.GUEST_TOO,
         parameters=[ORDER_NUMBER, GUEST_TOKEN],
@@ -192,7 +202,7 @@ class TimelineView(APIView):
     )
     def get(self, request: Request, order_number: str) -> Response:
         order, _ = own_order(request, order_number)
-        return Response(timeline(order))
+        return OnePage().get_paginated_response(timeline(order))
 
 
 class InvoiceView(APIView):
@@ -228,26 +238,28 @@ class DocumentListView(APIView):
     """The invoice and the credit notes of an order."""
 
     permission_classes = [AllowAny]
+    pagination_class = SignedCursorPagination
 
     @operation(
         summary="List an order's documents",
         description="The invoice and a credit note for each refund, as soon as they are issued.",
         access=Access.GUEST_TOO,
-        parameters=[ORDER_NUMBER, GUEST_TOKEN],
+        parameters=[ORDER_NUMBER, GUEST_TOKEN, *PAGE],
         answers={
             200: Answer(
                 body=DocumentSerializer(many=True),
-                description="All that were issued, oldest first.",
-                examples={"refunded": examples.DOCUMENTS},
+                description="A page of them, oldest first.",
+                examples={"refunded": examples.DOCUMENT_PAGE},
             )
         },
+        refusals={"VALIDATION_FAILED": BAD_PAGE},
         tags=["orders"],
         operation_id="list_documents",
     )
     def get(self, request: Request, order_number: str) -> Response:
         order, _ = own_order(request, order_number)
-        found = order.invoices.order_by("id")
-        return Response([answers.document_json(document) for document in found])
+        documents = order.invoices.defer("content")
+        return SignedCursorPagination("id").answer(request, documents, answers.document_json)
 
 
 class DocumentView(APIView):
@@ -272,10 +284,7 @@ class DocumentView(APIView):
     )
     def get(self, request: Request, order_number: str, document_number: str) -> HttpResponse:
         order, _ = own_order(request, order_number)
-        for document in order.invoices.all():
-            if document.document_number == document_number:
-                return _pdf(document)
-        raise NotFoundError
+        return _pdf(selectors.get_document(order_id=order.pk, document_number=document_number))
 
 
 def _pdf(document: Invoice) -> HttpResponse:

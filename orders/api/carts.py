@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
@@ -11,8 +10,8 @@ from rest_framework.permissions import AllowAny
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from config.kernel.api.paths import uuid_in_path
 from config.kernel.api.schema import Access, Answer, Refusal, operation, path_parameter
-from config.kernel.errors import NotFoundError
 from orders import selectors
 from orders.api import examples
 from orders.api.rights import GUEST_TOKEN, ORDER_NUMBER, own_order
@@ -100,7 +99,9 @@ class CartView(APIView):
     )
     def get(self, request: Request, cart_id: str) -> Response:
         return Response(
-            carts.get_cart(cart_id=_uuid(cart_id), shopper=_shopper(request), now=timezone.now())
+            carts.get_cart(
+                cart_id=uuid_in_path(cart_id), shopper=_shopper(request), now=timezone.now()
+            )
         )
 
     @operation(
@@ -114,7 +115,7 @@ class CartView(APIView):
         operation_id="delete_cart",
     )
     def delete(self, request: Request, cart_id: str) -> Response:
-        carts.delete_cart(cart_id=_uuid(cart_id), shopper=_shopper(request))
+        carts.delete_cart(cart_id=uuid_in_path(cart_id), shopper=_shopper(request))
         return Response(status=HTTPStatus.NO_CONTENT)
 
 
@@ -146,7 +147,7 @@ class CartItemView(APIView):
     def put(self, request: Request, cart_id: str, sku: str) -> Response:
         wanted = CartItemRequestSerializer.read(request.data)
         cart = carts.set_item(
-            cart_id=_uuid(cart_id),
+            cart_id=uuid_in_path(cart_id),
             shopper=_shopper(request),
             sku=sku,
             quantity=wanted["quantity"],
@@ -178,7 +179,7 @@ class CartCouponView(APIView):
     def put(self, request: Request, cart_id: str) -> Response:
         wanted = CartCouponRequestSerializer.read(request.data)
         cart = carts.set_coupon(
-            cart_id=_uuid(cart_id),
+            cart_id=uuid_in_path(cart_id),
             shopper=_shopper(request),
             coupon_code=wanted["coupon_code"],
             now=timezone.now(),
@@ -238,14 +239,6 @@ def _shopper(request: Request) -> Shopper:
     if not user.is_authenticated:
         return Shopper(customer_id=None)
     return Shopper(customer_id=user.pk, tier=user.tier, may_write=user.is_active)
-
-
-def _uuid(cart_id: str) -> uuid.UUID:
-    """The cart's id; what is none is the id of no cart."""
-    try:
-        return uuid.UUID(cart_id)
-    except ValueError:
-        raise NotFoundError from None
 
 
 def _created(cart: dict[str, object]) -> Response:

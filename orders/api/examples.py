@@ -209,7 +209,8 @@ RETURN: Final[dict[str, Any]] = {
     **RETURN_REQUEST,
     "created_at": "2026-11-30T09:15:00.318204Z",
 }
-TIMELINE: Final[list[dict[str, Any]]] = [
+RETURN_PAGE: Final[dict[str, Any]] = {"next": None, "previous": None, "results": [RETURN]}
+EVENTS: Final[list[dict[str, Any]]] = [
     {"at": "2026-11-22T12:00:00.104733Z", "event": "placed"},
     {"at": "2026-11-22T12:00:01.250180Z", "event": "confirmed"},
     {
@@ -223,6 +224,7 @@ TIMELINE: Final[list[dict[str, Any]]] = [
         },
     },
 ]
+TIMELINE: Final[dict[str, Any]] = {"next": None, "previous": None, "results": EVENTS}
 CREDIT_NOTE_NUMBER: Final = "CN-000007"
 DOCUMENTS: Final[list[dict[str, Any]]] = [
     {
@@ -240,6 +242,7 @@ DOCUMENTS: Final[list[dict[str, Any]]] = [
         "issued_at": "2026-12-02T10:00:00.405060Z",
     },
 ]
+DOCUMENT_PAGE: Final[dict[str, Any]] = {"next": None, "previous": None, "results": DOCUMENTS}
 
 EVENT: Final[dict[str, Any]] = {
     "id": "evt_1Q9xK7",

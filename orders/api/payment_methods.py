@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from config.kernel.api.pagination import OnePage
 from config.kernel.api.schema import Access, Answer, Refusal, operation, path_parameter
 from config.kernel.clock import Deadline
 from config.kernel.errors import ValidationFailedError
 from orders.api import examples
 from orders.api.serializers import (
-    PaymentMethodListSerializer,
     PaymentMethodSerializer,
     SavePaymentMethodSerializer,
 )
@@ -36,6 +36,8 @@ PROVIDER_AWAY: Final = Refusal(message=ProviderUnavailableError.message)
 class PaymentMethodsView(APIView):
     """The cards a customer keeps."""
 
+    pagination_class = OnePage
+
     @operation(
         summary="List my saved cards",
         description="Newest first, all on one page. They are kept by the payment provider. Where it"
@@ -43,7 +45,7 @@ class PaymentMethodsView(APIView):
         access=Access.TOKEN,
         answers={
             200: Answer(
-                body=PaymentMethodListSerializer,
+                body=PaymentMethodSerializer(many=True),
                 description="The cards.",
                 examples={"one": examples.CARD_PAGE, "none": {**examples.CARD_PAGE, "results": []}},
             )
@@ -56,7 +58,7 @@ class PaymentMethodsView(APIView):
         kept = saved_cards.list_cards(
             customer=_customer(request), deadline=Deadline(REQUEST_SECONDS)
         )
-        return Response({"next": None, "previous": None, "results": [_shown(m) for m in kept]})
+        return OnePage().answer(request, kept, _shown)
 
     @operation(
         summary="Save a card",

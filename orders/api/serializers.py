@@ -460,14 +460,6 @@ class PaymentMethodSerializer(serializers.Serializer[Any]):
     exp_year = serializers.IntegerField(allow_null=True)
 
 
-class PaymentMethodListSerializer(serializers.Serializer[Any]):
-    """All of a customer's saved cards: the one page of a list."""
-
-    next = serializers.URLField(allow_null=True)
-    previous = serializers.URLField(allow_null=True)
-    results = PaymentMethodSerializer(many=True)
-
-
 class EventDataSerializer(serializers.Serializer[Any]):
     """What an event is about."""
 

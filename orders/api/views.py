@@ -155,10 +155,7 @@ class OrderListView(APIView):
             raise NotAuthenticated
         wanted = OrderQuerySerializer.read(request)
         orders = selectors.list_orders(customer_id=customer_id, **wanted)
-        paginator = SignedCursorPagination()
-        paginator.ordering = ("-created_at", "-id")
-        page = paginator.paginate_queryset(orders, request, view=self) or []
-        return paginator.get_paginated_response([_listed(order) for order in page])
+        return SignedCursorPagination("-created_at", "-id").answer(request, orders, _listed)
 
     @operation(
         summary="Place an order",

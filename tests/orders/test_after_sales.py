@@ -197,8 +197,23 @@ class TestReturns:
         assert (wish.status, wish.version) == ("refunded", 3)
         assert Refund.objects.get().lines.get().quantity == 2
         assert ReturnReceipt.objects.filter(item__parent=wish).count() == 2
-        listed = shopper.get(f"/orders/{paid.order_number}/returns").json()
+        listed = shopper.get(f"/orders/{paid.order_number}/returns").json()["results"]
         assert [found["status"] for found in listed] == ["refunded"]
+
+    def test_are_listed_in_pages_and_read_one_by_one(self, shopper, paid, products):
+        ship(paid)
+        made = [self.ask(shopper, paid, (products[0].sku, 1)).json() for _ in range(3)]
+
+        first = shopper.get(f"/orders/{paid.order_number}/returns", page_size="2").json()
+        second = shopper.client.get(first["next"], headers=shopper.headers).json()
+
+        assert first["results"] + second["results"] == made
+        assert (first["previous"], second["next"]) == (None, None)
+        one = shopper.get(f"/orders/{paid.order_number}/returns/{made[1]['id'].upper()}")
+        assert one.json() == made[1]
+        for unknown in ("none", made[1]["id"][:-1], "0192f0c1-7a60-7b11-9c4d-6a7b8c9d0e1f"):
+            answer = shopper.get(f"/orders/{paid.order_number}/returns/{unknown}")
+            assert answer.status_code == 404
 
     def test_take_no_more_than_was_shipped(self, shopper, paid, products):
         ship(paid)
@@ -282,11 +297,19 @@ class TestDocuments:
         note = invoicing.issue_credit_note(refund_id=Refund.objects.get().pk)
 
         assert invoicing.issue_credit_note(refund_id=Refund.objects.get().pk).pk == note.pk
-        listed = shopper.get(f"/orders/{paid.order_number}/documents").json()
+        listed = shopper.get(f"/orders/{paid.order_number}/documents").json()["results"]
         assert [found["document_number"] for found in listed] == ["INV-000001", "CN-000001"]
         assert listed[1]["total_amount"] == str(paid.total_amount)
         answer = shopper.get(f"/orders/{paid.order_number}/documents/CN-000001")
         assert answer["Content-Disposition"].endswith('"credit-note-CN-000001.pdf"')
+
+    @pytest.mark.parametrize("number", ["CN-1", "CN-000002", "INV", "-", "INV-²", "INV-" + "9" * 30])
+    def test_of_another_number_there_is_none(self, shopper, paid, number):
+        assert shopper.get(f"/orders/{paid.order_number}/invoice").status_code == 200
+
+        answer = shopper.get(f"/orders/{paid.order_number}/documents/{number}")
+
+        assert answer.status_code == 404
 
     @pytest.mark.parametrize(
         "name", ["<b>&</i>", "</para><font size=90>", "李 金 カ 한 ع 😀 \u0378"]
@@ -318,7 +341,7 @@ class TestTimeline:
 
         answer = shopper.get(f"/orders/{paid.order_number}/timeline")
 
-        assert [entry["event"] for entry in answer.json()] == [
+        assert [entry["event"] for entry in answer.json()["results"]] == [
             "placed",
             "confirmed",
             "shipped",
@@ -342,10 +365,14 @@ class TestTimeline:
     def test_tells_of_money_given_back(self, shopper, paid):
         shopper.post(f"/orders/{paid.order_number}/cancel")
 
-        told = shopper.get(f"/orders/{paid.order_number}/timeline").json()
+        told = shopper.get(f"/orders/{paid.order_number}/timeline").json()["results"]
 
-        assert [entry["event"] for entry in told][-2:] == ["refund_requested", "refunded"] or {
-            entry["event"] for entry in told
-        } >= {"cancelled", "refund_requested", "refunded"}
+        assert [entry["event"] for entry in told] == [
+            "placed",
+            "confirmed",
+            "refund_requested",
+            "cancelled",
+            "refunded",
+        ]
         refunded = next(entry for entry in told if entry["event"] == "refunded")
         assert refunded["data"] == {"amount": str(paid.total_amount), "currency": "USD"}

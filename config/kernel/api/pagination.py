@@ -1,4 +1,7 @@
-"""Pages of a list by cursor: no page shifts when rows are added, none is skipped to by number."""
+"""Lists: `{"next", "previous", "results"}`, whole where they are short, else in pages by cursor.
+
+With a cursor no page shifts when rows are added, and none is skipped to by number.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from rest_framework.utils.urls import replace_query_param
 from config.kernel.errors import ValidationFailedError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from django.db.models import QuerySet
     from rest_framework.request import Request
@@ -25,10 +28,48 @@ PAGE_SIZE = 20
 MAX_PAGE_SIZE = 100
 
 
-class SignedCursorPagination(BasePagination):
-    """`{"next", "previous", "results"}`, from where a cursor points to, in either direction.
+class OnePage(BasePagination):
+    """A list that is short by its nature: all of it, on one page."""
 
-    Views set `ordering`: columns that are never null and that rows have as attributes, all
+    _next: str | None = None
+    _previous: str | None = None
+
+    def paginate_queryset(
+        self,
+        queryset: Any,
+        request: Request,  # noqa: ARG002 - REST framework's signature
+        view: APIView | None = None,  # noqa: ARG002 - likewise
+    ) -> list[Any]:
+        """All of it."""
+        return list(queryset)
+
+    def get_paginated_response(self, data: Any) -> Response:
+        """The page with its links."""
+        return Response({"next": self._next, "previous": self._previous, "results": data})
+
+    def get_paginated_response_schema(self, schema: dict[str, Any]) -> dict[str, Any]:
+        """How OpenAPI shows a page."""
+        link = {"type": ["string", "null"], "format": "uri"}
+        return {
+            "type": "object",
+            "required": ["next", "previous", "results"],
+            "properties": {"next": link, "previous": link, "results": schema},
+        }
+
+    def answer(self, request: Request, rows: Any, show: Callable[[Any], Any]) -> Response:
+        """What a view answers; `show` makes of a row what is told of it.
+
+        Raises:
+            ValidationFailedError: see `paginate_queryset`.
+        """
+        page = self.paginate_queryset(rows, request)
+        return self.get_paginated_response([show(row) for row in page])
+
+
+class SignedCursorPagination(OnePage):
+    """A page from where a cursor points to, in either direction.
+
+    It is given its ordering: columns that are never null and that rows have as attributes, all
     ascending or all descending, the last one unique.
 
     A cursor holds those columns of the row at the edge of a page, so that ties are neither skipped
@@ -36,7 +77,8 @@ class SignedCursorPagination(BasePagination):
     another ordering, is refused rather than read as a position.
     """
 
-    ordering: tuple[str, ...]
+    def __init__(self, *ordering: str) -> None:
+        self.ordering = ordering
 
     def paginate_queryset(
         self,
@@ -67,19 +109,6 @@ class SignedCursorPagination(BasePagination):
         self._next = self._link(url, page[-1:], backwards=False) if ahead else None
         self._previous = self._link(url, page[:1], backwards=True) if behind else None
         return page
-
-    def get_paginated_response(self, data: Any) -> Response:
-        """The page with its links."""
-        return Response({"next": self._next, "previous": self._previous, "results": data})
-
-    def get_paginated_response_schema(self, schema: dict[str, Any]) -> dict[str, Any]:
-        """How OpenAPI shows a page."""
-        link = {"type": ["string", "null"], "format": "uri"}
-        return {
-            "type": "object",
-            "required": ["next", "previous", "results"],
-            "properties": {"next": link, "previous": link, "results": schema},
-        }
 
     def get_schema_operation_parameters(
         self,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema
 
 from config.kernel.api.pagination import MAX_PAGE_SIZE, PAGE_SIZE
+from config.kernel.errors import ValidationFailedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -176,3 +177,8 @@ PAGE: Final = (
     ),
 )
 """What picks a page of a list, for `operation(parameters=…)`."""
+BAD_PAGE: Final = Refusal(
+    details={"page_size": ["Must be a whole number of at least 1."]},
+    message=ValidationFailedError.message,
+)
+"""How a page that is none is refused, for `operation(refusals=…)`."""

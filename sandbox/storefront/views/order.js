@@ -192,9 +192,8 @@ function parcels(order) {
 function timeline(order, path) {
   const place = h("div");
   maybe(path("/timeline")).then((found) => {
-    const events = found?.results ?? found?.events ?? (Array.isArray(found) ? found : []);
-    const told = events.map((event) => [event.at ?? event.occurred_at ?? event.created_at, event.event ?? event.type ?? event.status ?? event.to_status]).filter(([at, what]) => at && what);
-    if (told.length) place.append(h("h2", {}, "History"), h("ol", { class: "plain-list" }, ...told.map(([at, what]) => h("li", {}, h("span", {}, words(String(what).replaceAll(".", " "))), " ", h("time", { class: "hint", datetime: at }, moment(at))))));
+    const told = found.results.map(({ at, event }) => h("li", {}, h("span", {}, words(event)), " ", h("time", { class: "hint", datetime: at }, moment(at))));
+    place.append(h("h2", {}, "History"), h("ol", { class: "plain-list" }, ...told));
   }, () => null);
   return place;
 }
