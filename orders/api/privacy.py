@@ -5,6 +5,7 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import TYPE_CHECKING, cast
 
+from django.utils import timezone
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
@@ -25,8 +26,8 @@ class MeView(ProfileView):
     @operation(
         summary="Erase me",
         description="The account is gone at once, with its sessions, addresses and cart: a token"
-        " is 401 from then on. Orders are kept for the books without the person; one that is still"
-        " to be sent keeps its address until then. This cannot be undone.",
+        " is 401 from then on. Orders are kept for the books and lose the person moments later; one"
+        " that is still to be sent keeps its address until then. This cannot be undone.",
         access=Access.TOKEN,
         answers={204: Answer(body=None, description="It is done.")},
         errors=["INVALID_TRANSITION"],
@@ -35,7 +36,7 @@ class MeView(ProfileView):
         operation_id="erase_me",
     )
     def delete(self, request: Request) -> Response:
-        privacy.erase_customer(customer_id=cast("int", request.user.pk))
+        privacy.erase_customer(customer_id=cast("int", request.user.pk), now=timezone.now())
         return Response(status=HTTPStatus.NO_CONTENT)
 
 
@@ -60,4 +61,5 @@ class ExportView(APIView):
         operation_id="export_me",
     )
     def get(self, request: Request) -> Response:
-        return Response(privacy.export_customer(customer_id=cast("int", request.user.pk)))
+        customer_id = cast("int", request.user.pk)
+        return Response(privacy.export_customer(customer_id=customer_id, now=timezone.now()))

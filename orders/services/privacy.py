@@ -1,7 +1,8 @@
 """What is held on a person, account and orders alike: all of it told, or all of it removed.
 
-An erasure takes the account at once. An order loses its person once nothing is to be sent for it
-any more: until then the parcel needs its address. The books keep what was sold, for how much and
+An erasure takes the account at once; its orders follow with the fact `customer.erased`, however
+many. An order loses its person once nothing is to be sent for it any more: until then the parcel
+needs its address. The books keep what was sold, for how much and
 to which country and state, which decided the tax. An invoice keeps its buyer as long as the law
 wants it: that is the one table that an erasure does not touch.
 
@@ -12,8 +13,6 @@ has not heard of it, and the journal is replayed.
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
-
-from django.utils import timezone
 
 from audit import outbox
 from audit import services as audit
@@ -28,6 +27,8 @@ from orders.models import Cart, Order
 from orders.services.one_by_one import by_itself
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from django.db.models import QuerySet
 
     from audit.models import OutboxMessage
@@ -77,8 +78,8 @@ def subscribe() -> None:
 # --- telling ----------------------------------------------------------------------------------
 
 
-def export_customer(*, customer_id: int) -> dict[str, Any]:
-    """Everything held on a customer, ready for JSON; amounts are strings in major units.
+def export_customer(*, customer_id: int, now: datetime) -> dict[str, Any]:
+    """Everything held on a customer as of `now`, ready for JSON; amounts are in major units.
 
     A constant number of statements, however many orders. Opens its own transaction for the audit
     row that says so.
@@ -87,7 +88,7 @@ def export_customer(*, customer_id: int) -> dict[str, Any]:
         audit.record("CUSTOMER_EXPORTED", entity_type="customer", entity_id=customer_id)
     orders = selectors.list_orders(customer_id=customer_id)
     return {
-        "exported_at": timezone.now(),
+        "exported_at": now,
         **privacy.export_account(customer_id=customer_id),
         "orders": [
             answers.order_json(
@@ -118,44 +119,52 @@ def export_customer(*, customer_id: int) -> dict[str, Any]:
 # --- removing ---------------------------------------------------------------------------------
 
 
-def erase_customer(*, customer_id: int) -> int:
-    """Remove a customer: the account at once, orders as far as nothing is to be sent for them.
+def erase_customer(*, customer_id: int, now: datetime) -> None:
+    """Remove a customer's account and cart; `customer.erased` lets the orders follow.
 
-    Opens its own transactions; never call it inside one. Repeating is harmless. What a failure
-    leaves undone is done by the subscriber of `customer.erased`, and by `finish_erasures`.
-
-    Returns:
-        How many orders keep their address until they are sent or cancelled.
+    Opens its own transaction. Repeating is harmless.
 
     Raises:
         StaffAccountError: a member of staff.
         OSError: the journal cannot be written; nothing was removed.
     """
-    at = timezone.now()
-    erasure_journal.append(Entry(kind="customer", id=customer_id), at=at)
+    erasure_journal.append(Entry(kind="customer", id=customer_id), at=now)
     with short_transaction():
-        if privacy.erase_account(customer_id=customer_id, at=at) is not None:
+        if privacy.erase_account(customer_id=customer_id, at=now) is not None:
             Cart.objects.filter(customer_id=customer_id).delete()
+
+
+def erase_orders_of(*, customer_id: int) -> int:
+    """Remove a customer from the orders for which nothing is to be sent any more.
+
+    Opens its own transactions; never call it inside one. Repeating is harmless, and
+    `finish_erasures` does what a failure leaves undone.
+
+    Returns:
+        How many orders keep their address until they are sent or cancelled.
+    """
     return _erase_orders(Order.objects.filter(customer_id=customer_id))
 
 
-def erase_guest(*, email: str) -> tuple[int, int]:
+def erase_guest(*, email: str, now: datetime) -> tuple[int, int]:
     """Remove a guest from the orders placed under an address without an account; likewise.
 
     Returns:
         How many orders there were, and how many keep their address for now.
+
+    Raises:
+        OSError: the journal cannot be written; nothing was removed.
     """
     orders = Order.objects.filter(guest_email=email.lower(), customer__isnull=True)
-    at = timezone.now()
     ids = list(orders.order_by("pk").values_list("pk", flat=True))
     for order_id in ids:
-        erasure_journal.append(Entry(kind="order", id=order_id), at=at)
+        erasure_journal.append(Entry(kind="order", id=order_id), at=now)
     return len(ids), _erase_orders(Order.objects.filter(pk__in=ids))
 
 
 def follow(message: OutboxMessage) -> str | None:
     """An account was erased: so are its orders. Any repetition is harmless."""
-    left = _erase_orders(Order.objects.filter(customer_id=message.aggregate_id))
+    left = erase_orders_of(customer_id=message.aggregate_id)
     return f"{left} orders are still to be sent" if left else None
 
 
@@ -168,7 +177,7 @@ def finish_erasures() -> int:
     return _erase_orders(Order.objects.filter(customer__erased_at__isnull=False))
 
 
-def replay_journal() -> int:
+def replay_journal(*, now: datetime) -> int:
     """Erase again whoever was erased before: after a restore, for one. Repeating is harmless.
 
     Returns:
@@ -183,7 +192,8 @@ def replay_journal() -> int:
     orders = Order.objects.filter(pk__in=wanted["order"], erased_at__isnull=True)
     ids = list(accounts.order_by("pk").values_list("pk", flat=True))
     for customer_id in ids:
-        erase_customer(customer_id=customer_id)
+        erase_customer(customer_id=customer_id, now=now)
+        erase_orders_of(customer_id=customer_id)
     missing = len(ids) + orders.count()
     _erase_orders(orders)
     return missing

@@ -42,6 +42,10 @@ def stranger(shop):
     return Shopper(factories.CustomerFactory())
 
 
+def erase(shopper):
+    privacy.erase_customer(customer_id=shopper.customer.pk, now=timezone.now())
+
+
 def save(shopper, method="pm_card_visa"):
     return shopper.post(PATH, {"payment_method_id": method})
 
@@ -362,7 +366,7 @@ class TestTwoRequestsAtOnce:
 
         def make_and_be_erased(**call):
             made = make(**call)
-            privacy.erase_customer(customer_id=shopper.customer.pk)
+            erase(shopper)
             return made
 
         monkeypatch.setattr(gateway, "create_customer", make_and_be_erased)
@@ -507,7 +511,7 @@ class TestAnErasure:
 
     def test_may_be_told_twice(self, shopper):
         saved(shopper)
-        privacy.erase_customer(customer_id=shopper.customer.pk)
+        erase(shopper)
         outbox.relay()
 
         assert saved_cards.follow(self.delivery().message) == (
@@ -515,7 +519,7 @@ class TestAnErasure:
         )
 
     def test_of_who_saved_no_card_asks_nobody(self, shopper, provider):
-        privacy.erase_customer(customer_id=shopper.customer.pk)
+        erase(shopper)
 
         outbox.relay()
 

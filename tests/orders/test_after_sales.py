@@ -303,7 +303,9 @@ class TestDocuments:
         answer = shopper.get(f"/orders/{paid.order_number}/documents/CN-000001")
         assert answer["Content-Disposition"].endswith('"credit-note-CN-000001.pdf"')
 
-    @pytest.mark.parametrize("number", ["CN-1", "CN-000002", "INV", "-", "INV-²", "INV-" + "9" * 30])
+    @pytest.mark.parametrize(
+        "number", ["CN-1", "CN-000002", "INV", "-", "INV-²", "INV-" + "9" * 30]
+    )
     def test_of_another_number_there_is_none(self, shopper, paid, number):
         assert shopper.get(f"/orders/{paid.order_number}/invoice").status_code == 200
 

@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from django.core.management.base import BaseCommand, CommandError
+from django.utils import timezone
 
 from config.kernel.errors import DomainError
 from orders.services import privacy
@@ -43,12 +44,15 @@ class Command(BaseCommand):
 
     def replay(self) -> dict[str, int]:
         """Erase the journal's people again."""
-        return {"erased_again": privacy.replay_journal(), "left": privacy.finish_erasures()}
+        erased_again = privacy.replay_journal(now=timezone.now())
+        return {"erased_again": erased_again, "left": privacy.finish_erasures()}
 
     def erase(self, email: str) -> dict[str, int]:
         """Erase the account, if there is one, and what was bought without it."""
         customer_id = privacy.find_account(email=email)
-        guests_orders, left = privacy.erase_guest(email=email)
+        now = timezone.now()
+        guests_orders, left = privacy.erase_guest(email=email, now=now)
         if customer_id is not None:
-            left += privacy.erase_customer(customer_id=customer_id)
+            privacy.erase_customer(customer_id=customer_id, now=now)
+            left += privacy.erase_orders_of(customer_id=customer_id)
         return {"found": int(customer_id is not None) + guests_orders, "left": left}
