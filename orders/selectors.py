@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
-from django.db.models import Count, F, Prefetch, QuerySet, prefetch_related_objects
+from django.db.models import Count, F, Prefetch, QuerySet, Sum, prefetch_related_objects
 from django.db.models.functions import Now
 
 from config.kernel import sql
@@ -230,6 +231,12 @@ def list_orders(
         Prefetch("payments", Payment.objects.order_by("-id")),
         *SHIPMENTS,
     ).order_by("-created_at", "-id")
+
+
+def units_by_line(rows: QuerySet[Any]) -> Counter[int]:
+    """The sum of `quantity` of rows that refer to an `order_item`, by the line's id; else zero."""
+    sums = rows.order_by().values_list("order_item_id").annotate(units=Sum("quantity"))
+    return Counter(dict(sums))
 
 
 def list_returns(*, order_id: int) -> QuerySet[Return]:

@@ -137,7 +137,8 @@ INVARIANTS: Final = (
     Invariant(
         id="I4",
         name="reservations_follow_the_order",
-        says="pending orders hold, paid ones have committed, dead ones released their units",
+        says="pending orders hold, paid ones have committed, dead ones released their units, and so"
+        " have shipped ones those that were refunded before they left",
         violators="""
             SELECT DISTINCT o.order_number AS violator
             FROM reservations r JOIN orders o ON o.id = r.order_id
@@ -149,6 +150,16 @@ INVARIANTS: Final = (
                 ELSE 'shipped'
             END
               AND NOT (r.status = 'shipped' AND o.status IN ('processing', 'cancelled'))
+              AND NOT (
+                r.status = 'released' AND o.status IN ('shipped', 'delivered', 'refunded')
+                AND r.quantity - r.shipped_quantity <= (
+                    SELECT coalesce(sum(line.quantity), 0)
+                    FROM refund_lines line
+                    JOIN order_items item ON item.id = line.order_item_id
+                    JOIN stock_levels level ON level.product_id = item.product_id
+                    WHERE item.order_id = r.order_id AND level.id = r.stock_level_id
+                )
+              )
         """,
     ),
     Invariant(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections import Counter
 from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
@@ -20,7 +19,7 @@ from config.kernel.errors import InvalidTransitionError, ValidationFailedError
 from orders import selectors
 from orders.errors import RefundRequestReusedError
 from orders.models import Order, RefundLine
-from orders.services import settlement
+from orders.services import settlement, shipping
 from payments import services as payments
 from payments.cases import open_case
 from payments.errors import PaymentDisputedError, RefundExceedsPaymentError
@@ -134,6 +133,7 @@ def _decide(locked: LockedOrder, wish: RefundWish) -> Refund:
         RefundLine(refund=refund, order_item=item, quantity=quantity, amount=share)
         for item, (quantity, share) in shares.items()
     )
+    shipping.complete_if_nothing_is_left(locked)
     return refund
 
 
@@ -180,14 +180,8 @@ def _shares(order: Order, units: Mapping[str, int]) -> dict[OrderItem, tuple[int
         ValidationFailedError: a SKU is not in the order, or has fewer units left than wished.
     """
     items = {item.product_sku: item for item in order.items.all()}
-    given: Counter[int] = Counter()
-    for line in (
-        RefundLine.objects.filter(order_item__order=order)
-        .exclude(refund__status=Refund.Status.FAILED)
-        .values("order_item_id")
-        .annotate(units=Sum("quantity"))
-    ):
-        given[line["order_item_id"]] = line["units"]
+    lines = RefundLine.objects.filter(order_item__order=order)
+    given = selectors.units_by_line(lines.exclude(refund__status=Refund.Status.FAILED))
     problems: dict[str, list[str]] = {}
     shares: dict[OrderItem, tuple[int, Decimal]] = {}
     for sku, quantity in sorted(units.items()):

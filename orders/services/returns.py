@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
-from django.db.models import F, Sum
+from django.db.models import F
 from django.db.models.functions import Now
 
 from audit import services as audit
@@ -22,6 +21,7 @@ from orders.services import refunds
 from orders.services.refunds import RefundWish
 
 if TYPE_CHECKING:
+    from collections import Counter
     from collections.abc import Mapping
 
     from config.kernel.clock import Deadline
@@ -197,20 +197,9 @@ def _checked_units(order: Order, units: Mapping[str, int]) -> dict[OrderItem, in
 
 def _left_to_return(order: Order) -> Counter[int]:
     """Units shipped and not asked for in a return that was not refused, by the line's id."""
-    left: Counter[int] = Counter()
-    for line in (
-        ShipmentItem.objects.filter(order_item__order=order)
-        .values("order_item_id")
-        .annotate(units=Sum("quantity"))
-    ):
-        left[line["order_item_id"]] += line["units"]
-    for line in (
-        ReturnItem.objects.filter(parent__order=order)
-        .exclude(parent__status=Return.Status.REFUSED)
-        .values("order_item_id")
-        .annotate(units=Sum("quantity"))
-    ):
-        left[line["order_item_id"]] -= line["units"]
+    asked = ReturnItem.objects.filter(parent__order=order)
+    left = selectors.units_by_line(ShipmentItem.objects.filter(order_item__order=order))
+    left.subtract(selectors.units_by_line(asked.exclude(parent__status=Return.Status.REFUSED)))
     return left
 
 

@@ -8,18 +8,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote, urlsplit
 
-from django.db.models import Sum
-
 from audit import services as audit
 from config.kernel.db import short_transaction
 from config.kernel.errors import InvalidTransitionError, ValidationFailedError
 from inventory import services as stock
 from orders import selectors
 from orders.errors import ShipmentRequestReusedError
-from orders.models import Order, Shipment, ShipmentItem
+from orders.models import Order, RefundLine, Shipment, ShipmentItem
 from orders.services import settlement
 from payments.errors import PaymentDisputedError
-from payments.models import Payment
+from payments.models import Payment, Refund
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -41,7 +39,7 @@ LONGEST = {"carrier": 50, "tracking_number": 100, "tracking_url": 500, "request_
 class Parcel:
     """What staff says of a parcel.
 
-    `units` is how many of which SKU lie in it; None: all that has not left yet. Without a
+    `units` is how many of which SKU lie in it; None: all that is still to be sent. Without a
     `tracking_url` that of a well-known carrier is made from the number. The same `request_key` on
     the same order is the same parcel.
     """
@@ -56,7 +54,9 @@ class Parcel:
 def ship_order(*, order_id: int, parcel: Parcel, user_id: int | None = None) -> Shipment:
     """Send units of a paid order out; with its last ones the order is shipped.
 
-    A first part moves it to processing. Opens its own transaction.
+    A first part moves it to processing. Units whose money was given back are not sent: a refund by
+    units counts against what has not left before it counts against what has. Opens its own
+    transaction.
 
     Args:
         user_id: the member of staff, if a person did it.
@@ -93,6 +93,18 @@ def deliver_order(*, order_id: int) -> None:
         _move(locked, to=Order.Status.DELIVERED, event_type="ORDER_DELIVERED")
         Order.objects.filter(pk=order_id).update(delivered_at=locked.at)
         settlement.announce(locked.order)
+
+
+def complete_if_nothing_is_left(locked: LockedOrder) -> None:
+    """An order in parts whose last units were refunded is shipped with what has left already.
+
+    Requires the locks.
+    """
+    order = locked.order
+    if order.status == Order.Status.PROCESSING:
+        left = _left_to_ship(selectors.list_items(order_id=order.pk))
+        if not any(left.values()):
+            _complete(locked)
 
 
 def tracking_page(*, carrier: str, number: str) -> str:
@@ -141,6 +153,8 @@ def _send(locked: LockedOrder, parcel: Parcel, *, user_id: int | None) -> Shipme
     _check_shippable(locked)
     items = selectors.list_items(order_id=order.pk)
     left = _left_to_ship(items)
+    if not any(left.values()):
+        raise InvalidTransitionError("Nothing is left to ship: what had not left was refunded.")
     units = _checked_units(items, left, parcel)
     shipment = Shipment.objects.create(
         order=order,
@@ -155,12 +169,6 @@ def _send(locked: LockedOrder, parcel: Parcel, *, user_id: int | None) -> Shipme
         for item in items
         if units[item.pk]
     )
-    is_whole = left == units
-    if is_whole:
-        _move(locked, to=Order.Status.SHIPPED, event_type="ORDER_SHIPPED")
-        settlement.announce(order)
-    elif order.status == Order.Status.CONFIRMED:
-        _move(locked, to=Order.Status.PROCESSING, event_type="ORDER_PART_SHIPPED")
     if order.shipped_at is None:
         Order.objects.filter(pk=order.pk).update(shipped_at=shipment.shipped_at)
         order.shipped_at = shipment.shipped_at
@@ -170,7 +178,18 @@ def _send(locked: LockedOrder, parcel: Parcel, *, user_id: int | None) -> Shipme
         units={item.product_id: units[item.pk] for item in items if units[item.pk]},
         user_id=user_id,
     )
+    if left == units:
+        _complete(locked)
+    elif order.status == Order.Status.CONFIRMED:
+        _move(locked, to=Order.Status.PROCESSING, event_type="ORDER_PART_SHIPPED")
     return shipment
+
+
+def _complete(locked: LockedOrder) -> None:
+    """All that was to be sent has left; what was refunded instead can be sold to others."""
+    _move(locked, to=Order.Status.SHIPPED, event_type="ORDER_SHIPPED")
+    settlement.announce(locked.order)
+    stock.release(order_id=locked.order.pk)
 
 
 def _check_shippable(locked: LockedOrder) -> None:
@@ -183,15 +202,11 @@ def _check_shippable(locked: LockedOrder) -> None:
 
 
 def _left_to_ship(items: list[OrderItem]) -> Counter[int]:
-    """How many units of each line have not left yet, by the line's id."""
-    left = Counter({item.pk: item.quantity for item in items})
-    for line in (
-        ShipmentItem.objects.filter(order_item__in=items)
-        .values("order_item_id")
-        .annotate(units=Sum("quantity"))
-    ):
-        left[line["order_item_id"]] -= line["units"]
-    return left
+    """How many units of each line are still to be sent, by the line's id."""
+    refunded = RefundLine.objects.filter(order_item__in=items)
+    gone = selectors.units_by_line(ShipmentItem.objects.filter(order_item__in=items))
+    gone += selectors.units_by_line(refunded.exclude(refund__status=Refund.Status.FAILED))
+    return Counter({item.pk: max(0, item.quantity - gone[item.pk]) for item in items})
 
 
 def _checked_units(items: list[OrderItem], left: Counter[int], parcel: Parcel) -> Counter[int]:

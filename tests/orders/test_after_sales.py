@@ -16,7 +16,8 @@ from inventory.models import Reservation, StockLevel, StockMovement
 from orders import books
 from orders.errors import ShipmentRequestReusedError
 from orders.models import Invoice, Order, Return, ReturnReceipt, Shipment
-from orders.services import invoicing, returns
+from orders.services import invoicing, refunds, returns
+from orders.services.refunds import RefundWish
 from orders.services.shipping import Parcel, deliver_order, ship_order, tracking_page
 from orders.services.timeline import timeline
 from payments.errors import PaymentDisputedError
@@ -58,6 +59,17 @@ def ship(order, **changes):
     return shipment
 
 
+def refund(order, **what):
+    """Decided, and left to the sweeper."""
+    return refunds.decide_refund(order_id=order.pk, wish=RefundWish(reason="sold out", **what))
+
+
+def sent(order):
+    return {
+        item.order_item.product_sku: item.quantity for item in order.shipments.get().items.all()
+    }
+
+
 def stock_of(product):
     level = StockLevel.objects.get(product=product)
     return level.on_hand, level.allocated
@@ -85,6 +97,50 @@ class TestShipping:
         assert paid.status == Order.Status.SHIPPED
         assert Shipment.objects.count() == 2
         assert stock_of(first) == (47, 0)
+
+    def test_sends_no_units_that_were_refunded(self, paid, products):
+        first, second = products
+        refund(paid, units={first.sku: 1})
+
+        ship(paid)
+
+        assert paid.status == Order.Status.SHIPPED
+        assert sent(paid) == {first.sku: 2, second.sku: 1}
+        assert [stock_of(product) for product in products] == [(48, 0), (49, 0)]
+
+    def test_is_over_when_what_had_not_left_is_refunded(self, paid, products):
+        first, second = products
+        ship(paid, units={first.sku: 3})
+        assert paid.status == Order.Status.PROCESSING
+
+        refund(paid, units={second.sku: 1})
+
+        paid.refresh_from_db()
+        assert paid.status == Order.Status.SHIPPED
+        assert stock_of(second) == (50, 0)
+        with pytest.raises(InvalidTransitionError):
+            ship(paid)
+
+    def test_has_nothing_to_send_of_an_order_of_which_only_the_way_is_paid_still(
+        self, paid, products
+    ):
+        refund(paid, units={products[0].sku: 3, products[1].sku: 1})
+
+        with pytest.raises(InvalidTransitionError):
+            ship(paid)
+
+        refund(paid)
+        paid.refresh_from_db()
+        assert (paid.status, Shipment.objects.count()) == (Order.Status.CANCELLED, 0)
+        assert stock_of(products[0]) == (50, 0)
+
+    def test_sends_units_again_whose_refund_failed(self, paid, products):
+        made = refund(paid, units={products[0].sku: 1})
+        Refund.objects.filter(pk=made.pk).update(status=Refund.Status.FAILED)
+
+        ship(paid)
+
+        assert sent(paid) == {products[0].sku: 3, products[1].sku: 1}
 
     def test_refuses_more_than_is_left_and_changes_nothing(self, paid, products):
         with pytest.raises(ValidationFailedError):
