@@ -126,6 +126,7 @@ class Postgres:
             settings["dynamic_shared_memory_type"] = "mmap"  # in the directory, not in /dev/shm
             settings["unix_socket_directories"] = throwaway_socket(self.port)
             settings["scram_iterations"] = "1"  # who is killed by the thousand logs in as often
+            settings["fsync"] = "off"  # what a killed server has written, the machine still has
         arguments = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
         return self._command("postgres", "-D", str(self.data), *arguments)
 
