@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import sys
 import traceback
@@ -102,8 +103,37 @@ _SHARED: list[Any] = [
 ]
 
 
+_RENDERING: list[Any] = [
+    describe_exception,
+    redact,
+    structlog.processors.JSONRenderer(default=str),
+]
+
+
+class JsonFormatter(structlog.stdlib.ProcessorFormatter):
+    """Renders records: our own, which hold their event, at once; those of libraries as structlog.
+
+    structlog would copy the record first, for other formatters. There are none, and every request
+    writes a line.
+    """
+
+    def format(self, record: logging.LogRecord) -> str:
+        if not hasattr(record, "_logger"):
+            return super().format(record)
+        event: Any = record.msg.copy()
+        for processor in _RENDERING:
+            event = processor(None, record.levelname, event)
+        return str(event)
+
+
 def settings_for_logging(*, level: str) -> dict[str, Any]:
-    """Django's LOGGING; also sets structlog up, so that both end in the same records."""
+    """Django's LOGGING; also sets structlog up, so that both end in the same records.
+
+    Where a record was written and by which thread is not asked, since it is not told; see
+    "Optimization" in Python's Logging HOWTO.
+    """
+    logging._srcfile = None  # type: ignore[attr-defined]  # noqa: SLF001 - as the HOWTO says
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
@@ -120,14 +150,9 @@ def settings_for_logging(*, level: str) -> dict[str, Any]:
         "disable_existing_loggers": False,
         "formatters": {
             "json": {
-                "()": structlog.stdlib.ProcessorFormatter,
+                "()": JsonFormatter,
                 "foreign_pre_chain": _SHARED,
-                "processors": [
-                    structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                    describe_exception,
-                    redact,
-                    structlog.processors.JSONRenderer(default=str),
-                ],
+                "processors": [JsonFormatter.remove_processors_meta, *_RENDERING],
             },
         },
         "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "json"}},
