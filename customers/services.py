@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+import structlog
 from django.db import transaction
 from django.db.models import F
 
@@ -25,6 +26,8 @@ ADDRESS_PARTS: Final = (
     "name", "line1", "line2", "city", "state", "postal_code", "country", "phone",
 )  # fmt: skip
 LEFT_OUT_IF_EMPTY: Final = ("line2", "state", "phone")
+
+log = structlog.get_logger(__name__)
 
 
 def address_parts(address: Address) -> dict[str, str]:
@@ -156,12 +159,15 @@ def note_stripe_customer(*, customer_id: int, stripe_customer_id: str) -> str | 
 
 
 def forget_stripe_customer(*, customer_id: int, stripe_customer_id: str) -> None:
-    """The provider knows nobody under this id any more. Opens its own transaction."""
-    with short_transaction():
-        if Customer.objects.filter(pk=customer_id, stripe_customer_id=stripe_customer_id).update(
-            stripe_customer_id=None
-        ):
-            _record_stripe_customer("PROVIDER_CUSTOMER_FORGOTTEN", customer_id, stripe_customer_id)
+    """The provider knows nobody under this id any more, and would refuse orders that name it.
+
+    Requires an open transaction.
+    """
+    log.warning("provider_customer_gone", customer_id=customer_id)
+    if Customer.objects.filter(pk=customer_id, stripe_customer_id=stripe_customer_id).update(
+        stripe_customer_id=None
+    ):
+        _record_stripe_customer("PROVIDER_CUSTOMER_FORGOTTEN", customer_id, stripe_customer_id)
 
 
 def _record_stripe_customer(event_type: str, customer_id: int, stripe_customer_id: str) -> None:

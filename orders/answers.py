@@ -71,7 +71,7 @@ def refused(error: DomainError) -> Answer:
 def failure_of(order: Order, payment: Payment) -> DomainError:
     """Why an unpaid order is dead, as the client's error."""
     details: dict[str, Any] = {"order_number": order.order_number}
-    if payment.failure_code == Payment.PROVIDER_REFUSED:
+    if payment.failure_code in {Payment.PROVIDER_REFUSED, Payment.CUSTOMER_GONE}:
         return PaymentProviderRefusedError(details=details)
     if payment.decline_code:
         return CardDeclinedError(details={"decline_code": payment.decline_code, **details})

@@ -211,6 +211,15 @@ class Refused:
     decline: Failure | None = None
     blames_method: bool = False
 
+    @property
+    def customer_is_gone(self) -> bool:
+        """Whether it names a customer whom the provider does not know, or not any more."""
+        return (self.code, self.param) == (MISSING, "customer")
+
+
+MISSING: Final = "resource_missing"
+"""The code of a refusal because what the call names is not there, or not any more."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unknown:

@@ -30,7 +30,9 @@ class Payment(models.Model):
         QUARANTINED = "quarantined"
 
     OPEN = ("created", "requires_action", "processing")
-    PROVIDER_REFUSED = "provider_refused"  # a failure code of ours: our own request was refused
+    # Failure codes of ours: our own request was refused, and that because of whom it named.
+    PROVIDER_REFUSED = "provider_refused"
+    CUSTOMER_GONE = "provider_customer_gone"
 
     uuid = models.UUIDField(unique=True, default=new_uuid, editable=False)
     order = models.ForeignKey("orders.Order", models.PROTECT, related_name="payments")

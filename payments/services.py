@@ -537,6 +537,8 @@ def _confirm(payment: Payment, deadline: Deadline) -> IntentAnswer:
 
 def _failure_of(refused: Refused) -> Failure:
     """A payment method that may not pay is the customer's failure; any other refusal is ours."""
+    if refused.customer_is_gone:
+        return Failure(code=Payment.CUSTOMER_GONE)
     return Failure(code=refused.code[:60] if refused.blames_method else Payment.PROVIDER_REFUSED)
 
 

@@ -6,7 +6,7 @@ that is not ours for one. No machine decides about it; a person may, and this is
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from audit import services as audit
 from config.kernel.db import short_transaction
@@ -22,8 +22,6 @@ from payments.models import Payment
 
 if TYPE_CHECKING:
     from config.kernel.clock import Deadline
-
-NO_SUCH_INTENT: Final = "resource_missing"
 
 
 def end_quarantined(*, order_id: int, deadline: Deadline) -> bool:
@@ -47,7 +45,7 @@ def end_quarantined(*, order_id: int, deadline: Deadline) -> bool:
     if isinstance(problem, Unknown):
         return False
     if isinstance(problem, Refused):
-        if problem.code != NO_SUCH_INTENT:
+        if problem.code != gateway.MISSING:
             raise InvalidTransitionError(f"The provider refuses: {problem.code}.")
         _close(order_id, intent=None)  # what does not exist cannot be paid
         return True
@@ -101,7 +99,7 @@ def _close(order_id: int, *, intent: Intent | None) -> None:
             data={
                 "order_number": locked.order.order_number,
                 "payment": str(locked.payment.uuid),
-                "intent_status": intent.status if intent else NO_SUCH_INTENT,
+                "intent_status": intent.status if intent else gateway.MISSING,
                 "given_back_minor": intent.amount_received_minor if intent else 0,
             },
         )

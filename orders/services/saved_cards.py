@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 MAX_CARDS: Final = 20
 SUBSCRIBER: Final = "provider"
 DELIVERY_SECONDS: Final = 12.0  # of one try to have the provider forget somebody
-MISSING: Final = "resource_missing"  # the provider's code for what is not there, or not any more
 CANNOT_BE_SAVED: Final = "This payment method cannot be saved."
 TOO_MANY: Final = f"No more than {MAX_CARDS} cards are kept; remove one first."
 
@@ -134,7 +133,7 @@ def follow(message: OutboxMessage) -> str | None:
     )
     if isinstance(answer, ProviderCustomer):
         return None
-    if isinstance(answer, Refused) and answer.code == MISSING:
+    if isinstance(answer, Refused) and answer.code == gateway.MISSING:
         return "the provider has forgotten the customer already"
     raise DeliveryFailedError(
         f"refused: {answer.code}" if isinstance(answer, Refused) else answer.reason
@@ -160,7 +159,7 @@ def _kept(customer: Customer, deadline: Deadline) -> list[PaymentMethod]:
     answer = gateway.list_payment_methods(
         customer_id=customer.stripe_customer_id, deadline=deadline
     )
-    if isinstance(answer, Refused) and answer.code == MISSING:
+    if isinstance(answer, Refused) and answer.code == gateway.MISSING:
         _forget(customer)
         return []
     return _told(answer)
@@ -179,7 +178,9 @@ def _attach(customer: Customer, method_id: str, deadline: Deadline) -> MethodAns
     answer = gateway.attach_payment_method(
         method_id=method_id, customer_id=stripe_customer_id, deadline=deadline
     )
-    if not (isinstance(answer, Refused) and (answer.code, answer.param) == (MISSING, "customer")):
+    if not (
+        isinstance(answer, Refused) and (answer.code, answer.param) == (gateway.MISSING, "customer")
+    ):
         return answer
     _forget(customer)
     return gateway.attach_payment_method(
@@ -214,18 +215,18 @@ def _make(customer: Customer, key: str, deadline: Deadline) -> CustomerAnswer:
 
 
 def _forget(customer: Customer) -> None:
-    """The provider knows the customer no longer, and would refuse orders that name them."""
+    """The provider knows the customer no longer."""
     if customer.stripe_customer_id is not None:
-        log.warning("provider_customer_gone", customer_id=customer.pk)
-        customers.forget_stripe_customer(
-            customer_id=customer.pk, stripe_customer_id=customer.stripe_customer_id
-        )
+        with short_transaction():
+            customers.forget_stripe_customer(
+                customer_id=customer.pk, stripe_customer_id=customer.stripe_customer_id
+            )
         customer.stripe_customer_id = None
 
 
 def _is_none(answer: MethodAnswer) -> bool:
     """Whether there is no such payment method, or nobody keeps it."""
-    return isinstance(answer, Refused) and (answer.code == MISSING or answer.blames_method)
+    return isinstance(answer, Refused) and (answer.code == gateway.MISSING or answer.blames_method)
 
 
 def _told(answer: _Told | Refused | Unknown) -> _Told:

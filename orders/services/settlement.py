@@ -16,6 +16,7 @@ from audit import services as audit
 from config.kernel import money, sql
 from config.kernel.db import refusals_translated, short_transaction
 from config.kernel.errors import InvalidTransitionError
+from customers import services as customers
 from inventory import services as stock
 from orders import answers, idempotency, selectors
 from orders.models import Order
@@ -146,6 +147,12 @@ def close_refused(locked: LockedOrder, failure: Failure) -> None:
         return
     if failure.code == Payment.PROVIDER_REFUSED:
         log.error("payment_refused_by_provider", order_number=locked.order.order_number)
+    if failure.code == Payment.CUSTOMER_GONE and locked.order.customer_id is not None:
+        # Deleted at the provider's own site: the next order names nobody, and can be paid.
+        customers.forget_stripe_customer(
+            customer_id=locked.order.customer_id,
+            stripe_customer_id=locked.payment.create_params["customer"],
+        )
     close_without_intent(locked, cause=failure.code, failure=failure)
 
 

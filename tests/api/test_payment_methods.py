@@ -456,6 +456,19 @@ class TestPayingWithASavedCard:
         assert shopper.order((product.sku, 1)).status_code == 201
         assert listed(shopper) == [card]
 
+    def test_of_a_customer_deleted_at_the_provider_fails_once(self, shopper):
+        product = factories.ProductFactory(on_hand=5)
+        saved(shopper)
+        gateway.delete_customer(customer_id=provider_id(shopper), deadline=Deadline(12))
+
+        first = shopper.order((product.sku, 1))
+
+        assert error_of(first)[:2] == (502, "PAYMENT_ERROR")
+        assert order_of(first).status == "cancelled"
+        assert provider_id(shopper) is None
+        assert audited(shopper)[-1] == "PROVIDER_CUSTOMER_FORGOTTEN"
+        assert shopper.order((product.sku, 1)).status_code == 201
+
     @pytest.mark.parametrize("who", ["a guest", "who saved none", "who saved another"])
     def test_of_somebody_else_fails_cleanly(self, who, guest, shopper, stranger, provider):
         product = factories.ProductFactory(on_hand=3)
