@@ -120,7 +120,7 @@ class JsonFormatter(structlog.stdlib.ProcessorFormatter):
     def format(self, record: logging.LogRecord) -> str:
         if not hasattr(record, "_logger"):
             return super().format(record)
-        event: Any = record.msg.copy()
+        event: Any = dict(record.msg)  # type: ignore[arg-type]  # what structlog made of it
         for processor in _RENDERING:
             event = processor(None, record.levelname, event)
         return str(event)
@@ -132,7 +132,7 @@ def settings_for_logging(*, level: str) -> dict[str, Any]:
     Where a record was written and by which thread is not asked, since it is not told; see
     "Optimization" in Python's Logging HOWTO.
     """
-    logging._srcfile = None  # type: ignore[attr-defined]  # noqa: SLF001 - as the HOWTO says
+    logging._srcfile = None  # noqa: SLF001 - as the HOWTO says
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     structlog.configure(
         processors=[
