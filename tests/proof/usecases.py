@@ -13,8 +13,11 @@ from typing import TYPE_CHECKING, Final
 from audit import outbox
 from config.kernel.clock import Deadline
 from config.kernel.db import CommitOutcomeUnknownError
+from orders.models import Return
 from orders.services import recovery
 from orders.services.refunds import RefundWish, decide_refund, finish_refund
+from orders.services.returns import accept_return, receive_return, refund_return, request_return
+from orders.services.shipping import Parcel, ship_order
 from tests import webhooks
 from tests.proof import stories
 from tests.proof.actors import DiedError
@@ -258,6 +261,61 @@ REFUNDING_A_PART = UseCase(
     act=lambda scene: _refund(scene, whole=False),
     again=lambda scene: _refund(scene, whole=False),
     ends=lambda _scene: "confirmed",
+)
+
+
+# --- sending, and taking back -----------------------------------------------------------------
+
+
+def _send(scene: Scene) -> None:
+    """One unit by itself, then the rest."""
+    order_id, sku = scene.order.pk, scene.sku
+    try:
+        for parcel in (
+            Parcel(carrier="UPS", units={sku: 1}, request_key="first"),
+            Parcel(carrier="UPS", request_key="rest"),
+        ):
+            ship_order(order_id=order_id, parcel=parcel)
+    except CommitOutcomeUnknownError:
+        return  # whoever packs is told to look, or to press again
+
+
+def _sent_and_unwanted(scene: Scene) -> None:
+    """The buyer wants to send one unit back."""
+    _paid(scene)
+    _send(scene)
+    request_return(order_id=scene.order.pk, units={scene.sku: 1}, reason="broken")
+
+
+def _take_back(scene: Scene) -> None:
+    """What is still to be done, as whoever unpacks it sees it."""
+    wish = scene.order.returns.get()
+    try:
+        if wish.status == Return.Status.REQUESTED:
+            accept_return(return_id=wish.pk)
+        wish.refresh_from_db()
+        if wish.status == Return.Status.ACCEPTED:
+            receive_return(return_id=wish.pk)
+        refund_return(return_id=wish.pk, deadline=Deadline(10))
+    except CommitOutcomeUnknownError:
+        return
+
+
+SENDING = UseCase(
+    name="sending in parcels",
+    stories=[stories.PAID],
+    prepare=_paid,
+    act=_send,
+    again=_send,
+    ends=lambda _scene: "shipped",
+)
+TAKING_BACK = UseCase(
+    name="taking back",
+    stories=[stories.PAID, *gone_wrong(stories.PAID, stories.REFUND)],
+    prepare=_sent_and_unwanted,
+    act=_take_back,
+    again=_take_back,
+    ends=lambda _scene: "shipped",
 )
 
 
@@ -519,6 +577,8 @@ USE_CASES: Final = (
     CANCELLING_IN_DOUBT,
     REFUNDING,
     REFUNDING_A_PART,
+    SENDING,
+    TAKING_BACK,
     HEARING,
     HEARING_OF_REFUND,
     HEARING_OF_DISPUTE,

@@ -591,8 +591,10 @@ class Scene:
         self._judge_answers(standing)
         followed = sql.fetch_one(WHAT_FOLLOWED, id=order.pk)
         assert followed is not None
-        wanted = ["committed" if order.status in MONEY_IS_KEPT else "released"]
-        require("stock follows the order", holds=followed.reserved == wanted, is_=followed.reserved)
+        wanted = "committed" if order.status in MONEY_IS_KEPT else "released"
+        wanted = "shipped" if order.status == "shipped" else wanted
+        right = followed.reserved == [wanted]
+        require("stock follows the order", holds=right, is_=followed.reserved)
         self._judge_mail(order, was_confirmed=followed.was_confirmed)
         if ends is not None:
             require("it ends as it should", holds=order.status == ends, is_=order.status, ends=ends)
