@@ -186,7 +186,7 @@ function parcels(order) {
   if (!order.shipments.length) return null;
   return [
     h("h2", {}, "Parcels"),
-    h("ul", { class: "plain-list" }, ...order.shipments.map((parcel) => h("li", {}, `${parcel.carrier}, `, /^https:\/\//.test(parcel.tracking_url ?? "") ? h("a", { href: parcel.tracking_url, rel: "noreferrer" }, parcel.tracking_number) : parcel.tracking_number))),
+    h("ul", { class: "rows" }, ...order.shipments.map((parcel) => h("li", {}, h("span", {}, parcel.carrier), /^https:\/\//.test(parcel.tracking_url ?? "") ? h("a", { href: parcel.tracking_url, rel: "noreferrer" }, parcel.tracking_number) : parcel.tracking_number))),
   ];
 }
 
@@ -196,7 +196,7 @@ function afterwards(order, path) {
   const load = () => Promise.all([get(path("/timeline")), order.shipments.length ? all(path("/returns")) : [], isPaid(order) ? all(path("/documents")) : []]);
   const draw = (thanks) => place.replaceChildren(later(load, ([{ results: events }, returns, documents]) => [
     h("h2", {}, "History"),
-    h("ol", { class: "plain-list" }, ...events.map(({ at, event, data }) => h("li", {}, words(event), data?.amount && ` ${money(data.amount, data.currency)}`, " ", h("time", { class: "hint", datetime: at }, moment(at))))),
+    h("ol", { class: "rows" }, ...events.map(({ at, event, data }) => h("li", {}, h("span", {}, words(event), data?.amount && `, ${money(data.amount, data.currency)}`), h("time", { class: "hint", datetime: at }, moment(at))))),
     papers(documents, path),
     sentBack(order, returns),
     thanks,
