@@ -32,6 +32,7 @@ IN_A_BROWSER = [
 
 def shoot(page, name):
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    page.evaluate("scrollTo(0, 0)")  # else what sticks to the top is taken in the middle
     page.screenshot(path=SCREENSHOTS / f"{name}.png", full_page=True)
 
 

@@ -204,7 +204,7 @@ def test_is_legible_named_and_never_wider_than_the_screen(page, guest):
     def look(name, ready):
         expect(page.locator(ready).first).to_be_visible()
         for scheme, viewport in [("light", PHONE), ("dark", DESKTOP)]:
-            page.emulate_media(color_scheme=scheme)
+            page.emulate_media(color_scheme=scheme, reduced_motion="reduce")  # no colour between
             page.set_viewport_size(viewport)
             shoot(page, f"{name}-{scheme}-{viewport['width']}")
             wide = page.evaluate("document.documentElement.scrollWidth")
