@@ -1,6 +1,6 @@
 // The account: log in, sign up, forgotten passwords; orders, profile, addresses, cards.
 
-import { account, call, download, forgetSession, get, isLoggedIn, logOut, maybe, post } from "../api.js";
+import { account, all, call, download, forgetSession, get, isLoggedIn, logOut, maybe, post } from "../api.js";
 import { action, announce, asked, elements, empty, field, focusMain, h, later, lines, mark, notice, sent, trouble, values } from "../dom.js";
 import { cardName, messages, moment, money, words } from "../format.js";
 import { navigate } from "../router.js";
@@ -167,7 +167,7 @@ export function overview({ title, signal }) {
     h("div", { class: "heading" }, h("h1", {}, "Your account"), action("Log out", async () => (await logOut(), navigate("/")), { said })),
     said,
     h("h2", {}, "Orders"),
-    later(() => get("/orders?page_size=20", { signal }), orders, lines(4)),
+    later(() => all("/orders", { signal }), orders, lines(4)),
     h("div", { class: "columns" },
       h("section", {}, h("h2", {}, "Profile"), later(() => get("/me", { signal }), profile, lines(6))),
       h("section", {}, later(() => maybe("/me/addresses"), addresses, lines(3)), later(() => maybe("/me/payment-methods"), cards, lines(1)), leaving()),
@@ -175,9 +175,9 @@ export function overview({ title, signal }) {
   ];
 }
 
-function orders(page) {
-  if (!page.results.length) return empty("No orders yet", "Everything you buy will be listed here.", h("a", { href: "/", class: "button" }, "Start shopping"));
-  return h("ul", { class: "rows" }, ...page.results.map((order) => h("li", {}, h("a", { href: `/orders/${order.order_number}` }, order.order_number), h("span", { class: "hint" }, moment(order.created_at)), h("span", { class: `badge ${order.status}` }, words(order.status)), h("span", { class: "price" }, money(order.total_amount, order.currency)))));
+function orders(found) {
+  if (!found.length) return empty("No orders yet", "Everything you buy will be listed here.", h("a", { href: "/", class: "button" }, "Start shopping"));
+  return h("ul", { class: "rows" }, ...found.map((order) => h("li", {}, h("a", { href: `/orders/${order.order_number}` }, order.order_number), h("span", { class: "hint" }, moment(order.created_at)), h("span", { class: `badge ${order.status}` }, words(order.status)), h("span", { class: "price" }, money(order.total_amount, order.currency)))));
 }
 
 function profile(me) {
