@@ -83,19 +83,27 @@ async function ask(method, path, options) {
   return answer;
 }
 
-/** `{status, body, retryAfter}` of a success; anything else is thrown as an ApiError. */
-export async function call(method, path, options = {}) {
+/** The answer of a success; anything else is thrown as an ApiError. */
+async function succeed(method, path, options) {
   const answer = await ask(method, path, options);
-  const retryAfter = Number(answer.headers.get("Retry-After")) || 0;
-  const text = await answer.text();
-  const body = text && answer.headers.get("Content-Type")?.includes("json") ? JSON.parse(text) : null;
-  if (answer.ok) return { status: answer.status, body, retryAfter };
+  if (answer.ok) return answer;
   throw new ApiError(answer.status, {
     code: "INTERNAL_ERROR",
     message: "Something went wrong in the shop. Please try again.",
-    ...body?.error,
-    retryAfter,
+    ...(await json(answer))?.error,
+    retryAfter: Number(answer.headers.get("Retry-After")) || 0,
   });
+}
+
+async function json(answer) {
+  const text = await answer.text();
+  return text && answer.headers.get("Content-Type")?.includes("json") ? JSON.parse(text) : null;
+}
+
+/** `{status, body}` of a success. */
+export async function call(method, path, options) {
+  const answer = await succeed(method, path, options);
+  return { status: answer.status, body: await json(answer) };
 }
 
 export const get = async (path, options) => (await call("GET", path, options)).body;
@@ -113,11 +121,8 @@ export async function maybe(path) {
 
 /** A file of the API, offered to be saved. */
 export async function download(path, name) {
-  const answer = await ask("GET", path);
-  if (!answer.ok) throw new ApiError(answer.status, { code: "", message: "There is none for this order." });
-  const url = URL.createObjectURL(await answer.blob());
-  const link = Object.assign(document.createElement("a"), { href: url, download: name });
-  link.click();
+  const url = URL.createObjectURL(await (await succeed("GET", path)).blob());
+  Object.assign(document.createElement("a"), { href: url, download: name }).click();
   setTimeout(() => URL.revokeObjectURL(url), 60_000);
 }
 
@@ -145,10 +150,13 @@ export async function account(method, path, body, { sessionToken, withToken } = 
 }
 
 export async function logOut() {
+  await refresh().catch(() => null); // an access token that is over would end no session
   await account("DELETE", "auth/session", undefined, { withToken: true }).catch(() => null);
   forgetSession();
 }
 
+/** Nothing of whoever was here is left to the next one. */
 export function forgetSession() {
+  sessionStorage.clear();
   keep(null);
 }

@@ -70,7 +70,7 @@ start({
   root: document.getElementById("main"),
   missing: ({ title }) => {
     title("Not found");
-    return empty("There is no such page", "It may have moved, or the link is wrong.", h("a", { href: "/", class: "button" }, "Go to the shop"));
+    return empty(h("h1", {}, "There is no such page"), "It may have moved, or the link is wrong.", h("a", { href: "/", class: "button" }, "Go to the shop"));
   },
   shown: () => {
     if (document.activeElement !== input) input.value = new URLSearchParams(location.search).get("q") ?? "";

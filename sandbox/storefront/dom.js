@@ -65,8 +65,8 @@ export function later(work, render, skeleton = lines(4)) {
 }
 
 /** Grey bars in place of text. */
-export function lines(count) {
-  return h("div", { class: "skeleton", "aria-hidden": "true" }, ...Array.from({ length: count }, () => h("span")));
+export function lines(count, kind = "") {
+  return h("div", { class: `${kind} skeleton`, "aria-hidden": "true" }, ...Array.from({ length: count }, () => h("span")));
 }
 
 /** What went wrong and what to do. */
@@ -79,9 +79,51 @@ export function trouble(error, again) {
   );
 }
 
-/** A friendly word where there is nothing. */
+/** A friendly word where there is nothing; `title` is an h1 where it is all of the page. */
 export function empty(title, text, ...links) {
-  return h("div", { class: "empty" }, h("h2", {}, title), h("p", {}, text), links);
+  return h("div", { class: "empty" }, typeof title === "string" ? h("h2", {}, title) : title, h("p", {}, text), links);
+}
+
+/** A word on how something went; a good one belongs where changes are read out. */
+export function notice(kind, ...children) {
+  return h("p", { class: `notice ${kind}`, role: kind === "bad" && "alert" }, ...children);
+}
+
+/** A button that does `work`; what goes wrong stands in `said` then. */
+export function action(text, work, { said, ...properties }) {
+  const failed = (error) => error.name !== "AbortError" && said.replaceChildren(trouble(error));
+  const button = h("button", { type: "button", onclick: () => busy(button, () => work().catch(failed)), ...properties }, text);
+  return button;
+}
+
+/** A button that asks once more, for what has no way back. */
+export function asked(text, { question, yes, no, said, ...properties }, work) {
+  const ask = () => {
+    const sure = action(yes, work, { said, class: "danger" });
+    const stay = h("button", { type: "button", onclick: () => (said.replaceChildren(), button.focus()) }, no);
+    said.replaceChildren(h("div", { class: "notice", role: "group", "aria-label": text }, h("p", {}, question), sure, stay));
+    sure.focus();
+  };
+  const button = h("button", { type: "button", onclick: ask, ...properties }, text);
+  return button;
+}
+
+/** What a form does when it is sent with this button. */
+export function sent(button, work) {
+  return (event) => {
+    event.preventDefault();
+    busy(button, work);
+  };
+}
+
+/** Fields by name, as `field` makes them: their elements, what was typed, and what is wrong with it. */
+export const elements = (fields) => Object.values(fields).map(({ element }) => element);
+export const values = (fields) => Object.fromEntries(Object.entries(fields).map(([name, { input }]) => [name, input.type === "password" ? input.value : input.value.trim()]));
+export const mark = (fields, found) => Object.entries(fields).forEach(([name, { error }]) => error(found[name]));
+
+/** Where the focus goes when what had it is gone. */
+export function focusMain() {
+  document.getElementById("main").focus({ preventScroll: true });
 }
 
 /** Run an action once, however often its button is pressed. */

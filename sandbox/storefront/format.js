@@ -20,6 +20,10 @@ export function words(code) {
   return text[0].toUpperCase() + text.slice(1);
 }
 
+export function cardName({ brand, type, last4 }) {
+  return words(brand ?? type) + (last4 ? ` •••• ${last4}` : "");
+}
+
 const DECLINES = {
   insufficient_funds: "there is not enough money on it",
   expired_card: "it has expired",
@@ -46,7 +50,7 @@ export function coupon(reason) {
 
 /** The first message for each field of `details`, by its path: `shipping_address.city`. */
 export function messages(details, path = "") {
-  if (Array.isArray(details)) return typeof details[0] === "string" ? { [path]: details[0] } : {};
+  if (typeof details?.[0] === "string") return { [path]: details[0] };
   if (typeof details !== "object" || !details) return {};
   return Object.assign(
     {},

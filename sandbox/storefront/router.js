@@ -1,5 +1,7 @@
 // Which view a path shows. Links of the shop change the page without loading it anew.
 
+import { focusMain } from "./dom.js";
+
 const routes = [];
 let current = null;
 
@@ -38,7 +40,7 @@ function render({ isFirst }) {
   const title = (text) => (document.title = `${text} · Orderkeep`);
   const context = { params, query: new URLSearchParams(location.search), signal: leaving.signal, title };
   current.root.replaceChildren(...[view(context)].flat(3).filter(Boolean));
-  if (!isFirst) current.root.focus({ preventScroll: true }); // readers hear that the page is another
+  if (!isFirst) focusMain(); // readers hear that the page is another
   current.shown();
 }
 

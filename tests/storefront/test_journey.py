@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import re
-import shutil
-from pathlib import Path
 
-import pytest
-from django.conf import settings
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 
 from orders.models import Order
 from payments.models import Payment
-from tests import factories
-
-BROWSER = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+from tests.storefront.steps import (
+    DESKTOP,
+    IN_A_BROWSER,
+    PHONE,
+    fill_address,
+    fill_cart,
+    heading,
+    order_link,
+    pay,
+    ship,
+    shoot,
+    sign_up,
 )
-SCREENSHOTS = Path(settings.BASE_DIR, ".local", "screenshots")
-DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 320, "height": 640}
-WAIT = 20_000  # milliseconds for whatever is waited for: a busy machine is no failure
-PASSWORD = "correct horse battery staple"
+
+pytestmark = IN_A_BROWSER
+
 # Of every text on the page against the nearest ground that is painted: WCAG's ratio, the worst.
 CONTRAST = """() => {
   const channels = (colour) => colour.match(/[\\d.]+/g).map(Number);
@@ -48,91 +51,6 @@ NAMELESS = """() => [...document.querySelectorAll("a, button, input, select")]
   .filter((element) => element.checkVisibility())
   .filter((element) => !(element.labels?.length || element.ariaLabel || element.textContent.trim()))
   .map((element) => element.outerHTML)"""
-
-pytestmark = [
-    pytest.mark.django_db(transaction=True),
-    pytest.mark.skipif(not BROWSER, reason="no Chromium here: apt-get install chromium"),
-]
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    # Its loop runs in this thread, and Django would take our own queries for asynchronous ones.
-    with pytest.MonkeyPatch.context() as patch, sync_playwright() as playwright:
-        patch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "1")
-        browser = playwright.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def page(chromium, live_server, shop, provider, settings):
-    settings.PUBLIC_URL = live_server.url
-    factories.ProductFactory(sku="MILK-1", name="Fresh Milk", price="1.85")
-    factories.ProductFactory(sku="BREAD-1", name="Rye <b>Bread</b>", price="3.20")
-    context = chromium.new_context(base_url=live_server.url, viewport=DESKTOP, locale="en-US")
-    context.set_default_timeout(WAIT)
-    context.set_default_navigation_timeout(WAIT)
-    expect.set_options(timeout=WAIT)
-    page = context.new_page()
-    broken: list[str] = []
-    page.on("pageerror", lambda error: broken.append(str(error)))
-    page.on(
-        "console",
-        lambda said: "Content Security Policy" in said.text and broken.append(said.text),
-    )
-    yield page
-    context.close()
-    assert broken == []
-
-
-def shoot(page, name):
-    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-    page.screenshot(path=SCREENSHOTS / f"{name}.png", full_page=True)
-
-
-def fill_cart(page, *names):
-    page.goto("/search")
-    for name in names or ("Fresh Milk",):
-        page.get_by_role("button", name=f"Add {name}").click()
-        expect(page.get_by_role("button", name=f"Add {name}")).to_have_text("Added ✓")
-
-
-def fill_address(page, *, guest=True):
-    page.goto("/checkout")
-    if guest:
-        page.get_by_label("E-mail").fill("ada@example.com")
-        page.get_by_label("First name").fill("Ada")
-        page.get_by_label("Last name").fill("Lovelace")
-    page.get_by_label("Country").select_option("US")
-    page.get_by_label("Full name").fill("Ada Lovelace")
-    page.get_by_label("Street and number").fill("1 Main Street")
-    page.get_by_label("City").fill("New York")
-    page.get_by_label("State or province").fill("NY")
-    with page.expect_response(
-        lambda answer: answer.url.endswith("/quotes") and answer.status == 200
-    ):
-        page.get_by_label("Postal code").fill("10001")
-        page.get_by_label("Postal code").blur()
-
-
-def pay(page, card="Visa Pays at once."):
-    page.get_by_role("radio", name=card).check()
-    page.get_by_role("button", name=re.compile("^Pay")).click()
-
-
-def sign_up(page):
-    page.goto("/account/signup")
-    page.get_by_label("First name").fill("Grace")
-    page.get_by_label("Last name").fill("Hopper")
-    page.get_by_label("E-mail").fill("grace@example.com")
-    page.get_by_label("Password").fill(PASSWORD)
-    page.get_by_role("button", name="Make my account").click()
-    expect(page.get_by_role("heading", name="Your account")).to_be_visible()
-
-
-def heading(page, text):
-    expect(page.get_by_role("heading", level=1)).to_contain_text(text)
 
 
 class TestGuest:
@@ -209,7 +127,7 @@ class TestGuest:
         self, page, guest
     ):
         placed = guest.order(("MILK-1", 1)).json()
-        page.goto(f"/orders/{placed['order_number']}?token={placed['guest_token']}")
+        page.goto(order_link(placed))
 
         heading(page, "Thank you")
         assert page.url.endswith(f"/orders/{placed['order_number']}")
@@ -241,7 +159,9 @@ class TestGuest:
 class TestCustomer:
     def test_takes_the_cart_along_passes_3d_secure_and_orders_again(self, page):
         fill_cart(page)
+        page.goto("/account/signup")
         sign_up(page)
+        heading(page, "Your account")
         expect(page.locator("#cart-count")).to_have_text("1")
         fill_address(page, guest=False)
         pay(page, "Visa with 3-D Secure")
@@ -260,7 +180,9 @@ class TestCustomer:
 
     def test_comes_back_to_an_order_left_in_the_middle_of_3d_secure(self, page):
         fill_cart(page)
+        page.goto("/account/signup")
         sign_up(page)
+        heading(page, "Your account")
         fill_address(page, guest=False)
         pay(page, "Visa with 3-D Secure")
         expect(page.get_by_role("button", name="Complete the payment")).to_be_visible()
@@ -278,12 +200,27 @@ class TestCustomer:
         expect(page.locator("#cart-count")).to_have_text("1")  # free to be ordered again
 
 
-@pytest.mark.parametrize(
-    ("scheme", "viewport"), [("light", PHONE), ("dark", DESKTOP)], ids=["phone", "desktop-dark"]
-)
-def test_is_legible_named_and_never_wider_than_the_screen(page, scheme, viewport):
-    page.emulate_media(color_scheme=scheme)
-    page.set_viewport_size(viewport)
+def test_is_legible_named_and_never_wider_than_the_screen(page, guest):
+    def look(name, ready):
+        expect(page.locator(ready).first).to_be_visible()
+        for scheme, viewport in [("light", PHONE), ("dark", DESKTOP)]:
+            page.emulate_media(color_scheme=scheme, reduced_motion="reduce")  # no colour between
+            page.set_viewport_size(viewport)
+            shoot(page, f"{name}-{scheme}-{viewport['width']}")
+            wide = page.evaluate("document.documentElement.scrollWidth")
+            assert wide <= viewport["width"], (name, scheme)
+            assert page.evaluate(CONTRAST) == [], (name, scheme)
+        assert page.evaluate(NAMELESS) == [], name
+        assert page.get_by_role("main").count() == page.get_by_role("banner").count() == 1
+        assert page.get_by_role("heading", level=1).count() == 1, name
+        assert page.locator("img:not([alt])").count() == 0, name
+
+    placed = guest.order(("MILK-1", 2)).json()
+    ship(placed)
+    guest.post(
+        f"/orders/{placed['order_number']}/returns?token={placed['guest_token']}",
+        {"items": [{"sku": "MILK-1", "quantity": 1}], "reason": "One came broken."},
+    )
     fill_cart(page)
     for name, path, ready in [
         ("home", "/", ".card"),
@@ -292,15 +229,16 @@ def test_is_legible_named_and_never_wider_than_the_screen(page, scheme, viewport
         ("cart", "/cart", ".totals"),
         ("checkout", "/checkout", ".totals"),
         ("login", "/account/login", "form.narrow, .narrow form"),
+        ("unknown", "/orders/NONE", ".empty"),
     ]:
         page.goto(path)
-        expect(page.locator(ready).first).to_be_visible()
-        shoot(page, f"{name}-{scheme}-{viewport['width']}")
-
-        assert page.evaluate("document.documentElement.scrollWidth") <= viewport["width"], name
-        assert page.evaluate(CONTRAST) == [], name
-        assert page.evaluate(NAMELESS) == [], name
-        assert page.get_by_role("main").count() == page.get_by_role("banner").count() == 1
-        assert page.get_by_role("heading", level=1).count() == 1, name
-        images = page.locator("img:not([alt])")
-        assert images.count() == 0, name
+        look(name, ready)
+    page.goto(order_link(placed))
+    page.get_by_text("Send something back").click()
+    look("order", "details[open]")
+    page.goto("/account/signup")
+    sign_up(page)
+    page.get_by_text("Save a card").click()
+    page.get_by_text("Add an address").click()
+    page.get_by_role("button", name="Delete my account").click()
+    look("account", "[role=group]")

@@ -1,13 +1,18 @@
 // The account: log in, sign up, forgotten passwords; orders, profile, addresses, cards.
 
-import { account, call, forgetSession, get, isLoggedIn, logOut, maybe, post } from "../api.js";
-import { busy, empty, field, h, later, lines, trouble } from "../dom.js";
-import { messages, moment, money, words } from "../format.js";
+import { account, all, call, download, forgetSession, get, isLoggedIn, logOut, maybe, post } from "../api.js";
+import { action, announce, asked, elements, empty, field, focusMain, h, later, lines, mark, notice, sent, trouble, values } from "../dom.js";
+import { cardName, messages, moment, money, words } from "../format.js";
 import { navigate } from "../router.js";
 import { loadCart } from "../store.js";
-import { addressFields, addressLines } from "./address.js";
+import { addressFields, addressLines, nameFields } from "./address.js";
+import { TEST_CARDS } from "./checkout.js";
 
-const PASSWORD = { type: "password", required: true, maxlength: 1_024 };
+const BEFORE = { saved: "Your new password is saved. Log in with it.", erased: "Your account is erased." };
+
+const email = () => field("E-mail", { type: "email", autocomplete: "username", required: true, maxlength: 254 });
+const password = (label, properties) => field(label, { type: "password", required: true, maxlength: 1_024, ...properties });
+const newPassword = (label) => password(label, { autocomplete: "new-password", minlength: 8, hint: "At least 8 characters; a few words are best." });
 
 // --- coming in ----------------------------------------------------------------------------------
 
@@ -24,23 +29,18 @@ async function come(query) {
 
 /** A form of a few fields; `send(values)` answers as allauth does, `done(answer)` goes on. */
 function panel({ title, text, fields, button, send, done, below }) {
-  const said = h("div");
+  const said = h("div", { role: "status" });
   const press = h("button", { class: "primary wide" }, button);
-  const submit = (event) => {
-    event.preventDefault();
-    busy(press, async () => {
-      said.replaceChildren();
-      try {
-        const values = Object.fromEntries(Object.entries(fields).map(([name, { input }]) => [name, name.includes("password") ? input.value : input.value.trim()]));
-        const answer = await send(values);
-        if (await done(answer, said)) return;
-        complain(answer, fields, said);
-      } catch (error) {
-        said.replaceChildren(trouble(error));
-      }
-    });
+  const submit = async () => {
+    said.replaceChildren();
+    try {
+      const answer = await send(values(fields));
+      if (!(await done(answer, said))) complain(answer, fields, said);
+    } catch (error) {
+      said.replaceChildren(trouble(error));
+    }
   };
-  return h("section", { class: "narrow" }, h("h1", {}, title), text && h("p", {}, text), h("form", { onsubmit: submit }, ...Object.values(fields).map((each) => each.element), said, press), below);
+  return h("section", { class: "narrow" }, h("h1", {}, title), text && h("p", {}, text), h("form", { onsubmit: sent(press, submit) }, ...elements(fields), said, press), below);
 }
 
 function complain(answer, fields, said) {
@@ -51,8 +51,7 @@ function complain(answer, fields, said) {
   }
   if (answer.status === 429) general.push("That was tried too often. Please wait a few minutes.");
   if (answer.status >= 500) general.push("Too many people are logging in right now. Please try again in a moment.");
-  const text = general.join(" ") || (answer.errors?.length ? "Please look at the marked fields." : "That did not work.");
-  said.replaceChildren(h("p", { class: "notice bad", role: "alert" }, text));
+  said.replaceChildren(notice("bad", general.join(" ") || (answer.errors?.length ? "Please look at the marked fields." : "That did not work.")));
 }
 
 export function logIn({ query, title }) {
@@ -62,17 +61,17 @@ export function logIn({ query, title }) {
   place.append(
     panel({
       title: "Log in",
-      fields: {
-        email: field("E-mail", { type: "email", autocomplete: "username", required: true, maxlength: 254 }),
-        password: field("Password", { ...PASSWORD, autocomplete: "current-password" }),
-      },
+      text: BEFORE[query.get("after")],
+      fields: { email: email(), password: password("Password", { autocomplete: "current-password" }) },
       button: "Log in",
       send: (values) => account("POST", "auth/login", values),
       done: async (answer, said) => {
         if (answer.status === 200) return come(query), true;
         const isAsked = answer.data?.flows?.some(({ id }) => id === "mfa_authenticate");
-        if (isAsked) place.replaceChildren(secondFactor(answer.meta.session_token, query));
-        else if (answer.status === 401) said.replaceChildren(h("p", { class: "notice bad", role: "alert" }, "This account cannot log in. Please write to us."));
+        if (isAsked) {
+          place.replaceChildren(secondFactor(answer.meta.session_token, query));
+          place.querySelector("input").focus();
+        } else if (answer.status === 401) said.replaceChildren(notice("bad", "This account cannot log in. Please write to us."));
         return isAsked || answer.status === 401;
       },
       below: h("p", {}, h("a", { href: "/account/password/reset" }, "Forgot your password?"), " · ", h("a", { href: `/account/signup${again}` }, "Make an account")),
@@ -97,16 +96,11 @@ export function signUp({ query, title }) {
   return panel({
     title: "Make an account",
     text: "See your orders, keep your cart on every device and order again with one press.",
-    fields: {
-      first_name: field("First name", { autocomplete: "given-name", required: true, maxlength: 100 }),
-      last_name: field("Last name", { autocomplete: "family-name", required: true, maxlength: 100 }),
-      email: field("E-mail", { type: "email", autocomplete: "username", required: true, maxlength: 254 }),
-      password: field("Password", { ...PASSWORD, autocomplete: "new-password", minlength: 8, hint: "At least 8 characters; a few words are best." }),
-    },
+    fields: { ...nameFields(), email: email(), password: newPassword("Password") },
     button: "Make my account",
     send: (values) => account("POST", "auth/signup", values),
     done: (answer) => answer.status === 200 && (come(query), true),
-    below: h("p", {}, "You have one? ", h("a", { href: "/account/login" }, "Log in")),
+    below: h("p", {}, "You have one? ", h("a", { href: `/account/login${location.search}` }, "Log in")),
   });
 }
 
@@ -115,12 +109,12 @@ export function askForReset({ title }) {
   return panel({
     title: "Forgot your password?",
     text: "We send you a link with which you can choose another.",
-    fields: { email: field("E-mail", { type: "email", autocomplete: "username", required: true, maxlength: 254 }) },
+    fields: { email: email() },
     button: "Send me the link",
     send: (values) => account("POST", "auth/password/request", values),
     done: (answer, said) => {
       if (answer.status !== 200 && answer.status !== 401) return false;
-      said.replaceChildren(h("p", { class: "notice good", role: "status" }, "If there is an account with this address, a letter is on its way to it. The link is good for one hour."));
+      said.replaceChildren(notice("good", "If there is an account with this address, a letter is on its way to it. The link is good for one hour."));
       return true;
     },
   });
@@ -131,10 +125,17 @@ export function reset({ params, title }) {
   history.replaceState(null, "", "/account/password/reset"); // the key is as good as the password
   return panel({
     title: "Choose a new password",
-    fields: { password: field("New password", { ...PASSWORD, autocomplete: "new-password", minlength: 8, hint: "At least 8 characters." }) },
+    fields: { password: newPassword("New password") },
     button: "Save it",
     send: ({ password }) => account("POST", "auth/password/reset", { key: params.key, password }),
-    done: (answer) => (answer.status === 200 || answer.status === 401) && (forgetSession(), navigate("/account/login", { replace: true }), true),
+    done: (answer, said) => {
+      const isOver = answer.errors?.some(({ param }) => param === "key");
+      if (isOver) said.replaceChildren(notice("bad", "This link is no longer good. ", h("a", { href: "/account/password/reset" }, "Send me another")));
+      if (answer.status !== 200 && answer.status !== 401) return isOver; // 401: it worked, and nobody is logged in
+      forgetSession();
+      navigate("/account/login?after=saved", { replace: true });
+      return true;
+    },
   });
 }
 
@@ -148,8 +149,8 @@ export function verify({ params, title }) {
   };
   return later(send, (worked) =>
     worked
-      ? empty("Thank you, your address is confirmed", "What you have ordered with it as a guest is in your account now.", h("a", { href: "/account", class: "button primary" }, "Go to your account"))
-      : empty("This link is no longer good", "It may have been used already, or is too old.", h("a", { href: "/account", class: "button" }, "Go to your account")),
+      ? empty(h("h1", {}, "Thank you, your address is confirmed"), "What you have ordered with it as a guest is in your account now.", h("a", { href: "/account", class: "button primary" }, "Go to your account"))
+      : empty(h("h1", {}, "This link is no longer good"), "It may have been used already, or is too old.", h("a", { href: "/account", class: "button" }, "Go to your account")),
   );
 }
 
@@ -161,12 +162,12 @@ export function overview({ title, signal }) {
     return [];
   }
   title("Your account");
-  const leave = h("button", { type: "button" }, "Log out");
-  leave.addEventListener("click", () => busy(leave, async () => (await logOut(), navigate("/"))));
+  const said = h("div");
   return [
-    h("div", { class: "heading" }, h("h1", {}, "Your account"), leave),
+    h("div", { class: "heading" }, h("h1", {}, "Your account"), action("Log out", async () => (await logOut(), navigate("/")), { said })),
+    said,
     h("h2", {}, "Orders"),
-    later(() => get("/orders?page_size=20", { signal }), orders, lines(4)),
+    later(() => all("/orders", { signal }), orders, lines(4)),
     h("div", { class: "columns" },
       h("section", {}, h("h2", {}, "Profile"), later(() => get("/me", { signal }), profile, lines(6))),
       h("section", {}, later(() => maybe("/me/addresses"), addresses, lines(3)), later(() => maybe("/me/payment-methods"), cards, lines(1)), leaving()),
@@ -174,17 +175,13 @@ export function overview({ title, signal }) {
   ];
 }
 
-function orders(page) {
-  if (!page.results.length) return empty("No orders yet", "Everything you buy will be listed here.", h("a", { href: "/", class: "button" }, "Start shopping"));
-  return h("ul", { class: "rows" }, ...page.results.map((order) => h("li", {}, h("a", { href: `/orders/${order.order_number}` }, order.order_number), h("span", { class: "hint" }, moment(order.created_at)), h("span", { class: `badge ${order.status}` }, words(order.status)), h("span", { class: "price" }, money(order.total_amount, order.currency)))));
+function orders(found) {
+  if (!found.length) return empty("No orders yet", "Everything you buy will be listed here.", h("a", { href: "/", class: "button" }, "Start shopping"));
+  return h("ul", { class: "rows" }, ...found.map((order) => h("li", {}, h("a", { href: `/orders/${order.order_number}` }, order.order_number), h("span", { class: "hint" }, moment(order.created_at)), h("span", { class: `badge ${order.status}` }, words(order.status)), h("span", { class: "price" }, money(order.total_amount, order.currency)))));
 }
 
 function profile(me) {
-  const fields = {
-    first_name: field("First name", { autocomplete: "given-name", required: true, maxlength: 100, value: me.first_name }),
-    last_name: field("Last name", { autocomplete: "family-name", required: true, maxlength: 100, value: me.last_name }),
-    phone: field("Telephone", { type: "tel", autocomplete: "tel", value: me.phone, maxlength: 30 }),
-  };
+  const fields = { ...nameFields(me), phone: field("Telephone", { type: "tel", autocomplete: "tel", value: me.phone, maxlength: 30 }) };
   const news = field("Write to me about offers", { type: "checkbox", value: "1" });
   news.element.classList.add("check");
   news.input.checked = me.marketing_consent;
@@ -192,82 +189,75 @@ function profile(me) {
   const button = h("button", {}, "Save");
   const save = async () => {
     try {
-      const body = { version: me.version, first_name: fields.first_name.input.value, last_name: fields.last_name.input.value, phone: fields.phone.input.value.trim() || null, marketing_consent: news.input.checked };
-      me = (await call("PATCH", "/me", { body })).body;
-      said.replaceChildren(h("p", { class: "notice good" }, "Saved."));
+      const typed = values(fields);
+      me = (await call("PATCH", "/me", { body: { version: me.version, ...typed, phone: typed.phone || null, marketing_consent: news.input.checked } })).body;
+      said.replaceChildren(notice("good", "Saved."));
     } catch (error) {
-      const found = messages(error.details);
-      Object.entries(fields).forEach(([name, each]) => each.error(found[name]));
+      mark(fields, messages(error.details));
       said.replaceChildren(trouble(error));
     }
   };
-  const submit = (event) => (event.preventDefault(), busy(button, save));
-  return h("form", { onsubmit: submit }, h("p", {}, me.email, " ", h("span", { class: "hint" }, me.email_verified ? "confirmed" : "not confirmed yet: see your letter from us")), ...Object.values(fields).map((each) => each.element), news.element, said, button);
+  return h("form", { onsubmit: sent(button, save) }, h("p", {}, me.email, " ", h("span", { class: "hint" }, me.email_verified ? "confirmed" : "not confirmed yet: see your letter from us")), ...elements(fields), news.element, said, button);
 }
 
-function addresses(found) {
+/** What the account keeps at `path`: each can be removed; `more.read()` is what to add. */
+function kept({ title, path, found, name, shown, more }) {
   if (!found) return null;
-  const list = h("ul", { class: "rows" }, ...found.results.map(row));
-  function row(address) {
-    const remove = h("button", { type: "button", class: "plain", "aria-label": `Remove the address ${address.line1}` }, "Remove");
-    const element = h("li", {}, addressLines(address), remove);
-    remove.addEventListener("click", () => busy(remove, () => call("DELETE", `/me/addresses/${address.id}`).then(() => element.remove(), (error) => element.append(trouble(error)))));
+  const row = (each) => {
+    const said = h("div");
+    const remove = async () => {
+      await call("DELETE", `${path}/${each.id}`);
+      element.remove();
+      announce(`${name(each)} was removed`);
+      focusMain();
+    };
+    const element = h("li", {}, shown(each), action("Remove", remove, { said, class: "plain", "aria-label": `Remove ${name(each)}` }), said);
     return element;
-  }
+  };
+  const list = h("ul", { class: "rows", "aria-label": title }, ...found.results.map(row));
   const said = h("div");
-  const fields = addressFields("New address");
   const button = h("button", {}, "Save");
   const add = async () => {
     try {
-      list.append(row(await post("/me/addresses", fields.read())));
-      fields.write({ country: "US" });
+      list.append(row(await post(path, more.read())));
+      more.clear();
       form.open = false;
+      form.firstChild.focus();
       said.replaceChildren();
     } catch (error) {
-      fields.errors(messages(error.details));
+      more.failed?.(error);
       said.replaceChildren(trouble(error));
     }
   };
-  const form = h("details", {}, h("summary", {}, "Add an address"), h("form", { onsubmit: (event) => (event.preventDefault(), busy(button, add)) }, fields.element, said, button));
-  return [h("h2", {}, "Addresses"), list, form];
+  const form = h("details", {}, h("summary", {}, more.title), h("form", { onsubmit: sent(button, add) }, more.element, said, button));
+  return [h("h2", {}, title), list, form];
+}
+
+function addresses(found) {
+  const fields = addressFields("New address");
+  const more = { title: "Add an address", ...fields, clear: () => fields.write({ country: "US" }), failed: (error) => fields.errors(messages(error.details)) };
+  return kept({ title: "Addresses", path: "/me/addresses", found, name: ({ line1 }) => `the address ${line1}`, shown: addressLines, more });
 }
 
 function cards(found) {
-  if (!found?.results?.length) return null;
-  const row = (card) => {
-    const name = `${card.brand ?? card.type} •••• ${card.last4}`;
-    const remove = h("button", { type: "button", class: "plain", "aria-label": `Remove ${name}` }, "Remove");
-    const element = h("li", {}, h("span", {}, name), remove);
-    remove.addEventListener("click", () => busy(remove, () => call("DELETE", `/me/payment-methods/${card.id}`).then(() => element.remove(), (error) => element.append(trouble(error)))));
-    return element;
-  };
-  return [h("h2", {}, "Cards"), h("ul", { class: "rows" }, ...found.results.map(row))];
+  const options = TEST_CARDS.filter(([value]) => value.startsWith("pm_card")).map(([value, title]) => h("option", { value }, title));
+  const card = field("Test card", { options, value: "pm_card_visa" });
+  const more = { title: "Save a card", element: card.element, read: () => ({ payment_method_id: card.input.value }), clear: () => null };
+  return kept({ title: "Cards", path: "/me/payment-methods", found, name: cardName, shown: (each) => h("span", {}, cardName(each)), more });
 }
 
 function leaving() {
-  const said = h("div");
-  const take = h("button", { type: "button" }, "Download what you hold on me");
-  take.addEventListener("click", () =>
-    busy(take, async () => {
-      try {
-        const file = new Blob([JSON.stringify(await get("/me/export"), null, 2)], { type: "application/json" });
-        Object.assign(document.createElement("a"), { href: URL.createObjectURL(file), download: "my-data.json" }).click();
-      } catch (error) {
-        said.replaceChildren(trouble(error));
-      }
-    }),
-  );
-  const end = h("button", { type: "button", class: "danger" }, "Delete my account for good");
-  end.addEventListener("click", () =>
-    busy(end, async () => {
-      try {
-        await call("DELETE", "/me");
-        forgetSession();
-        navigate("/");
-      } catch (error) {
-        said.replaceChildren(trouble(error));
-      }
-    }),
-  );
-  return [h("h2", {}, "Your data"), h("div", { class: "actions" }, take), h("details", {}, h("summary", {}, "Leave us"), h("p", {}, "Your account and everything personal in it are erased. It cannot be undone."), end), said];
+  const said = h("div", { role: "status" });
+  const erase = async () => {
+    await call("DELETE", "/me");
+    forgetSession();
+    navigate("/account/login?after=erased");
+  };
+  return [
+    h("h2", {}, "Your data"),
+    h("div", { class: "actions" },
+      action("Download what you hold on me", () => download("/me/export", "my-data.json"), { said }),
+      asked("Delete my account", { question: "Your account and everything personal in it are erased. It cannot be undone.", yes: "Delete it for good", no: "Keep it", said, class: "plain" }, erase)),
+    said,
+  ];
 }

@@ -1,7 +1,7 @@
 // The cart: its lines, what has changed since, its coupon and its total.
 
 import { ApiError } from "../api.js";
-import { announce, busy, empty, field, h, later, lines, trouble } from "../dom.js";
+import { action, announce, empty, field, focusMain, h, later, lines, notice, sent, trouble } from "../dom.js";
 import { coupon, money } from "../format.js";
 import { attempt, cart, forgetCart, loadCart, setCoupon, setItem } from "../store.js";
 import { tile } from "./catalogue.js";
@@ -13,7 +13,7 @@ export function cartView({ title }) {
   const draw = () => place.replaceChildren(...shown(cart.now, draw).filter(Boolean));
   return [
     h("h1", {}, "Your cart"),
-    attempt() && h("p", { class: "notice" }, "An order is still being finished. ", h("a", { href: "/checkout" }, "Go on with it")),
+    attempt() && notice("", "An order is still being finished. ", h("a", { href: "/checkout" }, "Go on with it")),
     later(loadCart, () => {
       draw();
       return place;
@@ -43,7 +43,7 @@ function shown(found, draw) {
         h("p", { class: "hint" }, "Tax and shipping are worked out for your address at the checkout."),
         isOrderable
           ? h("a", { href: "/checkout", class: "button primary wide" }, "Go to checkout")
-          : h("p", { class: "notice" }, "Change what cannot be delivered, then go to the checkout."),
+          : notice("", "Change what cannot be delivered, then go to the checkout."),
       ),
     ),
   ];
@@ -60,10 +60,7 @@ function ordered(found, draw) {
 
 function told(problem, found, draw) {
   const name = found.items.find(({ sku }) => sku === problem.sku)?.product_name ?? problem.sku;
-  const set = (text, quantity) => {
-    const button = h("button", { type: "button", onclick: () => busy(button, () => change(problem.sku, quantity, draw)) }, text);
-    return button;
-  };
+  const set = (text, quantity) => action(text, () => change(problem.sku, quantity, draw), {});
   const [text, action] = {
     gone: () => [`${name} is no longer sold.`, set("Remove it", 0)],
     short: () => [`${name}: only ${problem.available} of ${problem.requested} can be delivered.`, set(problem.available ? `Take ${problem.available}` : "Remove it", problem.available)],
@@ -90,14 +87,11 @@ function line(item, found, draw) {
     if (!quantity.input.reportValidity()) return;
     await change(item.sku, Number(quantity.input.value), draw);
   });
-  const remove = h("button", { type: "button", class: "plain", "aria-label": `Remove ${item.product_name}` }, "Remove");
-  remove.addEventListener("click", () =>
-    busy(remove, async () => {
-      await change(item.sku, 0, draw);
-      announce(`${item.product_name} was removed`);
-      document.getElementById("main").focus({ preventScroll: true });
-    }),
-  );
+  const remove = async () => {
+    await change(item.sku, 0, draw);
+    announce(`${item.product_name} was removed`);
+    focusMain();
+  };
   return h(
     "li",
     {},
@@ -105,30 +99,27 @@ function line(item, found, draw) {
     h("div", { class: "what" }, h("a", { href: `/p/${encodeURIComponent(item.sku)}` }, item.product_name), h("span", { class: "hint" }, `${money(item.unit_price, found.currency)} each`)),
     quantity.element,
     h("span", { class: "price" }, money(item.total_price, found.currency)),
-    remove,
+    action("Remove", remove, { class: "plain", "aria-label": `Remove ${item.product_name}` }),
   );
 }
 
 function couponForm(found, draw) {
   if (found.coupon_code) {
-    const remove = h("button", { type: "button", class: "plain" }, "Remove");
-    remove.addEventListener("click", () => busy(remove, () => use(null)));
-    return h("p", { class: "coupon" }, h("span", {}, "Coupon ", h("strong", {}, found.coupon_code)), remove);
+    const said = h("span");
+    const remove = async () => (await setCoupon(null), draw());
+    return h("p", { class: "coupon" }, h("span", {}, "Coupon ", h("strong", {}, found.coupon_code)), action("Remove", remove, { said, class: "plain" }), said);
   }
   const code = field("Coupon", { plain: true, name: "coupon", maxlength: 50, autocomplete: "off", autocapitalize: "characters" });
   const button = h("button", {}, "Apply");
-  async function use(value) {
+  const use = async () => {
+    if (!code.input.value.trim()) return;
     try {
-      await setCoupon(value);
+      await setCoupon(code.input.value.trim());
       draw();
     } catch (error) {
       if (!(error instanceof ApiError)) throw error;
       code.error(error.code === "COUPON_INVALID" ? coupon(error.details.reason) : error.message);
     }
-  }
-  const submit = (event) => {
-    event.preventDefault();
-    if (code.input.value.trim()) busy(button, () => use(code.input.value.trim()));
   };
-  return h("form", { class: "inline", onsubmit: submit }, code.element, button);
+  return h("form", { class: "inline", onsubmit: sent(button, use) }, code.element, button);
 }

@@ -1,7 +1,7 @@
 // Browsing: the first page, a category, a search.
 
 import { all, get } from "../api.js";
-import { announce, busy, empty, h, later, trouble } from "../dom.js";
+import { action, announce, empty, h, later, lines } from "../dom.js";
 import { money } from "../format.js";
 import { navigate } from "../router.js";
 import { addItem } from "../store.js";
@@ -31,7 +31,7 @@ export function home({ title, signal }) {
       h("a", { href: "/search", class: "button" }, "See everything"),
     ),
     h("h2", { id: "shelves" }, "Shelves"),
-    later(categories, (found) => shelves(found.filter((category) => !category.parent)), h("div", { class: "shelves skeleton", "aria-hidden": "true" }, ...Array.from({ length: 12 }, () => h("span")))),
+    later(categories, (found) => shelves(found.filter((category) => !category.parent)), lines(12, "shelves")),
     h("h2", {}, "Ready to ship"),
     listing({ query: { in_stock: "true", ordering: "-created_at" }, signal, more: false }),
   ];
@@ -102,59 +102,50 @@ function listing({ query, signal, more }) {
   const grid = h("ul", { class: "grid", "aria-label": "Products" });
   const load = (path) => get(path, { signal });
   const first = `/products?${new URLSearchParams({ ...query, page_size: more ? PAGE : 12 })}`;
-  const button = h("button", { type: "button", class: "more" }, "Show more");
+  const said = h("div");
+  const further = async () => {
+    const at = grid.children.length;
+    add(await load(next));
+    grid.children[at]?.querySelector("a").focus();
+  };
+  const button = action("Show more", further, { said, class: "more" });
   let next = null;
   const add = (page) => {
     grid.append(...page.results.map(card));
     next = page.next && page.next.slice(page.next.indexOf("/products"));
     button.hidden = !next || !more;
   };
-  button.addEventListener("click", () =>
-    busy(button, async () => {
-      const at = grid.children.length;
-      try {
-        add(await load(next));
-        grid.children[at]?.querySelector("a").focus();
-      } catch (error) {
-        if (error.name !== "AbortError") button.before(trouble(error));
-      }
-    }),
-  );
   return later(
     () => load(first),
     (page) => {
       if (!page.results.length) return empty("Nothing found", "Try another word, or look through the shelves.", h("a", { href: "/", class: "button" }, "To the shelves"));
       add(page);
       announce(next ? `The first ${page.results.length} products` : `${page.results.length} products`);
-      return [grid, button];
+      return [grid, said, button];
     },
-    h("div", { class: "grid skeleton", "aria-hidden": "true" }, ...Array.from({ length: 8 }, () => h("span"))),
+    lines(8, "grid"),
   );
 }
 
 function card(product) {
+  const said = h("div");
   return h(
     "li",
     { class: "card" },
     h("a", { href: `/p/${encodeURIComponent(product.sku)}` }, picture(product), h("span", { class: "name" }, product.name)),
-    h("div", { class: "foot" }, h("span", { class: "price" }, money(product.price, product.currency)), product.in_stock ? adder(product) : h("span", { class: "hint" }, "Sold out")),
+    h("div", { class: "foot" }, h("span", { class: "price" }, money(product.price, product.currency)), product.in_stock ? adder(product, said) : h("span", { class: "hint" }, "Sold out")),
+    said,
   );
 }
 
-function adder(product) {
-  const button = h("button", { type: "button", class: "add", "aria-label": `Add ${product.name} to the cart` }, "Add");
-  button.addEventListener("click", () =>
-    busy(button, async () => {
-      try {
-        await addItem(product.sku, 1);
-        button.textContent = "Added ✓";
-        setTimeout(() => (button.textContent = "Add"), 2_000);
-      } catch (error) {
-        announce(error.message);
-        button.closest(".card").append(trouble(error));
-      }
-    }),
-  );
+function adder(product, said) {
+  const add = async () => {
+    await addItem(product.sku, 1);
+    said.replaceChildren();
+    button.textContent = "Added ✓";
+    setTimeout(() => (button.textContent = "Add"), 2_000);
+  };
+  const button = action("Add", add, { said, class: "add", "aria-label": `Add ${product.name} to the cart` });
   return button;
 }
 

@@ -1,16 +1,16 @@
 // The checkout: where to, how, with what; and the order, placed once whatever happens meanwhile.
 
 import { get, isLoggedIn, maybe, post } from "../api.js";
-import { announce, busy, choice, empty, field, h, later, lines, trouble } from "../dom.js";
-import { coupon, day, decline, messages, money } from "../format.js";
+import { announce, busy, choice, elements, empty, field, h, later, lines, mark, notice, sent, values } from "../dom.js";
+import { cardName, coupon, day, decline, messages, money } from "../format.js";
 import { navigate } from "../router.js";
 import { attempt, beginAttempt, cartId, forgetCart, keepGuestToken, loadCart, place } from "../store.js";
-import { addressFields } from "./address.js";
+import { addressFields, nameFields } from "./address.js";
 import { totals } from "./totals.js";
 
 const DRAFT = "checkout"; // sessionStorage: what was typed, so that a reload loses nothing
 // The provider's documented test methods. A real shop shows its card fields (Stripe Elements) here.
-const TEST_CARDS = [
+export const TEST_CARDS = [
   ["pm_card_visa", "Visa", "Pays at once."],
   ["pm_card_threeDSecure2Required", "Visa with 3-D Secure", "The bank asks you first."],
   ["pm_card_chargeDeclined", "Declined card", "The bank says no."],
@@ -57,12 +57,12 @@ function form({ found, addresses, cards, me, resume = false }) {
   const payment = paymentFields(cards);
   const notes = field("Notes for the delivery", { maxlength: 2_000, value: draft.notes, autocomplete: "off" });
   const sum = h("div");
-  const said = h("div", { class: "outcome", tabindex: "-1" });
+  const said = h("div", { class: "outcome", role: "status", tabindex: "-1" });
   const pay = h("button", { class: "primary wide" }, "Pay");
 
   const element = h(
     "form",
-    { class: "split", onsubmit: submit, onchange: changed },
+    { class: "split", onsubmit: sent(pay, () => go(beginAttempt(order()))), onchange: changed },
     h(
       "div",
       {},
@@ -118,11 +118,6 @@ function form({ found, addresses, cards, me, resume = false }) {
   }
 
   // --- placing it ---
-  function submit(event) {
-    event.preventDefault();
-    busy(pay, () => go(beginAttempt(order())));
-  }
-
   function order() {
     return {
       cart_id: cartId(),
@@ -136,9 +131,9 @@ function form({ found, addresses, cards, me, resume = false }) {
   }
 
   async function go(current) {
-    said.replaceChildren(h("p", { class: "notice", role: "status" }, "Placing your order…"));
+    said.replaceChildren(notice("", "Placing your order…"));
     try {
-      const { body } = await place(current, { waiting: () => said.replaceChildren(h("p", { class: "notice", role: "status" }, "This takes longer than usual. We keep asking; please stay on this page. You will not be charged twice.")) });
+      const { body } = await place(current, { waiting: () => said.replaceChildren(notice("", "This takes longer than usual. We keep asking; please stay on this page. You will not be charged twice.")) });
       await placed(body);
     } catch (error) {
       refused(error);
@@ -210,13 +205,12 @@ function toTheBank(details) {
 function contactFields(held) {
   const fields = {
     email: field("E-mail", { type: "email", autocomplete: "email", required: true, maxlength: 254, value: held.email }),
-    first_name: field("First name", { autocomplete: "given-name", required: true, maxlength: 100, value: held.first_name }),
-    last_name: field("Last name", { autocomplete: "family-name", required: true, maxlength: 100, value: held.last_name }),
+    ...nameFields(held),
   };
   return {
-    element: h("fieldset", {}, h("legend", {}, "Contact"), h("div", { class: "fields" }, ...Object.values(fields).map((each) => each.element))),
-    read: () => Object.fromEntries(Object.entries(fields).map(([name, { input }]) => [name, input.value.trim()])),
-    errors: (found) => Object.entries(fields).forEach(([name, each]) => each.error(found[name])),
+    element: h("fieldset", {}, h("legend", {}, "Contact"), h("div", { class: "fields" }, ...elements(fields))),
+    read: () => values(fields),
+    errors: (found) => mark(fields, found),
   };
 }
 
@@ -228,7 +222,7 @@ function addressBook(addresses, chosen) {
 }
 
 function paymentFields(cards) {
-  const saved = cards.map((card) => [card.id, `${card.brand ?? card.type} •••• ${card.last4}`, card.exp_year ? `Until ${card.exp_month}/${card.exp_year}` : "Saved"]);
+  const saved = cards.map((card) => [card.id, cardName(card), card.exp_year ? `Until ${card.exp_month}/${card.exp_year}` : "Saved"]);
   return h(
     "fieldset",
     {},

@@ -1,8 +1,8 @@
 // One order: how it stands, what may be done about it; it follows an order that is not decided.
 
-import { call, download, get, isLoggedIn, maybe, post } from "../api.js";
-import { announce, busy, empty, field, h, later, lines, trouble } from "../dom.js";
-import { day, decline, moment, money, words } from "../format.js";
+import { all, call, download, get, isLoggedIn, post } from "../api.js";
+import { action, announce, asked, elements, empty, field, focusMain, h, later, lines, notice, sent, trouble } from "../dom.js";
+import { day, decline, messages, moment, money, words } from "../format.js";
 import { navigate } from "../router.js";
 import { attempt, cart, forgetAttempt, forgetCart, guestQuery, guestToken, keepGuestToken, loadCart, orderAgain, pause } from "../store.js";
 import { addressLines } from "./address.js";
@@ -41,7 +41,7 @@ export function order({ params, query, title, signal }) {
 
 function unknown(number) {
   return empty(
-    "We cannot show this order",
+    h("h1", {}, "We cannot show this order"),
     "Log in to see the orders of your account. If you ordered as a guest, use the link in your e-mail.",
     h("a", { href: `/account/login?next=/orders/${encodeURIComponent(number)}`, class: "button primary" }, "Log in"),
     h("a", { href: "/", class: "button" }, "Go to the shop"),
@@ -52,18 +52,21 @@ function unknown(number) {
 function follow({ found, place, path, signal, title }) {
   let order = found;
   let bank = null; // where the shopper is wanted
-  let trouble_ = null;
+  let failure = null;
 
   function draw() {
     title(`Order ${order.order_number}`);
-    place.replaceChildren(...page({ order, bank, failure: trouble_, path, update }).filter(Boolean));
+    place.replaceChildren(...page({ order, bank, failure, path, update }).filter(Boolean));
   }
 
+  /** Shown anew only where something has changed: whoever is reading or choosing is not disturbed. */
   function update(fresh) {
+    if (JSON.stringify(fresh) === JSON.stringify(order) && !failure) return;
     const isNews = fresh.status !== order.status || fresh.payment_status !== order.payment_status;
     order = fresh;
     settle(order);
     draw();
+    if (document.activeElement === document.body) focusMain(); // what had it is gone
     if (isNews) announce(headline(order)[0]);
   }
 
@@ -78,7 +81,7 @@ function follow({ found, place, path, signal, title }) {
       if (error.code === "PAYMENT_REQUIRES_ACTION") bank = error.details.next_action?.redirect_to_url?.url ?? null;
       else if (error.status === 402 || error.code === "INVALID_TRANSITION") {
         bank = null;
-        if (error.code === "CARD_DECLINED") trouble_ = decline(error.details.decline_code);
+        if (error.code === "CARD_DECLINED") failure = decline(error.details.decline_code);
         update(await get(path(), { signal }));
         return;
       }
@@ -107,12 +110,12 @@ function follow({ found, place, path, signal, title }) {
   return { draw, start };
 }
 
-/** The cart of an order that was paid is over; that of a cancelled one is free again. */
+/** The cart of an order counts no more; once it was paid it is over, once cancelled free again. */
 function settle(order) {
-  if (order.status === "pending") return;
-  if (attempt() && JSON.parse(attempt().body).cart_id === cart.now?.id) forgetAttempt();
+  const isOpen = order.status === "pending";
+  if (!isOpen && attempt() && JSON.parse(attempt().body).cart_id === cart.now?.id) forgetAttempt();
   loadCart().then((found) => {
-    if (found?.order_number === order.order_number) forgetCart();
+    if (!isOpen && found?.order_number === order.order_number) forgetCart();
   }, () => null);
 }
 
@@ -138,12 +141,11 @@ function headline(order) {
 
 function page({ order, bank, failure, path, update }) {
   const [title, text] = headline(order);
-  const said = h("div");
   return [
     h("p", { class: "hint" }, `Order ${order.order_number} · ${moment(order.created_at)}`),
     h("h1", {}, title),
     text && h("p", { class: "prose" }, text),
-    failure && h("p", { class: "notice bad", role: "alert" }, failure),
+    failure && notice("bad", failure),
     bank && order.status === "pending" && h("p", {}, h("a", { href: bank, class: "button primary", "data-outside": true }, "Continue to your bank")),
     steps(order),
     h(
@@ -155,8 +157,7 @@ function page({ order, bank, failure, path, update }) {
         h("h2", {}, "What you ordered"),
         h("ul", { class: "lines" }, ...order.items.map((item) => h("li", {}, h("div", { class: "what" }, h("a", { href: `/p/${encodeURIComponent(item.sku)}` }, item.product_name), h("span", { class: "hint" }, `${item.quantity} × ${money(item.unit_price, order.currency)}`)), h("span", { class: "price" }, money(item.total_price, order.currency))))),
         parcels(order),
-        timeline(order, path),
-        returnForm(order, path),
+        afterwards(order, path),
       ),
       h(
         "section",
@@ -167,12 +168,13 @@ function page({ order, bank, failure, path, update }) {
         addressLines(order.shipping_address),
         order.estimated_delivery && ["pending", "confirmed", "processing", "shipped"].includes(order.status) && h("p", {}, `Expected by ${day(order.estimated_delivery)}`),
         order.notes && h("p", { class: "hint" }, `“${order.notes}”`),
-        said,
-        actions(order, path, update, said),
+        actions(order, path, update),
       ),
     ),
   ];
 }
+
+const isPaid = (order) => /succeeded|refunded|disputed/.test(order.payment_status);
 
 function steps(order) {
   if (order.status === "cancelled" || order.status === "refunded") return null;
@@ -184,96 +186,80 @@ function parcels(order) {
   if (!order.shipments.length) return null;
   return [
     h("h2", {}, "Parcels"),
-    h("ul", { class: "plain-list" }, ...order.shipments.map((parcel) => h("li", {}, `${parcel.carrier}, `, /^https:\/\//.test(parcel.tracking_url ?? "") ? h("a", { href: parcel.tracking_url, rel: "noreferrer" }, parcel.tracking_number) : parcel.tracking_number))),
+    h("ul", { class: "rows" }, ...order.shipments.map((parcel) => h("li", {}, h("span", {}, parcel.carrier), /^https:\/\//.test(parcel.tracking_url ?? "") ? h("a", { href: parcel.tracking_url, rel: "noreferrer" }, parcel.tracking_number) : parcel.tracking_number))),
   ];
 }
 
-/** What happened when, where the shop tells. */
-function timeline(order, path) {
+/** What happened when, what goes back, and what the papers say of it. */
+function afterwards(order, path) {
   const place = h("div");
-  maybe(path("/timeline")).then((found) => {
-    const told = found.results.map(({ at, event }) => h("li", {}, h("span", {}, words(event)), " ", h("time", { class: "hint", datetime: at }, moment(at))));
-    place.append(h("h2", {}, "History"), h("ol", { class: "plain-list" }, ...told));
-  }, () => null);
+  const load = () => Promise.all([get(path("/timeline")), order.shipments.length ? all(path("/returns")) : [], isPaid(order) ? all(path("/documents")) : []]);
+  const draw = (thanks) => place.replaceChildren(later(load, ([{ results: events }, returns, documents]) => [
+    h("h2", {}, "History"),
+    h("ol", { class: "rows" }, ...events.map(({ at, event, data }) => h("li", {}, h("span", {}, words(event), data?.amount && `, ${money(data.amount, data.currency)}`), h("time", { class: "hint", datetime: at }, moment(at))))),
+    papers(documents, path),
+    sentBack(order, returns),
+    thanks,
+    ["shipped", "delivered"].includes(order.status) && returnForm(order, returns, path, () => draw(notice("good", "We have your request and will write to you."))),
+  ]));
+  draw();
   return place;
 }
 
-function actions(order, path, update, said) {
-  const button = (text, work) => {
-    const element = h("button", { type: "button", class: "wide" }, text);
-    const run = async () => {
-      try {
-        await work(element);
-      } catch (error) {
-        said.replaceChildren(trouble(error));
-      }
-    };
-    element.addEventListener("click", () => busy(element, run));
-    return element;
-  };
-  const isOpen = ["pending", "confirmed", "processing"].includes(order.status);
-  return h(
-    "div",
-    { class: "actions" },
-    isLoggedIn() && guestToken(order.order_number) && order.guest_token && button("Add it to my account", async () => update(await post(path("/claim").split("?")[0], { guest_token: guestToken(order.order_number) }))),
-    order.status !== "pending" && button("Order the same again", async () => {
-      await orderAgain(order.order_number);
-      navigate("/cart");
-    }),
-    !["pending", "cancelled"].includes(order.status) && button("Invoice (PDF)", async (element) => {
-      try {
-        await download(path("/invoice"), `invoice-${order.order_number}.pdf`);
-      } catch (error) {
-        if (error.status === 404 || error.status === 405) element.remove();
-        throw error;
-      }
-    }),
-    isOpen && cancelling(order, path, update, said),
-  );
+/** The invoice is offered apart, as soon as there can be one; here are the notes of what went back. */
+function papers(documents, path) {
+  const said = h("div");
+  const notes = documents.filter(({ kind }) => kind === "credit_note").map(({ document_number: number, total_amount: amount, currency }) =>
+    h("li", {}, action(`${number} (PDF)`, () => download(path(`/documents/${number}`), `${number}.pdf`), { said, class: "plain" }), h("span", { class: "price" }, money(amount, currency))));
+  return notes.length > 0 && [h("h2", {}, "Credit notes"), h("ul", { class: "rows" }, ...notes), said];
 }
 
-/** Asked twice: there is no way back. */
-function cancelling(order, path, update, said) {
-  const ask = h("button", { type: "button", class: "plain wide" }, "Cancel this order");
-  ask.addEventListener("click", () => {
-    const yes = h("button", { type: "button", class: "danger" }, "Yes, cancel it");
-    const no = h("button", { type: "button", onclick: () => said.replaceChildren() }, "Keep it");
-    yes.addEventListener("click", () =>
-      busy(yes, async () => {
-        try {
-          update(await post(path("/cancel"), {}));
-        } catch (error) {
-          said.replaceChildren(trouble(error));
-        }
-      }),
-    );
-    said.replaceChildren(h("div", { class: "notice", role: "group", "aria-label": "Cancel this order?" }, h("p", {}, "Cancel this order? What was paid goes back to you."), yes, no));
-    yes.focus();
-  });
-  return ask;
+function sentBack(order, returns) {
+  const named = (sku) => order.items.find((item) => item.sku === sku)?.product_name ?? sku;
+  const rows = returns.map(({ items, status, created_at: at }) => h("li", {}, h("span", {}, items.map(({ sku, quantity }) => `${quantity} × ${named(sku)}`).join(", ")), h("time", { class: "hint", datetime: at }, moment(at)), h("span", { class: "badge" }, words(status))));
+  return rows.length > 0 && [h("h2", {}, "Returns"), h("ul", { class: "rows" }, ...rows)];
 }
 
-function returnForm(order, path) {
-  if (order.status !== "delivered" && order.status !== "shipped") return null;
-  const quantities = order.items.map((item) => field(`How many of ${item.product_name} (${item.quantity})`, { type: "number", min: 0, max: item.quantity, value: 0, required: true }));
-  const reason = field("Why", { required: true, maxlength: 200 });
+function returnForm(order, returns, path, done) {
+  const taken = returns.filter(({ status }) => status !== "refused").flatMap(({ items }) => items);
+  const left = ({ sku, quantity }) => taken.reduce((rest, item) => rest - (item.sku === sku ? item.quantity : 0), quantity);
+  const items = order.items.map((item) => ({ ...item, left: left(item) })).filter((item) => item.left > 0);
+  if (!items.length) return null;
+  const fields = items.map((item) => field(`How many of ${item.product_name} (${item.left})`, { type: "number", min: 0, max: item.left, value: 0, required: true }));
+  const reason = field("Why", { required: true, maxlength: 500 });
   const button = h("button", {}, "Ask for the return");
   const said = h("div", { role: "status" });
   const ask = async () => {
-    const items = order.items.map(({ sku }, at) => ({ sku, quantity: Number(quantities[at].input.value) })).filter(({ quantity }) => quantity);
-    if (!items.length) return said.replaceChildren(h("p", { class: "notice" }, "Choose what you want to send back."));
+    const wanted = items.map(({ sku }, at) => ({ sku, quantity: Number(fields[at].input.value) })).filter(({ quantity }) => quantity);
+    if (!wanted.length) return said.replaceChildren(notice("", "Choose what you want to send back."));
     try {
-      await post(path("/returns"), { items, reason: reason.input.value });
-      element.replaceChildren(h("p", { class: "notice good" }, "We have your request and will write to you."));
+      await post(path("/returns"), { items: wanted, reason: reason.input.value });
+      done();
+      focusMain();
     } catch (error) {
-      if (error.status === 405 || (error.status === 404 && error.code === "NOT_FOUND")) element.remove();
-      else said.replaceChildren(trouble(error));
+      said.replaceChildren(trouble({ message: Object.values(messages(error.details))[0] ?? error.message }));
     }
   };
-  const submit = (event) => {
-    event.preventDefault();
-    busy(button, ask);
-  };
-  const element = h("details", {}, h("summary", {}, "Send something back"), h("form", { onsubmit: submit }, ...quantities.map((each) => each.element), reason.element, button, said));
-  return element;
+  return h("details", {}, h("summary", {}, "Send something back"), h("form", { onsubmit: sent(button, ask) }, ...elements(fields), reason.element, said, button));
+}
+
+function actions(order, path, update) {
+  const number = order.order_number;
+  const said = h("div");
+  const button = (text, work) => action(text, work, { said, class: "wide" });
+  const isGuests = guestToken(number) && order.guest_token;
+  // A bank that has begun cannot be stopped, nor a parcel that has left.
+  const isStoppable = order.status === "confirmed" || (order.status === "pending" && order.payment_status !== "processing");
+  return [
+    said,
+    h(
+      "div",
+      { class: "actions" },
+      isGuests && !isLoggedIn() && h("a", { href: `/account/signup?next=/orders/${number}`, class: "button wide" }, "Make an account for it"),
+      isGuests && isLoggedIn() && button("Add it to my account", async () => update(await post(`/orders/${number}/claim`, { guest_token: guestToken(number) }))),
+      order.status !== "pending" && button("Order the same again", async () => (await orderAgain(number), navigate("/cart"))),
+      isPaid(order) && button("Invoice (PDF)", () => download(path("/invoice"), `invoice-${number}.pdf`)),
+      isStoppable && asked("Cancel this order", { question: "Cancel this order? What was paid goes back to you.", yes: "Yes, cancel it", no: "Keep it", said, class: "plain wide" }, async () => update(await post(path("/cancel"), {}))),
+    ),
+  ];
 }

@@ -1,7 +1,7 @@
 // One product.
 
 import { get } from "../api.js";
-import { busy, empty, field, h, later, lines, trouble } from "../dom.js";
+import { empty, field, h, later, lines, notice, sent, trouble } from "../dom.js";
 import { money, words } from "../format.js";
 import { addItem } from "../store.js";
 import { ancestors, breadcrumbs, categories, picture } from "./catalogue.js";
@@ -19,7 +19,7 @@ export function product({ params, title, signal }) {
     }
   };
   return later(load, (found) => {
-    if (!found) return empty("We do not sell this", "It may have left the shop.", h("a", { href: "/search", class: "button" }, "See everything"));
+    if (!found) return empty(h("h1", {}, "We do not sell this"), "It may have left the shop.", h("a", { href: "/search", class: "button" }, "See everything"));
     title(found.name);
     return shown(found);
   }, lines(8));
@@ -63,16 +63,12 @@ function buyForm(product) {
   const add = async () => {
     try {
       await addItem(product.sku, Number(quantity.input.value));
-      said.replaceChildren(h("p", { class: "notice good" }, "It is in your cart. ", h("a", { href: "/cart" }, "Go to the cart")));
+      said.replaceChildren(notice("good", "It is in your cart. ", h("a", { href: "/cart" }, "Go to the cart")));
     } catch (error) {
       said.replaceChildren(trouble(error));
     }
   };
-  const submit = (event) => {
-    event.preventDefault();
-    busy(button, add);
-  };
-  return h("form", { class: "buy", onsubmit: submit }, quantity.element, button, said);
+  return h("form", { class: "buy", onsubmit: sent(button, add) }, quantity.element, button, said);
 }
 
 function facts(product) {
