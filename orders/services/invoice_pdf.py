@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 
 from babel import Locale
 from babel.dates import format_date
-from babel.numbers import format_currency
+from babel.numbers import format_currency, format_percent
 from django.conf import settings
 from reportlab.lib import colors
 from reportlab.lib.pagesizes import A4, LETTER
@@ -28,7 +28,7 @@ from reportlab.platypus import Paragraph, SimpleDocTemplate, Spacer, Table, Tabl
 from orders.models import Invoice
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 FONTS: Final = Path(__file__).resolve().parents[1] / "fonts"
 LETTER_COUNTRIES: Final = frozenset({"US", "CA", "MX", "CL", "CO", "PH", "PR", "VE"})
@@ -58,6 +58,8 @@ def render(invoice: Invoice) -> bytes:
     styles = _styles()
     story = [*_heading(invoice, styles), _lines(invoice, styles, document.width)]
     story += [Spacer(1, 4 * mm), _totals(invoice, styles, document.width)]
+    if taxes := invoice.content.get("taxes"):
+        story += [Spacer(1, 8 * mm), _taxes(taxes, invoice, styles, document.width)]
     story += [Spacer(1, 8 * mm), Paragraph(_text(_tax_note(invoice)), styles["small"])]
     document.build(story, onFirstPage=_footer(invoice), onLaterPages=_footer(invoice))
     return printed.getvalue()
@@ -188,6 +190,45 @@ def _totals(invoice: Invoice, styles: Mapping[str, ParagraphStyle], width: float
     )
 
 
+def _taxes(
+    rows: Sequence[Mapping[str, str]],
+    invoice: Invoice,
+    styles: Mapping[str, ParagraphStyle],
+    width: float,
+) -> Any:
+    """Net, tax and gross by rate; of several rates their sums too."""
+    head = [Paragraph(name, styles["head_right"]) for name in ("Tax rate", "Net", "Tax", "Gross")]
+    columns = ("net", "tax", "gross")
+    cells = [
+        [
+            Paragraph(_percent(row["rate"]), styles["right"]),
+            *(Paragraph(_money(row[column], invoice), styles["right"]) for column in columns),
+        ]
+        for row in rows
+    ]
+    if len(rows) > 1:
+        sums = [str(sum(Decimal(row[column]) for row in rows)) for column in columns]
+        cells.append(
+            [
+                Paragraph("Sum", styles["head_right"]),
+                *(Paragraph(_money(each, invoice), styles["head_right"]) for each in sums),
+            ]
+        )
+    return Table(
+        [head, *cells],
+        colWidths=[width * 0.16, width * 0.18, width * 0.18, width * 0.18],
+        hAlign="RIGHT",
+        repeatRows=1,
+        style=TableStyle(
+            [
+                ("LINEBELOW", (0, 0), (-1, 0), 0.8, colors.black),
+                ("LINEBELOW", (0, 1), (-1, -1), 0.25, colors.lightgrey),
+                ("RIGHTPADDING", (-1, 0), (-1, -1), 0),
+            ]
+        ),
+    )
+
+
 def _tax_note(invoice: Invoice) -> str:
     """What the document says of tax; the one place that knows whether prices hold it."""
     if invoice.kind == Invoice.Kind.CREDIT_NOTE:
@@ -275,6 +316,15 @@ def _font_of(character: str) -> str:
 def _money(amount: str, invoice: Invoice) -> str:
     return format_currency(
         Decimal(amount), invoice.currency, locale=Locale.parse(settings.LANGUAGE_CODE, sep="-")
+    )
+
+
+def _percent(rate: str) -> str:
+    """A fraction as people read it: 0.08875 is 8.875 %, in the shop's language."""
+    return format_percent(
+        Decimal(rate),
+        locale=Locale.parse(settings.LANGUAGE_CODE, sep="-"),
+        decimal_quantization=False,
     )
 
 

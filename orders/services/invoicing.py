@@ -6,6 +6,8 @@ Not where the order is confirmed: the row that counts would put all orders in li
 
 from __future__ import annotations
 
+from collections import defaultdict
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
@@ -15,16 +17,18 @@ from audit import outbox
 from audit import services as audit
 from config.kernel import money
 from config.kernel.db import short_transaction
-from orders import selectors
+from orders import selectors, tax_breakdown
 from orders.errors import NotPaidYetError
 from orders.models import Invoice, InvoiceSeries, Order
+from orders.tax_breakdown import Taxed
 from payments.models import Payment, Refund
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import datetime
-    from decimal import Decimal
 
     from audit.models import OutboxMessage
+    from orders.models import RefundLine
 
 
 def subscribe() -> None:
@@ -81,11 +85,16 @@ def issue_credit_note(*, refund_id: int) -> Invoice | None:
         return None
     invoice = issue_invoice(order_id=refund.payment.order_id)
     with short_transaction():
+        # The order's lock comes first, as with all news of a refund: it cannot fail meanwhile.
+        locked = selectors.lock_order(order_id=invoice.order_id)
+        refund.refresh_from_db(fields=["status"])
+        if refund.status != Refund.Status.SUCCEEDED:
+            return None
         number, issued_at = _lock_series(Invoice.SERIES[Invoice.Kind.CREDIT_NOTE])
         if found := Invoice.objects.filter(refund=refund).first():
             return found
         return _write(
-            selectors.get_order(order_number=invoice.content["order_number"])[0],
+            locked.order,
             kind=Invoice.Kind.CREDIT_NOTE,
             number=number,
             issued_at=issued_at,
@@ -171,6 +180,7 @@ def _invoice_content(order: Order) -> dict[str, Any]:
         "shipping_amount": amount(order.shipping_amount),
         "tax_amount": amount(order.tax_amount),
         "tax_included": order.tax_included,
+        "taxes": _taxes_json(_taxes_of(order), order.currency),
         "total_amount": amount(order.total_amount),
     }
 
@@ -179,7 +189,7 @@ def _credit_content(invoice: Invoice, refund: Refund) -> dict[str, Any]:
     def amount(value: Decimal) -> str:
         return money.format_amount(value, refund.currency)
 
-    lines = refund.lines.select_related("order_item").order_by("order_item_id")
+    lines = list(refund.lines.select_related("order_item").order_by("order_item_id"))
     return {
         "seller": invoice.content["seller"],
         "order_number": invoice.content["order_number"],
@@ -194,8 +204,77 @@ def _credit_content(invoice: Invoice, refund: Refund) -> dict[str, Any]:
             }
             for line in lines
         ],
+        "taxes": _taxes_json(_taxes_given_back(invoice, refund, lines), refund.currency),
         "total_amount": amount(refund.amount),
     }
+
+
+def _taxes_of(order: Order) -> tuple[Taxed, ...] | None:
+    """What was sold at each rate, shipping too; None: placed before rates were kept."""
+    items = list(order.items.all())
+    parts = [
+        (item.total_price - item.discount_amount, item.tax_rate, item.tax_amount) for item in items
+    ]
+    shipping_tax = order.tax_amount - sum(item.tax_amount for item in items)
+    parts.append((order.shipping_amount, order.shipping_tax_rate, shipping_tax))
+    rows = [
+        tax_breakdown.taxed(amount=amount, rate=rate, tax=tax, tax_included=order.tax_included)
+        for amount, rate, tax in parts
+        if rate is not None
+    ]
+    return tax_breakdown.by_rate(rows) if len(rows) == len(parts) else None
+
+
+def _taxes_given_back(
+    invoice: Invoice, refund: Refund, lines: Sequence[RefundLine]
+) -> tuple[Taxed, ...] | None:
+    """The refund by rate; None where the invoice, or an earlier credit note, does not tell rates.
+
+    Requires the order's lock: what is left depends on the credit notes before.
+    """
+    notes = Invoice.objects.filter(order=invoice.order_id, kind=Invoice.Kind.CREDIT_NOTE)
+    told = [
+        _taxes_told(document)
+        for document in (invoice, *notes.exclude(refund__status=Refund.Status.FAILED))
+    ]
+    known = [rows for rows in told if rows is not None]
+    if len(known) < len(told):
+        return None
+    sold, *given = known
+    at_rates: defaultdict[Decimal, Decimal] = defaultdict(Decimal)
+    for line in lines:
+        if (rate := line.order_item.tax_rate) is not None:
+            at_rates[rate] += line.amount
+    return tax_breakdown.credit(
+        amount=refund.amount,
+        remaining=tax_breakdown.left(sold=sold, given=[row for rows in given for row in rows]),
+        at_rates=at_rates,
+        currency=refund.currency,
+    )
+
+
+def _taxes_json(rows: Sequence[Taxed] | None, currency: str) -> list[dict[str, str]] | None:
+    if rows is None:
+        return None
+    return [
+        {
+            "rate": f"{row.rate.normalize():f}",
+            "net": money.format_amount(row.net, currency),
+            "tax": money.format_amount(row.tax, currency),
+            "gross": money.format_amount(row.gross, currency),
+        }
+        for row in rows
+    ]
+
+
+def _taxes_told(document: Invoice) -> list[Taxed] | None:
+    rows = document.content.get("taxes")
+    if rows is None:
+        return None
+    return [
+        Taxed(rate=Decimal(row["rate"]), net=Decimal(row["net"]), tax=Decimal(row["tax"]))
+        for row in rows
+    ]
 
 
 def _seller() -> dict[str, str]:

@@ -620,6 +620,10 @@ REFUSED: dict[str, list[Any]] = {
         lambda r: r.order(discount_amount=-1, total_amount=14),
         lambda r: r.order(discount_amount=11, total_amount=2),
     ],
+    "order_shipping_tax_rate_is_a_fraction": [
+        lambda r: r.order(shipping_tax_rate=1),
+        lambda r: r.order(shipping_tax_rate=Decimal("-0.01")),
+    ],
     "order_one_living_per_cart": [
         lambda r: twice(lambda **same: r.order(**{"cart_id": uuid.uuid4(), **same}), "cart_id")
     ],
@@ -640,6 +644,10 @@ REFUSED: dict[str, list[Any]] = {
         lambda r: r.item(tax_amount=-1),
         lambda r: r.item(discount_amount=-1),
         lambda r: r.item(discount_amount=Decimal("20.01")),
+    ],
+    "order_item_tax_rate_is_a_fraction": [
+        lambda r: r.item(tax_rate=1),
+        lambda r: r.item(tax_rate=Decimal("-0.01")),
     ],
     "order_item_one_per_product": [lambda r: twice(r.item, "order", "product")],
     "order_transition_versions_gap_free": [
@@ -960,6 +968,7 @@ FROZEN = {
         "subtotal": OTHER,
         "tax_amount": OTHER,
         "shipping_amount": OTHER,
+        "shipping_tax_rate": Decimal("0.1"),
         "discount_amount": OTHER,
         "total_amount": OTHER,
         "tax_included": True,
