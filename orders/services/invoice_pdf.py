@@ -1,4 +1,4 @@
-"""Prints an invoice or a credit note as PDF: the same bytes whenever it is asked for."""
+"""Prints invoices, credit notes and reversals as PDF: the same bytes whenever one is asked for."""
 
 from __future__ import annotations
 
@@ -38,6 +38,17 @@ GREY: Final = colors.HexColor("#666666")
 HANGUL, KANA, HAN = "HYSMyeongJo-Medium", "HeiseiMin-W3", "STSong-Light"
 UNKNOWN: Final = "\ufffd"
 ADDRESS_LINES: Final = ("name", "line1", "line2")
+# Each document's heading and what it calls the document that it corrects.
+TITLES: Final = {
+    Invoice.Kind.INVOICE: ("Invoice", ""),
+    Invoice.Kind.CREDIT_NOTE: ("Credit note", "Corrects invoice"),
+    Invoice.Kind.REVERSAL: ("Reversal of a credit note", "Reverses credit note"),
+}
+TOTALS: Final = {
+    Invoice.Kind.INVOICE: "Total",
+    Invoice.Kind.CREDIT_NOTE: "Refunded",
+    Invoice.Kind.REVERSAL: "Not refunded",
+}
 
 
 def render(invoice: Invoice) -> bytes:
@@ -70,15 +81,15 @@ def render(invoice: Invoice) -> bytes:
 
 def _heading(invoice: Invoice, styles: Mapping[str, ParagraphStyle]) -> list[Any]:
     content, seller = invoice.content, invoice.content["seller"]
-    is_invoice = invoice.kind == Invoice.Kind.INVOICE
+    title, corrects = TITLES[Invoice.Kind(invoice.kind)]
     facts = [
         ("Number", invoice.document_number),
         ("Date", _day(invoice.issued_at)),
         ("Order", content["order_number"]),
         ("Ordered on", _day(datetime.fromisoformat(content["ordered_at"]))),
     ]
-    if not is_invoice:
-        facts.append(("Corrects invoice", content["corrects"]))
+    if corrects:
+        facts.append((corrects, content["corrects"]))
     seller_lines = [seller["name"], *seller["address"].split(",")]
     if seller["tax_id"]:
         seller_lines.append(f"Tax ID {seller['tax_id']}")
@@ -99,7 +110,7 @@ def _heading(invoice: Invoice, styles: Mapping[str, ParagraphStyle]) -> list[Any
     return [
         *(Paragraph(_text(line.strip()), styles["small"]) for line in seller_lines if line.strip()),
         Spacer(1, 8 * mm),
-        Paragraph("Invoice" if is_invoice else "Credit note", styles["title"]),
+        Paragraph(title, styles["title"]),
         pair,
         Spacer(1, 8 * mm),
     ]
@@ -134,7 +145,7 @@ def _lines(invoice: Invoice, styles: Mapping[str, ParagraphStyle], width: float)
         amount = _money(invoice.content["total_amount"], invoice)
         rows = [
             [
-                Paragraph("Refund", styles["plain"]),
+                Paragraph(TOTALS[Invoice.Kind(invoice.kind)], styles["plain"]),
                 "",
                 "",
                 Paragraph(amount, styles["right"]),
@@ -170,7 +181,7 @@ def _totals(invoice: Invoice, styles: Mapping[str, ParagraphStyle], width: float
         [Paragraph(name, styles["right"]), Paragraph(_money(value, invoice), styles["right"])]
         for name, value in rows
     ]
-    label = "Total" if invoice.kind == Invoice.Kind.INVOICE else "Refunded"
+    label = TOTALS[Invoice.Kind(invoice.kind)]
     cells.append(
         [
             Paragraph(label, styles["head_right"]),
@@ -233,6 +244,9 @@ def _tax_note(invoice: Invoice) -> str:
     """What the document says of tax; the one place that knows whether prices hold it."""
     if invoice.kind == Invoice.Kind.CREDIT_NOTE:
         return "The amounts given back include tax."
+    if invoice.kind == Invoice.Kind.REVERSAL:
+        note = invoice.content["corrects"]
+        return f"The refund of {note} did not reach you: {note} is void. Amounts include tax."
     tax = _money(invoice.content["tax_amount"], invoice)
     if invoice.content["tax_included"]:
         return f"Prices include tax; the total includes {tax} of it."

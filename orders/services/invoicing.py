@@ -1,7 +1,8 @@
-"""Issues invoices and credit notes: each once, numbered without gaps, frozen.
+"""Issues invoices, credit notes and their reversals: each once, numbered without gaps, frozen.
 
 Not where the order is confirmed: the row that counts would put all orders in line. A subscriber of
 `order.confirmed` and `order.refunded` issues them right after; a download that is faster does.
+A reversal alone is issued where its cause is written, that no credit note outlives its refund.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ def subscribe() -> None:
     """Have documents follow payments and refunds."""
     outbox.subscribe("order.confirmed", "invoices", issue_for_confirmation)
     outbox.subscribe("order.refunded", "invoices", issue_for_refund)
+    outbox.subscribe("order.refund_failed", "invoices", reverse_for_failure)
 
 
 def issue_for_confirmation(message: OutboxMessage) -> None:
@@ -46,6 +48,15 @@ def issue_for_refund(message: OutboxMessage) -> str | None:
     """Money is back: the refund gets its credit note; likewise."""
     refund = Refund.objects.select_related("payment").get(uuid=message.payload["refund"])
     return None if issue_credit_note(refund_id=refund.pk) else "the refund failed since"
+
+
+def reverse_for_failure(message: OutboxMessage) -> str | None:
+    """The money came back: whoever noted it reversed the credit note, or is of an older release."""
+    refund = Refund.objects.get(uuid=message.payload["refund"])
+    with short_transaction():
+        selectors.lock_order(order_id=message.payload["order_id"])
+        reversal = reverse_credit_note(refund_id=refund.pk)
+    return None if reversal else "it had no credit note"
 
 
 def issue_invoice(*, order_id: int) -> Invoice:
@@ -105,6 +116,33 @@ def issue_credit_note(*, refund_id: int) -> Invoice | None:
         )
 
 
+def reverse_credit_note(*, refund_id: int) -> Invoice | None:
+    """Take back the credit note of a refund that failed after all; once, however often it is told.
+
+    Belongs into the transaction that writes the failure, which holds the order's lock. The lock of
+    the series comes after that, and last.
+
+    Returns:
+        The reversal; None: the refund has no credit note, and will get none.
+    """
+    note = Invoice.objects.select_related("order").filter(refund_id=refund_id).first()
+    if note is None:
+        return None
+    if found := Invoice.objects.filter(reverses=note).first():
+        return found
+    number, issued_at = _lock_series(Invoice.SERIES[Invoice.Kind.REVERSAL])
+    return _write(
+        note.order,
+        kind=Invoice.Kind.REVERSAL,
+        number=number,
+        issued_at=issued_at,
+        total=note.total_amount,
+        content={**note.content, "corrects": note.document_number},
+        reverses=note,
+        buyer=note.buyer,
+    )
+
+
 def _lock_series(series: str) -> tuple[int, datetime]:
     """The next number and its date; nobody else gets either until the transaction ends.
 
@@ -130,6 +168,7 @@ def _write(
     total: Decimal,
     content: dict[str, Any],
     refund: Refund | None = None,
+    reverses: Invoice | None = None,
     buyer: dict[str, Any] | None = None,
 ) -> Invoice:
     series = Invoice.SERIES[kind]
@@ -138,6 +177,7 @@ def _write(
         order=order,
         kind=kind,
         refund=refund,
+        reverses=reverses,
         series=series,
         number=number,
         total_amount=total,

@@ -677,6 +677,8 @@ REFUSED: dict[str, list[Any]] = {
         lambda r: r.invoice(series="CN"),
         lambda r: r.invoice(kind="credit_note", series="CN"),
         lambda r: r.invoice(refund=r.refund()),
+        lambda r: r.invoice(kind="reversal", series="RV"),
+        lambda r: r.invoice(reverses=r.invoice()),
     ],
     "invoice_number_positive": [lambda r: r.invoice(number=0)],
     "shipment_item_once_per_shipment": [lambda r: twice(r.shipment_item, "shipment", "order_item")],
@@ -986,6 +988,7 @@ FROZEN = {
         "order": "another",
         "kind": "credit_note",
         "refund": "another",
+        "reverses": "another",
         "series": "CN",
         "number": 999,
         "total_amount": OTHER,
@@ -1017,7 +1020,7 @@ class TestFrozenFields:
         row = makers[name]()
         value = FROZEN[name][field]
         if value == "another":
-            others = {"order": rows.order, "refund": rows.refund}
+            others = {"order": rows.order, "refund": rows.refund, "reverses": rows.invoice}
             value = others[field]() if field in others else rows.payment(status="succeeded")
 
         with pytest.raises(DatabaseError) as caught, transaction.atomic():
