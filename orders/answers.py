@@ -159,7 +159,7 @@ def return_json(wish: Return) -> dict[str, Any]:
 
 
 def document_json(document: Invoice) -> dict[str, Any]:
-    """An invoice or credit note in a list; the document itself is a PDF."""
+    """An invoice, credit note or reversal in a list; the document itself is a PDF."""
     return {
         "document_number": document.document_number,
         "kind": document.kind,

@@ -195,6 +195,7 @@ class PricedLine:
     quantity: int
     unit_price: Decimal
     discount_amount: Decimal
+    tax_rate: TaxRate
     tax_amount: Decimal
     total_price: Decimal
 
@@ -222,6 +223,7 @@ class Quote:
     subtotal: Decimal
     discount_amount: Decimal
     shipping_amount: Decimal
+    shipping_tax_rate: TaxRate
     shipping_tax_amount: Decimal
     tax_amount: Decimal
     total_amount: Decimal
@@ -306,6 +308,7 @@ def quote(
         subtotal=basket.subtotal,
         discount_amount=best.discount_amount,
         shipping_amount=best.shipping_amount,
+        shipping_tax_rate=best.chosen.tax_rate,
         shipping_tax_amount=best.shipping_tax_amount,
         tax_amount=best.tax_amount,
         total_amount=best.total_amount,
@@ -541,6 +544,7 @@ def _price_line(
         quantity=line.quantity,
         unit_price=line.unit_price,
         discount_amount=discount_amount,
+        tax_rate=line.tax_rate,
         tax_amount=_tax_amount(total_price - discount_amount, line.tax_rate, tax_mode, currency),
         total_price=total_price,
     )

@@ -80,7 +80,7 @@ class TimelineEventSerializer(serializers.Serializer[Any]):
 
 
 class DocumentSerializer(serializers.Serializer[Any]):
-    """An invoice or a credit note that was issued."""
+    """An invoice, a credit note or its reversal that was issued."""
 
     document_number = serializers.CharField()
     kind = serializers.ChoiceField(choices=Invoice.Kind.values)
@@ -242,7 +242,8 @@ class DocumentListView(APIView):
 
     @operation(
         summary="List an order's documents",
-        description="The invoice and a credit note for each refund, as soon as they are issued.",
+        description="The invoice and a credit note for each refund, as soon as they are issued. A"
+        " refund that fails afterwards has its credit note taken back by a reversal.",
         access=Access.GUEST_TOO,
         parameters=[ORDER_NUMBER, GUEST_TOKEN, *PAGE],
         answers={
@@ -268,7 +269,7 @@ class DocumentView(APIView):
     permission_classes = [AllowAny]
 
     @operation(
-        summary="Download an invoice or a credit note",
+        summary="Download an invoice, a credit note or a reversal",
         access=Access.GUEST_TOO,
         parameters=[ORDER_NUMBER, DOCUMENT_NUMBER, GUEST_TOKEN],
         answers={

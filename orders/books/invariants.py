@@ -389,17 +389,34 @@ INVARIANTS: Final = (
     Invariant(
         id="I21",
         name="invoices_tell_the_money",
-        says="an invoice is of its order's total, a credit note of its refund's amount",
+        says="an invoice is of its order's total, a credit note of its refund's amount,"
+        " a reversal of its credit note's",
         violators="""
             SELECT i.series || '-' || i.number AS violator
             FROM invoices i
             JOIN orders o ON o.id = i.order_id
             LEFT JOIN refunds r ON r.id = i.refund_id
             LEFT JOIN payments p ON p.id = r.payment_id
+            LEFT JOIN invoices note ON note.id = i.reverses_id
             WHERE i.currency <> o.currency
                OR (i.kind = 'invoice' AND i.total_amount <> o.total_amount)
                OR (i.kind = 'credit_note'
                    AND (i.total_amount <> r.amount OR p.order_id <> i.order_id))
+               OR (i.kind = 'reversal'
+                   AND (i.total_amount <> note.total_amount OR note.kind <> 'credit_note'
+                        OR note.order_id <> i.order_id))
+        """,
+    ),
+    Invariant(
+        id="I21",
+        name="credit_notes_stand_for_refunds",
+        says="a credit note is reversed exactly when its refund failed",
+        violators="""
+            SELECT note.series || '-' || note.number AS violator
+            FROM invoices note
+            JOIN refunds r ON r.id = note.refund_id
+            LEFT JOIN invoices reversal ON reversal.reverses_id = note.id
+            WHERE (r.status = 'failed') <> (reversal.id IS NOT NULL)
         """,
     ),
     Invariant(

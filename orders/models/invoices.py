@@ -1,4 +1,4 @@
-"""Invoices and credit notes, numbered without gaps and frozen when they are issued."""
+"""Invoices, credit notes and their reversals: numbered without gaps, frozen when issued."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class InvoiceSeries(models.Model):
         db_table = "invoice_series"
         constraints = [
             models.CheckConstraint(
-                name="invoice_series_known", condition=Q(series__in=["INV", "CN"])
+                name="invoice_series_known", condition=Q(series__in=["INV", "CN", "RV"])
             ),
         ]
 
@@ -33,7 +33,9 @@ class InvoiceSeries(models.Model):
 
 
 class Invoice(models.Model):
-    """A document of the books: an order's invoice, or the credit note of one refund.
+    """A document of the books: an order's invoice, the credit note of one refund, or its reversal.
+
+    A reversal takes a credit note back whose refund came back, days later, from the bank.
 
     `content` is all that is printed except the buyer, frozen; `buyer` holds what is personal, so
     that erasure can redact it once the legal retention is over. Nothing else ever changes.
@@ -42,13 +44,17 @@ class Invoice(models.Model):
     class Kind(models.TextChoices):
         INVOICE = "invoice"
         CREDIT_NOTE = "credit_note"
+        REVERSAL = "reversal"
 
-    SERIES = {Kind.INVOICE: "INV", Kind.CREDIT_NOTE: "CN"}
+    SERIES = {Kind.INVOICE: "INV", Kind.CREDIT_NOTE: "CN", Kind.REVERSAL: "RV"}
 
     order = models.ForeignKey(Order, models.PROTECT, related_name="invoices")
     kind = models.CharField(max_length=20, choices=Kind)
     refund = models.OneToOneField(
         Refund, models.PROTECT, null=True, blank=True, related_name="credit_note"
+    )
+    reverses = models.OneToOneField(
+        "self", models.PROTECT, null=True, blank=True, related_name="reversal"
     )
     series = models.CharField(max_length=10)
     number = models.PositiveIntegerField()
@@ -68,8 +74,11 @@ class Invoice(models.Model):
             ),
             models.CheckConstraint(
                 name="invoice_kind_has_its_series",
-                condition=Q(kind="invoice", series="INV", refund__isnull=True)
-                | Q(kind="credit_note", series="CN", refund__isnull=False),
+                condition=Q(
+                    kind="invoice", series="INV", refund__isnull=True, reverses__isnull=True
+                )
+                | Q(kind="credit_note", series="CN", refund__isnull=False, reverses__isnull=True)
+                | Q(kind="reversal", series="RV", refund__isnull=True, reverses__isnull=False),
             ),
             models.CheckConstraint(name="invoice_number_positive", condition=Q(number__gt=0)),
         ]
@@ -80,6 +89,7 @@ class Invoice(models.Model):
                     "order",
                     "kind",
                     "refund",
+                    "reverses",
                     "series",
                     "number",
                     "total_amount",

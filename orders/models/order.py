@@ -129,6 +129,10 @@ class Order(models.Model):
     subtotal = models.DecimalField(max_digits=12, decimal_places=2)
     tax_amount = models.DecimalField(max_digits=12, decimal_places=2)
     shipping_amount = models.DecimalField(max_digits=12, decimal_places=2)
+    # As on the lines. What it came to is `tax_amount` less that of the lines.
+    shipping_tax_rate = models.DecimalField(
+        max_digits=6, decimal_places=5, null=True, blank=True, editable=False
+    )
     discount_amount = models.DecimalField(max_digits=12, decimal_places=2, default=0, db_default=0)
     total_amount = models.DecimalField(max_digits=12, decimal_places=2)
     tax_included = models.BooleanField(default=False, db_default=False)
@@ -212,6 +216,11 @@ class Order(models.Model):
                     discount_amount__lte=F("subtotal"),
                 ),
             ),
+            models.CheckConstraint(
+                name="order_shipping_tax_rate_is_a_fraction",
+                condition=Q(shipping_tax_rate__gte=0, shipping_tax_rate__lt=1)
+                | Q(shipping_tax_rate__isnull=True),
+            ),
             models.UniqueConstraint(
                 name="order_one_living_per_cart",
                 fields=["cart_id"],
@@ -247,6 +256,7 @@ class Order(models.Model):
                     "subtotal",
                     "tax_amount",
                     "shipping_amount",
+                    "shipping_tax_rate",
                     "discount_amount",
                     "total_amount",
                     "tax_included",
@@ -298,7 +308,8 @@ class OrderItem(models.Model):
     """A line as it was sold: name and prices are copies, they do not follow the catalogue.
 
     `total_price` is `quantity × unit_price`, before discount; `tax_amount` comes on top of it or is
-    a part of it, as the order's `tax_included` says. Append-only.
+    a part of it, as the order's `tax_included` says; at `tax_rate`, a fraction, which lines that
+    were sold before it was kept do not have. Append-only.
     """
 
     order = models.ForeignKey(Order, models.CASCADE, related_name="items", db_index=False)
@@ -308,6 +319,9 @@ class OrderItem(models.Model):
     quantity = models.PositiveIntegerField()
     unit_price = models.DecimalField(max_digits=12, decimal_places=2)
     discount_amount = models.DecimalField(max_digits=12, decimal_places=2, default=0, db_default=0)
+    tax_rate = models.DecimalField(
+        max_digits=6, decimal_places=5, null=True, blank=True, editable=False
+    )
     tax_amount = models.DecimalField(max_digits=12, decimal_places=2, default=0, db_default=0)
     total_price = models.DecimalField(max_digits=12, decimal_places=2)
     created_at = models.DateTimeField(db_default=Now(), editable=False)
@@ -330,6 +344,10 @@ class OrderItem(models.Model):
                     discount_amount__gte=0,
                     discount_amount__lte=F("total_price"),
                 ),
+            ),
+            models.CheckConstraint(
+                name="order_item_tax_rate_is_a_fraction",
+                condition=Q(tax_rate__gte=0, tax_rate__lt=1) | Q(tax_rate__isnull=True),
             ),
             models.UniqueConstraint(name="order_item_one_per_product", fields=["order", "product"]),
         ]

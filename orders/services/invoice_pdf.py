@@ -1,7 +1,10 @@
-"""Prints an invoice or a credit note as PDF: the same bytes whenever it is asked for."""
+"""Prints invoices, credit notes and reversals as PDF: the same bytes whenever one is asked for."""
 
 from __future__ import annotations
 
+import math
+import re
+import unicodedata
 from datetime import datetime
 from decimal import Decimal
 from functools import cache
@@ -12,32 +15,52 @@ from typing import TYPE_CHECKING, Any, Final
 from xml.sax.saxutils import escape
 from zoneinfo import ZoneInfo
 
+from arabic_reshaper import ArabicReshaper
 from babel import Locale
 from babel.dates import format_date
-from babel.numbers import format_currency
+from babel.numbers import format_currency, format_percent
+from bidi import get_base_level, get_display
+from bidi.mirror import MIRRORED
 from django.conf import settings
 from reportlab.lib import colors
 from reportlab.lib.pagesizes import A4, LETTER
 from reportlab.lib.styles import ParagraphStyle
 from reportlab.lib.units import mm
+from reportlab.lib.utils import simpleSplit
 from reportlab.pdfbase import pdfmetrics
-from reportlab.pdfbase.cidfonts import UnicodeCIDFont
 from reportlab.pdfbase.ttfonts import TTFont
 from reportlab.platypus import Paragraph, SimpleDocTemplate, Spacer, Table, TableStyle
 
 from orders.models import Invoice
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 FONTS: Final = Path(__file__).resolve().parents[1] / "fonts"
 LETTER_COUNTRIES: Final = frozenset({"US", "CA", "MX", "CL", "CO", "PH", "PR", "VE"})
 MARGIN: Final = 20 * mm
+PADDING: Final = 6  # of pages and cells, on each side: reportlab's own
 GREY: Final = colors.HexColor("#666666")
-# What DejaVu has no glyphs for; these are not embedded, every reader has its own for them.
-HANGUL, KANA, HAN = "HYSMyeongJo-Medium", "HeiseiMin-W3", "STSong-Light"
+# Chinese, Japanese and Korean, which DejaVu lacks. Embedded too, what is used of it: fonts that a
+# reader is trusted to have came out as boxes.
+FALLBACK: Final = "DroidSansFallback"
+RIGHT_TO_LEFT: Final = frozenset({"R", "AL"})
+MARK: Final = "\u034f"  # combining grapheme joiner: seen nowhere
+MIRRORED_ONES: Final = re.compile("[" + re.escape("".join(MIRRORED)) + "]")
+MARKED_ONES: Final = re.compile(f"{MARK}({MIRRORED_ONES.pattern})|({MIRRORED_ONES.pattern}){MARK}")
 UNKNOWN: Final = "\ufffd"
 ADDRESS_LINES: Final = ("name", "line1", "line2")
+# Each document's heading and what it calls the document that it corrects.
+TITLES: Final = {
+    Invoice.Kind.INVOICE: ("Invoice", ""),
+    Invoice.Kind.CREDIT_NOTE: ("Credit note", "Corrects invoice"),
+    Invoice.Kind.REVERSAL: ("Reversal of a credit note", "Reverses credit note"),
+}
+TOTALS: Final = {
+    Invoice.Kind.INVOICE: "Total",
+    Invoice.Kind.CREDIT_NOTE: "Refunded",
+    Invoice.Kind.REVERSAL: "Not refunded",
+}
 
 
 def render(invoice: Invoice) -> bytes:
@@ -56,8 +79,10 @@ def render(invoice: Invoice) -> bytes:
         invariant=1,  # no time of printing in it: two downloads are equal
     )
     styles = _styles()
-    story = [*_heading(invoice, styles), _lines(invoice, styles, document.width)]
+    story = [*_heading(invoice, styles, document.width), _lines(invoice, styles, document.width)]
     story += [Spacer(1, 4 * mm), _totals(invoice, styles, document.width)]
+    if taxes := invoice.content.get("taxes"):
+        story += [Spacer(1, 8 * mm), _taxes(taxes, invoice, styles, document.width)]
     story += [Spacer(1, 8 * mm), Paragraph(_text(_tax_note(invoice)), styles["small"])]
     document.build(story, onFirstPage=_footer(invoice), onLaterPages=_footer(invoice))
     return printed.getvalue()
@@ -66,27 +91,31 @@ def render(invoice: Invoice) -> bytes:
 # --- parts of the page ------------------------------------------------------------------------
 
 
-def _heading(invoice: Invoice, styles: Mapping[str, ParagraphStyle]) -> list[Any]:
+def _heading(invoice: Invoice, styles: Mapping[str, ParagraphStyle], width: float) -> list[Any]:
     content, seller = invoice.content, invoice.content["seller"]
-    is_invoice = invoice.kind == Invoice.Kind.INVOICE
+    title, corrects = TITLES[Invoice.Kind(invoice.kind)]
     facts = [
         ("Number", invoice.document_number),
         ("Date", _day(invoice.issued_at)),
         ("Order", content["order_number"]),
         ("Ordered on", _day(datetime.fromisoformat(content["ordered_at"]))),
     ]
-    if not is_invoice:
-        facts.append(("Corrects invoice", content["corrects"]))
+    if corrects:
+        facts.append((corrects, content["corrects"]))
     seller_lines = [seller["name"], *seller["address"].split(",")]
     if seller["tax_id"]:
         seller_lines.append(f"Tax ID {seller['tax_id']}")
     buyer = _address(invoice.buyer.get("billing_address") or {})
+    buyer_width = (width - 2 * PADDING) * 0.58
     pair = Table(
         [
             [
                 [
                     Paragraph("Bill to", styles["small"]),
-                    *(Paragraph(_text(line), styles["plain"]) for line in buyer),
+                    *(
+                        Paragraph(_text(line, width=buyer_width - PADDING), styles["plain"])
+                        for line in buyer
+                    ),
                 ],
                 [Paragraph(_text(f"{name}: {value}"), styles["plain"]) for name, value in facts],
             ]
@@ -97,7 +126,7 @@ def _heading(invoice: Invoice, styles: Mapping[str, ParagraphStyle]) -> list[Any
     return [
         *(Paragraph(_text(line.strip()), styles["small"]) for line in seller_lines if line.strip()),
         Spacer(1, 8 * mm),
-        Paragraph("Invoice" if is_invoice else "Credit note", styles["title"]),
+        Paragraph(title, styles["title"]),
         pair,
         Spacer(1, 8 * mm),
     ]
@@ -114,10 +143,12 @@ def _lines(invoice: Invoice, styles: Mapping[str, ParagraphStyle], width: float)
             ("Amount", "head_right"),
         )
     ]
+    name_width = width * 0.49
     rows = [
         [
             Paragraph(
-                f"{_text(line['name'])}<br/><font size=7>{_text(line['sku'])}</font>",
+                f"{_text(line['name'], width=name_width - PADDING)}"
+                f"<br/><font size=7>{_text(line['sku'])}</font>",
                 styles["plain"],
             ),
             Paragraph(str(line["quantity"]), styles["right"]),
@@ -132,7 +163,7 @@ def _lines(invoice: Invoice, styles: Mapping[str, ParagraphStyle], width: float)
         amount = _money(invoice.content["total_amount"], invoice)
         rows = [
             [
-                Paragraph("Refund", styles["plain"]),
+                Paragraph(TOTALS[Invoice.Kind(invoice.kind)], styles["plain"]),
                 "",
                 "",
                 Paragraph(amount, styles["right"]),
@@ -140,7 +171,7 @@ def _lines(invoice: Invoice, styles: Mapping[str, ParagraphStyle], width: float)
         ]
     return Table(
         [head, *rows],
-        colWidths=[width * 0.49, width * 0.13, width * 0.19, width * 0.19],
+        colWidths=[name_width, width * 0.13, width * 0.19, width * 0.19],
         repeatRows=1,
         style=TableStyle(
             [
@@ -168,7 +199,7 @@ def _totals(invoice: Invoice, styles: Mapping[str, ParagraphStyle], width: float
         [Paragraph(name, styles["right"]), Paragraph(_money(value, invoice), styles["right"])]
         for name, value in rows
     ]
-    label = "Total" if invoice.kind == Invoice.Kind.INVOICE else "Refunded"
+    label = TOTALS[Invoice.Kind(invoice.kind)]
     cells.append(
         [
             Paragraph(label, styles["head_right"]),
@@ -188,10 +219,52 @@ def _totals(invoice: Invoice, styles: Mapping[str, ParagraphStyle], width: float
     )
 
 
+def _taxes(
+    rows: Sequence[Mapping[str, str]],
+    invoice: Invoice,
+    styles: Mapping[str, ParagraphStyle],
+    width: float,
+) -> Any:
+    """Net, tax and gross by rate; of several rates their sums too."""
+    head = [Paragraph(name, styles["head_right"]) for name in ("Tax rate", "Net", "Tax", "Gross")]
+    columns = ("net", "tax", "gross")
+    cells = [
+        [
+            Paragraph(_percent(row["rate"]), styles["right"]),
+            *(Paragraph(_money(row[column], invoice), styles["right"]) for column in columns),
+        ]
+        for row in rows
+    ]
+    if len(rows) > 1:
+        sums = [str(sum(Decimal(row[column]) for row in rows)) for column in columns]
+        cells.append(
+            [
+                Paragraph("Sum", styles["head_right"]),
+                *(Paragraph(_money(each, invoice), styles["head_right"]) for each in sums),
+            ]
+        )
+    return Table(
+        [head, *cells],
+        colWidths=[width * 0.16, width * 0.18, width * 0.18, width * 0.18],
+        hAlign="RIGHT",
+        repeatRows=1,
+        style=TableStyle(
+            [
+                ("LINEBELOW", (0, 0), (-1, 0), 0.8, colors.black),
+                ("LINEBELOW", (0, 1), (-1, -1), 0.25, colors.lightgrey),
+                ("RIGHTPADDING", (-1, 0), (-1, -1), 0),
+            ]
+        ),
+    )
+
+
 def _tax_note(invoice: Invoice) -> str:
     """What the document says of tax; the one place that knows whether prices hold it."""
     if invoice.kind == Invoice.Kind.CREDIT_NOTE:
         return "The amounts given back include tax."
+    if invoice.kind == Invoice.Kind.REVERSAL:
+        note = invoice.content["corrects"]
+        return f"The refund of {note} did not reach you: {note} is void. Amounts include tax."
     tax = _money(invoice.content["tax_amount"], invoice)
     if invoice.content["tax_included"]:
         return f"Prices include tax; the total includes {tax} of it."
@@ -230,8 +303,6 @@ def _address(address: Mapping[str, Any]) -> list[str]:
 def _styles() -> dict[str, ParagraphStyle]:
     pdfmetrics.registerFont(TTFont("DejaVu", FONTS / "DejaVuSans.ttf"))
     pdfmetrics.registerFont(TTFont("DejaVu-Bold", FONTS / "DejaVuSans-Bold.ttf"))
-    for name in (HANGUL, KANA, HAN):
-        pdfmetrics.registerFont(UnicodeCIDFont(name))
     plain = ParagraphStyle("plain", fontName="DejaVu", fontSize=9, leading=12, splitLongWords=1)
     head = ParagraphStyle("head", plain, fontName="DejaVu-Bold")
     return {
@@ -244,10 +315,35 @@ def _styles() -> dict[str, ParagraphStyle]:
     }
 
 
-def _text(text: str) -> str:
-    """Text that somebody wrote, safe in a Paragraph's markup, each run in a font that has it."""
+def _text(text: str, *, width: float = math.inf) -> str:
+    """Text that somebody wrote, safe in a Paragraph's markup, each run in a font that has it.
+
+    Right-to-left text is broken into lines here: it can be laid out only line by line, and a
+    Paragraph would break what is laid out already from its wrong end.
+    """
+    text = unicodedata.normalize("NFC", " ".join(text.split()))
+    if not any(unicodedata.bidirectional(character) in RIGHT_TO_LEFT for character in text):
+        return _in_fonts(text)
+    direction = "R" if get_base_level(text) else "L"
+    joined = _reshaper().reshape(text)
+    lines = simpleSplit(joined, "DejaVu", _styles()["plain"].fontSize, width)
+    return "<br/>".join(_in_fonts(_as_seen(line, direction)) for line in lines)
+
+
+def _as_seen(line: str, direction: str) -> str:
+    """A line's characters from left to right, brackets and the like facing the right way.
+
+    Which of them stand in right-to-left text, and are to be mirrored (UAX #9, L4), the library does
+    not tell: a combining mark put after each, which always goes along with it, comes out before it.
+    """
+    marked = MIRRORED_ONES.sub(rf"\g<0>{MARK}", line.replace(MARK, ""))
+    seen = get_display(marked, base_dir=direction)
+    return MARKED_ONES.sub(lambda one: MIRRORED[one[1]] if one[1] else one[2], seen)
+
+
+def _in_fonts(line: str) -> str:
     runs = []
-    for font, characters in groupby(" ".join(text.split()), key=_font_of):
+    for font, characters in groupby(line, key=_font_of):
         run = "".join(characters)
         if font == UNKNOWN:
             runs.append(UNKNOWN * len(run))
@@ -263,18 +359,35 @@ def _font_of(character: str) -> str:
     _styles()
     if ord(character) in pdfmetrics.getFont("DejaVu").face.charToGlyph:
         return ""
-    if "\uac00" <= character <= "\ud7a3":
-        return HANGUL
-    if "\u3040" <= character <= "\u30ff":
-        return KANA
-    if "\u3000" <= character <= "\u9fff" or "\uff00" <= character <= "\uffef":
-        return HAN
-    return UNKNOWN
+    return FALLBACK if ord(character) in _fallback().face.charToGlyph else UNKNOWN
+
+
+@cache
+def _fallback() -> TTFont:
+    """Read when something needs it: it is large."""
+    font = TTFont(FALLBACK, FONTS / "DroidSansFallback.ttf")
+    pdfmetrics.registerFont(font)
+    return font
+
+
+@cache
+def _reshaper() -> ArabicReshaper:
+    """Joins letters by Unicode's presentation forms; those words that are one form DejaVu lacks."""
+    return ArabicReshaper({"ARABIC LIGATURE ALLAH": False, "delete_harakat": False})
 
 
 def _money(amount: str, invoice: Invoice) -> str:
     return format_currency(
         Decimal(amount), invoice.currency, locale=Locale.parse(settings.LANGUAGE_CODE, sep="-")
+    )
+
+
+def _percent(rate: str) -> str:
+    """A fraction as people read it: 0.08875 is 8.875 %, in the shop's language."""
+    return format_percent(
+        Decimal(rate),
+        locale=Locale.parse(settings.LANGUAGE_CODE, sep="-"),
+        decimal_quantization=False,
     )
 
 

@@ -1,11 +1,14 @@
-"""Issues invoices and credit notes: each once, numbered without gaps, frozen.
+"""Issues invoices, credit notes and their reversals: each once, numbered without gaps, frozen.
 
 Not where the order is confirmed: the row that counts would put all orders in line. A subscriber of
 `order.confirmed` and `order.refunded` issues them right after; a download that is faster does.
+A reversal alone is issued where its cause is written, that no credit note outlives its refund.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
@@ -15,22 +18,25 @@ from audit import outbox
 from audit import services as audit
 from config.kernel import money
 from config.kernel.db import short_transaction
-from orders import selectors
+from orders import selectors, tax_breakdown
 from orders.errors import NotPaidYetError
 from orders.models import Invoice, InvoiceSeries, Order
+from orders.tax_breakdown import Taxed
 from payments.models import Payment, Refund
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import datetime
-    from decimal import Decimal
 
     from audit.models import OutboxMessage
+    from orders.models import RefundLine
 
 
 def subscribe() -> None:
     """Have documents follow payments and refunds."""
     outbox.subscribe("order.confirmed", "invoices", issue_for_confirmation)
     outbox.subscribe("order.refunded", "invoices", issue_for_refund)
+    outbox.subscribe("order.refund_failed", "invoices", reverse_for_failure)
 
 
 def issue_for_confirmation(message: OutboxMessage) -> None:
@@ -42,6 +48,15 @@ def issue_for_refund(message: OutboxMessage) -> str | None:
     """Money is back: the refund gets its credit note; likewise."""
     refund = Refund.objects.select_related("payment").get(uuid=message.payload["refund"])
     return None if issue_credit_note(refund_id=refund.pk) else "the refund failed since"
+
+
+def reverse_for_failure(message: OutboxMessage) -> str | None:
+    """The money came back: whoever noted it reversed the credit note, or is of an older release."""
+    refund = Refund.objects.get(uuid=message.payload["refund"])
+    with short_transaction():
+        selectors.lock_order(order_id=message.payload["order_id"])
+        reversal = reverse_credit_note(refund_id=refund.pk)
+    return None if reversal else "it had no credit note"
 
 
 def issue_invoice(*, order_id: int) -> Invoice:
@@ -81,11 +96,16 @@ def issue_credit_note(*, refund_id: int) -> Invoice | None:
         return None
     invoice = issue_invoice(order_id=refund.payment.order_id)
     with short_transaction():
+        # The order's lock comes first, as with all news of a refund: it cannot fail meanwhile.
+        locked = selectors.lock_order(order_id=invoice.order_id)
+        refund.refresh_from_db(fields=["status"])
+        if refund.status != Refund.Status.SUCCEEDED:
+            return None
         number, issued_at = _lock_series(Invoice.SERIES[Invoice.Kind.CREDIT_NOTE])
         if found := Invoice.objects.filter(refund=refund).first():
             return found
         return _write(
-            selectors.get_order(order_number=invoice.content["order_number"])[0],
+            locked.order,
             kind=Invoice.Kind.CREDIT_NOTE,
             number=number,
             issued_at=issued_at,
@@ -94,6 +114,33 @@ def issue_credit_note(*, refund_id: int) -> Invoice | None:
             refund=refund,
             buyer=invoice.buyer,
         )
+
+
+def reverse_credit_note(*, refund_id: int) -> Invoice | None:
+    """Take back the credit note of a refund that failed after all; once, however often it is told.
+
+    Belongs into the transaction that writes the failure, which holds the order's lock. The lock of
+    the series comes after that, and last.
+
+    Returns:
+        The reversal; None: the refund has no credit note, and will get none.
+    """
+    note = Invoice.objects.select_related("order").filter(refund_id=refund_id).first()
+    if note is None:
+        return None
+    if found := Invoice.objects.filter(reverses=note).first():
+        return found
+    number, issued_at = _lock_series(Invoice.SERIES[Invoice.Kind.REVERSAL])
+    return _write(
+        note.order,
+        kind=Invoice.Kind.REVERSAL,
+        number=number,
+        issued_at=issued_at,
+        total=note.total_amount,
+        content={**note.content, "corrects": note.document_number},
+        reverses=note,
+        buyer=note.buyer,
+    )
 
 
 def _lock_series(series: str) -> tuple[int, datetime]:
@@ -121,6 +168,7 @@ def _write(
     total: Decimal,
     content: dict[str, Any],
     refund: Refund | None = None,
+    reverses: Invoice | None = None,
     buyer: dict[str, Any] | None = None,
 ) -> Invoice:
     series = Invoice.SERIES[kind]
@@ -129,6 +177,7 @@ def _write(
         order=order,
         kind=kind,
         refund=refund,
+        reverses=reverses,
         series=series,
         number=number,
         total_amount=total,
@@ -171,6 +220,7 @@ def _invoice_content(order: Order) -> dict[str, Any]:
         "shipping_amount": amount(order.shipping_amount),
         "tax_amount": amount(order.tax_amount),
         "tax_included": order.tax_included,
+        "taxes": _taxes_json(_taxes_of(order), order.currency),
         "total_amount": amount(order.total_amount),
     }
 
@@ -179,7 +229,7 @@ def _credit_content(invoice: Invoice, refund: Refund) -> dict[str, Any]:
     def amount(value: Decimal) -> str:
         return money.format_amount(value, refund.currency)
 
-    lines = refund.lines.select_related("order_item").order_by("order_item_id")
+    lines = list(refund.lines.select_related("order_item").order_by("order_item_id"))
     return {
         "seller": invoice.content["seller"],
         "order_number": invoice.content["order_number"],
@@ -194,8 +244,77 @@ def _credit_content(invoice: Invoice, refund: Refund) -> dict[str, Any]:
             }
             for line in lines
         ],
+        "taxes": _taxes_json(_taxes_given_back(invoice, refund, lines), refund.currency),
         "total_amount": amount(refund.amount),
     }
+
+
+def _taxes_of(order: Order) -> tuple[Taxed, ...] | None:
+    """What was sold at each rate, shipping too; None: placed before rates were kept."""
+    items = list(order.items.all())
+    parts = [
+        (item.total_price - item.discount_amount, item.tax_rate, item.tax_amount) for item in items
+    ]
+    shipping_tax = order.tax_amount - sum(item.tax_amount for item in items)
+    parts.append((order.shipping_amount, order.shipping_tax_rate, shipping_tax))
+    rows = [
+        tax_breakdown.taxed(amount=amount, rate=rate, tax=tax, tax_included=order.tax_included)
+        for amount, rate, tax in parts
+        if rate is not None
+    ]
+    return tax_breakdown.by_rate(rows) if len(rows) == len(parts) else None
+
+
+def _taxes_given_back(
+    invoice: Invoice, refund: Refund, lines: Sequence[RefundLine]
+) -> tuple[Taxed, ...] | None:
+    """The refund by rate; None where the invoice, or an earlier credit note, does not tell rates.
+
+    Requires the order's lock: what is left depends on the credit notes before.
+    """
+    notes = Invoice.objects.filter(order=invoice.order_id, kind=Invoice.Kind.CREDIT_NOTE)
+    told = [
+        _taxes_told(document)
+        for document in (invoice, *notes.exclude(refund__status=Refund.Status.FAILED))
+    ]
+    known = [rows for rows in told if rows is not None]
+    if len(known) < len(told):
+        return None
+    sold, *given = known
+    at_rates: defaultdict[Decimal, Decimal] = defaultdict(Decimal)
+    for line in lines:
+        if (rate := line.order_item.tax_rate) is not None:
+            at_rates[rate] += line.amount
+    return tax_breakdown.credit(
+        amount=refund.amount,
+        remaining=tax_breakdown.left(sold=sold, given=[row for rows in given for row in rows]),
+        at_rates=at_rates,
+        currency=refund.currency,
+    )
+
+
+def _taxes_json(rows: Sequence[Taxed] | None, currency: str) -> list[dict[str, str]] | None:
+    if rows is None:
+        return None
+    return [
+        {
+            "rate": f"{row.rate.normalize():f}",
+            "net": money.format_amount(row.net, currency),
+            "tax": money.format_amount(row.tax, currency),
+            "gross": money.format_amount(row.gross, currency),
+        }
+        for row in rows
+    ]
+
+
+def _taxes_told(document: Invoice) -> list[Taxed] | None:
+    rows = document.content.get("taxes")
+    if rows is None:
+        return None
+    return [
+        Taxed(rate=Decimal(row["rate"]), net=Decimal(row["net"]), tax=Decimal(row["tax"]))
+        for row in rows
+    ]
 
 
 def _seller() -> dict[str, str]:

@@ -19,7 +19,7 @@ from config.kernel.errors import InvalidTransitionError, ValidationFailedError
 from orders import selectors
 from orders.errors import RefundRequestReusedError
 from orders.models import Order, RefundLine
-from orders.services import settlement, shipping
+from orders.services import invoicing, settlement, shipping
 from payments import services as payments
 from payments.cases import open_case
 from payments.errors import PaymentDisputedError, RefundExceedsPaymentError
@@ -354,6 +354,7 @@ def _tell(locked: LockedOrder, refund: Refund) -> None:
     settlement.show_money(locked)
     if refund.status == Refund.Status.FAILED:
         log.error("refund_failed", refund=str(refund.uuid))  # a person has to find another way
+        invoicing.reverse_credit_note(refund_id=refund.pk)
         _publish("order.refund_failed", f"refund_failed.{refund.uuid}", order, data)
     if refund.status == Refund.Status.SUCCEEDED:
         _publish("order.refunded", f"refund.{refund.uuid}", order, data)

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
 
 import pytest
+from django.db import connection, transaction
 
 from config.kernel.clock import Deadline
 from config.kernel.errors import DomainError
 from inventory.models import StockLevel, StockMovement
+from orders import selectors
 from orders.models import Invoice, InvoiceSeries, Order, Return, Shipment
 from orders.services import invoicing, returns
 from orders.services.cancellation import cancel_order
-from orders.services.refunds import RefundWish, decide_refund
+from orders.services.refunds import RefundWish, decide_refund, finish_refund, sync_refunds
 from orders.services.shipping import Parcel, ship_order
 from payments.models import Refund
 from tests import factories
 from tests.concurrency.test_races import at_once
 from tests.shop import Shopper, order_of
+
+ONE = Decimal("1.00")
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.concurrency]
 
@@ -122,3 +129,76 @@ def test_invoices_issued_twice_at_once_have_no_gap(product, provider):
     assert InvoiceSeries.objects.get().last_number == 25
     issued = list(Invoice.objects.order_by("number").values_list("issued_at", flat=True))
     assert issued == sorted(issued)
+
+
+def test_a_refund_that_fails_while_its_credit_note_is_issued_leaves_none_standing(
+    product, provider
+):
+    refunds = []
+    for _ in range(8):
+        order = bought(product)
+        refund = decide_refund(order_id=order.pk, wish=RefundWish(reason="broken", amount=ONE))
+        finish_refund(refund_id=refund.pk, deadline=Deadline(10))
+        refund.refresh_from_db()
+        provider.decide_refund(refund.stripe_refund_id, "fail")
+        refunds.append(refund)
+    for refund in refunds[:2]:  # known to have one
+        invoicing.issue_credit_note(refund_id=refund.pk)
+    issue = [told(lambda pk=r.pk: invoicing.issue_credit_note(refund_id=pk)) for r in refunds]
+    fail = [
+        told(lambda pk=r.payment_id: sync_refunds(payment_id=pk, deadline=Deadline(30)))
+        for r in refunds
+    ]
+
+    assert at_once(*issue, *fail, *fail) == ["done"] * 24  # the webhook comes twice
+
+    assert set(Refund.objects.values_list("status", flat=True)) == {"failed"}
+    notes = Invoice.objects.filter(kind="credit_note")
+    reversals = Invoice.objects.filter(kind="reversal").order_by("number")
+    assert {r.reverses_id for r in reversals} == {note.pk for note in notes}
+    assert [r.number for r in reversals] == list(range(1, notes.count() + 1))
+    assert notes.count() >= 2
+
+
+def test_a_credit_note_waits_for_news_of_its_refund_and_is_then_not_issued(product, provider):
+    order = bought(product)
+    refund = decide_refund(order_id=order.pk, wish=RefundWish(reason="broken", amount=ONE))
+    finish_refund(refund_id=refund.pk, deadline=Deadline(10))
+    invoicing.issue_invoice(order_id=order.pk)
+
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        with transaction.atomic():
+            selectors.lock_order(order_id=order.pk)
+            issued = pool.submit(alone(lambda: invoicing.issue_credit_note(refund_id=refund.pk)))
+            wait_for_somebody_to_wait()
+            Refund.objects.filter(pk=refund.pk).update(status="failed")
+            invoicing.reverse_credit_note(refund_id=refund.pk)
+        assert issued.result(timeout=30) is None
+
+    assert list(Invoice.objects.values_list("kind", flat=True)) == ["invoice"]
+
+
+def alone(call):
+    """On a connection that is closed afterwards."""
+
+    def run():
+        try:
+            return call()
+        finally:
+            connection.close()
+
+    return run
+
+
+def wait_for_somebody_to_wait():
+    for _ in range(1000):
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_stat_clear_snapshot()")  # kept for a transaction's length
+            cursor.execute(
+                "SELECT FROM pg_stat_activity"
+                " WHERE wait_event_type = 'Lock' AND datname = current_database()"
+            )
+            if cursor.rowcount:
+                return
+        time.sleep(0.01)
+    pytest.fail("nobody waits for the lock")

@@ -4,25 +4,29 @@ from __future__ import annotations
 
 from datetime import timedelta
 from decimal import Decimal
+from unittest.mock import patch
 
+import pgtrigger
 import pytest
 from django.db import connection, transaction
 
+from audit import outbox
+from audit.models import OutboxMessage
 from config.kernel.clock import Deadline
 from config.kernel.errors import InvalidTransitionError, ValidationFailedError
 from inventory import services as stock
 from inventory.errors import NotPromisedError
-from inventory.models import Reservation, StockLevel, StockMovement
+from inventory.models import Product, Reservation, StockLevel, StockMovement
 from orders import books
 from orders.errors import ShipmentRequestReusedError
-from orders.models import Invoice, Order, Return, ReturnReceipt, Shipment
-from orders.services import invoicing, refunds, returns
+from orders.models import Invoice, Order, Return, ReturnReceipt, Shipment, TaxDestination
+from orders.services import events, invoicing, refunds, returns
 from orders.services.refunds import RefundWish
 from orders.services.shipping import Parcel, deliver_order, ship_order, tracking_page
 from orders.services.timeline import timeline
 from payments.errors import PaymentDisputedError
 from payments.models import Dispute, Refund
-from tests import factories
+from tests import factories, webhooks
 from tests.shop import Shopper, order_of
 
 pytestmark = pytest.mark.django_db
@@ -68,6 +72,19 @@ def sent(order):
     return {
         item.order_item.product_sku: item.quantity for item in order.shipments.get().items.all()
     }
+
+
+def refund_of(order, **wish):
+    refund = refunds.decide_refund(order_id=order.pk, wish=RefundWish(reason="broken", **wish))
+    refunds.finish_refund(refund_id=refund.pk, deadline=Deadline(10))
+    refund.refresh_from_db()
+    return refund
+
+
+def fail(refund, provider):
+    """The customer's bank sends it back."""
+    provider.decide_refund(refund.stripe_refund_id, "fail")
+    refunds.sync_refunds(payment_id=refund.payment_id, deadline=Deadline(10))
 
 
 def stock_of(product):
@@ -359,6 +376,58 @@ class TestDocuments:
         answer = shopper.get(f"/orders/{paid.order_number}/documents/CN-000001")
         assert answer["Content-Disposition"].endswith('"credit-note-CN-000001.pdf"')
 
+    def test_a_refund_that_fails_after_all_has_its_credit_note_reversed(
+        self, shopper, paid, provider, settings
+    ):
+        settings.STRIPE_WEBHOOK_SECRETS = [webhooks.SECRET]
+        refund = refund_of(paid, amount=Decimal("5.00"))
+        note = invoicing.issue_credit_note(refund_id=refund.pk)
+        (told,) = provider.refunds_of(paid.payments.get().payment_intent_id)
+        provider.decide_refund(told["id"], "fail")
+        (now_failed,) = provider.refunds_of(paid.payments.get().payment_intent_id)
+        failed = webhooks.event("refund.failed", now_failed)
+
+        for one in (failed, failed, webhooks.event("refund.updated", told)):  # twice, and late
+            assert webhooks.send(one).status_code == 200
+            events.process_due(deadline=Deadline(60), ignore_backoff=True)
+        outbox.relay()  # the fact is told too
+
+        refund.refresh_from_db()
+        assert refund.status == Refund.Status.FAILED
+        listed = shopper.get(f"/orders/{paid.order_number}/documents").json()["results"]
+        assert [(found["document_number"], found["total_amount"]) for found in listed[1:]] == [
+            ("CN-000001", "5.00"),
+            ("RV-000001", "5.00"),
+        ]
+        reversal = Invoice.objects.get(reverses=note)
+        assert (reversal.content["corrects"], reversal.buyer) == ("CN-000001", note.buyer)
+        assert reversal.content["taxes"] == note.content["taxes"]
+        answer = shopper.get(f"/orders/{paid.order_number}/documents/RV-000001")
+        assert answer["Content-Disposition"].endswith('"reversal-RV-000001.pdf"')
+        assert answer.content.startswith(b"%PDF")
+        assert invoicing.issue_credit_note(refund_id=refund.pk) == note
+
+    def test_a_refund_that_failed_gets_no_credit_note(self, paid, provider):
+        refund = refund_of(paid, amount=Decimal("5.00"))
+        invoicing.issue_invoice(order_id=paid.pk)
+        fail(refund, provider)
+
+        assert invoicing.issue_credit_note(refund_id=refund.pk) is None
+        assert not Invoice.objects.exclude(kind="invoice").exists()
+
+    def test_a_failure_that_an_older_release_noted_is_reversed_by_its_fact(self, paid, provider):
+        refund = refund_of(paid, amount=Decimal("5.00"))
+        note = invoicing.issue_credit_note(refund_id=refund.pk)
+        with patch.object(invoicing, "reverse_credit_note"):
+            fail(refund, provider)
+        assert not Invoice.objects.filter(kind="reversal").exists()
+        fact = OutboxMessage.objects.get(fact="order.refund_failed")
+
+        for _ in range(2):
+            assert invoicing.reverse_for_failure(fact) is None
+
+        assert Invoice.objects.get(kind="reversal").reverses == note
+
     @pytest.mark.parametrize(
         "number", ["CN-1", "CN-000002", "INV", "-", "INV-²", "INV-" + "9" * 30]
     )
@@ -385,6 +454,95 @@ class TestDocuments:
         order = order_of(answer)
 
         assert shopper.get(f"/orders/{order.order_number}/invoice").status_code == 200
+
+
+def documents_of(order):
+    return order.invoices.order_by("id")
+
+
+def taxes_of(document):
+    return [
+        tuple(row[column] for column in ("rate", "net", "tax", "gross"))
+        for row in document.content["taxes"]
+    ]
+
+
+class TestTaxByRate:
+    """The shop's 8.875 % for most things, 4 % for books, 2 % for sending them."""
+
+    @pytest.fixture
+    def books(self, shop):
+        factories.TaxRateFactory(tax_class="books", rate=Decimal("0.04"))
+        factories.TaxRateFactory(tax_class="shipping", rate=Decimal("0.02"))
+        product = factories.ProductFactory(on_hand=50, price=Decimal("7.77"))
+        Product.objects.filter(pk=product.pk).update(tax_class="books")
+        return product
+
+    @pytest.fixture
+    def mixed(self, shopper, products, books):
+        return order_of(shopper.order((products[0].sku, 3), (books.sku, 2)))
+
+    def test_is_kept_with_the_order(self, mixed):
+        rates = mixed.items.order_by("id").values_list("tax_rate", flat=True)
+
+        assert list(rates) == [Decimal("0.08875"), Decimal("0.04")]
+        assert mixed.shipping_tax_rate == Decimal("0.02")
+
+    @pytest.mark.parametrize("is_included", [False, True])
+    def test_adds_up_to_the_order(self, shopper, products, books, is_included):
+        TaxDestination.objects.create(country="US", prices_include_tax=is_included)
+        order = order_of(shopper.order((products[0].sku, 3), (books.sku, 2)))
+
+        taxes = taxes_of(invoicing.issue_invoice(order_id=order.pk))
+
+        assert [rate for rate, *_ in taxes] == ["0.02", "0.04", "0.08875"]
+        nets, tax, gross = ([Decimal(row[n]) for row in taxes] for n in (1, 2, 3))
+        assert sum(tax) == order.tax_amount
+        assert sum(gross) == order.total_amount
+        if not is_included:
+            assert nets == [order.shipping_amount, Decimal("15.54"), Decimal("30.03")]
+
+    def test_goes_back_with_the_money_bit_by_bit(self, mixed, products, books, provider):
+        wishes = [
+            {"amount": Decimal("3.33")},
+            {"units": {products[0].sku: 2}},
+            {"units": {books.sku: 1, products[0].sku: 1}},
+            {},
+        ]
+        for wish in wishes:
+            invoicing.issue_credit_note(refund_id=refund_of(mixed, **wish).pk)
+
+        invoice, *notes = documents_of(mixed)
+        for column in ("net", "tax", "gross"):
+            sold, given = (
+                sum(Decimal(row[column]) for document in some for row in document.content["taxes"])
+                for some in ([invoice], notes)
+            )
+            assert sold == given
+        assert [sum(Decimal(row[3]) for row in taxes_of(note)) for note in notes] == [
+            note.total_amount for note in notes
+        ]
+
+    def test_of_a_reversed_credit_note_goes_back_once_more(self, mixed, provider):
+        first = refund_of(mixed, amount=Decimal("20.00"))
+        note = invoicing.issue_credit_note(refund_id=first.pk)
+        fail(first, provider)
+
+        again = refund_of(mixed, amount=Decimal("20.00"))
+
+        assert taxes_of(invoicing.issue_credit_note(refund_id=again.pk)) == taxes_of(note)
+
+    def test_is_not_told_of_orders_from_before(self, shopper, mixed):
+        with pgtrigger.ignore():
+            Order.objects.filter(pk=mixed.pk).update(shipping_tax_rate=None)
+            mixed.items.update(tax_rate=None)
+        refund = refund_of(mixed, amount=Decimal("3.33"))
+
+        note = invoicing.issue_credit_note(refund_id=refund.pk)
+
+        assert [document.content["taxes"] for document in documents_of(mixed)] == [None, None]
+        answer = shopper.get(f"/orders/{mixed.order_number}/documents/{note.document_number}")
+        assert answer.status_code == 200
 
 
 class TestTimeline:

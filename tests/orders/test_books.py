@@ -74,6 +74,8 @@ DISPUTED_INSTEAD = """
     DELETE FROM deliveries
     WHERE message_id IN (SELECT id FROM outbox_messages WHERE fact = 'order.refunded');
     DELETE FROM outbox_messages WHERE fact = 'order.refunded';
+    DELETE FROM invoices WHERE refund_id = {{refund}};
+    UPDATE invoice_series SET last_number = last_number - 1 WHERE series = 'CN';
     UPDATE refunds SET status = 'failed' WHERE id = {{refund}};
     UPDATE payments SET amount_refunded = 0 WHERE order_id = {{cancelled}};
     UPDATE orders SET payment_status = 'disputed' WHERE id = {{cancelled}};
@@ -351,6 +353,28 @@ BREAKS = [
             UPDATE invoices SET total_amount = total_amount + 1
             WHERE order_id = {paid} AND kind = 'invoice'
         """,
+    ),
+    Break(
+        name="credit_notes_stand_for_refunds",
+        sql="""
+            INSERT INTO invoices (order_id, kind, reverses_id, series, number, total_amount,
+                                  currency, content, buyer, issued_at)
+            SELECT order_id, 'reversal', id, 'RV', 1, total_amount, currency, content, buyer, now()
+            FROM invoices WHERE refund_id = {refund};
+            INSERT INTO invoice_series VALUES ('RV', 1)
+        """,
+    ),
+    Break(
+        name="invoices_tell_the_money",
+        sql="""
+            INSERT INTO invoices (order_id, kind, reverses_id, series, number, total_amount,
+                                  currency, content, buyer, issued_at)
+            SELECT order_id, 'reversal', id, 'RV', 1, total_amount + 1, currency, '{{}}', '{{}}',
+                   now()
+            FROM invoices WHERE refund_id = {refund};
+            INSERT INTO invoice_series VALUES ('RV', 1)
+        """,
+        also=also("credit_notes_stand_for_refunds"),
     ),
     Break(
         name="returned_units_were_shipped",

@@ -620,6 +620,10 @@ REFUSED: dict[str, list[Any]] = {
         lambda r: r.order(discount_amount=-1, total_amount=14),
         lambda r: r.order(discount_amount=11, total_amount=2),
     ],
+    "order_shipping_tax_rate_is_a_fraction": [
+        lambda r: r.order(shipping_tax_rate=1),
+        lambda r: r.order(shipping_tax_rate=Decimal("-0.01")),
+    ],
     "order_one_living_per_cart": [
         lambda r: twice(lambda **same: r.order(**{"cart_id": uuid.uuid4(), **same}), "cart_id")
     ],
@@ -640,6 +644,10 @@ REFUSED: dict[str, list[Any]] = {
         lambda r: r.item(tax_amount=-1),
         lambda r: r.item(discount_amount=-1),
         lambda r: r.item(discount_amount=Decimal("20.01")),
+    ],
+    "order_item_tax_rate_is_a_fraction": [
+        lambda r: r.item(tax_rate=1),
+        lambda r: r.item(tax_rate=Decimal("-0.01")),
     ],
     "order_item_one_per_product": [lambda r: twice(r.item, "order", "product")],
     "order_transition_versions_gap_free": [
@@ -669,6 +677,8 @@ REFUSED: dict[str, list[Any]] = {
         lambda r: r.invoice(series="CN"),
         lambda r: r.invoice(kind="credit_note", series="CN"),
         lambda r: r.invoice(refund=r.refund()),
+        lambda r: r.invoice(kind="reversal", series="RV"),
+        lambda r: r.invoice(reverses=r.invoice()),
     ],
     "invoice_number_positive": [lambda r: r.invoice(number=0)],
     "shipment_item_once_per_shipment": [lambda r: twice(r.shipment_item, "shipment", "order_item")],
@@ -960,6 +970,7 @@ FROZEN = {
         "subtotal": OTHER,
         "tax_amount": OTHER,
         "shipping_amount": OTHER,
+        "shipping_tax_rate": Decimal("0.1"),
         "discount_amount": OTHER,
         "total_amount": OTHER,
         "tax_included": True,
@@ -977,6 +988,7 @@ FROZEN = {
         "order": "another",
         "kind": "credit_note",
         "refund": "another",
+        "reverses": "another",
         "series": "CN",
         "number": 999,
         "total_amount": OTHER,
@@ -1008,7 +1020,7 @@ class TestFrozenFields:
         row = makers[name]()
         value = FROZEN[name][field]
         if value == "another":
-            others = {"order": rows.order, "refund": rows.refund}
+            others = {"order": rows.order, "refund": rows.refund, "reverses": rows.invoice}
             value = others[field]() if field in others else rows.payment(status="succeeded")
 
         with pytest.raises(DatabaseError) as caught, transaction.atomic():

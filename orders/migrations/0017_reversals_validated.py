@@ -1,0 +1,15 @@
+# Reads the whole table, while documents are issued: it takes no lock that they wait for.
+
+from django.contrib.postgres.operations import ValidateConstraint
+from django.db import migrations
+
+
+class Migration(migrations.Migration):
+
+    dependencies = [
+        ('orders', '0016_reversals'),
+    ]
+
+    operations = [
+        ValidateConstraint(model_name='invoice', name='invoice_kind_has_its_series'),
+    ]
