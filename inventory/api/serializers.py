@@ -80,8 +80,10 @@ class ProductSerializer(serializers.Serializer[Any]):
     @extend_schema_field(ImageSerializer(many=True))
     def get_images(self, product: Any) -> list[dict[str, str]]:
         """The main picture and the further ones, in order."""
-        first = [{"url": product.image_url, "alt": product.name}] if product.image_url else []
-        return [*first, *product.further_images]
+        if not product.image_url:
+            return [*product.further_images]
+        first = {"url": product.image_url, "alt": product.image_alt or product.name}
+        return [first, *product.further_images]
 
     def get_in_stock(self, product: Any) -> bool:
         """Whether at least one can be ordered now."""

@@ -93,6 +93,15 @@ class TestAProduct:
         ]
         assert get("/products/APPLE").json() == body
 
+    def test_shows_its_main_picture_with_words_of_its_own(self):
+        factories.ProductFactory(
+            sku="APPLE", name="Apple", image_url="https://i.test/1", image_alt="A red apple"
+        )
+
+        (image,) = get("/products/APPLE").json()["images"]
+
+        assert image == {"url": "https://i.test/1", "alt": "A red apple"}
+
     def test_without_pictures_has_none(self):
         factories.ProductFactory(sku="APPLE")
 
