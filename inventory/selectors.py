@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from django.contrib.postgres.expressions import ArraySubquery
-from django.db.models import F, OuterRef, QuerySet, Subquery, Sum
-from django.db.models.functions import Coalesce, Greatest, JSONObject
+from django.db.models import F, OuterRef, QuerySet, Subquery, Sum, TextField
+from django.db.models.functions import Cast, Coalesce, Greatest, JSONObject
 
 from config.kernel.errors import NotFoundError
-from inventory.models import Category, Product, ProductImage, StockLevel
+from inventory.models import Category, PriceBreak, Product, ProductImage, StockLevel
 from inventory.search import Search
 
 if TYPE_CHECKING:
@@ -73,12 +73,16 @@ def list_products(
 
 
 def get_product(*, sku: str, currency: str) -> Product:
-    """One active product, annotated as in `list_products`.
+    """One active product, annotated as in `list_products`, and with its `quantity_prices`.
+
+    These are the price breaks for everybody in that currency, by quantity. They are the same for
+    whoever asks, like the price: what a tier of customers pays, a quote tells them.
 
     Raises:
         NotFoundError: no such product, or no price in that currency.
     """
-    product = list_products(currency=currency).filter(sku=sku).first()
+    products = list_products(currency=currency).filter(sku=sku)
+    product = products.annotate(quantity_prices=_quantity_prices(currency)).first()
     if product is None:
         raise NotFoundError
     return product
@@ -113,3 +117,13 @@ def _available() -> Greatest:
 def _further_images() -> ArraySubquery:
     images = ProductImage.objects.filter(product=OuterRef("pk")).order_by("position")
     return ArraySubquery(images.values(shown=JSONObject(url="url", alt="alt")))
+
+
+def _quantity_prices(currency: str) -> ArraySubquery:
+    breaks = PriceBreak.objects.filter(product=OuterRef("pk"), currency=currency, tier="")
+    return ArraySubquery(
+        breaks.order_by("min_quantity").values(
+            # JSON knows no decimals, only what Python would read as floats.
+            shown=JSONObject(min_quantity="min_quantity", amount=Cast("amount", TextField()))
+        )
+    )
