@@ -10,7 +10,7 @@ from django.db.models.functions import Cast, Coalesce, Greatest, JSONObject
 
 from config.kernel.errors import NotFoundError
 from inventory.models import Category, PriceBreak, Product, ProductImage, StockLevel
-from inventory.search import Search
+from inventory.search import MOST_FOUND, MOST_IN_ORDER, Search
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -24,6 +24,7 @@ ORDERINGS = {
     "-created_at": ("-created_at", "-id"),
 }
 BY_RELEVANCE = ("-relevance", "-id")
+_BY_PRICE = ("price", "-price")
 
 
 def list_products(
@@ -34,6 +35,7 @@ def list_products(
     min_price: Decimal | None = None,
     max_price: Decimal | None = None,
     in_stock: bool | None = None,
+    ordering: str | None = None,
 ) -> QuerySet[Product, Product]:
     """Active products with a `price` in `currency`.
 
@@ -44,25 +46,31 @@ def list_products(
         category: a slug; what lies on the shelves below it is found too.
         min_price: inclusive, like `max_price`; major units.
         search: what somebody typed into a search box; products also get their `relevance`.
+        ordering: the one of `ORDERINGS` that the caller adds, if any. A search that finds very
+            much keeps those that are first in it, else the newest.
     """
-    products = (
-        Product.objects.filter(is_active=True, prices__currency=currency)
-        .annotate(
-            price=F("prices__amount"),
-            available_quantity=_available(),
-            further_images=_further_images(),
-        )
-        .select_related("category")
-    )
-    if search:
-        typed = Search(search)
-        products = products.filter(typed.matches).annotate(relevance=typed.relevance)
+    shelved = Product.objects.filter(is_active=True)
     if category:
-        products = products.filter(category__in=Category.objects.filter(path__contains=[category]))
+        # By their numbers: what the planner knows of each decides between a walk and a look-up.
+        shelves = Category.objects.filter(path__contains=[category]).values_list("pk", flat=True)
+        shelved = shelved.filter(category__in=list(shelves))
+    products = shelved.filter(prices__currency=currency).annotate(price=F("prices__amount"))
     if min_price is not None:
         products = products.filter(price__gte=min_price)
     if max_price is not None:
         products = products.filter(price__lte=max_price)
+    if search:
+        typed = Search(search)
+        price_matters = ordering in _BY_PRICE or min_price is not None or max_price is not None
+        among = products if price_matters else shelved  # a search by words alone reads no prices
+        found = typed.matches(
+            among=among.order_by(*ORDERINGS.get(ordering or "", ("-id",))),
+            most=MOST_IN_ORDER if ordering else MOST_FOUND,
+        )
+        products = products.filter(found).annotate(relevance=typed.relevance)
+    products = products.annotate(
+        available_quantity=_available(), further_images=_further_images()
+    ).select_related("category")
     if in_stock is not None:
         products = (
             products.filter(available_quantity__gt=0)

@@ -85,8 +85,8 @@ class ProductListView(APIView):
 
 
 def _ordering(wanted: dict[str, Any]) -> tuple[str, ...]:
-    """The columns to order by; takes the ordering asked for out of the query."""
-    ordering = wanted.pop("ordering", None)
+    """The columns to order by."""
+    ordering = wanted.get("ordering")
     if ordering is None and wanted.get("search"):
         return selectors.BY_RELEVANCE
     return selectors.ORDERINGS[ordering or "name"]
