@@ -36,6 +36,7 @@ STATEMENT_SECONDS: Final = 300  # the role's own limits suit short requests
 BATCH: Final = 1_000  # lines a COPY
 LONGEST_DESCRIPTION: Final = 20_000  # characters
 MOST_IMAGES: Final = 20
+LONGEST_ALT: Final = 255  # characters
 LARGEST_ATTRIBUTES: Final = 20_000  # bytes
 HEAVIEST_GRAMS: Final = 2**31 - 1
 MOST_PROBLEMS: Final = 1_000  # told; the others are counted
@@ -50,13 +51,17 @@ _SQL_TYPES: Final = {
     "description": "text",
     "category": "bigint",  # its id
     "image_urls": "jsonb",  # a list
+    "image_alts": "jsonb",  # likewise, and in its order
     "tax_class": "text",
     "weight_grams": "integer",
     "is_active": "boolean",
     "attributes": "jsonb",
 }
-_COLUMNS: Final = {"category": "category_id", "image_urls": "image_url"}  # of products
-_ESCAPES: Final = str.maketrans({"\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r"})
+_COLUMNS: Final = {  # of products
+    "category": "category_id",
+    "image_urls": "image_url",
+    "image_alts": "image_alt",
+}
 _NEEDED_TO_CREATE: Final = ("name", "category")
 
 
@@ -169,6 +174,8 @@ class _Lines:
                 values.append(read(cell))
             except ValueError as exc:
                 raise _BadLineError(f"{column}: {exc}") from None
+        if "image_alts" in self.columns:
+            self._check_alts(values)
         sku = str(values[self.columns.index("sku")])
         if sku in self._seen:
             raise _BadLineError(f"sku: stands on line {self._seen[sku]} already")
@@ -178,6 +185,14 @@ class _Lines:
             if missing:
                 raise _BadLineError(f"sku: is new, and needs columns {' and '.join(missing)}")
         return values
+
+    def _check_alts(self, values: Sequence[str | None]) -> None:
+        urls, alts = (
+            orjson.loads(values[self.columns.index(column)] or "[]")
+            for column in ("image_urls", "image_alts")
+        )
+        if len(alts) > len(urls):
+            raise _BadLineError(f"image_alts: has {len(alts)} lines for {len(urls)} pictures")
 
     def _reader(self, column: str) -> Read:
         if column.startswith(_PRICE):
@@ -216,6 +231,8 @@ def _known_columns(header: Sequence[str]) -> list[str]:
             raise UnusableFileError(f"column {name[:50]!r} is not known")
         if columns.count(name) > 1:
             raise UnusableFileError(f"column {name!r} is there twice")
+    if "image_alts" in columns and "image_urls" not in columns:
+        raise UnusableFileError("column 'image_alts' needs 'image_urls' beside it")
     return columns
 
 
@@ -255,6 +272,12 @@ def _image_urls(cell: str) -> str:
         if not _WEB_ADDRESS.fullmatch(_text(url, longest=500)):
             raise ValueError("are addresses that begin with http:// or https://, between spaces")
     return orjson.dumps(urls).decode()
+
+
+def _image_alts(cell: str) -> str:
+    text = cell.replace("\r\n", "\n").rstrip()
+    lines = text.split("\n") if text else []  # an empty line is a picture without words
+    return orjson.dumps([_text(line, longest=LONGEST_ALT) for line in lines]).decode()
 
 
 def _tax_class(cell: str) -> str:
@@ -304,6 +327,7 @@ _READERS: Final[Mapping[str, Read]] = {
     "name": _name,
     "description": _description,
     "image_urls": _image_urls,
+    "image_alts": _image_alts,
     "tax_class": _tax_class,
     "weight_grams": _weight_grams,
     "is_active": _is_active,
@@ -338,13 +362,20 @@ def _copy(columns: Sequence[str], rows: Sequence[Sequence[str | None]]) -> None:
 
 def _escaped(cell: str | None) -> str:
     """A cell in COPY's text format."""
-    return "\\N" if cell is None else cell.translate(_ESCAPES)
+    if cell is None:
+        return r"\N"
+    # Four searches of a whole cell are a fraction of `translate`, which asks for every letter.
+    cell = cell.replace("\\", r"\\").replace("\t", r"\t")
+    return cell.replace("\n", r"\n").replace("\r", r"\r")
 
 
 def _write(columns: Sequence[str], done: Imported) -> None:
     own = [name for name in columns if name != "sku" and not name.startswith(_PRICE)]
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE imported")
+        if "image_urls" in own and "image_alts" not in own:
+            _remember_alts(cursor)
+            own.append("image_alts")
         done.updated = _update(cursor, own)
         done.created = _insert(cursor, own) if set(_NEEDED_TO_CREATE) <= set(own) else 0
         if "image_urls" in own:
@@ -385,9 +416,35 @@ def _insert(cursor: Any, columns: Sequence[str]) -> int:
 
 
 def _value(column: str) -> str:
-    if column == "image_urls":
-        return "coalesce(imported.image_urls ->> 0, '')"
+    if column in {"image_urls", "image_alts"}:
+        return f"coalesce(imported.{column} ->> 0, '')"
     return f'imported."{column}"'
+
+
+def _remember_alts(cursor: Any) -> None:
+    """The words of pictures that stay, by their addresses, where the file has none."""
+    cursor.execute("ALTER TABLE imported ADD COLUMN image_alts jsonb")
+    cursor.execute(
+        """
+        WITH present AS MATERIALIZED (
+            SELECT sku, image_url AS url, image_alt AS alt FROM products WHERE image_alt <> ''
+            UNION ALL
+            SELECT sku, url, alt FROM product_images JOIN products ON products.id = product_id
+            WHERE alt <> ''
+        ),
+        staying AS (
+            SELECT imported.sku, jsonb_agg(coalesce(
+                (SELECT present.alt FROM present
+                 WHERE present.sku = imported.sku AND present.url = each.url LIMIT 1), ''
+            ) ORDER BY place) AS alts
+            FROM imported,
+                jsonb_array_elements_text(image_urls) WITH ORDINALITY AS each (url, place)
+            WHERE imported.sku IN (SELECT sku FROM present)
+            GROUP BY imported.sku
+        )
+        UPDATE imported SET image_alts = alts FROM staying WHERE staying.sku = imported.sku
+        """
+    )
 
 
 def _replace_images(cursor: Any) -> None:
@@ -395,10 +452,17 @@ def _replace_images(cursor: Any) -> None:
     cursor.execute(
         """
         CREATE TEMPORARY TABLE pictured ON COMMIT DROP AS
-        SELECT products.id, imported.image_urls - 0 AS urls
-        FROM imported JOIN products USING (sku)
-        WHERE imported.image_urls - 0 IS DISTINCT FROM coalesce(
-            (SELECT jsonb_agg(image.url ORDER BY image.position)
+        SELECT products.id, wanted.images
+        FROM imported JOIN products USING (sku), LATERAL (
+            SELECT coalesce(jsonb_agg(
+                jsonb_build_array(url, coalesce(imported.image_alts ->> place::int, ''))
+                ORDER BY place
+            ), '[]')
+            FROM jsonb_array_elements_text(imported.image_urls - 0)
+                WITH ORDINALITY AS each (url, place)
+        ) AS wanted (images)
+        WHERE wanted.images IS DISTINCT FROM coalesce(
+            (SELECT jsonb_agg(jsonb_build_array(image.url, image.alt) ORDER BY image.position)
              FROM product_images AS image WHERE image.product_id = products.id),
             '[]'
         )
@@ -407,9 +471,9 @@ def _replace_images(cursor: Any) -> None:
     cursor.execute("DELETE FROM product_images USING pictured WHERE product_id = pictured.id")
     cursor.execute(
         """
-        INSERT INTO product_images (product_id, position, url)
-        SELECT id, place, url
-        FROM pictured, jsonb_array_elements_text(urls) WITH ORDINALITY AS each (url, place)
+        INSERT INTO product_images (product_id, position, url, alt)
+        SELECT id, place, image ->> 0, image ->> 1
+        FROM pictured, jsonb_array_elements(images) WITH ORDINALITY AS each (image, place)
         """
     )
 

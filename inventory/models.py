@@ -118,6 +118,13 @@ class Product(models.Model):
     description = models.TextField(default="", db_default="", blank=True)
     category = models.ForeignKey(Category, models.PROTECT, related_name="products")
     image_url = models.URLField(max_length=500, default="", db_default="", blank=True)
+    image_alt = models.CharField(
+        max_length=255,
+        default="",
+        db_default="",
+        blank=True,
+        help_text="What the picture shows; empty: it is shown with the product's name.",
+    )
     attributes = models.JSONField(default=dict, blank=True)
     tax_class = models.CharField(max_length=30, default="standard", db_default="standard")
     weight_grams = models.PositiveIntegerField(null=True, blank=True)

@@ -2,19 +2,23 @@
 
 Words in any order, by their stems and without accents, the last one perhaps not typed to its end,
 in name, description and attributes; or the beginning of a SKU. Only where no product has all the
-words are names taken that look alike, so that a typing error still finds something and no result
-is diluted. Each part is a look into an index of its own (migration 0006_product_search) and ends
-after so many products: one letter that half the shop begins with must not cost seconds.
+words or such a SKU are names taken that look alike, so that a typing error still finds something
+and no result is diluted. Each part is a look into an index of its own (migration
+0007_product_search) and ends after so many products: one letter that half the shop begins with
+must not cost seconds.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
 from django.db.models import BooleanField, IntegerField
 from django.db.models.expressions import RawSQL
+
+if TYPE_CHECKING:
+    from django.db.models import QuerySet
 
 # How much of what was typed a name has to share, in trigrams; 0.6, PostgreSQL's own, does not
 # forgive two letters that changed places in a word of six.
@@ -22,22 +26,29 @@ LIKENESS: Final = "0.4"
 SHORTEST_ALIKE: Final = 4  # characters; with fewer, too much looks alike
 SHORTEST_SKU_PART: Final = 3  # below it, half the shop begins so
 MOST_FOUND: Final = 2_000  # products that have the words, the newest ones
+MOST_IN_ORDER: Final = 500  # likewise, the first ones of an order that is asked for
 MOST_ALIKE: Final = 1_000  # products that look alike, and that begin with a part of a SKU
 
 _SKU = re.compile(r"[A-Z0-9][A-Z0-9._-]*")
 _QUERY: Final = "(plainto_tsquery('catalogue', %s) && to_tsquery('catalogue', %s))"
+_HAS_WORDS: Final = f'"products".search @@ {_QUERY}'
 # The limit of likeness is set for this statement alone, and before the index is looked into: what
 # that is asked for comes out of the same subquery. Where the words were found, or were only such
-# as "the", it is NULL, which nothing is like.
+# as "the", it is NULL, which nothing is like. `anywhere` is read where `found`, of what the filters
+# leave, is empty; its limit is there for the plan, which would count on an early hit for one row.
 _MATCHES: Final = f"""
     "products".id = ANY (ARRAY(
-        WITH found AS MATERIALIZED (
+        WITH found (id) AS MATERIALIZED ({{found}}),
+        coded AS MATERIALIZED (
+            (SELECT id FROM products WHERE is_active AND sku = %s)
+            UNION ALL
+            (SELECT id FROM products WHERE is_active AND sku LIKE %s LIMIT {MOST_ALIKE})
+        ),
+        anywhere AS MATERIALIZED (
             SELECT id FROM products WHERE is_active AND search @@ {_QUERY}
             ORDER BY id DESC LIMIT {MOST_FOUND}
         )
-        (SELECT id FROM products WHERE sku = %s)
-        UNION ALL
-        (SELECT id FROM products WHERE sku LIKE %s LIMIT {MOST_ALIKE})
+        (SELECT id FROM coded)
         UNION ALL
         (SELECT id FROM found)
         UNION ALL
@@ -45,7 +56,8 @@ _MATCHES: Final = f"""
             SELECT %s::text
             FROM set_config('pg_trgm.word_similarity_threshold', '{LIKENESS}', true)
             WHERE length(%s) >= {SHORTEST_ALIKE} AND numnode({_QUERY}) > 0
-                AND NOT EXISTS (SELECT FROM found)
+                AND NOT EXISTS (SELECT FROM found) AND NOT EXISTS (SELECT FROM coded)
+                AND NOT EXISTS (SELECT FROM anywhere)
          ) LIMIT {MOST_ALIKE})
     ))
 """  # noqa: S608 - constants of ours
@@ -67,13 +79,17 @@ class Search:
 
     text: str
 
-    @property
-    def matches(self) -> RawSQL:
-        """Whether a row of `products` is found."""
-        text, sku = self.text, self.text.upper()
-        words = self._words
-        values = [*words, sku, self._sku_pattern, text, text, *words]
-        return RawSQL(_MATCHES, values, output_field=BooleanField())  # noqa: S611 - values are parameters
+    def matches(self, *, among: QuerySet[Any], most: int = MOST_FOUND) -> RawSQL:
+        """Whether a row of `products` is found.
+
+        Args:
+            among: products, in order. Of those that have the words the first `most` are found.
+        """
+        text, sku, words = self.text, self.text.upper(), self._words
+        has_words = RawSQL(_HAS_WORDS, words, output_field=BooleanField())  # noqa: S611 - values are parameters
+        found, own = among.filter(has_words).values("pk")[:most].query.sql_with_params()
+        values = [*own, sku, self._sku_pattern, *words, text, text, *words]
+        return RawSQL(_MATCHES.format(found=found), values, output_field=BooleanField())  # noqa: S611 - likewise
 
     @property
     def relevance(self) -> RawSQL:

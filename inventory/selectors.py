@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from django.contrib.postgres.expressions import ArraySubquery
-from django.db.models import F, OuterRef, QuerySet, Subquery, Sum
-from django.db.models.functions import Coalesce, Greatest, JSONObject
+from django.db.models import F, OuterRef, QuerySet, Subquery, Sum, TextField
+from django.db.models.functions import Cast, Coalesce, Greatest, JSONObject
 
 from config.kernel.errors import NotFoundError
-from inventory.models import Category, Product, ProductImage, StockLevel
-from inventory.search import Search
+from inventory.models import Category, PriceBreak, Product, ProductImage, StockLevel
+from inventory.search import MOST_FOUND, MOST_IN_ORDER, Search
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -24,6 +24,7 @@ ORDERINGS = {
     "-created_at": ("-created_at", "-id"),
 }
 BY_RELEVANCE = ("-relevance", "-id")
+_BY_PRICE = ("price", "-price")
 
 
 def list_products(
@@ -34,6 +35,7 @@ def list_products(
     min_price: Decimal | None = None,
     max_price: Decimal | None = None,
     in_stock: bool | None = None,
+    ordering: str | None = None,
 ) -> QuerySet[Product, Product]:
     """Active products with a `price` in `currency`.
 
@@ -44,25 +46,31 @@ def list_products(
         category: a slug; what lies on the shelves below it is found too.
         min_price: inclusive, like `max_price`; major units.
         search: what somebody typed into a search box; products also get their `relevance`.
+        ordering: the one of `ORDERINGS` that the caller adds, if any. A search that finds very
+            much keeps those that are first in it, else the newest.
     """
-    products = (
-        Product.objects.filter(is_active=True, prices__currency=currency)
-        .annotate(
-            price=F("prices__amount"),
-            available_quantity=_available(),
-            further_images=_further_images(),
-        )
-        .select_related("category")
-    )
-    if search:
-        typed = Search(search)
-        products = products.filter(typed.matches).annotate(relevance=typed.relevance)
+    shelved = Product.objects.filter(is_active=True)
     if category:
-        products = products.filter(category__in=Category.objects.filter(path__contains=[category]))
+        # By their numbers: what the planner knows of each decides between a walk and a look-up.
+        shelves = Category.objects.filter(path__contains=[category]).values_list("pk", flat=True)
+        shelved = shelved.filter(category__in=list(shelves))
+    products = shelved.filter(prices__currency=currency).annotate(price=F("prices__amount"))
     if min_price is not None:
         products = products.filter(price__gte=min_price)
     if max_price is not None:
         products = products.filter(price__lte=max_price)
+    if search:
+        typed = Search(search)
+        price_matters = ordering in _BY_PRICE or min_price is not None or max_price is not None
+        among = products if price_matters else shelved  # a search by words alone reads no prices
+        found = typed.matches(
+            among=among.order_by(*ORDERINGS.get(ordering or "", ("-id",))),
+            most=MOST_IN_ORDER if ordering else MOST_FOUND,
+        )
+        products = products.filter(found).annotate(relevance=typed.relevance)
+    products = products.annotate(
+        available_quantity=_available(), further_images=_further_images()
+    ).select_related("category")
     if in_stock is not None:
         products = (
             products.filter(available_quantity__gt=0)
@@ -73,12 +81,16 @@ def list_products(
 
 
 def get_product(*, sku: str, currency: str) -> Product:
-    """One active product, annotated as in `list_products`.
+    """One active product, annotated as in `list_products`, and with its `quantity_prices`.
+
+    These are the price breaks for everybody in that currency, by quantity. They are the same for
+    whoever asks, like the price: what a tier of customers pays, a quote tells them.
 
     Raises:
         NotFoundError: no such product, or no price in that currency.
     """
-    product = list_products(currency=currency).filter(sku=sku).first()
+    products = list_products(currency=currency).filter(sku=sku)
+    product = products.annotate(quantity_prices=_quantity_prices(currency)).first()
     if product is None:
         raise NotFoundError
     return product
@@ -113,3 +125,13 @@ def _available() -> Greatest:
 def _further_images() -> ArraySubquery:
     images = ProductImage.objects.filter(product=OuterRef("pk")).order_by("position")
     return ArraySubquery(images.values(shown=JSONObject(url="url", alt="alt")))
+
+
+def _quantity_prices(currency: str) -> ArraySubquery:
+    breaks = PriceBreak.objects.filter(product=OuterRef("pk"), currency=currency, tier="")
+    return ArraySubquery(
+        breaks.order_by("min_quantity").values(
+            # JSON knows no decimals, only what Python would read as floats.
+            shown=JSONObject(min_quantity="min_quantity", amount=Cast("amount", TextField()))
+        )
+    )

@@ -20,6 +20,13 @@ PRODUCT: Final[dict[str, Any]] = {
     "available_quantity": 1_000_000,
     "attributes": {},
 }
+PRODUCT_DETAIL: Final[dict[str, Any]] = {
+    **PRODUCT,
+    "price_breaks": [
+        {"min_quantity": 10, "unit_price": "17.99"},
+        {"min_quantity": 100, "unit_price": "15.99"},
+    ],
+}
 PRODUCT_PAGE: Final[dict[str, Any]] = {
     "next": "https://shop.example/api/v1/products?cursor=WzAsWyJQbGVudHkiLCI3Il1d%3A1sAbCd%3AxYz",
     "previous": None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 from django.conf import settings
@@ -80,12 +81,43 @@ class ProductSerializer(serializers.Serializer[Any]):
     @extend_schema_field(ImageSerializer(many=True))
     def get_images(self, product: Any) -> list[dict[str, str]]:
         """The main picture and the further ones, in order."""
-        first = [{"url": product.image_url, "alt": product.name}] if product.image_url else []
-        return [*first, *product.further_images]
+        if not product.image_url:
+            return [*product.further_images]
+        first = {"url": product.image_url, "alt": product.image_alt or product.name}
+        return [first, *product.further_images]
 
     def get_in_stock(self, product: Any) -> bool:
         """Whether at least one can be ordered now."""
         return bool(product.available_quantity > 0)
+
+
+class PriceBreakSerializer(serializers.Serializer[Any]):
+    """What one unit costs from so many in a line on."""
+
+    min_quantity = serializers.IntegerField()
+    unit_price = MoneyField()
+
+
+class ProductDetailSerializer(ProductSerializer):
+    """A product with all that its own page shows."""
+
+    price_breaks = serializers.SerializerMethodField(
+        help_text="by quantity, each lower than what stands before it; for everybody, without "
+        "those of a customer tier"
+    )
+
+    @extend_schema_field(PriceBreakSerializer(many=True))
+    def get_price_breaks(self, product: Any) -> list[dict[str, Any]]:
+        """Those that lower the price: of all that apply to a line, the lowest counts."""
+        currency = self.get_currency(product)
+        lowest, shown = product.price, []
+        for step in product.quantity_prices:
+            amount = Decimal(step["amount"])
+            if amount < lowest:
+                unit_price = money.format_amount(amount, currency)
+                shown.append({"min_quantity": step["min_quantity"], "unit_price": unit_price})
+                lowest = amount
+        return shown
 
 
 class CategorySerializer(serializers.Serializer[Any]):

@@ -25,6 +25,7 @@ from inventory.api import examples
 from inventory.api.serializers import (
     CategorySerializer,
     ProductDetailQuerySerializer,
+    ProductDetailSerializer,
     ProductQuerySerializer,
     ProductSerializer,
 )
@@ -84,8 +85,8 @@ class ProductListView(APIView):
 
 
 def _ordering(wanted: dict[str, Any]) -> tuple[str, ...]:
-    """The columns to order by; takes the ordering asked for out of the query."""
-    ordering = wanted.pop("ordering", None)
+    """The columns to order by."""
+    ordering = wanted.get("ordering")
     if ordering is None and wanted.get("search"):
         return selectors.BY_RELEVANCE
     return selectors.ORDERINGS[ordering or "name"]
@@ -106,9 +107,9 @@ class ProductView(APIView):
         ],
         answers={
             200: Answer(
-                body=ProductSerializer,
+                body=ProductDetailSerializer,
                 description="The product.",
-                examples={"product": examples.PRODUCT},
+                examples={"product": examples.PRODUCT_DETAIL},
                 headers=CACHING,
             ),
             304: NOT_MODIFIED,
@@ -125,7 +126,7 @@ class ProductView(APIView):
         wanted: dict[str, Any] = ProductDetailQuerySerializer.read(request)
         currency = wanted.get("currency", settings.SHOP_CURRENCY)
         product = selectors.get_product(sku=sku, currency=currency)
-        return Response(ProductSerializer(product, context={"currency": currency}).data)
+        return Response(ProductDetailSerializer(product, context={"currency": currency}).data)
 
 
 class CategoryListView(APIView):

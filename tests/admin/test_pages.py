@@ -44,6 +44,7 @@ EDITABLE = {
         "description",
         "category",
         "image_url",
+        "image_alt",
         "attributes",
         "tax_class",
         "weight_grams",

@@ -74,8 +74,10 @@ class TestAProduct:
             "in_stock": True,
             "available_quantity": 3,
             "attributes": {"colour": "red"},
+            "price_breaks": [],
         }
-        assert get("/products").json()["results"] == [answer.json()]
+        (listed,) = get("/products").json()["results"]
+        assert {**listed, "price_breaks": []} == answer.json()
 
     def test_shows_its_pictures_in_order(self, django_assert_num_queries):
         product = factories.ProductFactory(sku="APPLE", name="Apple", image_url="https://i.test/1")
@@ -91,7 +93,16 @@ class TestAProduct:
             {"url": "https://i.test/2", "alt": ""},
             {"url": "https://i.test/9", "alt": "Cut"},
         ]
-        assert get("/products/APPLE").json() == body
+        assert get("/products/APPLE").json()["images"] == body["images"]
+
+    def test_shows_its_main_picture_with_words_of_its_own(self):
+        factories.ProductFactory(
+            sku="APPLE", name="Apple", image_url="https://i.test/1", image_alt="A red apple"
+        )
+
+        (image,) = get("/products/APPLE").json()["images"]
+
+        assert image == {"url": "https://i.test/1", "alt": "A red apple"}
 
     def test_without_pictures_has_none(self):
         factories.ProductFactory(sku="APPLE")
@@ -106,6 +117,54 @@ class TestAProduct:
         body = get("/products/GONE").json()
 
         assert (body["in_stock"], body["available_quantity"]) == (False, 0)
+
+    def test_shows_its_price_breaks_by_quantity(self, django_assert_num_queries):
+        product = factories.ProductFactory(sku="APPLE", price="2.00")
+        Price.objects.create(product=product, currency="JPY", amount=300)
+        for currency, min_quantity, amount, tier in (
+            ("USD", 100, "1.50", ""),
+            ("USD", 10, "1.80", ""),
+            ("USD", 5, "2.50", ""),  # dearer than one alone
+            ("USD", 20, "1.80", ""),  # no lower than before
+            ("USD", 1, "1.00", "gold"),
+            ("USD", 10, "0.90", "gold"),
+            ("JPY", 3, "250", ""),
+        ):
+            product.price_breaks.create(
+                currency=currency, min_quantity=min_quantity, amount=amount, tier=tier
+            )
+        factories.ProductFactory(sku="PEAR").price_breaks.create(
+            currency="USD", min_quantity=2, amount="0.10"
+        )
+
+        with django_assert_num_queries(1):
+            body = get("/products/APPLE").json()
+
+        assert (body["price"], body["price_breaks"]) == (
+            "2.00",
+            [
+                {"min_quantity": 10, "unit_price": "1.80"},
+                {"min_quantity": 100, "unit_price": "1.50"},
+            ],
+        )
+        in_yen = get("/products/APPLE", currency="JPY").json()
+        assert in_yen["price_breaks"] == [{"min_quantity": 3, "unit_price": "250"}]
+
+    @pytest.mark.usefixtures("shop")
+    def test_is_quoted_at_the_price_breaks_it_shows(self, guest):
+        product = factories.ProductFactory(sku="APPLE", price="2.00", on_hand=50)
+        for min_quantity, amount in ((10, "1.80"), (20, "1.90"), (30, "1.50")):
+            product.price_breaks.create(currency="USD", min_quantity=min_quantity, amount=amount)
+        shown = get("/products/APPLE").json()
+        steps = {1: shown["price"]} | {
+            step["min_quantity"]: step["unit_price"] for step in shown["price_breaks"]
+        }
+
+        for quantity in (1, 9, 10, 29, 30):
+            asked = {"items": [{"sku": "APPLE", "quantity": quantity}]}
+            quote = guest.post("/quotes", asked).json()
+            expected = steps[max(least for least in steps if least <= quantity)]
+            assert quote["items"][0]["unit_price"] == expected
 
     def test_is_priced_in_the_currency_asked_for(self):
         product = factories.ProductFactory(sku="APPLE", price="19.99")

@@ -76,14 +76,17 @@ class TestAnAnswerThatIsKept:
         assert caching.KEPT_SECONDS + caching.MAX_AGE_SECONDS < 2
         get(APPLE)
         Price.objects.filter(product=apple).update(amount="2.00")
+        apple.price_breaks.create(currency="USD", min_quantity=10, amount="1.50")
         StockLevel.objects.filter(product=apple).update(allocated=4)
         clock += caching.KEPT_SECONDS - 0.01
-        assert get(APPLE).json()["price"] == "1.00"
+        shown = get(APPLE).json()
+        assert (shown["price"], shown["price_breaks"]) == ("1.00", [])
 
         clock += 0.02
 
         shown = get(APPLE).json()
         assert (shown["price"], shown["available_quantity"]) == ("2.00", 1)
+        assert shown["price_breaks"] == [{"min_quantity": 10, "unit_price": "1.50"}]
 
     def test_is_as_old_as_the_work_on_it_not_as_its_end(self, clock, monkeypatch):
         slow = caching._public

@@ -9,9 +9,10 @@ import pytest
 from django.db import connection
 from django.test import Client
 
+from inventory import selectors
 from inventory.api import caching
-from inventory.models import Category, Product
-from inventory.search import MOST_ALIKE, MOST_FOUND, Search
+from inventory.models import Category, Price, Product
+from inventory.search import MOST_ALIKE, MOST_FOUND, MOST_IN_ORDER, Search
 from tests import factories
 
 pytestmark = pytest.mark.django_db
@@ -54,6 +55,12 @@ HOSTILE = (
     "a " * 50,
     "((((((((((" * 10,
 )
+
+
+def found(text):
+    """The products of a search, without a page of them."""
+    among = Product.objects.order_by("-id")
+    return Product.objects.filter(Search(text).matches(among=among))
 
 
 def search(text, **params):
@@ -138,6 +145,20 @@ class TestTypingErrors:
         factories.ProductFactory(sku="SILK", name="Silk")
 
         assert "SILK" not in search("milk", ordering="price")
+
+    def test_are_not_looked_for_where_the_words_are_found_elsewhere(self):
+        factories.ProductFactory(
+            sku="SILK", name="Silk milkk", category=factories.CategoryFactory(slug="cloth")
+        )
+
+        assert search("silk milk", category="cloth") == ["SILK"]
+        assert search("organic", category="cloth") == []
+        assert search("whole milk", category="cloth") == []
+
+    def test_are_not_looked_for_where_the_sku_is_found(self):
+        factories.ProductFactory(sku="YOGRU-1", name="Spoon")
+
+        assert search("yogru-1") == search("yogru") == ["YOGRU-1"]
 
     def test_leave_nothing_behind_on_the_connection(self):
         search("yogrut")
@@ -256,7 +277,7 @@ class TestTheCost:
         with connection.cursor() as cursor:
             cursor.execute("SET LOCAL enable_seqscan = off")  # 3,000 rows are soon read
 
-        plan = Product.objects.filter(Search("organic milk").matches).values("pk").explain()
+        plan = found("organic milk").values("pk").explain()
 
         for index in ("idx_products_search", "idx_products_name_trigrams", "products_sku"):
             assert index in plan, plan
@@ -264,9 +285,48 @@ class TestTheCost:
 
     @pytest.mark.usefixtures("thousands")
     def test_is_bounded_where_everything_is_found(self):
-        def found(text):
-            return Product.objects.filter(Search(text).matches)
-
         assert found("gadget").count() == MOST_FOUND
         assert found("gadgat").count() == MOST_ALIKE
         assert "N-1" in found("n-1").values_list("sku", flat=True)
+
+    @pytest.mark.usefixtures("thousands")
+    def test_keeps_what_is_first_in_the_order_asked_for(self):
+        Price.objects.bulk_create(
+            Price(product_id=pk, currency="USD", amount=pk)
+            for pk in Product.objects.filter(sku__startswith="N-").values_list("pk", flat=True)
+        )
+        oldest = [f"N-{number}" for number in range(1, 4)]
+        newest = [f"N-{number}" for number in (3000, 2999, 2998)]
+
+        assert search("gadget", ordering="price", page_size=3) == oldest
+        assert search("gadget", ordering="-price", page_size=3) == newest
+        in_order = selectors.list_products(currency="USD", search="gadget", ordering="price")
+        assert in_order.count() == MOST_IN_ORDER
+
+    @pytest.mark.usefixtures("thousands")
+    def test_is_bounded_after_the_filters(self):
+        first = Product.objects.get(sku="N-1")  # the oldest
+        cellar = factories.CategoryFactory(slug="cellar")
+        Product.objects.filter(pk=first.pk).update(category=cellar)
+        Price.objects.bulk_create(
+            Price(product_id=pk, currency="USD", amount=2 if pk == first.pk else 1)
+            for pk in Product.objects.filter(sku__startswith="N-").values_list("pk", flat=True)
+        )
+
+        assert search("gadget", category="cellar") == ["N-1"]
+        assert search("gadget", min_price="2.00") == ["N-1"]
+
+    @pytest.mark.usefixtures("thousands")
+    def test_is_bounded_alike_from_page_to_page(self):
+        Price.objects.bulk_create(
+            Price(product_id=pk, currency="USD", amount=pk % 7)
+            for pk in Product.objects.filter(sku__startswith="N-").values_list("pk", flat=True)
+        )
+        seen, url = [], "/api/v1/products?search=gadget&ordering=price&page_size=100"
+        while url:
+            answer = Client().get("{0.path}?{0.query}".format(urlsplit(url))).json()
+            seen += [(product["price"], product["sku"]) for product in answer["results"]]
+            url = answer["next"]
+
+        assert len(set(seen)) == len(seen) == MOST_IN_ORDER
+        assert [price for price, _ in seen] == sorted(price for price, _ in seen)

@@ -132,6 +132,95 @@ class TestAKnownProduct:
         assert (apple.image_url, apple.more_images.count()) == ("https://i.test/9", 0)
 
 
+def pictures():
+    """All pictures of the one product with their words, the main one first."""
+    apple = Product.objects.get()
+    return [
+        (apple.image_url, apple.image_alt),
+        *apple.more_images.order_by("position").values_list("url", "alt"),
+    ]
+
+
+class TestWordsOfPictures:
+    COLUMNS = "sku,name,category,image_urls,image_alts"
+    URLS = "https://i.test/1 https://i.test/2 https://i.test/3"
+
+    def load(self, load, alts, urls=URLS):
+        return load(self.COLUMNS, f'APPLE,Apple,grocery,{urls},"{alts}"')
+
+    @pytest.mark.parametrize("end", ["\n", "\r\n"])
+    def test_are_taken_line_by_line(self, load, end):
+        _, code = self.load(load, f"A red apple{end}{end}Crème, sliced{end}")
+
+        assert code == 0
+        assert pictures() == [
+            ("https://i.test/1", "A red apple"),
+            ("https://i.test/2", ""),
+            ("https://i.test/3", "Crème, sliced"),
+        ]
+
+    def test_are_none_for_pictures_behind_the_last_line(self, load):
+        self.load(load, "A red apple")
+
+        assert [alt for _, alt in pictures()] == ["A red apple", "", ""]
+
+    def test_are_replaced_with_the_cell(self, load):
+        self.load(load, "One\nTwo\nThree")
+        done, _ = self.load(load, "One\nZwei")
+
+        assert [alt for _, alt in pictures()] == ["One", "Zwei", ""]
+        assert done["updated"] == 0  # of the product itself nothing is new
+
+        done, _ = self.load(load, "")
+
+        assert [alt for _, alt in pictures()] == ["", "", ""]
+        assert done["updated"] == 1
+
+    def test_stay_with_their_addresses_where_the_file_has_none(self, load):
+        self.load(load, "One\nTwo\nThree")
+
+        load("sku,image_urls", "APPLE,https://i.test/3 https://i.test/4 https://i.test/1")
+
+        assert pictures() == [
+            ("https://i.test/3", "Three"),
+            ("https://i.test/4", ""),
+            ("https://i.test/1", "One"),
+        ]
+
+    def test_stay_where_no_column_is_about_pictures(self, load):
+        self.load(load, "One\nTwo")
+
+        load("sku,name", "APPLE,Pear")
+
+        assert [alt for _, alt in pictures()] == ["One", "Two", ""]
+
+    def test_of_one_product_are_not_those_of_another(self, load):
+        self.load(load, "One\nTwo")
+
+        load("sku,name,category,image_urls", f"PEAR,Pear,grocery,{self.URLS}")
+
+        pear = Product.objects.get(sku="PEAR")
+        assert pear.image_alt == ""
+        assert set(pear.more_images.values_list("alt", flat=True)) == {""}
+
+    @pytest.mark.parametrize(
+        ("alts", "reason"),
+        [
+            ("1\n2\n3\n4", "has 4 lines for 3 pictures"),
+            ("x" * 256, "more than 255"),
+            ("a\tb", "Control characters"),
+            ("4242 4242 4242 4242", "card number"),
+        ],
+    )
+    def test_that_cannot_be_are_told(self, load, alts, reason):
+        done, code = self.load(load, alts)
+
+        assert code == 1
+        assert done["problems"][0]["reason"].startswith("image_alts: ")
+        assert reason in done["problems"][0]["reason"]
+        assert not Product.objects.exists()
+
+
 class TestABadLine:
     @pytest.mark.parametrize(
         ("column", "cell", "reason"),
@@ -233,6 +322,7 @@ class TestAFile:
             ("sku,on_hand", "'on_hand' is not known"),
             ('sku,"name; DROP TABLE products"', "is not known"),
             ("sku,name,name", "is there twice"),
+            ("sku,image_alts", "needs 'image_urls'"),
         ],
     )
     def test_with_columns_that_are_none_is_refused(self, load, header, reason):

@@ -24,10 +24,11 @@ BLOCK: Final = 1 << 20  # bytes
 class Command(BaseCommand):
     help = (
         "Create and update products from a CSV file in UTF-8, by SKU. Columns: sku, name, "
-        "description, category (a slug), image_urls, tax_class, weight_grams, is_active, "
-        "attributes (JSON), price_USD and the like. What no column names stays as it is; stock is "
-        "never touched. Exit code: 0 every line is written (or would be); 1 a line is bad: each is "
-        "told with its reason, and nothing is changed unless --skip-bad-lines is given."
+        "description, category (a slug), image_urls, image_alts, tax_class, weight_grams, "
+        "is_active, attributes (JSON), price_USD and the like. What no column names stays as it "
+        "is; stock is never touched. Exit code: 0 every line is written (or would be); 1 a line is "
+        "bad: each is told with its reason, and nothing is changed unless --skip-bad-lines is "
+        "given."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
