@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 from django import forms
@@ -15,7 +16,8 @@ from config.kernel import request_context
 from config.kernel.admin import AmountsForm, ReadOnlyAdmin, ReadOnlyInline
 from config.kernel.clock import Deadline
 from config.kernel.db import CommitOutcomeUnknownError
-from config.kernel.errors import DomainError
+from config.kernel.errors import DomainError, ValidationFailedError
+from config.kernel.models import new_uuid
 from orders.models import (
     Cart,
     CartItem,
@@ -42,6 +44,7 @@ from orders.models import (
     TaxRate,
 )
 from orders.services import quarantine, recovery, returns, shipping
+from orders.units import parse_shares, parse_units
 from payments.models import Payment
 
 if TYPE_CHECKING:
@@ -112,11 +115,34 @@ class OrderTransitionInline(ReadOnlyInline):
     ordering = ("version",)
 
 
+def _said(error: DomainError) -> str:
+    """An error in a line; of what was typed, which part of it is wrong."""
+    if not isinstance(error, ValidationFailedError):
+        return error.message
+    return f"{error.message} {json.dumps(error.details)}"
+
+
 class ParcelForm(ActionForm):
-    """Beside the list of actions: what staff says of a parcel."""
+    """Beside the list of actions: what staff says of a parcel.
+
+    Whoever sends the same page again means the same parcel.
+    """
 
     carrier = forms.CharField(required=False, max_length=50)
     tracking_number = forms.CharField(required=False, max_length=100)
+    units = forms.CharField(required=False, label="Units (SKU=2 …; empty: all that is left)")
+    request_key = forms.CharField(
+        required=False, label="", widget=forms.HiddenInput, initial=lambda: str(new_uuid())
+    )
+
+
+class ReturnForm(ActionForm):
+    """Beside the list of actions: what staff says of a return."""
+
+    arrived = forms.CharField(
+        required=False, label="Arrived (SKU=3 SKU=2/1: two, one for sale; empty: all of it)"
+    )
+    words = forms.CharField(required=False, max_length=500, label="Words of a refusal")
 
 
 @admin.register(Order)
@@ -170,12 +196,21 @@ class OrderAdmin(ReadOnlyAdmin):
             left="not ended: the provider does not answer, try again",
         )
 
-    @admin.action(description="Ship all that is left, in one parcel", permissions=["settle"])
+    @admin.action(
+        description="Ship in one parcel: the units, or all that is left", permissions=["settle"]
+    )
     def ship_all(self, request: HttpRequest, queryset: QuerySet[Order]) -> None:
-        """Send the rest of the selected orders out; carrier and number stand beside the actions."""
+        """Send the selected orders out; what is said of the parcel stands beside the actions."""
+        try:
+            units = parse_units(request.POST.get("units", "").split())
+        except ValueError as exc:
+            self.message_user(request, f"Units: {exc}.", messages.ERROR)
+            return
         parcel = shipping.Parcel(
             carrier=request.POST.get("carrier", ""),
             tracking_number=request.POST.get("tracking_number", ""),
+            units=units or None,
+            request_key=request.POST.get("request_key") or None,
         )
 
         def send(*, order_id: int, deadline: Deadline) -> bool:  # noqa: ARG001 - asks nobody
@@ -234,7 +269,7 @@ class OrderAdmin(ReadOnlyAdmin):
             try:
                 is_done = act(order_id=order.pk, deadline=Deadline(CALL_SECONDS))
             except DomainError as exc:
-                told, level = exc.message, messages.ERROR
+                told, level = _said(exc), messages.ERROR
             except (CommitOutcomeUnknownError, OperationalError, InterfaceError):
                 told, level = "the database went away; try again", messages.ERROR
             else:
@@ -482,6 +517,7 @@ class ReturnAdmin(ReadOnlyAdmin):
     ordering = ("-pk",)
     inlines = (ReturnItemInline,)
     actions = ("accept", "refuse", "receive_for_sale", "receive_as_scrap", "refund")
+    action_form = ReturnForm
 
     def has_decide_permission(self, request: HttpRequest) -> bool:
         """Whether this member of staff may decide about returns."""
@@ -492,15 +528,36 @@ class ReturnAdmin(ReadOnlyAdmin):
         """The goods may be sent back."""
         self._do(request, queryset, returns.accept_return, user_id=request.user.pk)
 
-    @admin.action(description="Refuse", permissions=["decide"])
+    @admin.action(description="Refuse, with the words", permissions=["decide"])
     def refuse(self, request: HttpRequest, queryset: QuerySet[Return]) -> None:
-        """The goods may not be sent back."""
-        self._do(request, queryset, returns.refuse_return, reason="", user_id=request.user.pk)
+        """The goods may not be sent back; why stands beside the actions."""
+        self._do(
+            request,
+            queryset,
+            returns.refuse_return,
+            reason=request.POST.get("words", ""),
+            user_id=request.user.pk,
+        )
 
-    @admin.action(description="Received, all fit for sale", permissions=["decide"])
+    @admin.action(description="Received as counted, or all fit for sale", permissions=["decide"])
     def receive_for_sale(self, request: HttpRequest, queryset: QuerySet[Return]) -> None:
-        """All of it arrived and goes back on the shelf."""
-        self._do(request, queryset, returns.receive_return, user_id=request.user.pk)
+        """What arrived stands beside the actions; without it, all did and goes on the shelf."""
+        try:
+            counted = parse_shares(request.POST.get("arrived", "").split(), part="/FOR_SALE")
+        except ValueError as exc:
+            self.message_user(request, f"Arrived: {exc}.", messages.ERROR)
+            return
+        arrived = {
+            sku: returns.Arrived(quantity=quantity, restocked=restocked)
+            for sku, (quantity, restocked) in counted.items()
+        }
+        self._do(
+            request,
+            queryset,
+            returns.receive_return,
+            arrived=arrived or None,
+            user_id=request.user.pk,
+        )
 
     @admin.action(description="Received, all of it scrap", permissions=["decide"])
     def receive_as_scrap(self, request: HttpRequest, queryset: QuerySet[Return]) -> None:
@@ -534,9 +591,10 @@ class ReturnAdmin(ReadOnlyAdmin):
         for wish in chosen:
             told, level = "done", messages.SUCCESS
             try:
-                act(return_id=wish.pk, **arguments)
+                if act(return_id=wish.pk, **arguments) is False:
+                    told, level = "the money is not back yet; it is tried again", messages.WARNING
             except DomainError as exc:
-                told, level = exc.message, messages.ERROR
+                told, level = _said(exc), messages.ERROR
             except (CommitOutcomeUnknownError, OperationalError, InterfaceError):
                 told, level = "the database went away; try again", messages.ERROR
             self.message_user(request, f"{wish.public_id}: {told}", level)

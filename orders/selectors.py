@@ -233,9 +233,9 @@ def list_orders(
     ).order_by("-created_at", "-id")
 
 
-def units_by_line(rows: QuerySet[Any]) -> Counter[int]:
-    """The sum of `quantity` of rows that refer to an `order_item`, by the line's id; else zero."""
-    sums = rows.order_by().values_list("order_item_id").annotate(units=Sum("quantity"))
+def units_by_line(rows: QuerySet[Any], *, line: str = "order_item_id") -> Counter[int]:
+    """The sum of `quantity` of rows that refer to an order's line, by its id; else zero."""
+    sums = rows.order_by().values_list(line).annotate(units=Sum("quantity"))
     return Counter(dict(sums))
 
 

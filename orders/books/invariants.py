@@ -422,13 +422,17 @@ INVARIANTS: Final = (
     Invariant(
         id="I22",
         name="returned_units_were_shipped",
-        says="no more units of a line are asked back than were shipped",
+        says="no more units of a line came back, or are announced, than were shipped",
         violators="""
             SELECT o.order_number AS violator
             FROM (
-                SELECT item.order_item_id, sum(item.quantity) AS quantity
+                SELECT item.order_item_id, sum(
+                    CASE WHEN r.status IN ('requested', 'accepted') THEN item.quantity
+                    ELSE coalesce(receipt.quantity, 0) END
+                ) AS quantity
                 FROM return_items item JOIN returns r ON r.id = item.return_id
-                WHERE r.status <> 'refused' GROUP BY item.order_item_id
+                LEFT JOIN return_receipts receipt ON receipt.item_id = item.id
+                GROUP BY item.order_item_id
             ) wanted
             LEFT JOIN (
                 SELECT order_item_id, sum(quantity) AS quantity

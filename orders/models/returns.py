@@ -26,6 +26,8 @@ class Return(models.Model):
         RECEIVED = "received"
         REFUNDED = "refunded"
 
+    ANNOUNCED = ("requested", "accepted")
+
     public_id = models.UUIDField(
         unique=True, default=new_uuid, db_default=Func(function="gen_random_uuid"), editable=False
     )

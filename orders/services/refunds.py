@@ -122,6 +122,8 @@ def _decide(locked: LockedOrder, wish: RefundWish) -> Refund:
         if refund is None:
             raise InvalidTransitionError("There is nothing left to refund.")
     else:
+        if shares:
+            _check_something_is_sent(locked.order, shares)
         refund = payments.request_refund(
             payment,
             amount=amount,
@@ -146,6 +148,18 @@ def _check_refundable(locked: LockedOrder, left: Decimal) -> None:
         raise PaymentDisputedError
 
 
+def _check_something_is_sent(order: Order, shares: Mapping[OrderItem, tuple[int, Decimal]]) -> None:
+    """An order of which nothing was or will be sent is none: that is a cancellation (rule 8)."""
+    if order.status != Order.Status.CONFIRMED:
+        return
+    left = shipping.left_to_ship(selectors.list_items(order_id=order.pk))
+    left.subtract({item.pk: quantity for item, (quantity, _) in shares.items()})
+    if not any(left.values()):
+        raise InvalidTransitionError(
+            "Nothing would be left to send: refund all of the order, which cancels it."
+        )
+
+
 def _wished_amount(
     order: Order,
     wish: RefundWish,
@@ -159,6 +173,8 @@ def _wished_amount(
         return left
     else:
         amount = wish.amount
+    if shares and not amount:
+        raise InvalidTransitionError("These units cost nothing: there is nothing to refund.")
     if amount <= 0 or amount != money.quantize(amount, order.currency):
         raise ValidationFailedError(
             details={"amount": [f"An amount above zero in whole cents of {order.currency}."]}

@@ -19,6 +19,7 @@ from orders.errors import NotReturnableError
 from orders.models import Order, Return, ReturnItem, ReturnReceipt, ShipmentItem
 from orders.services import refunds
 from orders.services.refunds import RefundWish
+from payments.models import Refund
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -137,10 +138,11 @@ def refund_return(*, return_id: int, deadline: Deadline, user_id: int | None = N
         Whether the money is back. If not, the sweeper carries it on.
 
     Raises:
-        InvalidTransitionError: it was not received, nothing arrived, or nothing is left to refund.
+        InvalidTransitionError: it was not received, nothing arrived, what arrived cost nothing, or
+            nothing is left to refund.
         ValidationFailedError: units of it were refunded in another way.
     """
-    wish = Return.objects.filter(pk=return_id).first()
+    wish = Return.objects.select_related("refund").filter(pk=return_id).first()
     if wish is None:
         raise NotFoundError
     if wish.status not in {Return.Status.RECEIVED, Return.Status.REFUNDED}:
@@ -158,7 +160,7 @@ def refund_return(*, return_id: int, deadline: Deadline, user_id: int | None = N
         wish=RefundWish(
             reason="returned",
             units=units,
-            request_key=f"return-{wish.public_id}",
+            request_key=_refund_key(wish),
             requested_by_id=user_id,
         ),
     )
@@ -166,7 +168,17 @@ def refund_return(*, return_id: int, deadline: Deadline, user_id: int | None = N
         wish = _lock(return_id)
         if wish.status == Return.Status.RECEIVED:
             _move(wish, to=Return.Status.REFUNDED, refund_id=refund.pk)
+        elif wish.refund_id != refund.pk:
+            Return.objects.filter(pk=wish.pk).update(refund_id=refund.pk)
     return refunds.finish_refund(refund_id=refund.pk, deadline=deadline)
+
+
+def _refund_key(wish: Return) -> str:
+    """The same refund, however often it is asked for; another one once that has failed."""
+    key = f"return-{wish.public_id}"
+    if wish.refund is None or wish.refund.status != Refund.Status.FAILED:
+        return key if wish.refund is None else str(wish.refund.request_key)
+    return f"{key}-after-{wish.refund.pk}"
 
 
 def _check_returnable(locked: LockedOrder) -> None:
@@ -196,10 +208,12 @@ def _checked_units(order: Order, units: Mapping[str, int]) -> dict[OrderItem, in
 
 
 def _left_to_return(order: Order) -> Counter[int]:
-    """Units shipped and not asked for in a return that was not refused, by the line's id."""
-    asked = ReturnItem.objects.filter(parent__order=order)
+    """Units shipped that neither came back nor are on their way back, by the line's id."""
     left = selectors.units_by_line(ShipmentItem.objects.filter(order_item__order=order))
-    left.subtract(selectors.units_by_line(asked.exclude(parent__status=Return.Status.REFUSED)))
+    announced = ReturnItem.objects.filter(parent__order=order, parent__status__in=Return.ANNOUNCED)
+    left.subtract(selectors.units_by_line(announced))
+    arrived = ReturnReceipt.objects.filter(item__parent__order=order)
+    left.subtract(selectors.units_by_line(arrived, line="item__order_item_id"))
     return left
 
 

@@ -102,9 +102,17 @@ def complete_if_nothing_is_left(locked: LockedOrder) -> None:
     """
     order = locked.order
     if order.status == Order.Status.PROCESSING:
-        left = _left_to_ship(selectors.list_items(order_id=order.pk))
+        left = left_to_ship(selectors.list_items(order_id=order.pk))
         if not any(left.values()):
             _complete(locked)
+
+
+def left_to_ship(items: list[OrderItem]) -> Counter[int]:
+    """How many units of each line are still to be sent, by the line's id."""
+    refunded = RefundLine.objects.filter(order_item__in=items)
+    gone = selectors.units_by_line(ShipmentItem.objects.filter(order_item__in=items))
+    gone += selectors.units_by_line(refunded.exclude(refund__status=Refund.Status.FAILED))
+    return Counter({item.pk: max(0, item.quantity - gone[item.pk]) for item in items})
 
 
 def tracking_page(*, carrier: str, number: str) -> str:
@@ -152,7 +160,7 @@ def _send(locked: LockedOrder, parcel: Parcel, *, user_id: int | None) -> Shipme
     order = locked.order
     _check_shippable(locked)
     items = selectors.list_items(order_id=order.pk)
-    left = _left_to_ship(items)
+    left = left_to_ship(items)
     if not any(left.values()):
         raise InvalidTransitionError("Nothing is left to ship: what had not left was refunded.")
     units = _checked_units(items, left, parcel)
@@ -199,14 +207,6 @@ def _check_shippable(locked: LockedOrder) -> None:
         raise InvalidTransitionError("Nothing has been paid for this order.")
     if locked.is_disputed:
         raise PaymentDisputedError
-
-
-def _left_to_ship(items: list[OrderItem]) -> Counter[int]:
-    """How many units of each line are still to be sent, by the line's id."""
-    refunded = RefundLine.objects.filter(order_item__in=items)
-    gone = selectors.units_by_line(ShipmentItem.objects.filter(order_item__in=items))
-    gone += selectors.units_by_line(refunded.exclude(refund__status=Refund.Status.FAILED))
-    return Counter({item.pk: max(0, item.quantity - gone[item.pk]) for item in items})
 
 
 def _checked_units(items: list[OrderItem], left: Counter[int], parcel: Parcel) -> Counter[int]:

@@ -138,19 +138,6 @@ class TestShipping:
         with pytest.raises(InvalidTransitionError):
             ship(paid)
 
-    def test_has_nothing_to_send_of_an_order_of_which_only_the_way_is_paid_still(
-        self, paid, products
-    ):
-        refund(paid, units={products[0].sku: 3, products[1].sku: 1})
-
-        with pytest.raises(InvalidTransitionError):
-            ship(paid)
-
-        refund(paid)
-        paid.refresh_from_db()
-        assert (paid.status, Shipment.objects.count()) == (Order.Status.CANCELLED, 0)
-        assert stock_of(products[0]) == (50, 0)
-
     def test_sends_units_again_whose_refund_failed(self, paid, products):
         made = refund(paid, units={products[0].sku: 1})
         Refund.objects.filter(pk=made.pk).update(status=Refund.Status.FAILED)
@@ -297,6 +284,61 @@ class TestReturns:
         assert self.ask(shopper, paid, (sku, 3)).status_code == 400
         assert self.ask(shopper, paid, ("NOPE", 1)).status_code == 400
         assert Return.objects.count() == 1
+
+    def test_units_that_did_not_come_can_be_asked_for_again(self, shopper, paid, products):
+        ship(paid)
+        sku = products[0].sku
+        wish = self.announced(shopper, paid, (sku, 3))
+
+        returns.receive_return(
+            return_id=wish.pk, arrived={sku: returns.Arrived(quantity=1, restocked=1)}
+        )
+
+        assert stock_of(products[0]) == (48, 0)
+        assert self.ask(shopper, paid, (sku, 3)).status_code == 400
+        assert self.ask(shopper, paid, (sku, 2)).status_code == 201
+
+    def test_are_paid_by_another_refund_once_the_first_has_failed(
+        self, shopper, products, provider
+    ):
+        placed = shopper.order((products[0].sku, 1), payment_method_id="pm_card_pendingRefund")
+        paid = order_of(placed)
+        ship(paid)
+        wish = self.announced(shopper, paid, (products[0].sku, 1))
+        returns.receive_return(return_id=wish.pk)
+        assert not returns.refund_return(return_id=wish.pk, deadline=Deadline(10))
+        first = Refund.objects.get()
+        provider.decide_refund(first.stripe_refund_id, "fail")
+        refunds.finish_refund(refund_id=first.pk, deadline=Deadline(10))
+
+        for _ in range(2):
+            assert not returns.refund_return(return_id=wish.pk, deadline=Deadline(10))
+
+        second = Refund.objects.exclude(pk=first.pk).get()
+        provider.decide_refund(second.stripe_refund_id, "succeed")
+        assert returns.refund_return(return_id=wish.pk, deadline=Deadline(10))
+        first.refresh_from_db()
+        wish.refresh_from_db()
+        assert (first.status, wish.refund) == ("failed", second)
+
+    def test_of_what_cost_nothing_say_so(self, shopper, products):
+        free = products[0]
+        factories.CouponFactory(code="GIFT", kind="percent", value=Decimal(100))
+        placed = shopper.order((free.sku, 1), coupon_code="GIFT")
+        order = order_of(placed)
+        ship(order)
+        wish = self.announced(shopper, order, (free.sku, 1))
+        returns.receive_return(return_id=wish.pk)
+
+        with pytest.raises(InvalidTransitionError, match="cost nothing"):
+            returns.refund_return(return_id=wish.pk, deadline=Deadline(10))
+
+    def announced(self, shopper, order, *items):
+        """Asked for, and accepted."""
+        assert self.ask(shopper, order, *items).status_code == 201
+        wish = Return.objects.get()
+        returns.accept_return(return_id=wish.pk)
+        return wish
 
     def test_refused_units_can_be_asked_for_again(self, shopper, paid, products):
         ship(paid)

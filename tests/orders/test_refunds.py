@@ -159,9 +159,15 @@ class TestByLine:
         Refund.objects.filter(pk=first.pk).update(status="failed")
         assert refund(paid, units={products[1].sku: 1}).status == "succeeded"
 
-    def test_of_everything_leaves_the_shipping_paid(self, paid, products):
-        refund(paid, units={products[0].sku: 3, products[1].sku: 1})
-        assert (paid.status, paid.payment_status) == ("confirmed", "partially_refunded")
+    def test_of_all_units_before_any_was_sent_is_refused(self, paid, products):
+        """Its order would wait for ever for a parcel, and promise its stock to nobody."""
+        refund(paid, units={products[0].sku: 2})
+
+        with pytest.raises(InvalidTransitionError, match="refund all of the order"):
+            decide(paid, units={products[0].sku: 1, products[1].sku: 1})
+
+        refund(paid)
+        assert (paid.status, paid.payment_status) == ("cancelled", "refunded")
 
 
 class TestARepeatedWish:

@@ -63,8 +63,9 @@ def occupied(port: int):
 
 
 class TestPostgres:
-    def test_is_durable_checked_and_in_utf8_with_one_sort_order_everywhere(self, cluster):
-        with servers.running(cluster), connected(cluster) as cursor:
+    def test_is_durable_checked_and_in_utf8_with_one_sort_order_everywhere(self, tmp_path):
+        kept = postgres.Postgres(tmp_path / "postgres", log=tmp_path / "postgres.log")
+        with servers.running(kept), connected(kept) as cursor:
             seen = {}
             for setting in ("fsync", "synchronous_commit", "full_page_writes", "data_checksums"):
                 cursor.execute(f"SHOW {setting}")

@@ -1,4 +1,7 @@
-"""One browser for all tests of the storefront, and a page of its own for each."""
+"""One browser for the tests of a file, and a page of its own for each.
+
+Not for longer: its loop stays in this thread, and other tests have loops of their own.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from tests import factories
 from tests.storefront.steps import BROWSER, DESKTOP, WAIT
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def chromium():
     # Its loop runs in this thread, and Django would take our own queries for asynchronous ones.
     with pytest.MonkeyPatch.context() as patch, sync_playwright() as playwright:

@@ -13,6 +13,7 @@ from config.kernel.db import CommitOutcomeUnknownError
 from config.kernel.errors import DomainError
 from orders.models import Order
 from orders.services.refunds import RefundWish, decide_refund, finish_refund
+from orders.units import parse_units
 from payments.models import Refund
 from payments.services import not_given_back
 
@@ -103,15 +104,10 @@ def _wish(order: Order, options: dict[str, Any]) -> RefundWish:
 
 
 def _units(lines: list[str]) -> dict[str, int]:
-    units: dict[str, int] = {}
-    for text in lines:
-        sku, _, quantity = text.rpartition("=")
-        if not (sku and quantity.isascii() and quantity.isdecimal() and len(quantity) < 6):  # noqa: PLR2004
-            raise CommandError(f"--line: SKU=QUANTITY, not {text!r}")
-        if sku in units:
-            raise CommandError(f"--line: {sku} is named twice")
-        units[sku] = int(quantity)
-    return units
+    try:
+        return parse_units(lines)
+    except ValueError as exc:
+        raise CommandError(f"--line: {exc}") from exc
 
 
 def _under_way(order: Order, wish: RefundWish) -> Refund | None:
