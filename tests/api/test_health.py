@@ -101,6 +101,7 @@ class TestMetrics:
 
     def test_are_for_this_machine_alone(self, client):
         assert client.get("/metrics", REMOTE_ADDR="192.0.2.1").status_code == 403
+        assert client.get("/metrics", REMOTE_ADDR="::ffff:127.0.0.1").status_code == 200
         proxied = client.get("/metrics", headers={"X-Forwarded-For": "192.0.2.1"})
         assert proxied.status_code == 403
 
