@@ -260,6 +260,13 @@ class TestThrottle:
         assert answers[-1].json()["error"]["code"] == "RATE_LIMIT_EXCEEDED"
         assert int(answers[-1]["Retry-After"]) >= 1
 
+    def test_counts_a_subscriber_s_ipv6_addresses_as_one(self, client):
+        where = [f"2001:db8:1:2::{n}" for n in range(3)] + ["2001:db8:1:3::1"]
+
+        answers = [client.get("/api/schema", REMOTE_ADDR=address) for address in where]
+
+        assert [answer.status_code for answer in answers] == [200, 200, 429, 200]
+
 
 class TestDocumentation:
     def test_is_openapi_3_1_in_json(self, client):
