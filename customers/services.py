@@ -22,6 +22,7 @@ from customers.models import Address, Customer, CustomerMetrics, Session
 if TYPE_CHECKING:
     import uuid
     from collections.abc import Collection, Iterable, Mapping
+    from datetime import datetime
 
 MAX_ADDRESSES: Final = 50
 ADDRESS_PARTS: Final = (
@@ -177,6 +178,17 @@ def evict_squatter(*, customer_id: int, session_key: str | None) -> None:
     EmailAddress.objects.filter(user_id=customer_id).exclude(email=customer.email).delete()
     Authenticator.objects.filter(user_id=customer_id).delete()
     Session.objects.filter(customer_id=customer_id).exclude(session_key=session_key).delete()
+
+
+def forget_dead_sessions(*, now: datetime, limit: int) -> int:
+    """Delete sessions that are over, and with them the addresses in them. One statement.
+
+    Returns:
+        How many; `limit` means that there may be more.
+    """
+    dead = Session.objects.filter(expire_date__lt=now).order_by("expire_date", "pk")
+    forgotten, _ = Session.objects.filter(pk__in=dead.values("pk")[:limit]).delete()
+    return forgotten
 
 
 def note_stripe_customer(*, customer_id: int, stripe_customer_id: str) -> str | None:

@@ -192,6 +192,11 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": timedelta(hours=1),
         "options": {"expires": 3_600},
     },
+    "forget sessions that are over": {
+        "task": "customers.tasks.forget_dead_sessions",
+        "schedule": timedelta(hours=1),
+        "options": {"expires": 3_600},
+    },
     "deliver what nobody nudged": {
         "task": "audit.tasks.relay",
         "schedule": timedelta(seconds=SWEEP_SECONDS),
