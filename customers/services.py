@@ -105,6 +105,11 @@ def request_password_reset(*, email: str) -> None:
         )
 
 
+def note_wrong_password(*, customer_id: int) -> None:
+    """Somebody who is logged in did not know the account's password."""
+    audit.record("LOGIN_FAILED", entity_type="customer", entity_id=customer_id)
+
+
 def note_second_factor(*, customer_id: int, fact: str) -> None:
     """A second factor came, went or has other codes: `mail.MFA_ACTIVATED` and its like.
 
