@@ -292,6 +292,36 @@ class TestOtherRoutes:
 
         assert answers == [400] * 20 + [429]
 
+    @pytest.mark.parametrize(
+        ("path", "header"),
+        [
+            ("/auth/password/reset", "X-Password-Reset-Key"),
+            ("/auth/email/verify", "X-Email-Verification-Key"),
+        ],
+    )
+    def test_keys_are_looked_up_only_so_often(self, db, path, header):
+        asks = Client(REMOTE_ADDR=HOME)
+
+        answers = [
+            asks.get(f"{ACCOUNTS}{path}", headers={header: "1-abc"}).status_code for _ in range(21)
+        ]
+
+        assert answers == [400] * 20 + [429]
+        assert post(path, {"key": "1-abc", "password": "correct horse"}).status_code == 429
+
+    @pytest.mark.parametrize("method", ["PUT", "OPTIONS", "HEAD"])
+    def test_keys_are_tried_only_so_often_by_any_method(self, db, method):
+        body = json.dumps({"key": "1-abc"})
+
+        answers = [
+            Client(REMOTE_ADDR=HOME)
+            .generic(method, f"{ACCOUNTS}/auth/email/verify", body, "application/json")
+            .status_code
+            for _ in range(21)
+        ]
+
+        assert answers == [400] * 20 + [429]
+
     def test_a_reset_lets_its_owner_in_again(self, ann):
         EmailAddress.objects.create(user=ann, email=ann.email, primary=True)
         statuses(6)
