@@ -482,6 +482,13 @@ class TestChangeOfAddress:
         assert AuditLog.objects.filter(event_type="CUSTOMER_EMAIL_CHANGED").count() == 1
         assert log_in(Client(), email=self.NEW).status_code == 200
 
+    def test_has_failed_log_ins_under_either_address_audited_to_the_account(self, token):
+        for email in (ANN["email"], self.NEW):
+            assert log_in(Client(), email=email, password="wrong password").status_code == 400
+
+        rows = AuditLog.objects.filter(event_type="LOGIN_FAILED")
+        assert [row.entity_id for row in rows] == [Customer.objects.get().pk] * 2
+
     def test_wants_a_password_typed_lately(self, client, token, settings):
         settings.ACCOUNT_REAUTHENTICATION_TIMEOUT = 0
         assert self.make_primary(client, token).status_code == 401
