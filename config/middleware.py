@@ -85,14 +85,24 @@ class RequestEdge:
 
 
 def client_address(request: HttpRequest) -> str | None:
-    """The address that asks; X-Forwarded-For counts only as far as our own proxies wrote it."""
+    """The address that asks; X-Forwarded-For counts only as far as our own proxies wrote it.
+
+    What comes by IPv4 is an IPv4 address, also where a socket for both kinds maps it (::ffff:…).
+    """
     hops = settings.TRUSTED_PROXIES
     forwarded = request.headers.get("X-Forwarded-For", "").split(",")
     if hops and len(forwarded) >= hops:
         # What is no address was not written by a proxy of ours: the socket's own then holds.
         with contextlib.suppress(ValueError):
-            return str(ipaddress.ip_address(forwarded[-hops].strip()))
-    return request.META.get("REMOTE_ADDR") or None
+            return _unmapped(forwarded[-hops].strip())
+    with contextlib.suppress(ValueError):  # a Unix socket has none
+        return _unmapped(request.META.get("REMOTE_ADDR", ""))
+    return None
+
+
+def _unmapped(text: str) -> str:
+    address = ipaddress.ip_address(text)
+    return str(getattr(address, "ipv4_mapped", None) or address)
 
 
 def _request_id(request: HttpRequest) -> str:

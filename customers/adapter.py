@@ -9,7 +9,7 @@ from allauth.account import app_settings
 from allauth.account.adapter import DefaultAccountAdapter
 from allauth.account.internal.flows.login import get_authentication_records, record_authentication
 from allauth.core.exceptions import ImmediateHttpResponse
-from allauth.headless.base.response import UnauthorizedResponse
+from allauth.headless.base.response import ConflictResponse, UnauthorizedResponse
 from django.core.exceptions import ValidationError
 from django.db import transaction
 
@@ -18,7 +18,7 @@ from config.kernel import request_context
 from customers import mail, selectors
 
 if TYPE_CHECKING:
-    from allauth.account.models import EmailConfirmationHMAC
+    from allauth.account.models import EmailAddress, EmailConfirmationHMAC
     from django.forms import BaseForm
     from django.http import HttpRequest, HttpResponse
 
@@ -76,6 +76,17 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]  # allauth ha
         """Write that one column: a whole row might carry an old status back."""
         user.set_password(password)
         user.save(update_fields=["password"])
+
+    def confirm_email(self, request: HttpRequest, email_address: EmailAddress) -> bool:
+        """Confirm an address while it is the account's: allauth would write a removed one anew."""
+        selectors.lock_customers(customer_ids=[email_address.user_id])
+        present = selectors.find_email_address_id(
+            customer_id=email_address.user_id, email=email_address.email
+        )
+        if present != email_address.pk:
+            raise ImmediateHttpResponse(ConflictResponse(request))
+        confirmed: bool = super().confirm_email(request, email_address)
+        return confirmed
 
     def send_confirmation_mail(
         self,

@@ -15,6 +15,8 @@ from customers.selectors import find_customer_id
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from django.http import HttpRequest
+
     from customers.models import Customer
 
 
@@ -51,8 +53,9 @@ def _on_password_changed(*, user: Customer, **_: Any) -> None:
     _record("PASSWORD_CHANGED", customer_id=user.pk)
 
 
-def _on_password_reset(*, user: Customer, **_: Any) -> None:
+def _on_password_reset(*, request: HttpRequest, user: Customer, **_: Any) -> None:
     _record("PASSWORD_CHANGED", customer_id=user.pk)
+    services.evict_squatter(customer_id=user.pk, session_key=request.session.session_key)
     throttling.welcome_back(email=user.email)
 
 

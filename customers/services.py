@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
+from allauth.account.models import EmailAddress
+from allauth.mfa.models import Authenticator
 from django.db import transaction
 from django.db.models import F
 
@@ -15,11 +17,12 @@ from config.kernel.errors import NotFoundError, ValidationFailedError
 from config.kernel.models import new_uuid
 from customers import mail, selectors
 from customers.errors import EditConflictError, InactiveCustomerError
-from customers.models import Address, Customer, CustomerMetrics
+from customers.models import Address, Customer, CustomerMetrics, Session
 
 if TYPE_CHECKING:
     import uuid
     from collections.abc import Collection, Iterable, Mapping
+    from datetime import datetime
 
 MAX_ADDRESSES: Final = 50
 ADDRESS_PARTS: Final = (
@@ -102,6 +105,11 @@ def request_password_reset(*, email: str) -> None:
         )
 
 
+def note_wrong_password(*, customer_id: int) -> None:
+    """Somebody who is logged in did not know the account's password."""
+    audit.record("LOGIN_FAILED", entity_type="customer", entity_id=customer_id)
+
+
 def note_second_factor(*, customer_id: int, fact: str) -> None:
     """A second factor came, went or has other codes: `mail.MFA_ACTIVATED` and its like.
 
@@ -115,10 +123,26 @@ def note_second_factor(*, customer_id: int, fact: str) -> None:
 def note_verified_email(*, customer_id: int, email_address_id: int, email: str) -> None:
     """The customer has shown that mail to this address, the present one or another, reaches them.
 
-    Joins the transaction that marks the address. States `customer.email_verified`.
+    Nobody had shown that of an unverified present one: it may be a stranger's. The verified one
+    takes its place, and it is free for its owner. Joins the transaction that marks the address,
+    which has locked the customer. States `customer.email_verified`.
+
+    Raises:
+        IntegrityError: another account has the address as its present one.
     """
     with transaction.atomic():
-        Customer.objects.filter(pk=customer_id, email=email.lower()).update(email_verified=True)
+        replaced = (
+            Customer.objects.filter(pk=customer_id, email_verified=False)
+            .exclude(email=email.lower())
+            .update(email=email.lower(), email_verified=True, version=F("version") + 1)
+        )
+        if replaced:
+            addresses = EmailAddress.objects.filter(user_id=customer_id)
+            addresses.exclude(pk=email_address_id).delete()
+            addresses.update(primary=True)
+            audit.record("CUSTOMER_EMAIL_CHANGED", entity_type="customer", entity_id=customer_id)
+        else:
+            Customer.objects.filter(pk=customer_id, email=email.lower()).update(email_verified=True)
         audit.record("CUSTOMER_EMAIL_VERIFIED", entity_type="customer", entity_id=customer_id)
         audit.publish(
             "customer.email_verified",
@@ -140,6 +164,36 @@ def note_changed_email(*, customer_id: int, email: str, verified: bool) -> None:
             email=email.lower(), email_verified=verified, version=F("version") + 1
         )
         audit.record("CUSTOMER_EMAIL_CHANGED", entity_type="customer", entity_id=customer_id)
+
+
+def evict_squatter(*, customer_id: int, session_key: str | None) -> None:
+    """Take from an unverified account every way back that its maker may have left in it.
+
+    Anybody can sign up with an address that is not theirs. Its owner, who has just reset the
+    password from a letter to it, must not share the account with them: other addresses, second
+    factors and sessions go. Nothing happens to a verified account. Requires the transaction that
+    wrote the password, and with it locked the customer.
+
+    Args:
+        session_key: the session of the reset itself, which stays.
+    """
+    customer = Customer.objects.only("email", "email_verified").get(pk=customer_id)
+    if customer.email_verified:
+        return
+    EmailAddress.objects.filter(user_id=customer_id).exclude(email=customer.email).delete()
+    Authenticator.objects.filter(user_id=customer_id).delete()
+    Session.objects.filter(customer_id=customer_id).exclude(session_key=session_key).delete()
+
+
+def forget_dead_sessions(*, now: datetime, limit: int) -> int:
+    """Delete sessions that are over, and with them the addresses in them. One statement.
+
+    Returns:
+        How many; `limit` means that there may be more.
+    """
+    dead = Session.objects.filter(expire_date__lt=now).order_by("expire_date", "pk")
+    forgotten, _ = Session.objects.filter(pk__in=dead.values("pk")[:limit]).delete()
+    return forgotten
 
 
 def note_stripe_customer(*, customer_id: int, stripe_customer_id: str) -> str | None:

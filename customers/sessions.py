@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from allauth.account.internal.stagekit import LOGIN_SESSION_KEY
+from allauth.account.utils import url_str_to_user_pk
 from django.contrib.auth import SESSION_KEY
 from django.contrib.sessions.backends.db import SessionStore as DatabaseStore
 
@@ -23,5 +25,11 @@ class SessionStore(DatabaseStore):
     def create_model_instance(self, data: dict[str, Any]) -> Session:
         """The row; the customer is read from what is stored in it."""
         session: Any = super().create_model_instance(data)
-        session.customer_id = data.get(SESSION_KEY)
+        session.customer_id = data.get(SESSION_KEY) or _of_pending_log_in(data)
         return session  # type: ignore[no-any-return]
+
+
+def _of_pending_log_in(data: dict[str, Any]) -> int | None:
+    """Whose log-in waits for its second factor: it holds their address as well."""
+    told = (data.get(LOGIN_SESSION_KEY) or {}).get("user_pk")
+    return None if told is None else url_str_to_user_pk(told)

@@ -9,7 +9,6 @@ logged in lately is exempt, so that nobody is locked out of an account by others
 from __future__ import annotations
 
 import hashlib
-from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Final
 
 from django.conf import settings
@@ -19,8 +18,6 @@ from config.kernel import limits, request_context
 from config.kernel.limits import Limit, Use
 
 KNOWN_FOR_SECONDS: Final = 30 * 24 * 3_600
-IPV6_SUBSCRIBER_BITS: Final = 64
-"""One subscriber has as many IPv6 addresses as these bits leave; they count as one."""
 
 
 def admit_log_in(*, email: str) -> Use:
@@ -29,7 +26,7 @@ def admit_log_in(*, email: str) -> Use:
     Raises:
         RateLimitExceededError: too many have failed.
     """
-    address = _address()
+    address = request_context.subscriber()
     wanted = _by_pair(email, address) + _limits("log_in_address", address)
     if cache.get(_known_key(email, address)) is None:
         wanted += _limits("log_in_account", email)
@@ -38,13 +35,13 @@ def admit_log_in(*, email: str) -> Use:
 
 def remember_address(*, email: str) -> None:
     """The owner of this account is at the address of this request."""
-    cache.set(_known_key(email, _address()), 1, KNOWN_FOR_SECONDS)
+    cache.set(_known_key(email, request_context.subscriber()), 1, KNOWN_FOR_SECONDS)
 
 
 def welcome_back(*, email: str) -> None:
     """The owner has shown to read the account's mail here: what failed before is forgotten."""
     remember_address(email=email)
-    limits.forget(_by_pair(email, _address()))
+    limits.forget(_by_pair(email, request_context.subscriber()))
 
 
 def admit(scope: str, *, identity: str | None = None) -> Use:
@@ -53,7 +50,7 @@ def admit(scope: str, *, identity: str | None = None) -> Use:
     Raises:
         RateLimitExceededError: too many.
     """
-    return limits.take(_limits(scope, identity or _address()))
+    return limits.take(_limits(scope, identity or request_context.subscriber()))
 
 
 def _by_pair(email: str, address: str) -> list[Limit]:
@@ -69,15 +66,3 @@ def _limits(scope: str, identity: str) -> list[Limit]:
 
 def _known_key(email: str, address: str) -> str:
     return f"known:{hashlib.sha256(f'{email}|{address}'.encode()).hexdigest()[:32]}"
-
-
-def _address() -> str:
-    """Where the request comes from, as far as a subscriber can be told from another."""
-    told = request_context.current().ip_address or "unknown"
-    try:
-        address = ip_address(told)
-    except ValueError:
-        return told
-    if isinstance(address, IPv6Address):
-        return str(ip_network(f"{address}/{IPV6_SUBSCRIBER_BITS}", strict=False))
-    return told

@@ -5,10 +5,14 @@ from __future__ import annotations
 import contextlib
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from ipaddress import IPv6Address, ip_address, ip_network
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+IPV6_SUBSCRIBER_BITS: Final = 64
+"""One subscriber has as many IPv6 addresses as these bits leave; they count as one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +32,21 @@ _current: ContextVar[RequestContext] = ContextVar("request_context", default=NO_
 def current() -> RequestContext:
     """The context of the running request; empty in workers and commands."""
     return _current.get()
+
+
+def subscriber() -> str:
+    """Where the running request comes from, as far as one subscriber can be told from another.
+
+    What is counted by address is counted by this.
+    """
+    told = _current.get().ip_address or "unknown"
+    try:
+        address = ip_address(told)
+    except ValueError:
+        return told
+    if isinstance(address, IPv6Address):
+        return str(ip_network((int(address), IPV6_SUBSCRIBER_BITS), strict=False))
+    return told
 
 
 @contextlib.contextmanager

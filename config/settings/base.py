@@ -192,6 +192,11 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": timedelta(hours=1),
         "options": {"expires": 3_600},
     },
+    "forget sessions that are over": {
+        "task": "customers.tasks.forget_dead_sessions",
+        "schedule": timedelta(hours=1),
+        "options": {"expires": 3_600},
+    },
     "deliver what nobody nudged": {
         "task": "audit.tasks.relay",
         "schedule": timedelta(seconds=SWEEP_SECONDS),
@@ -268,7 +273,7 @@ ACCOUNT_LIMITS = {
     "reset": ((5, 60), (10, 3_600)),  # letters to an address of an account
     "reset_address": ((20, 60), (100, 3_600)),  # asked for by an address
     "key": ((20, 60), (200, 3_600)),  # tries of a key from a letter, of an address
-    "password_change": ((5, 60), (20, 3_600)),  # of an address: the present password is asked for
+    "password_change": ((5, 60), (20, 3_600)),  # of an address; failed, of an account
     "mfa": ((5, 300), (20, 3_600)),  # codes tried, of an account
 }
 ACCESS_TOKEN_MINUTES = env.integer("ACCESS_TOKEN_MINUTES", 15, minimum=1, maximum=24 * 60)

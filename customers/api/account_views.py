@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, cast
 
 from allauth.account.adapter import get_adapter
+from allauth.headless.account import views as account
 from allauth.headless.account.response import RequestPasswordResponse
 from allauth.headless.base.views import APIView
 from allauth.headless.internal.restkit import inputs
@@ -42,12 +43,15 @@ class PasswordResetView(APIView):  # type: ignore[misc]
         return answer
 
 
-class CountsCodes(APIView):  # type: ignore[misc]
-    """A code has six digits, so wrong ones are few: `ACCOUNT_LIMITS["mfa"]`, by account."""
+class CountsTries(APIView):  # type: ignore[misc]
+    """A secret may be tried so often a customer, wherever they are: `ACCOUNT_LIMITS[limit]`."""
+
+    limit: str
 
     def handle_input(self, data: Any) -> HttpResponseBase | None:
-        """Count the code before it is looked at."""
-        self.attempt = throttling.admit("mfa", identity=str(self.get_input_kwargs()["user"].pk))
+        """Count the try before it is looked at."""
+        customer_id = self.get_input_kwargs()["user"].pk
+        self.attempt = throttling.admit(self.limit, identity=str(customer_id))
         refusal: HttpResponseBase | None = super().handle_input(data)
         return refusal
 
@@ -58,12 +62,29 @@ class CountsCodes(APIView):  # type: ignore[misc]
         return answer
 
 
-class MfaAuthenticateView(CountsCodes, mfa.AuthenticateView):  # type: ignore[misc]
-    """`POST /auth/2fa/authenticate`."""
+class MfaAuthenticateView(CountsTries, mfa.AuthenticateView):  # type: ignore[misc]
+    """`POST /auth/2fa/authenticate`: a code has six digits, so wrong ones are few."""
+
+    limit = "mfa"
 
 
-class MfaReauthenticateView(CountsCodes, mfa.ReauthenticateView):  # type: ignore[misc]
-    """`POST /auth/2fa/reauthenticate`."""
+class MfaReauthenticateView(CountsTries, mfa.ReauthenticateView):  # type: ignore[misc]
+    """`POST /auth/2fa/reauthenticate`: likewise."""
+
+    limit = "mfa"
+
+
+class PasswordChangeView(CountsTries, account.ChangePasswordView):  # type: ignore[misc]
+    """`POST /account/password/change`: who holds a token may not guess the password with it."""
+
+    limit = "password_change"
+
+    def handle_invalid_input(self, form: inputs.Input) -> HttpResponseBase:
+        """A wrong password is a failed log-in, wherever it was typed."""
+        if form.has_error("current_password", "enter_current_password"):
+            services.note_wrong_password(customer_id=_customer_id(self.request))
+        refusal: HttpResponseBase = super().handle_invalid_input(form)
+        return refusal
 
 
 class TotpView(mfa.ManageTOTPView):  # type: ignore[misc]

@@ -90,11 +90,15 @@ class AccountRoutes:
         self, request: HttpRequest, view: Callable[..., Any], args: Any, kwargs: Any
     ) -> HttpResponseBase | None:
         """Run a write as a whole, and say why there was none."""
-        if not request.path.startswith(ACCOUNT_ROUTES) or request.method in SAFE_METHODS:
+        if not request.path.startswith(ACCOUNT_ROUTES):
             return None
         try:
-            if request.method == "POST" and (scope := LIMITED.get(request.path)):
+            # By any method: allauth looks at what is sent before it refuses a method, and tells by
+            # GET whether a key is good.
+            if scope := LIMITED.get(request.path):
                 throttling.admit(scope)
+            if request.method in SAFE_METHODS:
+                return None
             with transaction.atomic():
                 answer: HttpResponseBase = view(request, *args, **kwargs)
         except ImmediateHttpResponse as exc:

@@ -217,8 +217,10 @@ def _declines_of(command: PlaceOrder) -> dict[str, str]:
     A guest may call himself anything, so guests are counted by their address.
     """
     if command.guest:
-        address = request_context.current().ip_address
-        return {"scope": "guest_declines", "identity": f"address:{address}"}
+        return {
+            "scope": "guest_declines",
+            "identity": f"address:{request_context.subscriber()}",
+        }
     return {"scope": "declines", "identity": command.scope}
 
 

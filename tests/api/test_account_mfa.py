@@ -12,9 +12,12 @@ from allauth.mfa.models import Authenticator
 from django.core import mail
 from django.core.cache import cache
 from django.test import Client
+from django.utils import timezone
 
 from audit import outbox
 from audit.models import AuditLog
+from customers import privacy
+from customers.models import Session
 from tests import factories
 
 pytestmark = pytest.mark.django_db
@@ -188,6 +191,13 @@ class TestLogIn:
 
         assert answer.status_code == 401
         assert "access_token" not in answer.json().get("meta", {})
+
+    def test_that_waits_for_a_code_is_forgotten_with_its_customer(self, ann, secret, pending):
+        assert Session.objects.filter(customer=ann).count() == 2  # that of the token as well
+
+        privacy.erase_account(customer_id=ann.pk, at=timezone.now())
+
+        assert not Session.objects.exists()
 
     @pytest.mark.parametrize("cached", [True, False])
     def test_lets_few_codes_be_tried(self, settings, monkeypatch, secret, pending, cached):

@@ -4,13 +4,16 @@ import base64
 import json
 import time
 import uuid
+from datetime import timedelta
 
 import jwt
 import pytest
 from allauth.headless.tokens.strategies.jwt import internal as tokens
 from django.conf import settings
 from django.test import Client
+from django.utils import timezone
 
+from customers import tasks
 from customers.models import Session
 from customers.sessions import SessionStore
 from tests import factories
@@ -191,6 +194,30 @@ class TestASession:
         assert answer.status_code == 401
         ann.refresh_from_db()
         assert ann.check_password(factories.PASSWORD)
+
+
+class TestSessionsThatAreOver:
+    def test_are_forgotten_however_many(self, ann, monkeypatch, django_assert_num_queries):
+        monkeypatch.setattr(tasks, "SESSIONS_AT_ONCE", 2)
+        for _ in range(4):
+            access_token(ann)
+        living = Session.objects.order_by("pk").last()
+        now = timezone.now()
+        Session.objects.exclude(pk=living.pk).update(expire_date=now - timedelta(seconds=1))
+
+        with django_assert_num_queries(2):
+            tasks.forget_dead_sessions()
+
+        assert Session.objects.get() == living
+
+    def test_are_forgotten_each_hour(self):
+        (entry,) = (
+            entry
+            for entry in settings.CELERY_BEAT_SCHEDULE.values()
+            if entry["task"] == tasks.forget_dead_sessions.name
+        )
+
+        assert entry["schedule"] == timedelta(hours=1)
 
 
 class TestAnAnswer:

@@ -7,14 +7,15 @@ from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import unquote
 
 import pytest
-from allauth.account.models import EmailAddress
+from allauth.account.models import EmailAddress, EmailConfirmationHMAC
+from allauth.mfa.models import Authenticator
 from django.core import mail
 from django.db import connection
 from django.test import Client
 
 from audit import outbox
 from audit.models import AuditLog, OutboxMessage
-from customers.models import Customer
+from customers.models import Customer, Session
 
 pytestmark = pytest.mark.django_db
 
@@ -50,6 +51,20 @@ def deliver():
     mail.outbox.clear()
     outbox.relay()
     return list(mail.outbox)
+
+
+def key_in_letter(*, to):
+    (message,) = deliver()
+    assert message.to == [to]
+    return unquote(re.search(r"/account/verify-email/(\S+)", message.body)[1])
+
+
+def verify(client, key, **headers):
+    return send(client, "POST", f"{ACCOUNTS}/auth/email/verify", {"key": key}, **headers)
+
+
+def add_email(client, email, *, token):
+    send(client, "POST", f"{ACCOUNTS}/account/email", {"email": email}, token=token)
 
 
 def log_in(client, *, email=ANN["email"], password=PASSWORD):
@@ -360,19 +375,98 @@ class TestVerification:
         assert Customer.objects.get().email_verified
 
 
+class TestAnAccountOfWhoeverCameFirst:
+    """Mallory signs up with Ann's address before Ann does, and would like to stay."""
+
+    MALLORYS = "mallory@example.net"
+
+    @pytest.fixture
+    def token(self, client):
+        return sign_up(client)["access_token"]
+
+    @pytest.fixture
+    def key(self, client, token):
+        """From the letter to the address that Mallory has added."""
+        deliver()
+        add_email(client, self.MALLORYS, token=token)
+        return key_in_letter(to=self.MALLORYS)
+
+    def reset(self, email):
+        send(Client(), "POST", f"{ACCOUNTS}/auth/password/request", {"email": email})
+        (message,) = deliver()
+        assert message.to == [email]
+        key = unquote(re.search(r"/reset/key/(\S+)", message.body)[1])
+        body = {"key": key, "password": "a new one of the owner's"}
+        return send(Client(), "POST", f"{ACCOUNTS}/auth/password/reset", body)
+
+    def test_takes_the_address_that_is_verified_and_frees_the_other(self, client, token, key):
+        assert verify(client, key, token=token).status_code == 200
+
+        mallory = Customer.objects.get()
+        assert (mallory.email, mallory.email_verified) == (self.MALLORYS, True)
+        kept = EmailAddress.objects.values_list("email", "primary", "verified")
+        assert list(kept) == [(self.MALLORYS, True, True)]
+        assert AuditLog.objects.filter(event_type="CUSTOMER_EMAIL_CHANGED").count() == 1
+        profile = send(client, "GET", "/api/v1/me", token=token).json()
+        assert (profile["email"], profile["version"]) == (self.MALLORYS, 2)
+        sign_up(Client())
+        assert Customer.objects.get(email=ANN["email"]) != mallory
+
+    def test_changes_nothing_if_somebody_has_signed_up_with_that_address(self, client, token, key):
+        Customer.objects.create_user(self.MALLORYS, first_name="Bob", last_name="Ray")
+
+        answer = verify(client, key, token=token)
+
+        assert (answer.status_code, answer.json()["errors"][0]["code"]) == (400, "email_taken")
+        assert not EmailAddress.objects.filter(verified=True).exists()
+        assert Customer.objects.filter(email=ANN["email"], email_verified=False).exists()
+
+    def test_is_left_to_the_owner_who_resets_its_password(self, client, token, key):
+        mallory = Customer.objects.get()
+        Authenticator.objects.create(user=mallory, type=Authenticator.Type.TOTP, data={})
+
+        assert self.reset(ANN["email"]).status_code == 401  # log in, please
+
+        assert EmailAddress.objects.get().email == ANN["email"]
+        assert not Authenticator.objects.exists()
+        assert not Session.objects.filter(customer=mallory).exists()
+        assert verify(Client(), key).status_code == 400
+        deliver()
+        send(Client(), "POST", f"{ACCOUNTS}/auth/password/request", {"email": self.MALLORYS})
+        assert deliver() == []
+
+    def test_keeps_both_addresses_of_who_has_verified_the_first(self, client, token):
+        verify(client, key_in_letter(to=ANN["email"]))
+        add_email(client, self.MALLORYS, token=token)
+        verify(client, key_in_letter(to=self.MALLORYS))
+
+        self.reset(ANN["email"])
+
+        assert EmailAddress.objects.filter(verified=True).count() == 2
+
+    def test_gets_no_address_back_that_is_removed_meanwhile(self, client, monkeypatch, key):
+        confirm = EmailConfirmationHMAC.confirm
+
+        def confirm_late(confirmation, request):
+            EmailAddress.objects.get(email=self.MALLORYS).delete()
+            return confirm(confirmation, request)
+
+        monkeypatch.setattr(EmailConfirmationHMAC, "confirm", confirm_late)
+
+        assert verify(Client(), key).status_code == 409
+        assert not EmailAddress.objects.filter(verified=True).exists()
+
+
 class TestChangeOfAddress:
     NEW = "new@example.com"
 
     @pytest.fixture
     def token(self, client):
-        """Of a customer who has a second, verified address."""
+        """Of a customer who has two verified addresses."""
         token = sign_up(client)["access_token"]
-        deliver()
-        send(client, "POST", f"{ACCOUNTS}/account/email", {"email": self.NEW}, token=token)
-        (message,) = deliver()
-        assert message.to == [self.NEW]
-        key = unquote(re.search(r"/account/verify-email/(\S+)", message.body)[1])
-        send(client, "POST", f"{ACCOUNTS}/auth/email/verify", {"key": key}, token=token)
+        verify(client, key_in_letter(to=ANN["email"]))
+        add_email(client, self.NEW, token=token)
+        verify(client, key_in_letter(to=self.NEW))
         assert Customer.objects.get().email == ANN["email"]
         return token
 
@@ -387,6 +481,13 @@ class TestChangeOfAddress:
         assert (customer.email, customer.email_verified) == (self.NEW, True)
         assert AuditLog.objects.filter(event_type="CUSTOMER_EMAIL_CHANGED").count() == 1
         assert log_in(Client(), email=self.NEW).status_code == 200
+
+    def test_has_failed_log_ins_under_either_address_audited_to_the_account(self, token):
+        for email in (ANN["email"], self.NEW):
+            assert log_in(Client(), email=email, password="wrong password").status_code == 400
+
+        rows = AuditLog.objects.filter(event_type="LOGIN_FAILED")
+        assert [row.entity_id for row in rows] == [Customer.objects.get().pk] * 2
 
     def test_wants_a_password_typed_lately(self, client, token, settings):
         settings.ACCOUNT_REAUTHENTICATION_TIMEOUT = 0

@@ -51,6 +51,17 @@ def test_a_guest_is_counted_by_address_whatever_the_name(guest, product):
     assert guest.order((product.sku, 1), customer=who).status_code == 429
 
 
+def test_a_guest_s_ipv6_addresses_count_as_one(guest, product):
+    for host in range(3):
+        guest.client.defaults["REMOTE_ADDR"] = f"2001:db8:1:2::{host}"
+        assert decline(guest, product).status_code == 402
+
+    guest.client.defaults["REMOTE_ADDR"] = "2001:db8:1:2:ffff::1"
+    assert guest.order((product.sku, 1)).status_code == 429
+    guest.client.defaults["REMOTE_ADDR"] = "2001:db8:1:3::1"
+    assert guest.order((product.sku, 1)).status_code == 201
+
+
 def test_orders_that_are_paid_do_not_count(shopper, product):
     for _ in range(5):
         assert shopper.order((product.sku, 1)).status_code == 201

@@ -101,6 +101,7 @@ class TestMetrics:
 
     def test_are_for_this_machine_alone(self, client):
         assert client.get("/metrics", REMOTE_ADDR="192.0.2.1").status_code == 403
+        assert client.get("/metrics", REMOTE_ADDR="::ffff:127.0.0.1").status_code == 200
         proxied = client.get("/metrics", headers={"X-Forwarded-For": "192.0.2.1"})
         assert proxied.status_code == 403
 
@@ -258,6 +259,13 @@ class TestThrottle:
         assert [answer.status_code for answer in answers] == [200, 200, 429, 429]
         assert answers[-1].json()["error"]["code"] == "RATE_LIMIT_EXCEEDED"
         assert int(answers[-1]["Retry-After"]) >= 1
+
+    def test_counts_a_subscriber_s_ipv6_addresses_as_one(self, client):
+        where = [f"2001:db8:1:2::{n}" for n in range(3)] + ["2001:db8:1:3::1"]
+
+        answers = [client.get("/api/schema", REMOTE_ADDR=address) for address in where]
+
+        assert [answer.status_code for answer in answers] == [200, 200, 429, 200]
 
 
 class TestDocumentation:

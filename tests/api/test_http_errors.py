@@ -348,3 +348,14 @@ class TestClientAddress:
         request = RequestFactory().get("/", headers=headers, REMOTE_ADDR="10.0.0.1")
 
         assert client_address(request) == expected
+
+    @pytest.mark.parametrize("proxies", [0, 1])
+    @pytest.mark.parametrize(
+        ("told", "expected"),
+        [("::ffff:192.0.2.1", "192.0.2.1"), ("2001:DB8::0:1", "2001:db8::1"), ("", None)],
+    )
+    def test_is_the_same_however_it_is_written(self, settings, proxies, told, expected):
+        settings.TRUSTED_PROXIES = proxies
+        where = {"REMOTE_ADDR": told, **({"HTTP_X_FORWARDED_FOR": told} if proxies else {})}
+
+        assert client_address(RequestFactory().get("/", **where)) == expected

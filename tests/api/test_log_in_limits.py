@@ -152,6 +152,47 @@ class TestGuessingOneAccount:
         assert answers == [400] * 5 + [429]
 
 
+class TestChangingThePassword:
+    NEW = "another good passphrase"
+
+    def change(self, token, *, current=WRONG, address=HOME, **fields):
+        return Client(REMOTE_ADDR=address).post(
+            f"{ACCOUNTS}/account/password/change",
+            {"current_password": current, "new_password": self.NEW, **fields},
+            "application/json",
+            headers={"X-Session-Token": token},
+        )
+
+    @pytest.fixture
+    def token(self, ann):
+        return log_in(password=factories.PASSWORD).json()["meta"]["session_token"]
+
+    def test_lets_few_passwords_be_guessed_from_many_addresses(self, ann, token):
+        answers = [self.change(token, address=f"192.0.2.{n}").status_code for n in range(6)]
+
+        assert answers == [400] * 5 + [429]
+        assert failures() == 5
+        rows = AuditLog.objects.filter(event_type="LOGIN_FAILED", entity_id=ann.pk)
+        assert rows.count() == 5
+        right = self.change(token, current=factories.PASSWORD, address="192.0.2.9")
+        assert right.status_code == 429
+
+    def test_is_no_failed_log_in_when_only_the_new_one_is_bad(self, token):
+        right = factories.PASSWORD
+        assert self.change(token, current=right, new_password="short").status_code == 400
+        assert self.change(token, current="").status_code == 400
+        assert failures() == 0
+
+    def test_leaves_the_owner_alone_who_knows_it(self, ann, token):
+        for n in range(4):
+            self.change(token, address=f"192.0.2.{n}")
+
+        answer = self.change(token, current=factories.PASSWORD, address="192.0.2.9")
+
+        assert answer.status_code == 401  # log in, please
+        assert log_in(password=self.NEW).status_code == 200
+
+
 class TestSpraying:
     def test_is_over_after_twenty_accounts(self, db):
         answers = [log_in(email=f"shopper{n}@example.com").status_code for n in range(21)]
@@ -248,6 +289,36 @@ class TestOtherRoutes:
         body = {"key": "1-abc", "password": "correct horse"}
 
         answers = [post(path, body).status_code for _ in range(21)]
+
+        assert answers == [400] * 20 + [429]
+
+    @pytest.mark.parametrize(
+        ("path", "header"),
+        [
+            ("/auth/password/reset", "X-Password-Reset-Key"),
+            ("/auth/email/verify", "X-Email-Verification-Key"),
+        ],
+    )
+    def test_keys_are_looked_up_only_so_often(self, db, path, header):
+        asks = Client(REMOTE_ADDR=HOME)
+
+        answers = [
+            asks.get(f"{ACCOUNTS}{path}", headers={header: "1-abc"}).status_code for _ in range(21)
+        ]
+
+        assert answers == [400] * 20 + [429]
+        assert post(path, {"key": "1-abc", "password": "correct horse"}).status_code == 429
+
+    @pytest.mark.parametrize("method", ["PUT", "OPTIONS", "HEAD"])
+    def test_keys_are_tried_only_so_often_by_any_method(self, db, method):
+        body = json.dumps({"key": "1-abc"})
+
+        answers = [
+            Client(REMOTE_ADDR=HOME)
+            .generic(method, f"{ACCOUNTS}/auth/email/verify", body, "application/json")
+            .status_code
+            for _ in range(21)
+        ]
 
         assert answers == [400] * 20 + [429]
 

@@ -326,6 +326,8 @@ class TestNotices:
 
     def test_tell_the_former_address_of_a_changed_one(self, token):
         new = "new@example.com"
+        Customer.objects.update(email_verified=True)
+        EmailAddress.objects.update(verified=True)
         send("POST", "/account/email", {"email": new}, token=token)
         (message,) = deliver()
         send("POST", "/auth/email/verify", {"key": key_in(message, VERIFY)}, token=token)
@@ -336,6 +338,15 @@ class TestNotices:
         (notice,) = deliver()
         assert (notice.to, notice.subject) == ([ANN["email"]], "Your e-mail address was changed")
         assert new not in notice.body
+
+    def test_tell_no_address_that_nobody_had_verified(self, token):
+        send("POST", "/account/email", {"email": "new@example.com"}, token=token)
+        (message,) = deliver()
+
+        send("POST", "/auth/email/verify", {"key": key_in(message, VERIFY)}, token=token)
+
+        assert Customer.objects.get().email == "new@example.com"
+        assert deliver() == []
 
     def test_go_to_no_other_address_than_the_one_they_are_about(self, token):
         customer = Customer.objects.get()

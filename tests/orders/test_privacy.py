@@ -7,6 +7,7 @@ from io import StringIO
 from pathlib import Path
 
 import pytest
+from allauth.account.models import EmailAddress
 from django.core.management import call_command
 from django.db import connection
 from django.test import Client
@@ -368,6 +369,15 @@ class TestAGuest:
             call_command("erase_customer", EMAIL, stdout=StringIO())
 
         assert exit_.value.code == 1
+
+    def test_who_has_an_account_is_found_by_any_verified_address(self, zuleika):
+        second = "canary-second@example.com"
+        EmailAddress.objects.create(user=zuleika.customer, email=second, verified=True)
+
+        call_command("erase_customer", second.upper(), stdout=StringIO())
+        outbox.relay()
+
+        assert traces() == []
 
     def test_nobody_knows_is_told(self, shop):
         with pytest.raises(SystemExit) as exit_:

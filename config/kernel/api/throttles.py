@@ -35,7 +35,7 @@ class RequestThrottle(BaseThrottle):
         identity = (
             f"customer:{customer_id}"
             if customer_id is not None
-            else f"address:{request_context.current().ip_address}"
+            else f"address:{request_context.subscriber()}"
         )
         self.wait_seconds = seconds_to_wait(scope=scope, identity=identity)
         return self.wait_seconds is None
