@@ -30,10 +30,12 @@ function tokens() {
   return JSON.parse(sessionStorage.getItem(TOKENS));
 }
 
+/** Keep these tokens or none; told is only who comes or goes, not a new token of who is here. */
 function keep(meta) {
+  const was = isLoggedIn();
   if (meta) sessionStorage.setItem(TOKENS, JSON.stringify({ access: meta.access_token, refresh: meta.refresh_token }));
   else sessionStorage.removeItem(TOKENS);
-  session.dispatchEvent(new Event("change"));
+  if (isLoggedIn() !== was) session.dispatchEvent(new Event("change"));
 }
 
 let refreshing = null;
@@ -157,6 +159,6 @@ export async function logOut() {
 
 /** Nothing of whoever was here is left to the next one. */
 export function forgetSession() {
-  sessionStorage.clear();
   keep(null);
+  sessionStorage.clear();
 }

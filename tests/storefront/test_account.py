@@ -100,6 +100,22 @@ class TestForgottenPassword:
         log_in(page, EMAIL, "another long pass phrase")
         heading(page, "Your account")
 
+    def test_costs_a_guest_nothing_of_the_cart(self, page, grace):
+        fill_cart(page)
+        page.goto("/account/password/reset")
+        page.get_by_label("E-mail").fill(EMAIL)
+        page.get_by_role("button", name="Send me the link").click()
+        expect(page.get_by_text("a letter is on its way")).to_be_visible()
+        page.goto(linked("/password/reset/key/"))
+        page.get_by_label("New password").fill("another long pass phrase")
+        page.get_by_role("button", name="Save it").click()
+        expect(page.get_by_text("Your new password is saved.")).to_be_visible()
+        expect(page.locator("#cart-count")).to_have_text("1")
+        log_in(page, EMAIL, "another long pass phrase")
+
+        heading(page, "Your account")
+        expect(page.locator("#cart-count")).to_have_text("1")
+
 
 class TestGuestsOrder:
     def test_is_claimed_by_the_account_made_for_it(self, page, guest):
