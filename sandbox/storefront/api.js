@@ -111,16 +111,6 @@ export async function call(method, path, options) {
 export const get = async (path, options) => (await call("GET", path, options)).body;
 export const post = async (path, body = {}) => (await call("POST", path, { body })).body;
 
-/** Something the shop may not have: null where there is none. */
-export async function maybe(path) {
-  try {
-    return await get(path);
-  } catch (error) {
-    if (error.name === "AbortError") throw error;
-    return null;
-  }
-}
-
 /** A file of the API, offered to be saved. */
 export async function download(path, name) {
   const url = URL.createObjectURL(await (await succeed("GET", path)).blob());

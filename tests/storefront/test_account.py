@@ -145,6 +145,38 @@ class TestGuestsOrder:
         expect(page.get_by_text("not confirmed")).to_have_count(0)
 
 
+class TestAddressBook:
+    @pytest.fixture
+    def addresses(self, grace):
+        lines = [f"{number} Main Street" for number in range(1, 22)]  # a page of the API has 20
+        for line1 in lines:
+            grace.addresses.create(name="Grace", line1=line1, city="New York", country="US")
+        return lines
+
+    def test_is_shown_to_its_end(self, page, addresses):
+        log_in(page, EMAIL)
+        kept = page.get_by_role("list", name="Addresses").get_by_role("listitem")
+        expect(kept).to_have_count(len(addresses))
+        fill_cart(page)
+        page.goto("/checkout")
+
+        options = page.get_by_label("Your addresses").locator("option")
+        expect(options).to_have_count(len(addresses))
+
+    def test_that_cannot_be_read_is_no_empty_one(self, page, addresses):
+        page.route("**/api/v1/me/addresses*", lambda route: route.fulfill(status=500))
+        log_in(page, EMAIL)
+        again = page.get_by_role("button", name="Try again")
+        expect(again).to_be_visible()
+        fill_cart(page)
+        page.goto("/checkout")
+        expect(again).to_be_visible()
+        page.unroute_all()
+        again.click()
+
+        expect(page.get_by_label("Your addresses")).to_be_visible()
+
+
 class TestSavedCards:
     def test_are_kept_pay_for_an_order_and_are_removed(self, page, grace, provider):
         log_in(page, EMAIL)

@@ -1,6 +1,6 @@
 // The account: log in, sign up, forgotten passwords; orders, profile, addresses, cards.
 
-import { account, all, call, download, forgetSession, get, isLoggedIn, logOut, maybe, post } from "../api.js";
+import { account, all, call, download, forgetSession, get, isLoggedIn, logOut, post } from "../api.js";
 import { action, announce, asked, elements, empty, field, focusMain, h, later, lines, mark, notice, sent, trouble, values } from "../dom.js";
 import { cardName, messages, moment, money, words } from "../format.js";
 import { navigate } from "../router.js";
@@ -170,7 +170,7 @@ export function overview({ title, signal }) {
     later(() => all("/orders", { signal }), orders, lines(4)),
     h("div", { class: "columns" },
       h("section", {}, h("h2", {}, "Profile"), later(() => get("/me", { signal }), profile, lines(6))),
-      h("section", {}, later(() => maybe("/me/addresses"), addresses, lines(3)), later(() => maybe("/me/payment-methods"), cards, lines(1)), leaving()),
+      h("section", {}, later(() => all("/me/addresses", { signal }), addresses, lines(3)), later(() => all("/me/payment-methods", { signal }), cards, lines(1)), leaving()),
     ),
   ];
 }
@@ -202,7 +202,6 @@ function profile(me) {
 
 /** What the account keeps at `path`: each can be removed; `more.read()` is what to add. */
 function kept({ title, path, found, name, shown, more }) {
-  if (!found) return null;
   const row = (each) => {
     const said = h("div");
     const remove = async () => {
@@ -214,7 +213,7 @@ function kept({ title, path, found, name, shown, more }) {
     const element = h("li", {}, shown(each), action("Remove", remove, { said, class: "plain", "aria-label": `Remove ${name(each)}` }), said);
     return element;
   };
-  const list = h("ul", { class: "rows", "aria-label": title }, ...found.results.map(row));
+  const list = h("ul", { class: "rows", "aria-label": title }, ...found.map(row));
   const said = h("div");
   const button = h("button", {}, "Save");
   const add = async () => {
