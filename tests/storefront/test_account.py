@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from allauth.mfa.totp.internal import auth as totp
+from django.db.models import F
 from playwright.sync_api import expect
 
 from audit import outbox
@@ -143,6 +144,26 @@ class TestGuestsOrder:
 
         expect(page.get_by_role("link", name=placed["order_number"])).to_be_visible()
         expect(page.get_by_text("not confirmed")).to_have_count(0)
+
+
+class TestProfile:
+    def test_that_was_changed_elsewhere_is_shown_and_can_be_changed_again(self, page, grace):
+        log_in(page, EMAIL)
+        first, telephone = page.get_by_label("First name"), page.locator("[autocomplete=tel]")
+        expect(first).to_have_value(grace.first_name)
+        Customer.objects.filter(pk=grace.pk).update(phone="+12125550123", version=F("version") + 1)
+        first.fill("Amazing")
+        save = page.get_by_role("button", name="Save").first
+        save.click()
+        expect(page.get_by_text("This was changed in the meantime")).to_be_visible()
+        expect(telephone).to_have_value("+12125550123")
+        expect(first).to_have_value(grace.first_name)
+        first.fill("Amazing")
+        save.click()
+        expect(page.get_by_text("Saved.")).to_be_visible()
+
+        grace.refresh_from_db()
+        assert (grace.first_name, grace.phone) == ("Amazing", "+12125550123")
 
 
 class TestAddressBook:

@@ -181,10 +181,14 @@ function orders(found) {
 }
 
 function profile(me) {
-  const fields = { ...nameFields(me), phone: field("Telephone", { type: "tel", autocomplete: "tel", value: me.phone, maxlength: 30 }) };
+  const fields = { ...nameFields(), phone: field("Telephone", { type: "tel", autocomplete: "tel", maxlength: 30 }) };
   const news = field("Write to me about offers", { type: "checkbox", value: "1" });
   news.element.classList.add("check");
-  news.input.checked = me.marketing_consent;
+  const draw = () => {
+    for (const [name, { input }] of Object.entries(fields)) input.value = me[name] ?? "";
+    news.input.checked = me.marketing_consent;
+  };
+  draw();
   const said = h("div", { role: "status" });
   const button = h("button", {}, "Save");
   const save = async () => {
@@ -193,6 +197,10 @@ function profile(me) {
       me = (await call("PATCH", "/me", { body: { version: me.version, ...typed, phone: typed.phone || null, marketing_consent: news.input.checked } })).body;
       said.replaceChildren(notice("good", "Saved."));
     } catch (error) {
+      if (error.code === "EDIT_CONFLICT") {
+        me = await get("/me").catch(() => me);
+        draw(); // never over what somebody else has written unseen
+      }
       mark(fields, messages(error.details));
       said.replaceChildren(trouble(error));
     }
