@@ -14,7 +14,7 @@ from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.indexes import GinIndex
 from django.core.exceptions import ValidationError
 from django.db import models
-from django.db.models import F, Func, IntegerField, Q
+from django.db.models import F, Func, IntegerField, Max, Q
 from django.db.models.functions import Now
 from django.db.models.lookups import Exact, LessThanOrEqual
 
@@ -106,7 +106,12 @@ class Category(models.Model):
         present = Category.objects.filter(pk=self.pk).first()
         if present is not None and present.slug in self.parent.path:
             raise ValidationError({"parent": "A category cannot lie below itself."})
-        if len(self.parent.path) >= DEEPEST_SHELF:
+        levels = 1  # with what lies below it, and comes along
+        if present is not None:
+            subtree = Category.objects.filter(path__contains=[present.slug])
+            lowest = subtree.aggregate(depth=Max("path__len"))["depth"]
+            levels += lowest - len(present.path)
+        if len(self.parent.path) + levels > DEEPEST_SHELF:
             raise ValidationError({"parent": f"At most {DEEPEST_SHELF} levels."})
 
 

@@ -16,6 +16,7 @@ $$;
 """
 # Unknown to the model: it would be read with every product, and only PostgreSQL looks into it.
 COLUMN = """
+SET LOCAL statement_timeout = 0;
 ALTER TABLE products ADD COLUMN search tsvector NOT NULL GENERATED ALWAYS AS (
     setweight(to_tsvector('catalogue', name), 'A')
     || setweight(to_tsvector('catalogue', description), 'C')
@@ -27,7 +28,10 @@ CREATE INDEX idx_products_name_trigrams ON products USING gin (name gin_trgm_ops
 
 
 class Migration(migrations.Migration):
-    """Writes the table of products anew, under its lock: some seconds for 100,000 of them."""
+    """Writes the table of products anew, under its lock: some seconds for 100,000 of them.
+
+    However long it takes, nobody reads or orders a product meanwhile: docs/catalogue.md.
+    """
 
     dependencies = [("inventory", "0006_category_tree")]
 

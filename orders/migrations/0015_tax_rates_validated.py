@@ -11,6 +11,7 @@ class Migration(migrations.Migration):
     ]
 
     operations = [
+        migrations.RunSQL('SET LOCAL statement_timeout = 0', migrations.RunSQL.noop),
         ValidateConstraint(model_name='order', name='order_shipping_tax_rate_is_a_fraction'),
         ValidateConstraint(model_name='orderitem', name='order_item_tax_rate_is_a_fraction'),
     ]

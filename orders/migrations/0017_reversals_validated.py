@@ -11,5 +11,6 @@ class Migration(migrations.Migration):
     ]
 
     operations = [
+        migrations.RunSQL('SET LOCAL statement_timeout = 0', migrations.RunSQL.noop),
         ValidateConstraint(model_name='invoice', name='invoice_kind_has_its_series'),
     ]

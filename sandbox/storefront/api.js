@@ -30,10 +30,12 @@ function tokens() {
   return JSON.parse(sessionStorage.getItem(TOKENS));
 }
 
+/** Keep these tokens or none; told is only who comes or goes, not a new token of who is here. */
 function keep(meta) {
+  const was = isLoggedIn();
   if (meta) sessionStorage.setItem(TOKENS, JSON.stringify({ access: meta.access_token, refresh: meta.refresh_token }));
   else sessionStorage.removeItem(TOKENS);
-  session.dispatchEvent(new Event("change"));
+  if (isLoggedIn() !== was) session.dispatchEvent(new Event("change"));
 }
 
 let refreshing = null;
@@ -109,16 +111,6 @@ export async function call(method, path, options) {
 export const get = async (path, options) => (await call("GET", path, options)).body;
 export const post = async (path, body = {}) => (await call("POST", path, { body })).body;
 
-/** Something the shop may not have: null where there is none. */
-export async function maybe(path) {
-  try {
-    return await get(path);
-  } catch (error) {
-    if (error.name === "AbortError") throw error;
-    return null;
-  }
-}
-
 /** A file of the API, offered to be saved. */
 export async function download(path, name) {
   const url = URL.createObjectURL(await (await succeed("GET", path)).blob());
@@ -157,6 +149,6 @@ export async function logOut() {
 
 /** Nothing of whoever was here is left to the next one. */
 export function forgetSession() {
-  sessionStorage.clear();
   keep(null);
+  sessionStorage.clear();
 }

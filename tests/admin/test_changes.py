@@ -16,6 +16,7 @@ from audit.models import AuditLog, Delivery
 from customers.models import Customer
 from inventory.models import Category, Price
 from orders.models import Coupon, ShippingRate, ShippingZone
+from tests import factories
 from tests.admin import rows
 
 pytestmark = pytest.mark.django_db
@@ -121,6 +122,22 @@ class TestChanges:
             ("STAFF_ADDED", "category", category.pk, values),
             ("STAFF_DELETED", "category", category.pk, values),
         ]
+
+    def test_of_a_category_with_others_below_it_keep_to_the_deepest_level(self, browser, db):
+        shelves = {}
+        for slug, parent in [("a", None), ("b", "a"), ("c", "b"), ("x", None), ("y", "x")]:
+            shelves[slug] = factories.CategoryFactory(slug=slug, parent=shelves.get(parent))
+        factories.CategoryFactory(slug="z", parent=shelves["y"])
+        moved = shelves["x"]
+
+        answer = browser.post(
+            change_page(moved), form_of(browser, moved) | {"parent": shelves["c"].pk}
+        )
+        assert answer.status_code == 200
+        assert answer.context["adminform"].form.errors == {"parent": ["At most 5 levels."]}
+
+        save(browser, moved, parent=shelves["b"].pk)
+        assert Category.objects.get(slug="z").path == ["a", "b", "x", "y", "z"]
 
     def test_vanish_when_they_cannot_be_recorded(self, browser, shop, monkeypatch):
         def refuse(*_args, **_kwargs):

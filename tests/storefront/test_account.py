@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from allauth.mfa.totp.internal import auth as totp
+from django.db.models import F
 from playwright.sync_api import expect
 
 from audit import outbox
@@ -100,6 +101,22 @@ class TestForgottenPassword:
         log_in(page, EMAIL, "another long pass phrase")
         heading(page, "Your account")
 
+    def test_costs_a_guest_nothing_of_the_cart(self, page, grace):
+        fill_cart(page)
+        page.goto("/account/password/reset")
+        page.get_by_label("E-mail").fill(EMAIL)
+        page.get_by_role("button", name="Send me the link").click()
+        expect(page.get_by_text("a letter is on its way")).to_be_visible()
+        page.goto(linked("/password/reset/key/"))
+        page.get_by_label("New password").fill("another long pass phrase")
+        page.get_by_role("button", name="Save it").click()
+        expect(page.get_by_text("Your new password is saved.")).to_be_visible()
+        expect(page.locator("#cart-count")).to_have_text("1")
+        log_in(page, EMAIL, "another long pass phrase")
+
+        heading(page, "Your account")
+        expect(page.locator("#cart-count")).to_have_text("1")
+
 
 class TestGuestsOrder:
     def test_is_claimed_by_the_account_made_for_it(self, page, guest):
@@ -127,6 +144,58 @@ class TestGuestsOrder:
 
         expect(page.get_by_role("link", name=placed["order_number"])).to_be_visible()
         expect(page.get_by_text("not confirmed")).to_have_count(0)
+
+
+class TestProfile:
+    def test_that_was_changed_elsewhere_is_shown_and_can_be_changed_again(self, page, grace):
+        log_in(page, EMAIL)
+        first, telephone = page.get_by_label("First name"), page.locator("[autocomplete=tel]")
+        expect(first).to_have_value(grace.first_name)
+        Customer.objects.filter(pk=grace.pk).update(phone="+12125550123", version=F("version") + 1)
+        first.fill("Amazing")
+        save = page.get_by_role("button", name="Save").first
+        save.click()
+        expect(page.get_by_text("This was changed in the meantime")).to_be_visible()
+        expect(telephone).to_have_value("+12125550123")
+        expect(first).to_have_value(grace.first_name)
+        first.fill("Amazing")
+        save.click()
+        expect(page.get_by_text("Saved.")).to_be_visible()
+
+        grace.refresh_from_db()
+        assert (grace.first_name, grace.phone) == ("Amazing", "+12125550123")
+
+
+class TestAddressBook:
+    @pytest.fixture
+    def addresses(self, grace):
+        lines = [f"{number} Main Street" for number in range(1, 22)]  # a page of the API has 20
+        for line1 in lines:
+            grace.addresses.create(name="Grace", line1=line1, city="New York", country="US")
+        return lines
+
+    def test_is_shown_to_its_end(self, page, addresses):
+        log_in(page, EMAIL)
+        kept = page.get_by_role("list", name="Addresses").get_by_role("listitem")
+        expect(kept).to_have_count(len(addresses))
+        fill_cart(page)
+        page.goto("/checkout")
+
+        options = page.get_by_label("Your addresses").locator("option")
+        expect(options).to_have_count(len(addresses))
+
+    def test_that_cannot_be_read_is_no_empty_one(self, page, addresses):
+        page.route("**/api/v1/me/addresses*", lambda route: route.fulfill(status=500))
+        log_in(page, EMAIL)
+        again = page.get_by_role("button", name="Try again")
+        expect(again).to_be_visible()
+        fill_cart(page)
+        page.goto("/checkout")
+        expect(again).to_be_visible()
+        page.unroute_all()
+        again.click()
+
+        expect(page.get_by_label("Your addresses")).to_be_visible()
 
 
 class TestSavedCards:

@@ -32,14 +32,27 @@ def problem_with(text: str, *, multiline: bool = False) -> str | None:
         text: anything that a client sent.
         multiline: newline and tab are welcome.
     """
-    if not (text.isascii() and text.isprintable()):  # most text is, and needs no closer look
-        if _SURROGATE.search(text):
-            return "This text is not valid Unicode."
-        if (_CONTROL_BUT_LINES if multiline else _CONTROL).search(text):
-            return "Control characters are not allowed."
+    if problem := unprintable_in(text, multiline=multiline):
+        return problem
     # Beyond its end no field takes a text, whatever is in it.
     if CARD_DIGITS.start <= len(text.strip()) <= LONGEST_TEXT and looks_like_card_number(text):
         return "This looks like a card number: never send one here."
+    return None
+
+
+def unprintable_in(text: str, *, multiline: bool = False) -> str | None:
+    """A sentence about a character that no text of ours may have, or None.
+
+    Args:
+        text: anything that somebody wrote.
+        multiline: newline and tab are welcome.
+    """
+    if text.isascii() and text.isprintable():  # most text is, and needs no closer look
+        return None
+    if _SURROGATE.search(text):
+        return "This text is not valid Unicode."
+    if (_CONTROL_BUT_LINES if multiline else _CONTROL).search(text):
+        return "Control characters are not allowed."
     return None
 
 

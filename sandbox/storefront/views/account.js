@@ -1,6 +1,6 @@
 // The account: log in, sign up, forgotten passwords; orders, profile, addresses, cards.
 
-import { account, all, call, download, forgetSession, get, isLoggedIn, logOut, maybe, post } from "../api.js";
+import { account, all, call, download, forgetSession, get, isLoggedIn, logOut, post } from "../api.js";
 import { action, announce, asked, elements, empty, field, focusMain, h, later, lines, mark, notice, sent, trouble, values } from "../dom.js";
 import { cardName, messages, moment, money, words } from "../format.js";
 import { navigate } from "../router.js";
@@ -170,7 +170,7 @@ export function overview({ title, signal }) {
     later(() => all("/orders", { signal }), orders, lines(4)),
     h("div", { class: "columns" },
       h("section", {}, h("h2", {}, "Profile"), later(() => get("/me", { signal }), profile, lines(6))),
-      h("section", {}, later(() => maybe("/me/addresses"), addresses, lines(3)), later(() => maybe("/me/payment-methods"), cards, lines(1)), leaving()),
+      h("section", {}, later(() => all("/me/addresses", { signal }), addresses, lines(3)), later(() => all("/me/payment-methods", { signal }), cards, lines(1)), leaving()),
     ),
   ];
 }
@@ -181,10 +181,14 @@ function orders(found) {
 }
 
 function profile(me) {
-  const fields = { ...nameFields(me), phone: field("Telephone", { type: "tel", autocomplete: "tel", value: me.phone, maxlength: 30 }) };
+  const fields = { ...nameFields(), phone: field("Telephone", { type: "tel", autocomplete: "tel", maxlength: 30 }) };
   const news = field("Write to me about offers", { type: "checkbox", value: "1" });
   news.element.classList.add("check");
-  news.input.checked = me.marketing_consent;
+  const draw = () => {
+    for (const [name, { input }] of Object.entries(fields)) input.value = me[name] ?? "";
+    news.input.checked = me.marketing_consent;
+  };
+  draw();
   const said = h("div", { role: "status" });
   const button = h("button", {}, "Save");
   const save = async () => {
@@ -193,6 +197,10 @@ function profile(me) {
       me = (await call("PATCH", "/me", { body: { version: me.version, ...typed, phone: typed.phone || null, marketing_consent: news.input.checked } })).body;
       said.replaceChildren(notice("good", "Saved."));
     } catch (error) {
+      if (error.code === "EDIT_CONFLICT") {
+        me = await get("/me").catch(() => me);
+        draw(); // never over what somebody else has written unseen
+      }
       mark(fields, messages(error.details));
       said.replaceChildren(trouble(error));
     }
@@ -202,7 +210,6 @@ function profile(me) {
 
 /** What the account keeps at `path`: each can be removed; `more.read()` is what to add. */
 function kept({ title, path, found, name, shown, more }) {
-  if (!found) return null;
   const row = (each) => {
     const said = h("div");
     const remove = async () => {
@@ -214,7 +221,7 @@ function kept({ title, path, found, name, shown, more }) {
     const element = h("li", {}, shown(each), action("Remove", remove, { said, class: "plain", "aria-label": `Remove ${name(each)}` }), said);
     return element;
   };
-  const list = h("ul", { class: "rows", "aria-label": title }, ...found.results.map(row));
+  const list = h("ul", { class: "rows", "aria-label": title }, ...found.map(row));
   const said = h("div");
   const button = h("button", {}, "Save");
   const add = async () => {

@@ -1,6 +1,6 @@
 // The checkout: where to, how, with what; and the order, placed once whatever happens meanwhile.
 
-import { get, isLoggedIn, maybe, post } from "../api.js";
+import { all, get, isLoggedIn, post } from "../api.js";
 import { announce, busy, choice, elements, empty, field, h, later, lines, mark, notice, sent, values } from "../dom.js";
 import { cardName, coupon, day, decline, messages, money } from "../format.js";
 import { navigate } from "../router.js";
@@ -24,11 +24,11 @@ export function checkout({ title, signal }) {
   const load = async () => {
     const [found, addresses, cards, me] = await Promise.all([
       loadCart(),
-      isLoggedIn() ? maybe("/me/addresses") : null,
-      isLoggedIn() ? maybe("/me/payment-methods") : null,
+      isLoggedIn() ? all("/me/addresses", { signal }) : [],
+      isLoggedIn() ? all("/me/payment-methods", { signal }) : [],
       isLoggedIn() ? get("/me", { signal }) : null,
     ]);
-    return { found, addresses: addresses?.results ?? [], cards: cards?.results ?? [], me };
+    return { found, addresses, cards, me };
   };
   return [h("h1", {}, "Checkout"), later(load, shown, lines(10))];
 }
