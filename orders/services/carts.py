@@ -66,10 +66,12 @@ OWN_CART: Final = CART.format(
 )
 # A customer has one cart: whoever changes one of theirs, or makes one, waits here for the others.
 LOCK_CUSTOMER: Final = "SELECT FROM customers WHERE id = %(customer_id)s FOR NO KEY UPDATE"
-LOCK_CARTS: Final = CART.format(
-    which="""carts.public_id = %(cart_id)s OR carts.customer_id = %(customer_id)s
-    ORDER BY carts.id FOR UPDATE OF carts"""
-)
+NAMED_OR_OWN: Final = """carts.public_id = %(cart_id)s OR carts.customer_id = %(customer_id)s
+    ORDER BY carts.id"""
+# Apart from what is read then: a statement that waited for a row knows nothing of the order that
+# was made meanwhile, since it sees every other table as of its own beginning.
+LOCK_CARTS: Final = f"SELECT FROM carts WHERE {NAMED_OR_OWN} FOR UPDATE"
+LOCKED_CARTS: Final = CART.format(which=NAMED_OR_OWN)
 ITEMS: Final = """
     SELECT item.id, product.sku, item.quantity, item.unit_price,
         product.is_active AND price.id IS NOT NULL AS is_sold
@@ -378,7 +380,8 @@ def _lock(cart_id: uuid.UUID, shopper: Shopper) -> Cart:
 def _locked(*, cart_id: uuid.UUID | None, customer_id: int | None) -> list[Cart]:
     if customer_id is not None:
         sql.later(LOCK_CUSTOMER, customer_id=customer_id)
-    return sql.fetch_models(Cart, LOCK_CARTS, cart_id=cart_id, customer_id=customer_id)
+    sql.later(LOCK_CARTS, cart_id=cart_id, customer_id=customer_id)
+    return sql.fetch_models(Cart, LOCKED_CARTS, cart_id=cart_id, customer_id=customer_id)
 
 
 def _is_to_be_bound(cart: Cart, shopper: Shopper) -> bool:
