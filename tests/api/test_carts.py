@@ -437,6 +437,15 @@ class TestOrderingIt:
         shown = buyer.get(f"/carts/{cart['id']}").json()
         assert shown["order_number"] == answer.json()["order_number"]
 
+    def test_its_id_may_have_digits_like_a_card_number(self, guest, apple):
+        cart_of(guest, APPLE=1)
+        Cart.objects.update(public_id="02964777-8874-474e-ad72-affd10bcca4b")
+
+        answer = guest.order(cart_id="02964777-8874-474e-ad72-affd10bcca4b", items=None)
+
+        assert answer.status_code == 201, answer.content
+        assert lines(answer.json()) == {"APPLE": 1}
+
     def test_a_price_that_has_changed_is_told(self, guest, apple):
         cart = cart_of(guest, APPLE=1)
         Price.objects.update(amount=Decimal("2.50"))
