@@ -11,7 +11,7 @@ from django.test.utils import CaptureQueriesContext
 
 from customers.models import Customer
 from inventory.models import Price, Product, Reservation
-from orders.models import Cart, CartItem, Order
+from orders.models import Cart, CartItem, Order, ShippingMethod, ShippingRate, ShippingZone
 from orders.services.carts import MAX_LINES
 from payments.models import Payment
 from tests import factories
@@ -285,6 +285,76 @@ class TestWhatHasChanged:
             counts.append(len(queries))
 
         assert counts[0] == counts[1] <= 6
+
+
+class TestWithoutAPrice:
+    """Together too heavy, too much money, or sold where nothing is shipped from."""
+
+    @pytest.fixture
+    def heavy(self, apple, pear):
+        """A unit of either weighs 1 kg; nothing above 4 kg is shipped."""
+        Product.objects.update(weight_grams=1000)
+        ShippingRate.objects.create(
+            method=ShippingMethod.objects.get(),
+            zone=ShippingZone.objects.create(name="World"),
+            max_weight_grams=4000,
+            amount=1,
+        )
+
+    def test_that_was_poured_together_it_can_be_read_and_emptied(self, guest, shopper, heavy):
+        cart_of(shopper, APPLE=4)
+        cart = cart_of(guest, PEAR=4)["id"]
+
+        shown = shopper.get(f"/carts/{cart}").json()
+
+        assert shown["problems"] == [{"code": "not_priceable", "reason": "too_heavy"}]
+        assert lines(shown) == {"APPLE": 4, "PEAR": 4}
+        assert [item["unit_price"] for item in shown["items"]] == ["3.00", "2.00"]
+        assert (
+            {item["total_price"] for item in shown["items"]} == {shown["total_amount"]} == {"0.00"}
+        )
+        assert (shown["shipping_method"], shown["shipping_methods"]) == (None, [])
+        less = put(shopper, f"/carts/{cart}/items/APPLE", {"quantity": 2}).json()
+        assert less["problems"] == [{"code": "not_priceable", "reason": "too_heavy"}]
+        gone = put(shopper, f"/carts/{cart}/items/APPLE", {"quantity": 0}).json()
+        assert (gone["problems"], gone["total_amount"] != "0.00") == ([], True)
+
+    def test_it_is_made_by_no_request(self, guest, shopper, heavy):
+        cart = cart_of(guest, APPLE=4)["id"]
+        own = cart_of(shopper, APPLE=4)["id"]
+        more = {"items": [{"sku": "PEAR", "quantity": 1}]}
+
+        refusal(put(guest, f"/carts/{cart}/items/PEAR", {"quantity": 1}), 400, "VALIDATION_FAILED")
+        refusal(shopper.post("/carts", more), 400, "VALIDATION_FAILED")
+
+        assert lines(guest.get(f"/carts/{cart}").json()) == {"APPLE": 4}
+        assert lines(shopper.get(f"/carts/{own}").json()) == {"APPLE": 4}
+
+    def test_nothing_more_is_put_there_but_a_coupon_is_taken_away(self, guest, heavy):
+        factories.CouponFactory(code="TEN")
+        cart = cart_of(guest, APPLE=4)["id"]
+        put(guest, f"/carts/{cart}/coupon", {"coupon_code": "TEN"})
+        Product.objects.update(weight_grams=2000)
+
+        refusal(put(guest, f"/carts/{cart}/items/PEAR", {"quantity": 1}), 400, "VALIDATION_FAILED")
+        refusal(
+            put(guest, f"/carts/{cart}/coupon", {"coupon_code": "TEN"}), 400, "VALIDATION_FAILED"
+        )
+        refusal(guest.order(cart_id=cart, items=None), 400, "VALIDATION_FAILED")
+
+        shown = put(guest, f"/carts/{cart}/coupon", {"coupon_code": None}).json()
+        assert (shown["coupon_code"], lines(shown)) == (None, {"APPLE": 4})
+
+    def test_it_says_why(self, guest, apple):
+        cart = cart_of(guest, APPLE=9)["id"]
+
+        Price.objects.update(amount=Decimal("9999999999.99"))
+        expensive = guest.get(f"/carts/{cart}").json()
+        ShippingMethod.objects.update(currency="EUR")
+        unshipped = guest.get(f"/carts/{cart}").json()
+
+        assert expensive["problems"] == [{"code": "not_priceable", "reason": "too_expensive"}]
+        assert unshipped["problems"] == [{"code": "not_priceable", "reason": "not_shipped"}]
 
 
 class TestWhoseItIs:
