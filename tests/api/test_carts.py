@@ -524,6 +524,21 @@ class TestOrderingIt:
 
         assert refusal(answer, 409, "PRICE_CHANGED")["subtotal"] == "2.50"
 
+    def test_its_total_has_the_digits_of_its_own_currency(self, guest, apple, settings):
+        cart = cart_of(guest, APPLE=1)["id"]
+        wish = {"cart_id": cart, "items": None}
+        total = guest.post("/quotes", {"cart_id": cart, "shipping_address": ADDRESS}).json()[
+            "total_amount"
+        ]
+        settings.SHOP_CURRENCY = "JPY"
+
+        other = guest.order(**wish, expected_total="0.01")
+        answer = guest.order(**wish, expected_total=total)
+
+        refusal(other, 409, "PRICE_CHANGED")
+        assert (answer.status_code, answer.json()["currency"]) == (201, "USD"), answer.content
+        assert not total.endswith(".00")
+
     def test_the_same_key_again_is_the_same_order_whatever_became_of_the_cart(self, guest, apple):
         cart = cart_of(guest, APPLE=1)
         first = guest.order(cart_id=cart["id"], items=None, key="once")
