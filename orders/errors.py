@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from config.kernel.errors import DomainError, InvalidTransitionError
+from typing import Any
+
+from config.kernel.errors import DomainError, InvalidTransitionError, ValidationFailedError
 
 
 class PriceChangedError(DomainError):
@@ -11,6 +13,18 @@ class PriceChangedError(DomainError):
     code = "PRICE_CHANGED"
     status = 409
     message = "The total has changed, please check the new quote."
+
+
+class NotPriceableError(ValidationFailedError):
+    """Each line is sold, but together they have no price; `reason` says why.
+
+    `not_shipped`: no way there in this currency. `too_heavy`: for every way there. `too_expensive`:
+    above the largest amount.
+    """
+
+    def __init__(self, reason: str, *, details: dict[str, Any]) -> None:
+        super().__init__(details=details)
+        self.reason = reason
 
 
 class CouponInvalidError(DomainError):

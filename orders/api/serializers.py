@@ -156,9 +156,9 @@ class OrderRequestSerializer(BasketSerializer):
         return value
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        """The total has no more digits than its currency."""
+        """The total has no more digits than its currency; a cart's own is not known here."""
         total = attrs.get("expected_total")
-        if total is not None:
+        if total is not None and ("items" in attrs or "currency" in attrs):
             currency = attrs.get("currency", settings.SHOP_CURRENCY)
             if -int(total.as_tuple().exponent) > money.digits(currency):
                 raise serializers.ValidationError(
@@ -305,10 +305,13 @@ class CartProblemSerializer(serializers.Serializer[Any]):
     """Why a cart cannot be ordered as it stands, or costs something else than it did."""
 
     code = serializers.ChoiceField(
-        choices=["gone", "short", "price_changed", "coupon_invalid"],
+        choices=["gone", "short", "price_changed", "coupon_invalid", "not_priceable"],
         help_text="`gone`: no longer sold. `short`: `available` of `requested` are there."
         " `price_changed`: `old_price` was seen, `new_price` counts. `coupon_invalid`: left out,"
-        " for this `reason`.",
+        " for this `reason`. `not_priceable`: together, within the shop's own country, it is"
+        " `too_heavy` or `too_expensive`, or `not_shipped` there in this currency; `items` have"
+        " their list prices, all other amounts are zero. Take something out, or ask for a quote to"
+        " another address.",
     )
     sku = serializers.CharField(required=False)
     requested = serializers.IntegerField(required=False)
@@ -328,7 +331,9 @@ class CartSerializer(QuoteSerializer):
         allow_null=True, help_text="the order that was made of it; a cancelled one frees the cart"
     )
     problems = CartProblemSerializer(many=True)
-    shipping_method = serializers.CharField(allow_null=True, help_text="null while it is empty")
+    shipping_method = serializers.CharField(
+        allow_null=True, help_text="null while it is empty or `not_priceable`"
+    )
     estimated_delivery = serializers.DateField(allow_null=True, help_text="likewise")
 
 

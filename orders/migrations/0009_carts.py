@@ -44,15 +44,6 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.AddField(
-            model_name='order',
-            name='cart_id',
-            field=models.UUIDField(blank=True, editable=False, null=True),
-        ),
-        migrations.AddConstraint(
-            model_name='order',
-            constraint=models.UniqueConstraint(condition=models.Q(models.Q(('status', 'cancelled'), _negated=True), ('cart_id__isnull', False)), fields=('cart_id',), name='order_one_living_per_cart'),
-        ),
-        migrations.AddField(
             model_name='cart',
             name='customer',
             field=models.ForeignKey(blank=True, db_index=False, null=True, on_delete=django.db.models.deletion.CASCADE, related_name='carts', to=settings.AUTH_USER_MODEL),

@@ -5,10 +5,7 @@ import django.contrib.postgres.fields
 import django.contrib.postgres.fields.ranges
 import django.db.models.deletion
 import django.db.models.expressions
-import pgtrigger.compiler
-import pgtrigger.migrations
 from django.conf import settings
-from django.contrib.postgres.operations import AddConstraintNotValid
 from django.db import migrations, models
 
 
@@ -16,7 +13,7 @@ class Migration(migrations.Migration):
 
     dependencies = [
         ('inventory', '0004_price_breaks'),
-        ('orders', '0009_carts'),
+        ('orders', '0009b_order_names_its_cart'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
@@ -67,10 +64,6 @@ class Migration(migrations.Migration):
                 'db_table': 'tax_destinations',
             },
         ),
-        pgtrigger.migrations.RemoveTrigger(
-            model_name='order',
-            name='amounts_are_frozen',
-        ),
         migrations.RemoveConstraint(
             model_name='coupon',
             name='coupon_kind_known',
@@ -78,10 +71,6 @@ class Migration(migrations.Migration):
         migrations.RemoveConstraint(
             model_name='coupon',
             name='coupon_value_fits_kind',
-        ),
-        migrations.RemoveConstraint(
-            model_name='order',
-            name='order_total_adds_up',
         ),
         migrations.AddField(
             model_name='coupon',
@@ -103,11 +92,6 @@ class Migration(migrations.Migration):
             name='tier',
             field=models.CharField(blank=True, db_default='', default='', max_length=30),
         ),
-        migrations.AddField(
-            model_name='order',
-            name='tax_included',
-            field=models.BooleanField(db_default=False, default=False),
-        ),
         migrations.AlterField(
             model_name='coupon',
             name='code',
@@ -121,10 +105,6 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name='coupon',
             index=models.Index(condition=models.Q(('code__isnull', True), ('is_active', True)), fields=['id'], name='idx_coupons_automatic'),
-        ),
-        pgtrigger.migrations.AddTrigger(
-            model_name='order',
-            trigger=pgtrigger.compiler.Trigger(name='amounts_are_frozen', sql=pgtrigger.compiler.UpsertTriggerSql(condition='WHEN (OLD."public_id" IS DISTINCT FROM (NEW."public_id") OR OLD."order_number" IS DISTINCT FROM (NEW."order_number") OR OLD."subtotal" IS DISTINCT FROM (NEW."subtotal") OR OLD."tax_amount" IS DISTINCT FROM (NEW."tax_amount") OR OLD."shipping_amount" IS DISTINCT FROM (NEW."shipping_amount") OR OLD."discount_amount" IS DISTINCT FROM (NEW."discount_amount") OR OLD."total_amount" IS DISTINCT FROM (NEW."total_amount") OR OLD."tax_included" IS DISTINCT FROM (NEW."tax_included") OR OLD."currency" IS DISTINCT FROM (NEW."currency"))', func="RAISE EXCEPTION 'pgtrigger: Cannot update rows from % table', TG_TABLE_NAME;", hash='265fdc027d93c02ca7f1bb53bfc63b5baa971efd', operation='UPDATE', pgid='pgtrigger_amounts_are_frozen_e0c57', table='orders', when='BEFORE')),
         ),
         migrations.AddConstraint(
             model_name='coupon',
@@ -145,10 +125,6 @@ class Migration(migrations.Migration):
         migrations.AddConstraint(
             model_name='coupon',
             constraint=models.CheckConstraint(condition=models.Q(('tier__regex', '^[a-z0-9_-]*$')), name='coupon_tier_is_a_slug', violation_error_message='Lower-case letters, digits, _ and - only.'),
-        ),
-        AddConstraintNotValid(  # without reading the table under its lock; validated by the next one
-            model_name='order',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('tax_included', False), ('total_amount', django.db.models.expressions.CombinedExpression(django.db.models.expressions.CombinedExpression(django.db.models.expressions.CombinedExpression(models.F('subtotal'), '-', models.F('discount_amount')), '+', models.F('shipping_amount')), '+', models.F('tax_amount')))), models.Q(('tax_amount__lte', models.F('total_amount')), ('tax_included', True), ('total_amount', django.db.models.expressions.CombinedExpression(django.db.models.expressions.CombinedExpression(models.F('subtotal'), '-', models.F('discount_amount')), '+', models.F('shipping_amount')))), _connector='OR'), name='order_total_adds_up'),
         ),
         migrations.AddField(
             model_name='couponscope',

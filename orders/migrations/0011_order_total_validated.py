@@ -7,7 +7,7 @@ from django.db import migrations
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('orders', '0010_pricing_terms'),
+        ('orders', '0010b_order_tax_included'),
     ]
 
     operations = [

@@ -87,15 +87,6 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.AddField(
-            model_name='shipment',
-            name='request_key',
-            field=models.CharField(blank=True, max_length=255, null=True),
-        ),
-        migrations.AddConstraint(
-            model_name='shipment',
-            constraint=models.UniqueConstraint(fields=('order', 'request_key'), name='shipment_once_per_request'),
-        ),
-        migrations.AddField(
             model_name='invoice',
             name='order',
             field=models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='invoices', to='orders.order'),

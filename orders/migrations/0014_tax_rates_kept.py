@@ -11,7 +11,7 @@ class Migration(migrations.Migration):
 
     dependencies = [
         ('inventory', '0008_product_images'),
-        ('orders', '0013_after_sales'),
+        ('orders', '0013b_shipment_once_per_request'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
@@ -25,11 +25,6 @@ class Migration(migrations.Migration):
             name='shipping_tax_rate',
             field=models.DecimalField(blank=True, decimal_places=5, editable=False, max_digits=6, null=True),
         ),
-        migrations.AddField(
-            model_name='orderitem',
-            name='tax_rate',
-            field=models.DecimalField(blank=True, decimal_places=5, editable=False, max_digits=6, null=True),
-        ),
         pgtrigger.migrations.AddTrigger(
             model_name='order',
             trigger=pgtrigger.compiler.Trigger(name='amounts_are_frozen', sql=pgtrigger.compiler.UpsertTriggerSql(condition='WHEN (OLD."public_id" IS DISTINCT FROM (NEW."public_id") OR OLD."order_number" IS DISTINCT FROM (NEW."order_number") OR OLD."subtotal" IS DISTINCT FROM (NEW."subtotal") OR OLD."tax_amount" IS DISTINCT FROM (NEW."tax_amount") OR OLD."shipping_amount" IS DISTINCT FROM (NEW."shipping_amount") OR OLD."shipping_tax_rate" IS DISTINCT FROM (NEW."shipping_tax_rate") OR OLD."discount_amount" IS DISTINCT FROM (NEW."discount_amount") OR OLD."total_amount" IS DISTINCT FROM (NEW."total_amount") OR OLD."tax_included" IS DISTINCT FROM (NEW."tax_included") OR OLD."currency" IS DISTINCT FROM (NEW."currency"))', func="RAISE EXCEPTION 'pgtrigger: Cannot update rows from % table', TG_TABLE_NAME;", hash='d0d41fc7720b1d8cdf3ab2e3f47fa256fa764236', operation='UPDATE', pgid='pgtrigger_amounts_are_frozen_e0c57', table='orders', when='BEFORE')),
@@ -37,9 +32,5 @@ class Migration(migrations.Migration):
         AddConstraintNotValid(  # validated by the next one
             model_name='order',
             constraint=models.CheckConstraint(condition=models.Q(models.Q(('shipping_tax_rate__gte', 0), ('shipping_tax_rate__lt', 1)), ('shipping_tax_rate__isnull', True), _connector='OR'), name='order_shipping_tax_rate_is_a_fraction'),
-        ),
-        AddConstraintNotValid(  # validated by the next one
-            model_name='orderitem',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('tax_rate__gte', 0), ('tax_rate__lt', 1)), ('tax_rate__isnull', True), _connector='OR'), name='order_item_tax_rate_is_a_fraction'),
         ),
     ]

@@ -7,7 +7,7 @@ from django.db import migrations
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('orders', '0014_tax_rates_kept'),
+        ('orders', '0014b_item_tax_rates_kept'),
     ]
 
     operations = [

@@ -115,7 +115,7 @@ class Coupon(models.Model):
 
 
 class CouponScope(models.Model):
-    """A product or a category whose goods a promotion covers; products of a category by its own."""
+    """What a promotion covers: a product, or all in a category and in those below it."""
 
     coupon = models.ForeignKey(  # its index is the first unique one
         Coupon, models.CASCADE, related_name="scopes", db_index=False

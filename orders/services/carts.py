@@ -5,6 +5,9 @@ request with a customer's token binds it to that customer, and whatever cart the
 into it. While an order that was made of a cart lives, the cart stands still: whoever orders it
 again, under another key, does not pay twice (`order_one_living_per_cart`).
 
+What makes a cart that has no price (`NotPriceableError`) is refused, but a cart may become one by
+itself: rates change, carts are poured together. It can be read, and lessened step by step.
+
 Locks: a cart's row comes after the key and before the order (docs/placement.md).
 """
 
@@ -20,7 +23,7 @@ from audit import services as audit
 from config.kernel import money, sql
 from config.kernel.db import short_transaction
 from config.kernel.errors import NotFoundError, ValidationFailedError
-from orders.errors import CartOrderedError, CouponInvalidError
+from orders.errors import CartOrderedError, CouponInvalidError, NotPriceableError
 from orders.models import Cart, CartItem, Coupon, Order
 from orders.services.quoting import (
     Basket,
@@ -66,13 +69,15 @@ OWN_CART: Final = CART.format(
 )
 # A customer has one cart: whoever changes one of theirs, or makes one, waits here for the others.
 LOCK_CUSTOMER: Final = "SELECT FROM customers WHERE id = %(customer_id)s FOR NO KEY UPDATE"
-LOCK_CARTS: Final = CART.format(
-    which="""carts.public_id = %(cart_id)s OR carts.customer_id = %(customer_id)s
-    ORDER BY carts.id FOR UPDATE OF carts"""
-)
+NAMED_OR_OWN: Final = """carts.public_id = %(cart_id)s OR carts.customer_id = %(customer_id)s
+    ORDER BY carts.id"""
+# Apart from what is read then: a statement that waited for a row knows nothing of the order that
+# was made meanwhile, since it sees every other table as of its own beginning.
+LOCK_CARTS: Final = f"SELECT FROM carts WHERE {NAMED_OR_OWN} FOR UPDATE"
+LOCKED_CARTS: Final = CART.format(which=NAMED_OR_OWN)
 ITEMS: Final = """
-    SELECT item.id, product.sku, item.quantity, item.unit_price,
-        product.is_active AND price.id IS NOT NULL AS is_sold
+    SELECT item.id, product.sku, product.name, item.quantity, item.unit_price,
+        price.amount AS list_price, product.is_active AND price.id IS NOT NULL AS is_sold
     FROM cart_items AS item
     JOIN carts AS cart ON cart.id = item.cart_id
     JOIN products AS product ON product.id = item.product_id
@@ -195,7 +200,7 @@ def open_cart(
         The cart as the contract shows it.
 
     Raises:
-        ValidationFailedError: an unknown SKU, too many lines, too much money.
+        ValidationFailedError: an unknown SKU, too many lines, too heavy, too much money.
         CouponInvalidError: the coupon does not apply; nothing is changed.
         CartOrderedError: the customer's cart is being ordered just now.
     """
@@ -233,16 +238,19 @@ def set_item(
 ) -> dict[str, Any]:
     """Have exactly so many of a product in the cart; 0 takes it out. Repeating changes nothing.
 
-    More than there is may be wished for: the answer says so. Opens its own transaction.
+    More than there is may be wished for, and less of what is too much as a whole: the answer says
+    so. Opens its own transaction.
 
     Raises:
         NotFoundError: there is no such cart, or it is somebody else's.
-        ValidationFailedError: an unknown SKU, too many lines, too much money; nothing is changed.
+        ValidationFailedError: an unknown SKU, too many lines, too heavy, too much money; nothing is
+            changed.
         CartOrderedError: an order was made of it; `details` name it.
     """
     with short_transaction():
         cart = _lock(cart_id, shopper)
         _stand_still_if_ordered(cart)
+        had = {item.sku: item.quantity for item in _items(cart)}
         wanted = [BasketLine(sku=sku, quantity=quantity)] if quantity else []
         if wanted:
             _put(cart, wanted, statement=SET_ITEMS)
@@ -251,7 +259,8 @@ def set_item(
         items = _items(cart)
         if quantity and not any(item.sku == sku and item.is_sold for item in items):
             raise ValidationFailedError(details={"sku": [UNKNOWN_PRODUCT]})
-        return _changed(cart, items, shopper, now=now, touched=wanted)
+        is_less = quantity <= had.get(sku, 0)
+        return _changed(cart, items, shopper, now=now, touched=wanted, is_less=is_less)
 
 
 def set_coupon(
@@ -262,12 +271,20 @@ def set_coupon(
     Raises:
         NotFoundError: there is no such cart, or it is somebody else's.
         CouponInvalidError: it does not apply; the cart keeps the one it had.
+        NotPriceableError: likewise; what is in the cart has no price, with a coupon or without.
         CartOrderedError: an order was made of the cart.
     """
     with short_transaction():
         cart = _lock(cart_id, shopper)
         _stand_still_if_ordered(cart)
-        return _changed(cart, _items(cart), shopper, now=now, coupon_code=coupon_code or "")
+        return _changed(
+            cart,
+            _items(cart),
+            shopper,
+            now=now,
+            coupon_code=coupon_code or "",
+            is_less=not coupon_code,
+        )
 
 
 def delete_cart(*, cart_id: uuid.UUID, shopper: Shopper) -> None:
@@ -378,7 +395,8 @@ def _lock(cart_id: uuid.UUID, shopper: Shopper) -> Cart:
 def _locked(*, cart_id: uuid.UUID | None, customer_id: int | None) -> list[Cart]:
     if customer_id is not None:
         sql.later(LOCK_CUSTOMER, customer_id=customer_id)
-    return sql.fetch_models(Cart, LOCK_CARTS, cart_id=cart_id, customer_id=customer_id)
+    sql.later(LOCK_CARTS, cart_id=cart_id, customer_id=customer_id)
+    return sql.fetch_models(Cart, LOCKED_CARTS, cart_id=cart_id, customer_id=customer_id)
 
 
 def _is_to_be_bound(cart: Cart, shopper: Shopper) -> bool:
@@ -476,19 +494,21 @@ def _changed(
     now: datetime,
     touched: Sequence[BasketLine] = (),
     coupon_code: str | None = None,
+    is_less: bool = False,
 ) -> dict[str, Any]:
     """Write down that it was changed; of what was touched the shopper now sees the price.
 
     Args:
         items: what is in it by now.
         coupon_code: another one, which has to apply; empty for none, None for the one it has.
+        is_less: only taken out, which is allowed even if what is left has no price.
     """
     if len(items) > MAX_LINES:
         raise ValidationFailedError(details={"items": [f"At most {MAX_LINES} lines are allowed."]})
     if coupon_code is not None:
         cart.coupon_code = coupon_code
     quote, refusal = _priced(cart, items, shopper, now=now)
-    if coupon_code and refusal:
+    if refusal and (coupon_code or (isinstance(refusal, NotPriceableError) and not is_less)):
         raise refusal
     cart.changed_at, cart.expires_at, cart.abandoned_at = now, now + LIFE, None
     cart.save(update_fields=["coupon_code", "changed_at", "expires_at", "abandoned_at"])
@@ -507,8 +527,11 @@ def _shown(cart: Cart, shopper: Shopper, *, now: datetime) -> dict[str, Any]:
 
 def _priced(
     cart: Cart, items: Sequence[Any], shopper: Shopper, *, now: datetime
-) -> tuple[Quote | None, CouponInvalidError | None]:
-    """What is still sold of it, priced; without the coupon if that does not apply (any more)."""
+) -> tuple[Quote | None, CouponInvalidError | NotPriceableError | None]:
+    """What is still sold of it, priced; without the coupon if that does not apply (any more).
+
+    No quote, and no refusal of the goods: there are none.
+    """
     lines = _sold(items)
     if not lines:
         return None, _unknown_coupon(cart)
@@ -523,9 +546,12 @@ def _priced(
         tier=shopper.tier,
     )
     try:
-        return price_basket(basket=basket, now=now).quote, None
-    except CouponInvalidError as refusal:
-        return price_basket(basket=replace(basket, coupon_code=None), now=now).quote, refusal
+        try:
+            return price_basket(basket=basket, now=now).quote, None
+        except CouponInvalidError as refusal:
+            return price_basket(basket=replace(basket, coupon_code=None), now=now).quote, refusal
+    except NotPriceableError as refusal:
+        return None, refusal
 
 
 def _unknown_coupon(cart: Cart) -> CouponInvalidError | None:
@@ -540,7 +566,7 @@ def _json(
     cart: Cart,
     items: Sequence[Any],
     quote: Quote | None,
-    refusal: CouponInvalidError | None,
+    refusal: CouponInvalidError | NotPriceableError | None,
     *,
     seen: Mapping[str, Decimal],
 ) -> dict[str, Any]:
@@ -554,14 +580,45 @@ def _json(
             *({"code": "gone", "sku": item.sku} for item in items if not item.is_sold),
             *({"code": "short", **line} for line in lacking),
             *_price_changes(items, quote, seen),
-            *([{"code": "coupon_invalid", **refusal.details}] if refusal else []),
+            *_refusals(refusal),
         ],
         **(
             quote_json(quote, unavailable_items=lacking)
             if quote
-            else empty_quote_json(cart.currency)
+            else {
+                **empty_quote_json(cart.currency),
+                "items": _unpriced(cart, items),
+                "unavailable_items": lacking,
+            }
         ),
     }
+
+
+def _refusals(refusal: CouponInvalidError | NotPriceableError | None) -> Iterator[dict[str, Any]]:
+    if isinstance(refusal, NotPriceableError):
+        yield {"code": "not_priceable", "reason": refusal.reason}
+    elif refusal:
+        yield {"code": "coupon_invalid", **refusal.details}
+
+
+def _unpriced(cart: Cart, items: Sequence[Any]) -> list[dict[str, Any]]:
+    """The lines of a cart that has no price, so that something can be taken out."""
+    nothing = money.format_amount(money.zero(cart.currency), cart.currency)
+    return [
+        {
+            "sku": item.sku,
+            "product_name": item.name,
+            "quantity": item.quantity,
+            "unit_price": money.format_amount(
+                money.exact(item.list_price, cart.currency), cart.currency
+            ),
+            "discount_amount": nothing,
+            "tax_amount": nothing,
+            "total_price": nothing,
+        }
+        for item in items
+        if item.is_sold
+    ]
 
 
 def _sold(items: Sequence[Any]) -> list[BasketLine]:

@@ -16,7 +16,7 @@ from config.kernel.errors import ValidationFailedError
 from inventory import selectors as catalogue
 from inventory import sourcing
 from orders import pricing, selectors
-from orders.errors import CouponInvalidError
+from orders.errors import CouponInvalidError, NotPriceableError
 from orders.promotions import Promotion, PromotionKind
 
 if TYPE_CHECKING:
@@ -70,8 +70,8 @@ def price_basket(*, basket: Basket, now: datetime) -> PricedBasket:
     """Price a basket from the database as it stands, in two statements; holds nothing.
 
     Raises:
-        ValidationFailedError: an unknown or inactive SKU, no such shipping method, too heavy a
-            basket, too much money.
+        ValidationFailedError: an unknown or inactive SKU, no such shipping method.
+        NotPriceableError: too heavy a basket, too much money, no shipping there in this currency.
         CouponInvalidError: the coupon does not apply.
     """
     prices = {
@@ -93,8 +93,9 @@ def price_basket(*, basket: Basket, now: datetime) -> PricedBasket:
         now=now,
     )
     if not methods:
-        raise ValidationFailedError(
-            details={"shipping_address": {"country": ["We do not ship there in this currency."]}}
+        raise NotPriceableError(
+            "not_shipped",
+            details={"shipping_address": {"country": ["We do not ship there in this currency."]}},
         )
     terms = methods[0]
     tax_rates = _tax_rates(terms.tax_rates)
@@ -117,10 +118,10 @@ def price_basket(*, basket: Basket, now: datetime) -> PricedBasket:
     except pricing.CouponRefusedError as exc:
         raise CouponInvalidError(details={"reason": str(exc.reason)}) from exc
     except pricing.UnknownShippingMethodError as exc:
-        raise ValidationFailedError(details=_no_such_method(exc)) from exc
+        raise _no_such_method(exc) from exc
     except pricing.AmountTooLargeError as exc:
-        raise ValidationFailedError(
-            details={"items": [f"The total is above {money.MAX_AMOUNT}."]}
+        raise NotPriceableError(
+            "too_expensive", details={"items": [f"The total is above {money.MAX_AMOUNT}."]}
         ) from exc
     return PricedBasket(quote=quote)
 
@@ -210,10 +211,12 @@ def _refuse_unknown(basket: Basket, prices: Mapping[str, PricedProduct]) -> None
     )
 
 
-def _no_such_method(refusal: pricing.UnknownShippingMethodError) -> dict[str, list[str]]:
+def _no_such_method(refusal: pricing.UnknownShippingMethodError) -> ValidationFailedError:
     if refusal.shipping_method is None:
-        return {"items": ["Together they are too heavy for every way to this destination."]}
-    return {"shipping_method": ["There is no such method for this destination and weight."]}
+        problem = "Together they are too heavy for every way to this destination."
+        return NotPriceableError("too_heavy", details={"items": [problem]})
+    problem = "There is no such method for this destination and weight."
+    return ValidationFailedError(details={"shipping_method": [problem]})
 
 
 def _promotions(

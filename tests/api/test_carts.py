@@ -11,7 +11,7 @@ from django.test.utils import CaptureQueriesContext
 
 from customers.models import Customer
 from inventory.models import Price, Product, Reservation
-from orders.models import Cart, CartItem, Order
+from orders.models import Cart, CartItem, Order, ShippingMethod, ShippingRate, ShippingZone
 from orders.services.carts import MAX_LINES
 from payments.models import Payment
 from tests import factories
@@ -287,6 +287,76 @@ class TestWhatHasChanged:
         assert counts[0] == counts[1] <= 6
 
 
+class TestWithoutAPrice:
+    """Together too heavy, too much money, or sold where nothing is shipped from."""
+
+    @pytest.fixture
+    def heavy(self, apple, pear):
+        """A unit of either weighs 1 kg; nothing above 4 kg is shipped."""
+        Product.objects.update(weight_grams=1000)
+        ShippingRate.objects.create(
+            method=ShippingMethod.objects.get(),
+            zone=ShippingZone.objects.create(name="World"),
+            max_weight_grams=4000,
+            amount=1,
+        )
+
+    def test_that_was_poured_together_it_can_be_read_and_emptied(self, guest, shopper, heavy):
+        cart_of(shopper, APPLE=4)
+        cart = cart_of(guest, PEAR=4)["id"]
+
+        shown = shopper.get(f"/carts/{cart}").json()
+
+        assert shown["problems"] == [{"code": "not_priceable", "reason": "too_heavy"}]
+        assert lines(shown) == {"APPLE": 4, "PEAR": 4}
+        assert [item["unit_price"] for item in shown["items"]] == ["3.00", "2.00"]
+        assert (
+            {item["total_price"] for item in shown["items"]} == {shown["total_amount"]} == {"0.00"}
+        )
+        assert (shown["shipping_method"], shown["shipping_methods"]) == (None, [])
+        less = put(shopper, f"/carts/{cart}/items/APPLE", {"quantity": 2}).json()
+        assert less["problems"] == [{"code": "not_priceable", "reason": "too_heavy"}]
+        gone = put(shopper, f"/carts/{cart}/items/APPLE", {"quantity": 0}).json()
+        assert (gone["problems"], gone["total_amount"] != "0.00") == ([], True)
+
+    def test_it_is_made_by_no_request(self, guest, shopper, heavy):
+        cart = cart_of(guest, APPLE=4)["id"]
+        own = cart_of(shopper, APPLE=4)["id"]
+        more = {"items": [{"sku": "PEAR", "quantity": 1}]}
+
+        refusal(put(guest, f"/carts/{cart}/items/PEAR", {"quantity": 1}), 400, "VALIDATION_FAILED")
+        refusal(shopper.post("/carts", more), 400, "VALIDATION_FAILED")
+
+        assert lines(guest.get(f"/carts/{cart}").json()) == {"APPLE": 4}
+        assert lines(shopper.get(f"/carts/{own}").json()) == {"APPLE": 4}
+
+    def test_nothing_more_is_put_there_but_a_coupon_is_taken_away(self, guest, heavy):
+        factories.CouponFactory(code="TEN")
+        cart = cart_of(guest, APPLE=4)["id"]
+        put(guest, f"/carts/{cart}/coupon", {"coupon_code": "TEN"})
+        Product.objects.update(weight_grams=2000)
+
+        refusal(put(guest, f"/carts/{cart}/items/PEAR", {"quantity": 1}), 400, "VALIDATION_FAILED")
+        refusal(
+            put(guest, f"/carts/{cart}/coupon", {"coupon_code": "TEN"}), 400, "VALIDATION_FAILED"
+        )
+        refusal(guest.order(cart_id=cart, items=None), 400, "VALIDATION_FAILED")
+
+        shown = put(guest, f"/carts/{cart}/coupon", {"coupon_code": None}).json()
+        assert (shown["coupon_code"], lines(shown)) == (None, {"APPLE": 4})
+
+    def test_it_says_why(self, guest, apple):
+        cart = cart_of(guest, APPLE=9)["id"]
+
+        Price.objects.update(amount=Decimal("9999999999.99"))
+        expensive = guest.get(f"/carts/{cart}").json()
+        ShippingMethod.objects.update(currency="EUR")
+        unshipped = guest.get(f"/carts/{cart}").json()
+
+        assert expensive["problems"] == [{"code": "not_priceable", "reason": "too_expensive"}]
+        assert unshipped["problems"] == [{"code": "not_priceable", "reason": "not_shipped"}]
+
+
 class TestWhoseItIs:
     def test_a_guests_is_anybodys_who_knows_its_id(self, guest, apple):
         cart = cart_of(guest, APPLE=1)
@@ -437,6 +507,15 @@ class TestOrderingIt:
         shown = buyer.get(f"/carts/{cart['id']}").json()
         assert shown["order_number"] == answer.json()["order_number"]
 
+    def test_its_id_may_have_digits_like_a_card_number(self, guest, apple):
+        cart_of(guest, APPLE=1)
+        Cart.objects.update(public_id="02964777-8874-474e-ad72-affd10bcca4b")
+
+        answer = guest.order(cart_id="02964777-8874-474e-ad72-affd10bcca4b", items=None)
+
+        assert answer.status_code == 201, answer.content
+        assert lines(answer.json()) == {"APPLE": 1}
+
     def test_a_price_that_has_changed_is_told(self, guest, apple):
         cart = cart_of(guest, APPLE=1)
         Price.objects.update(amount=Decimal("2.50"))
@@ -444,6 +523,21 @@ class TestOrderingIt:
         answer = guest.order(cart_id=cart["id"], items=None, expected_total=cart["total_amount"])
 
         assert refusal(answer, 409, "PRICE_CHANGED")["subtotal"] == "2.50"
+
+    def test_its_total_has_the_digits_of_its_own_currency(self, guest, apple, settings):
+        cart = cart_of(guest, APPLE=1)["id"]
+        wish = {"cart_id": cart, "items": None}
+        total = guest.post("/quotes", {"cart_id": cart, "shipping_address": ADDRESS}).json()[
+            "total_amount"
+        ]
+        settings.SHOP_CURRENCY = "JPY"
+
+        other = guest.order(**wish, expected_total="0.01")
+        answer = guest.order(**wish, expected_total=total)
+
+        refusal(other, 409, "PRICE_CHANGED")
+        assert (answer.status_code, answer.json()["currency"]) == (201, "USD"), answer.content
+        assert not total.endswith(".00")
 
     def test_the_same_key_again_is_the_same_order_whatever_became_of_the_cart(self, guest, apple):
         cart = cart_of(guest, APPLE=1)

@@ -19,7 +19,7 @@ from config.kernel.api.serializers import (
     StrictIntegerField,
     StrictSerializer,
 )
-from config.kernel.api.text import looks_like_card_number
+from config.kernel.api.text import looks_like_card_number, problem_with
 from config.kernel.errors import ValidationFailedError
 
 CARD = "4242424242424242"
@@ -178,6 +178,18 @@ class TestCardNumbers:
     )
     def test_are_not_seen_elsewhere(self, text):
         assert not looks_like_card_number(text)
+
+    @pytest.mark.parametrize(
+        ("text", "is_refused"),
+        [
+            ("02964777-8874-474e-ad72-affd10bcca4b", False),
+            ("02964777-8874-474E-AD72-AFFD10BCCA4B", False),
+            ("02964777-8874-474e-ad72-affd10bcca4b 4242424242424242", True),
+            ("4242-4242-4242-4242", True),
+        ],
+    )
+    def test_are_not_seen_in_an_id_of_ours(self, text, is_refused):
+        assert bool(problem_with(text)) is is_refused
 
     @pytest.mark.parametrize(
         ("text", "times"), [("1 ", 128_000), ("1", 256_000), ("1" * 12 + " " * 99, 2_000)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -16,6 +17,7 @@ from orders.services import carts
 from orders.tasks import tend_carts
 from payments.models import Payment
 from tests import factories
+from tests.concurrency.test_after_sales import alone, wait_for_somebody_to_wait
 from tests.shop import Shopper, order_of
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -102,6 +104,67 @@ class TestAtTheSameMoment:
 
         assert at_once(*[lambda sku=sku: put(sku) for sku in products]) == [200] * 8
         assert CartItem.objects.count() == 8
+
+
+@pytest.mark.concurrency
+class TestWhileAnOrderIsMadeOfIt:
+    """Whoever waited for the cart's row has to see the order that its holder has just made."""
+
+    @pytest.fixture
+    def cart(self, shopper, apple):
+        return cart_of(shopper, "APPLE")
+
+    def asked_meanwhile(self, cart, shopper, method, path, body=None):
+        """The answer to a request that came after the lock and before the commit of an order."""
+        apart = Shopper(shopper.customer)
+        order = order_of(
+            apart.order(("APPLE", 1), payment_method_id="pm_card_threeDSecure2Required")
+        )
+
+        def ask():
+            return apart.client.generic(
+                method,
+                f"/api/v1{path}",
+                json.dumps(body) if body else "",
+                content_type="application/json",
+                headers=apart.headers,
+            )
+
+        with ThreadPoolExecutor(max_workers=1) as pool:
+            with transaction.atomic():
+                carts.take_wish(cart_id=cart, customer_id=shopper.customer.pk, currency=None)
+                asked = pool.submit(alone(ask))
+                wait_for_somebody_to_wait()
+                Order.objects.filter(pk=order.pk).update(cart_id=cart)
+            return asked.result(timeout=30), order
+
+    def test_it_is_not_poured_into_another(self, cart, shopper):
+        pear = factories.ProductFactory(sku="PEAR")
+        guests = cart_of(Shopper(), pear.sku)
+
+        answer, order = self.asked_meanwhile(cart, shopper, "GET", f"/carts/{guests}")
+
+        assert answer.status_code == 200
+        assert [item["sku"] for item in answer.json()["items"]] == ["PEAR"]
+        assert Cart.objects.get(public_id=guests).customer is None
+        assert shopper.get(f"/carts/{cart}").json()["order_number"] == order.order_number
+        assert shopper.order(cart_id=guests, items=None).json()["items"][0]["sku"] == "PEAR"
+
+    @pytest.mark.parametrize(
+        ("method", "path", "body"),
+        [
+            ("PUT", "/carts/{cart}/items/APPLE", {"quantity": 2}),
+            ("PUT", "/carts/{cart}/coupon", {"coupon_code": None}),
+            ("DELETE", "/carts/{cart}", None),
+            ("POST", "/carts", {"items": [{"sku": "APPLE", "quantity": 2}]}),
+        ],
+    )
+    def test_it_stands_still(self, cart, shopper, method, path, body):
+        answer, order = self.asked_meanwhile(cart, shopper, method, path.format(cart=cart), body)
+
+        assert answer.status_code == 409, answer.content
+        assert answer.json()["error"]["details"] == {"order_number": order.order_number}
+        assert CartItem.objects.get(cart__public_id=cart).quantity == 1
 
 
 class TestTheDatabase:

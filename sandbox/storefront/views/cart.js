@@ -28,7 +28,8 @@ function shown(found, draw) {
     return [empty("Your cart is empty", "Good things are waiting on the shelves.", h("a", { href: "/", class: "button" }, "Start shopping"))];
   }
   const problems = h("div", { "aria-live": "polite" }, ...found.problems.map((problem) => told(problem, found, draw)));
-  const isOrderable = found.items.length && !found.problems.some(({ code }) => code === "gone" || code === "short");
+  const isPriced = hasPrice(found);
+  const isOrderable = isPriced && found.items.length && !found.problems.some(({ code }) => code === "gone" || code === "short");
   return [
     problems,
     h(
@@ -39,7 +40,7 @@ function shown(found, draw) {
         "section",
         { class: "panel", "aria-label": "Total" },
         couponForm(found, draw),
-        found.items.length > 0 && totals(found),
+        isPriced && found.items.length > 0 && totals(found),
         h("p", { class: "hint" }, "Tax and shipping are worked out for your address at the checkout."),
         isOrderable
           ? h("a", { href: "/checkout", class: "button primary wide" }, "Go to checkout")
@@ -47,6 +48,10 @@ function shown(found, draw) {
       ),
     ),
   ];
+}
+
+function hasPrice(found) {
+  return !found.problems.some(({ code }) => code === "not_priceable");
 }
 
 function ordered(found, draw) {
@@ -66,6 +71,7 @@ function told(problem, found, draw) {
     short: () => [`${name}: only ${problem.available} of ${problem.requested} can be delivered.`, set(problem.available ? `Take ${problem.available}` : "Remove it", problem.available)],
     price_changed: () => [`${name} cost ${money(problem.old_price, found.currency)} and is now ${money(problem.new_price, found.currency)}.`, null],
     coupon_invalid: () => [coupon(problem.reason), null],
+    not_priceable: () => [problem.reason === "not_shipped" ? "We do not ship in this currency." : "This is too much for one order. Take something out.", null],
   }[problem.code]?.() ?? ["Something in your cart has changed.", null];
   return h("div", { class: "notice" }, h("p", {}, text), action);
 }
@@ -98,7 +104,7 @@ function line(item, found, draw) {
     tile(item.product_name),
     h("div", { class: "what" }, h("a", { href: `/p/${encodeURIComponent(item.sku)}` }, item.product_name), h("span", { class: "hint" }, `${money(item.unit_price, found.currency)} each`)),
     quantity.element,
-    h("span", { class: "price" }, money(item.total_price, found.currency)),
+    h("span", { class: "price" }, hasPrice(found) && money(item.total_price, found.currency)),
     action("Remove", remove, { class: "plain", "aria-label": `Remove ${item.product_name}` }),
   );
 }
