@@ -40,7 +40,7 @@ MAX_NOTES = 2_000
 class LineSerializer(StrictSerializer):
     """How many of what."""
 
-    sku = StrictCharField(max_length=100)
+    sku = StrictCharField(max_length=100, may_be_card_number=True)
     quantity = StrictIntegerField(min_value=1, max_value=MAX_QUANTITY)
 
 

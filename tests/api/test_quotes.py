@@ -12,6 +12,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from audit.models import AuditLog
+from config.kernel.api.text import looks_like_card_number
 from customers.models import Customer
 from inventory.models import Price, PriceBreak, StockLevel, Warehouse
 from orders import selectors
@@ -333,6 +334,21 @@ class TestATier:
         factories.ShippingMethodFactory(currency="EUR", amount=5)
 
         assert quote(gold, ("APPLE", 10), currency="EUR").json()["subtotal"] == "180.00"
+
+
+def test_a_barcode_may_look_like_a_card_number(shopper):
+    ean = "5449000000996"
+    assert looks_like_card_number(ean)
+    factories.ProductFactory(sku=ean, on_hand=5)
+
+    assert shopper.post("/quotes", {"items": [{"sku": ean, "quantity": 1}]}).status_code == 200
+    assert shopper.order((ean, 1)).status_code == 201
+    refused = shopper.order((ean, 1), notes=ean)
+    assert refused.json()["error"]["details"] == {
+        "notes": ["This looks like a card number: never send one here."]
+    }
+    unreadable = shopper.order(("a\x00b", 1))
+    assert unreadable.status_code == 400
 
 
 class TestAnAutomaticPromotion:

@@ -11,7 +11,7 @@ from typing import IO, TYPE_CHECKING, Any, NoReturn
 from rest_framework.exceptions import UnsupportedMediaType
 from rest_framework.parsers import BaseParser
 
-from config.kernel.api.text import problem_with
+from config.kernel.api.text import problem_with, unprintable_in
 from config.kernel.errors import ValidationFailedError
 
 if TYPE_CHECKING:
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 MAX_DEPTH = 32
 MULTILINE_FIELDS = frozenset({"notes"})
+PRODUCT_FIELDS = frozenset({"sku"})
+"""One in ten barcodes (GTIN) has the check digit of a card number, and shops use them as SKUs."""
 BODY = "non_field_errors"
 """The key in `details` under which problems of the body as a whole are told."""
 
@@ -162,6 +164,9 @@ class _Problems:
                 details[shown_name(name)] = [self._told("This field is given more than once.")]
             elif depth == 1 and name in self.free_text_fields and isinstance(value, str):
                 continue
+            elif name in PRODUCT_FIELDS and isinstance(value, str):
+                if problem := unprintable_in(value):
+                    details[shown_name(name)] = [self._told(problem)]
             elif problems := self._of(value, depth=depth, multiline=name in MULTILINE_FIELDS):
                 details[shown_name(name)] = problems
         return details

@@ -19,7 +19,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from config.kernel.api.parsers import MOST_PROBLEMS, shown_name
-from config.kernel.api.text import normalized, problem_with
+from config.kernel.api.text import normalized, problem_with, unprintable_in
 from config.kernel.money import SUPPORTED_CURRENCIES
 
 if TYPE_CHECKING:
@@ -153,12 +153,18 @@ class StrictBooleanField(serializers.BooleanField):
 
 
 class StrictCharField(serializers.CharField):
-    """A JSON string, trimmed and in Unicode's NFC; `multiline` lets newline and tab in."""
+    """A JSON string, trimmed and in Unicode's NFC; `multiline` lets newline and tab in.
+
+    What looks like a card number is refused, unless the field `may_be_card_number`: a barcode.
+    """
 
     default_error_messages = {"invalid": "A text is required."}
 
-    def __init__(self, *, multiline: bool = False, **kwargs: Any) -> None:
+    def __init__(
+        self, *, multiline: bool = False, may_be_card_number: bool = False, **kwargs: Any
+    ) -> None:
         self.multiline = multiline
+        self.problem_with = unprintable_in if may_be_card_number else problem_with
         super().__init__(**kwargs)
 
     def run_validation(self, data: Any = serializers.empty) -> Any:
@@ -169,7 +175,7 @@ class StrictCharField(serializers.CharField):
     def to_internal_value(self, data: Any) -> str:
         # What is too long is refused as that, without a look at all of it.
         is_short = self.max_length is None or len(data.strip()) <= self.max_length
-        if is_short and (problem := problem_with(data, multiline=self.multiline)):
+        if is_short and (problem := self.problem_with(data, multiline=self.multiline)):
             raise serializers.ValidationError(problem)
         return normalized(super().to_internal_value(data))
 

@@ -28,8 +28,8 @@ function shown(found, draw) {
     return [empty("Your cart is empty", "Good things are waiting on the shelves.", h("a", { href: "/", class: "button" }, "Start shopping"))];
   }
   const problems = h("div", { "aria-live": "polite" }, ...found.problems.map((problem) => told(problem, found, draw)));
-  const isPriced = hasPrice(found);
-  const isOrderable = isPriced && found.items.length && !found.problems.some(({ code }) => code === "gone" || code === "short");
+  const has = (...codes) => found.problems.some(({ code }) => codes.includes(code));
+  const isOrderable = found.items.length && !has("gone", "short", "not_priceable");
   return [
     problems,
     h(
@@ -40,7 +40,7 @@ function shown(found, draw) {
         "section",
         { class: "panel", "aria-label": "Total" },
         couponForm(found, draw),
-        isPriced && found.items.length > 0 && totals(found),
+        found.items.length > 0 && !has("not_priceable") && totals(found),
         h("p", { class: "hint" }, "Tax and shipping are worked out for your address at the checkout."),
         isOrderable
           ? h("a", { href: "/checkout", class: "button primary wide" }, "Go to checkout")
@@ -48,10 +48,6 @@ function shown(found, draw) {
       ),
     ),
   ];
-}
-
-function hasPrice(found) {
-  return !found.problems.some(({ code }) => code === "not_priceable");
 }
 
 function ordered(found, draw) {
@@ -104,7 +100,7 @@ function line(item, found, draw) {
     tile(item.product_name),
     h("div", { class: "what" }, h("a", { href: `/p/${encodeURIComponent(item.sku)}` }, item.product_name), h("span", { class: "hint" }, `${money(item.unit_price, found.currency)} each`)),
     quantity.element,
-    h("span", { class: "price" }, hasPrice(found) && money(item.total_price, found.currency)),
+    h("span", { class: "price" }, money(item.total_price, found.currency)),
     action("Remove", remove, { class: "plain", "aria-label": `Remove ${item.product_name}` }),
   );
 }
