@@ -12,6 +12,7 @@ has not heard of it, and the journal is replayed.
 
 from __future__ import annotations
 
+from datetime import UTC
 from typing import TYPE_CHECKING, Any, Final
 
 from audit import outbox
@@ -128,7 +129,8 @@ def erase_customer(*, customer_id: int, now: datetime) -> None:
         StaffAccountError: a member of staff.
         OSError: the journal cannot be written; nothing was removed.
     """
-    erasure_journal.append(Entry(kind="customer", id=customer_id), at=now)
+    account = Customer.objects.get(pk=customer_id)
+    erasure_journal.append(_entry_of_account(account), at=now)
     with short_transaction():
         if privacy.erase_account(customer_id=customer_id, at=now) is not None:
             Cart.objects.filter(customer_id=customer_id).delete()
@@ -156,9 +158,10 @@ def erase_guest(*, email: str, now: datetime) -> tuple[int, int]:
         OSError: the journal cannot be written; nothing was removed.
     """
     orders = Order.objects.filter(guest_email=email.lower(), customer__isnull=True)
-    ids = list(orders.order_by("pk").values_list("pk", flat=True))
-    for order_id in ids:
-        erasure_journal.append(Entry(kind="order", id=order_id), at=now)
+    ids = []
+    for order in orders.order_by("pk"):
+        erasure_journal.append(_entry_of_order(order), at=now)
+        ids.append(order.pk)
     return len(ids), _erase_orders(Order.objects.filter(pk__in=ids))
 
 
@@ -183,25 +186,34 @@ def replay_journal(*, now: datetime) -> int:
     Returns:
         How many accounts and orders were not erased any more, or not yet.
     """
-    entries = list(erasure_journal.read())
-    wanted = {
-        kind: {entry.id for entry in entries if entry.kind == kind}
+    written = set(erasure_journal.read())
+    keys = {
+        kind: {entry.id for entry in written if entry.kind == kind}
         for kind in ("customer", "order")
     }
-    accounts = Customer.objects.filter(pk__in=wanted["customer"], erased_at__isnull=True)
-    orders = Order.objects.filter(pk__in=wanted["order"], erased_at__isnull=True)
-    ids = list(accounts.order_by("pk").values_list("pk", flat=True))
+    accounts = Customer.objects.filter(pk__in=keys["customer"], erased_at__isnull=True)
+    ids = [one.pk for one in accounts.order_by("pk") if _entry_of_account(one) in written]
     for customer_id in ids:
         erase_customer(customer_id=customer_id, now=now)
         erase_orders_of(customer_id=customer_id)
-    missing = len(ids) + orders.count()
-    _erase_orders(orders)
-    return missing
+    orders = Order.objects.filter(pk__in=keys["order"], erased_at__isnull=True)
+    order_ids = [one.pk for one in orders if _entry_of_order(one) in written]
+    _erase_orders(Order.objects.filter(pk__in=order_ids))
+    return len(ids) + len(order_ids)
 
 
 def find_account(*, email: str) -> int | None:
     """The account behind an address, if any."""
     return customers.find_customer_id(email=email)
+
+
+def _entry_of_account(account: Customer) -> Entry:
+    mark = account.created_at.astimezone(UTC).isoformat()
+    return Entry(kind="customer", id=account.pk, mark=mark)
+
+
+def _entry_of_order(order: Order) -> Entry:
+    return Entry(kind="order", id=order.pk, mark=str(order.public_id))
 
 
 def _erase_orders(orders: QuerySet[Order]) -> int:

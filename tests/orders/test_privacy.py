@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from io import StringIO
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
+import structlog
 from allauth.account.models import EmailAddress
 from django.core.management import call_command
 from django.db import connection
@@ -119,6 +122,17 @@ def books_are_clean():
     with connection.cursor() as cursor:
         found = books.check_invariants(cursor)
     return [each.name for each in found if each.violations] == []
+
+
+def journal(settings, *entries):
+    lines = [json.dumps({**entry, "at": "2026-11-27T00:00:00Z"}) + "\n" for entry in entries]
+    Path(settings.ERASURE_JOURNAL).write_text("".join(lines))
+
+
+def replay():
+    out = StringIO()
+    call_command("erase_customer", "--replay", "--json", stdout=out)
+    return json.loads(out.getvalue())
 
 
 def letters(settings):
@@ -402,18 +416,40 @@ class TestTheJournal:
         Order.objects.filter(pk=row.pk).update(**{name: before[Order][0][name] for name in kept})
         OutboxMessage.objects.filter(fact="customer.erased").update(dedupe_key="before the restore")
         assert traces() != []
-        out = StringIO()
 
-        call_command("erase_customer", "--replay", "--json", stdout=out)
-
-        assert json.loads(out.getvalue()) == {"erased_again": 1, "left": 0}
+        assert replay() == {"erased_again": 1, "left": 0}
         assert traces() == []
         assert Cart.objects.count() == 0
 
-    def test_that_ends_in_the_middle_of_a_line_is_read_up_to_there(self, settings):
-        Path(settings.ERASURE_JOURNAL).write_bytes(
-            b'{"kind":"customer","id":1,"at":"2026-11-27T00:00:00Z"}\n{"kind":"cust'
+    def test_spares_whoever_was_given_the_key_after_a_restore(self, zuleika, guest, settings):
+        earlier = zuleika.customer.created_at - timedelta(microseconds=1)
+        theirs = order_of(guest.order(("APPLE", 1)))
+        Order.objects.filter(pk=theirs.pk).update(status="shipped", shipped_at=theirs.created_at)
+        journal(
+            settings,
+            {"kind": "customer", "id": zuleika.customer.pk, "mark": earlier.isoformat()},
+            {"kind": "order", "id": theirs.pk, "mark": str(uuid4())},
         )
+
+        assert replay() == {"erased_again": 0, "left": 0}
+        assert zuleika.get("/me").json()["email"] == EMAIL
+        theirs.refresh_from_db()
+        assert theirs.erased_at is None
+
+    def test_that_does_not_say_more_than_a_key_is_not_followed(self, zuleika, settings):
+        journal(settings, {"kind": "customer", "id": zuleika.customer.pk})
+
+        with structlog.testing.capture_logs() as logs:
+            assert replay() == {"erased_again": 0, "left": 0}
+        assert [(each["event"], each["line"]) for each in logs] == [
+            ("erasure_journal_line_skipped", 1)
+        ]
+        assert zuleika.get("/me").status_code == 200
+
+    def test_that_ends_in_the_middle_of_a_line_is_read_up_to_there(self, settings):
+        journal(settings, {"kind": "customer", "id": 1, "mark": "2026-11-27T00:00:00+00:00"})
+        with Path(settings.ERASURE_JOURNAL).open("ab") as file:
+            file.write(b'{"kind":"cust')
 
         assert [entry.id for entry in erasure_journal.read()] == [1]
 
