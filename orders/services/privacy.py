@@ -129,11 +129,9 @@ def erase_customer(*, customer_id: int, now: datetime) -> None:
         StaffAccountError: a member of staff.
         OSError: the journal cannot be written; nothing was removed.
     """
-    account = Customer.objects.get(pk=customer_id)
+    account = privacy.get_erasable(customer_id=customer_id)
     erasure_journal.append(_entry_of_account(account), at=now)
-    with short_transaction():
-        if privacy.erase_account(customer_id=customer_id, at=now) is not None:
-            Cart.objects.filter(customer_id=customer_id).delete()
+    _erase_account(customer_id, now=now)
 
 
 def erase_orders_of(*, customer_id: int) -> int:
@@ -180,11 +178,14 @@ def finish_erasures() -> int:
     return _erase_orders(Order.objects.filter(customer__erased_at__isnull=False))
 
 
-def replay_journal(*, now: datetime) -> int:
+def replay_journal(*, now: datetime) -> tuple[int, int]:
     """Erase again whoever was erased before: after a restore, for one. Repeating is harmless.
 
+    One that cannot be erased, a member of staff for one, is logged and does not stop the others.
+
     Returns:
-        How many accounts and orders were not erased any more, or not yet.
+        How many accounts and orders were not erased any more, or not yet, and how many accounts
+        still are not.
     """
     written = set(erasure_journal.read())
     keys = {
@@ -194,17 +195,24 @@ def replay_journal(*, now: datetime) -> int:
     accounts = Customer.objects.filter(pk__in=keys["customer"], erased_at__isnull=True)
     ids = [one.pk for one in accounts.order_by("pk") if _entry_of_account(one) in written]
     for customer_id in ids:
-        erase_customer(customer_id=customer_id, now=now)
-        erase_orders_of(customer_id=customer_id)
+        with by_itself(f"customer {customer_id}"):
+            _erase_account(customer_id, now=now)
+            erase_orders_of(customer_id=customer_id)
     orders = Order.objects.filter(pk__in=keys["order"], erased_at__isnull=True)
     order_ids = [one.pk for one in orders if _entry_of_order(one) in written]
     _erase_orders(Order.objects.filter(pk__in=order_ids))
-    return len(ids) + len(order_ids)
+    return len(ids) + len(order_ids), accounts.filter(pk__in=ids).count()
 
 
 def find_account(*, email: str) -> int | None:
     """The account behind an address, if any."""
     return customers.find_customer_id(email=email)
+
+
+def _erase_account(customer_id: int, *, now: datetime) -> None:
+    with short_transaction():
+        if privacy.erase_account(customer_id=customer_id, at=now) is not None:
+            Cart.objects.filter(customer_id=customer_id).delete()
 
 
 def _entry_of_account(account: Customer) -> Entry:

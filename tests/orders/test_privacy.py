@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from datetime import timedelta
 from io import StringIO
 from pathlib import Path
@@ -341,6 +342,7 @@ class TestAnErasure:
         assert (answer.status_code, answer.json()["error"]["code"]) == (409, "INVALID_TRANSITION")
         staff.refresh_from_db()
         assert staff.erased_at is None
+        assert list(erasure_journal.read()) == []
 
     def test_without_a_journal_does_not_begin(self, zuleika, settings, tmp_path):
         (tmp_path / "blocked").write_text("a file where the directory should be")
@@ -452,6 +454,42 @@ class TestTheJournal:
             file.write(b'{"kind":"cust')
 
         assert [entry.id for entry in erasure_journal.read()] == [1]
+
+    def test_goes_on_in_a_line_of_its_own_after_a_torn_one(self, zuleika, settings):
+        Path(settings.ERASURE_JOURNAL).write_bytes(b'{"kind":"cust')
+
+        erase(zuleika)
+
+        assert [entry.id for entry in erasure_journal.read()] == [zuleika.customer.pk]
+
+    def test_of_which_the_disk_takes_a_part_stops_the_erasure(self, zuleika, monkeypatch):
+        write = os.write
+        monkeypatch.setattr(os, "write", lambda file, line: write(file, line[:9]))
+
+        with pytest.raises(OSError, match="part of the line"):
+            erase(zuleika)
+
+        assert Customer.objects.get(pk=zuleika.customer.pk).email == EMAIL
+
+    def test_with_one_who_works_here_by_now_erases_the_others(self, zuleika, settings):
+        staff = factories.CustomerFactory(is_staff=True)
+        somebody = factories.CustomerFactory()
+        journal(
+            settings,
+            *(
+                {"kind": "customer", "id": each.pk, "mark": each.created_at.isoformat()}
+                for each in (staff, somebody)
+            ),
+        )
+
+        with pytest.raises(SystemExit) as exit_:
+            replay()
+
+        assert exit_.value.code == 1
+        for each in (staff, somebody):
+            each.refresh_from_db()
+        assert staff.erased_at is None
+        assert somebody.erased_at is not None
 
     def test_is_readable_by_its_owner_alone(self, settings, zuleika):
         erase(zuleika)
