@@ -2,9 +2,9 @@
 
 An erasure takes the account at once; its orders follow with the fact `customer.erased`, however
 many. An order loses its person once nothing is to be sent for it any more: until then the parcel
-needs its address. The books keep what was sold, for how much and
-to which country and state, which decided the tax. An invoice keeps its buyer as long as the law
-wants it: that is the one table that an erasure does not touch.
+needs its address. `order.erased` says so, whoever bought it. The books keep what was sold, for how
+much and to which country and state, which decided the tax. An invoice keeps its buyer as long as
+the law wants it: that is the one table that an erasure does not touch.
 
 Whoever is erased is written into a journal outside the database first: a backup that is restored
 has not heard of it, and the journal is replayed.
@@ -14,6 +14,8 @@ from __future__ import annotations
 
 from datetime import UTC
 from typing import TYPE_CHECKING, Any, Final
+
+from django.db.models import Q
 
 from audit import outbox
 from audit import services as audit
@@ -160,7 +162,7 @@ def erase_guest(*, email: str, now: datetime) -> tuple[int, int]:
     for order in orders.order_by("pk"):
         erasure_journal.append(_entry_of_order(order), at=now)
         ids.append(order.pk)
-    return len(ids), _erase_orders(Order.objects.filter(pk__in=ids))
+    return len(ids), _erase_asked_for(ids, now=now)
 
 
 def follow(message: OutboxMessage) -> str | None:
@@ -170,12 +172,13 @@ def follow(message: OutboxMessage) -> str | None:
 
 
 def finish_erasures() -> int:
-    """Erase the orders of erased customers that have been sent or cancelled meanwhile.
+    """Erase what erased customers and guests ordered and was sent or cancelled meanwhile.
 
     Returns:
         How many are still to be sent.
     """
-    return _erase_orders(Order.objects.filter(customer__erased_at__isnull=False))
+    wanted = Q(customer__erased_at__isnull=False) | Q(erase_requested_at__isnull=False)
+    return _erase_orders(Order.objects.filter(wanted))
 
 
 def replay_journal(*, now: datetime) -> tuple[int, int]:
@@ -200,7 +203,7 @@ def replay_journal(*, now: datetime) -> tuple[int, int]:
             erase_orders_of(customer_id=customer_id)
     orders = Order.objects.filter(pk__in=keys["order"], erased_at__isnull=True)
     order_ids = [one.pk for one in orders if _entry_of_order(one) in written]
-    _erase_orders(Order.objects.filter(pk__in=order_ids))
+    _erase_asked_for(order_ids, now=now)
     return len(ids) + len(order_ids), accounts.filter(pk__in=ids).count()
 
 
@@ -224,6 +227,13 @@ def _entry_of_order(order: Order) -> Entry:
     return Entry(kind="order", id=order.pk, mark=str(order.public_id))
 
 
+def _erase_asked_for(order_ids: list[int], *, now: datetime) -> int:
+    """Note first that they shall be: `finish_erasures` does what cannot be done yet."""
+    with short_transaction():
+        Order.objects.filter(pk__in=order_ids).update(erase_requested_at=now)
+    return _erase_orders(Order.objects.filter(pk__in=order_ids))
+
+
 def _erase_orders(orders: QuerySet[Order]) -> int:
     """One after the other, each in a transaction of its own. Returns how many cannot be yet."""
     living = orders.filter(erased_at__isnull=True)
@@ -243,3 +253,10 @@ def _erase_order(order_id: int) -> None:
     if locked.key is not None:
         sql.later(FORGET_KEY, key_id=locked.key.pk)
     audit.record("ORDER_ERASED", entity_type="order", entity_id=order_id)
+    audit.publish(
+        "order.erased",
+        aggregate_type="order",
+        aggregate_id=order_id,
+        dedupe_key=f"order.{order_id}.erased",
+        payload={"order_id": order_id, "order_number": locked.order.order_number},
+    )

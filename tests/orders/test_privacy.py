@@ -355,7 +355,7 @@ class TestAnErasure:
 
 
 class TestAGuest:
-    def test_is_erased_by_the_command(self, guest, apple):
+    def test_is_erased_by_the_command(self, guest, apple, settings):
         buyer = {"email": EMAIL, "first_name": "Zuleika", "last_name": "Quillfeather"}
         factories.CouponFactory(code="TEN")
         placed = guest.order(
@@ -367,6 +367,8 @@ class TestAGuest:
         ).json()
         number, token = placed["order_number"], placed["guest_token"]
         guest.post(f"/orders/{number}/cancel?token={token}", {"reason": "whisper"})
+        outbox.relay()
+        assert len(letters(settings)) > 0
         out = StringIO()
 
         call_command("erase_customer", EMAIL, "--json", stdout=out)
@@ -374,17 +376,35 @@ class TestAGuest:
 
         assert json.loads(out.getvalue()) == {"found": 1, "left": 0}
         assert traces() == []
+        assert letters(settings) == []
         assert guest.get(f"/orders/{number}", token=token).status_code == 404
         assert books_are_clean()
 
     def test_whose_parcel_is_not_sent_is_told_to_be_left(self, guest, apple):
         buyer = {"email": EMAIL, "first_name": "Zuleika", "last_name": "Quillfeather"}
-        guest.order(("APPLE", 1), customer=buyer)
+        row = order_of(guest.order(("APPLE", 1), customer=buyer, shipping_address=ADDRESS))
 
         with pytest.raises(SystemExit) as exit_:
             call_command("erase_customer", EMAIL, stdout=StringIO())
 
         assert exit_.value.code == 1
+        row.refresh_from_db()
+        assert (row.shipping_address, row.erased_at) == (ADDRESS, None)
+
+    def test_is_erased_once_the_parcel_was_sent(self, guest, apple, settings):
+        buyer = {"email": EMAIL, "first_name": "Zuleika", "last_name": "Quillfeather"}
+        row = order_of(guest.order(("APPLE", 1), customer=buyer, shipping_address=ADDRESS))
+        outbox.relay()
+        privacy.erase_guest(email=EMAIL, now=timezone.now())
+        assert privacy.finish_erasures() == 1
+        Order.objects.filter(pk=row.pk).update(status="shipped", shipped_at=row.created_at)
+
+        assert privacy.finish_erasures() == 0
+
+        outbox.relay()
+        assert traces() == []
+        assert letters(settings) == []
+        assert OutboxMessage.objects.filter(fact="order.erased", aggregate_id=row.pk).count() == 1
 
     def test_who_has_an_account_is_found_by_any_verified_address(self, zuleika):
         second = "canary-second@example.com"
@@ -416,7 +436,8 @@ class TestTheJournal:
         Customer.objects.filter(pk=zuleika.customer.pk).update(**restored)
         kept = ("shipping_address", "billing_address", "notes", "erased_at")
         Order.objects.filter(pk=row.pk).update(**{name: before[Order][0][name] for name in kept})
-        OutboxMessage.objects.filter(fact="customer.erased").update(dedupe_key="before the restore")
+        for fact in ("customer.erased", "order.erased"):
+            OutboxMessage.objects.filter(fact=fact).update(dedupe_key=f"{fact}, before the restore")
         assert traces() != []
 
         assert replay() == {"erased_again": 1, "left": 0}
@@ -461,6 +482,19 @@ class TestTheJournal:
         erase(zuleika)
 
         assert [entry.id for entry in erasure_journal.read()] == [zuleika.customer.pk]
+
+    def test_does_not_forget_a_guest_whose_parcel_is_not_sent(self, guest, apple):
+        row = order_of(guest.order(("APPLE", 1)))
+        privacy.erase_guest(email="guest@example.com", now=timezone.now())
+        Order.objects.filter(pk=row.pk).update(erase_requested_at=None)  # as restored
+
+        with pytest.raises(SystemExit):
+            replay()
+
+        Order.objects.filter(pk=row.pk).update(status="shipped", shipped_at=row.created_at)
+        assert privacy.finish_erasures() == 0
+        row.refresh_from_db()
+        assert row.erased_at is not None
 
     def test_of_which_the_disk_takes_a_part_stops_the_erasure(self, zuleika, monkeypatch):
         write = os.write
