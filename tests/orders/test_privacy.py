@@ -162,6 +162,29 @@ class TestAnExport:
             event_type="CUSTOMER_EXPORTED", entity_id=zuleika.customer.pk
         ).exists()
 
+    def test_does_not_tell_where_staff_sat(self, zuleika):
+        staff = factories.CustomerFactory(is_staff=True)
+        for event, user in (("STAFF_CHANGED", staff), ("LOGIN", zuleika.customer)):
+            AuditLog.objects.create(
+                event_type=event,
+                entity_type="customer",
+                entity_id=zuleika.customer.pk,
+                user_id=user.pk,
+                ip_address="203.0.113.7",
+                user_agent="Browser/1",
+            )
+
+        told = {each["event_type"]: each for each in zuleika.get("/me/export").json()["activity"]}
+
+        assert (told["STAFF_CHANGED"]["ip_address"], told["STAFF_CHANGED"]["user_agent"]) == (
+            None,
+            None,
+        )
+        assert (told["LOGIN"]["ip_address"], told["LOGIN"]["user_agent"]) == (
+            "203.0.113.7",
+            "Browser/1",
+        )
+
     def test_holds_no_password_and_no_key(self, zuleika):
         told = json.dumps(zuleika.get("/me/export").json())
 
