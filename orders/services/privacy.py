@@ -19,7 +19,7 @@ from django.db.models import Q
 
 from audit import outbox
 from audit import services as audit
-from config.kernel import sql
+from config.kernel import money, sql
 from config.kernel.db import short_transaction
 from customers import privacy
 from customers import selectors as customers
@@ -89,18 +89,11 @@ def export_customer(*, customer_id: int, now: datetime) -> dict[str, Any]:
     """
     with short_transaction():
         audit.record("CUSTOMER_EXPORTED", entity_type="customer", entity_id=customer_id)
-    orders = selectors.list_orders(customer_id=customer_id)
+    orders = selectors.list_orders_with_papers(customer_id=customer_id)
     return {
         "exported_at": now,
         **privacy.export_account(customer_id=customer_id),
-        "orders": [
-            answers.order_json(
-                order,
-                payment=next(iter(order.payments.all()), None),
-                items=list(order.items.all()),
-            )
-            for order in orders
-        ],
+        "orders": [_all_of_order(order) for order in orders],
         "carts": [
             {
                 "id": cart.public_id,
@@ -115,6 +108,37 @@ def export_customer(*, customer_id: int, now: datetime) -> dict[str, Any]:
             for cart in Cart.objects.filter(customer_id=customer_id).prefetch_related(
                 "items__product"
             )
+        ],
+    }
+
+
+def _all_of_order(order: Order) -> dict[str, Any]:
+    payments = list(order.payments.all())
+    return {
+        **answers.order_json(
+            order, payment=next(iter(payments), None), items=list(order.items.all())
+        ),
+        "cancellation_reason": order.cancellation_reason,
+        "guest_email": order.guest_email,
+        "guest_first_name": order.guest_first_name,
+        "guest_last_name": order.guest_last_name,
+        "refunds": [
+            {
+                "status": refund.status,
+                "amount": money.format_amount(refund.amount, refund.currency),
+                "currency": refund.currency,
+                "reason": refund.reason,
+                "created_at": refund.created_at,
+            }
+            for payment in payments
+            for refund in payment.refunds.all()
+        ],
+        "returns": [
+            {**answers.return_json(wish), "refusal": wish.refusal} for wish in order.returns.all()
+        ],
+        "documents": [
+            {**answers.document_json(document), "buyer": document.buyer}
+            for document in order.invoices.all()
         ],
     }
 

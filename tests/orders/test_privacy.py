@@ -22,7 +22,7 @@ from audit import outbox
 from audit.models import AuditLog, OutboxMessage
 from customers.models import Address, Customer, Session
 from orders import books, erasure_journal
-from orders.models import Cart, IdempotencyKey, Order
+from orders.models import Cart, IdempotencyKey, Order, Return, ReturnItem
 from orders.services import privacy
 from tests import factories
 from tests.shop import Shopper, access_token, order_of
@@ -96,6 +96,18 @@ def order(shopper, *, status="delivered", **changes):
         for step in ("shipped", "delivered")[: 1 + (status == "delivered")]:
             Order.objects.filter(pk=row.pk).update(status=step, shipped_at=row.created_at)
     return row
+
+
+def ask_for_return(row):
+    wish = Return.objects.create(order=row, reason="whisper: too small")
+    ReturnItem.objects.create(parent=wish, order_item=row.items.get(), quantity=1)
+    return wish
+
+
+def refuse(wish):
+    Return.objects.filter(pk=wish.pk).update(
+        status="refused", refusal="whisper: it is not", decided_at=wish.created_at
+    )
 
 
 def erase(shopper):
@@ -191,11 +203,44 @@ class TestAnExport:
         assert zuleika.customer.password not in told
         assert "secret" not in told
 
+    def test_holds_what_was_said_and_written_about_an_order(self, zuleika):
+        row = order(zuleika, status="cancelled")
+        refuse(ask_for_return(row))
+        outbox.relay()
+
+        (told,) = zuleika.get("/me/export").json()["orders"]
+
+        whisper = "whisper: not any more"
+        assert told["cancellation_reason"] == whisper
+        assert [(each["amount"], each["reason"]) for each in told["refunds"]] == [
+            (told["total_amount"], whisper)
+        ]
+        assert [(each["reason"], each["refusal"], each["items"]) for each in told["returns"]] == [
+            ("whisper: too small", "whisper: it is not", [{"sku": "APPLE", "quantity": 1}])
+        ]
+        kinds = [each["kind"] for each in told["documents"]]
+        assert kinds == list(row.invoices.order_by("pk").values_list("kind", flat=True))
+        assert "invoice" in kinds
+        assert told["documents"][0]["buyer"]["billing_address"] == ADDRESS
+        assert (told["guest_email"], told["guest_first_name"]) == (None, "")
+
+    def test_holds_the_guest_who_placed_a_claimed_order(self, zuleika, guest):
+        buyer = {"email": "canary-guest@example.com", "first_name": "Z", "last_name": "Quill"}
+        placed = guest.order(("APPLE", 1), customer=buyer).json()
+        token = {"guest_token": placed["guest_token"]}
+        assert zuleika.post(f"/orders/{placed['order_number']}/claim", token).status_code == 200
+
+        (told,) = zuleika.get("/me/export").json()["orders"]
+
+        names = ("guest_email", "guest_first_name", "guest_last_name")
+        assert [told[name] for name in names] == list(buyer.values())
+
     def test_takes_a_constant_number_of_statements(self, zuleika):
         counts = []
         for orders in (1, 5):
             for _ in range(orders):
-                order(zuleika)
+                ask_for_return(order(zuleika, status="cancelled"))
+            outbox.relay()
             with CaptureQueriesContext(connection) as queries:
                 zuleika.get("/me/export")
             counts.append(len(queries))
