@@ -11,6 +11,7 @@ from django.db.models.functions import Now
 from audit.models import AuditLog, Delivery, OutboxMessage
 
 ACTIVITY: Final = ("created_at", "event_type", "ip_address", "user_agent")
+WHEREFROM: Final = ("ip_address", "user_agent")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,8 +38,14 @@ def get_backlog() -> Backlog:
 
 
 def list_activity(*, customer_id: int) -> list[dict[str, Any]]:
-    """What the log says of an account: when, what, and from where. Oldest first."""
-    rows = AuditLog.objects.filter(entity_type="customer", entity_id=customer_id).order_by(
-        "created_at", "pk"
-    )
-    return [dict(row) for row in rows.values(*ACTIVITY)]
+    """What the log says of an account: when, what, and from where. Oldest first.
+
+    Of what somebody else did to it, staff for one, it is not told from where: that is theirs.
+    """
+    rows = AuditLog.objects.filter(entity_type="customer", entity_id=customer_id)
+    told = []
+    for row in rows.order_by("created_at", "pk").values("user_id", *ACTIVITY):
+        if row.pop("user_id") not in {None, customer_id}:
+            row.update(dict.fromkeys(WHEREFROM))
+        told.append(dict(row))
+    return told

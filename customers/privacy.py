@@ -66,6 +66,15 @@ def export_account(*, customer_id: int) -> dict[str, Any]:
     }
 
 
+def get_erasable(*, customer_id: int) -> Customer:
+    """An account that may be erased, or was.
+
+    Raises:
+        StaffAccountError: a member of staff; their rights have to be taken from them first.
+    """
+    return _without_rights(Customer.objects.get(pk=customer_id))
+
+
 def erase_account(*, customer_id: int, at: datetime) -> Customer | None:
     """Remove the person from an account and end all its sessions. Requires an open transaction.
 
@@ -76,13 +85,12 @@ def erase_account(*, customer_id: int, at: datetime) -> Customer | None:
         The account as it was, or None if it was erased before.
 
     Raises:
-        StaffAccountError: a member of staff; their rights have to be taken from them first.
+        StaffAccountError: a member of staff, as in `get_erasable`.
     """
-    customer = Customer.objects.select_for_update(no_key=True).get(pk=customer_id)
+    locked = Customer.objects.select_for_update(no_key=True).get(pk=customer_id)
+    customer = _without_rights(locked)
     if customer.erased_at is not None:
         return None
-    if customer.is_staff or customer.is_superuser:
-        raise StaffAccountError
     Customer.objects.filter(pk=customer_id).update(
         email=ERASED_EMAIL.format(id=customer_id),
         email_verified=False,
@@ -117,4 +125,10 @@ def erase_account(*, customer_id: int, at: datetime) -> Customer | None:
             "stripe_customer_id": customer.stripe_customer_id,
         },
     )
+    return customer
+
+
+def _without_rights(customer: Customer) -> Customer:
+    if customer.is_staff or customer.is_superuser:
+        raise StaffAccountError
     return customer

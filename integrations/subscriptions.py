@@ -11,5 +11,6 @@ def subscribe_all() -> None:
     """Enter every subscriber; repeating it changes nothing."""
     outbox.subscribe("order.confirmed", "email", confirmation.send)
     outbox.subscribe("customer.erased", "email", erasure.delete_letters)
+    outbox.subscribe("order.erased", "email", erasure.delete_letters_of_order)
     for fact in mail.FACTS:
         outbox.subscribe(fact, "email", accounts.send)

@@ -1,30 +1,38 @@
 """Who was erased, in a file beside the database: a restored backup has not heard of it.
 
-One line of JSON an erasure, appended and on the disk before anything is removed. It holds numbers,
-nothing of a person. Keep it where backups of the database do not overwrite it.
+One line of JSON an erasure, appended and on the disk before anything is removed. It holds numbers
+and an instant, nothing of a person. Keep it where backups of the database do not overwrite it.
 """
 
 from __future__ import annotations
 
+import errno
 import os
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import orjson
+import structlog
 from django.conf import settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import datetime
 
+log = structlog.get_logger(__name__)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """An account, or a guest's order, by its primary key."""
+    """An account, or a guest's order: its primary key, and a mark that no other will ever bear.
+
+    The key alone is not enough: a restore sets sequences back, and it is given to somebody new.
+    """
 
     kind: Literal["customer", "order"]
     id: int
+    mark: str
 
 
 def append(entry: Entry, *, at: datetime) -> None:
@@ -33,24 +41,48 @@ def append(entry: Entry, *, at: datetime) -> None:
     Raises:
         OSError: it cannot be written: then nothing may be erased.
     """
-    line = orjson.dumps({"kind": entry.kind, "id": entry.id, "at": at}) + b"\n"
+    line = orjson.dumps({**asdict(entry), "at": at}) + b"\n"
     path = Path(settings.ERASURE_JOURNAL)
     path.parent.mkdir(parents=True, exist_ok=True)
-    file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
     try:
-        os.write(file, line)  # one write: lines of two processes do not mix
+        if _is_torn(file):
+            line = b"\n" + line
+        # One write: lines of two processes do not mix.
+        if os.write(file, line) < len(line):
+            raise OSError(errno.ENOSPC, "The disk took a part of the line", str(path))
         os.fsync(file)
     finally:
         os.close(file)
 
 
 def read() -> Iterator[Entry]:
-    """All of it, oldest first; a line that its writer did not finish is passed over."""
+    """All of it, oldest first; a line that says nothing is passed over, and logged."""
     path = Path(settings.ERASURE_JOURNAL)
     if not path.exists():
         return
     with path.open("rb") as file:
-        for line in file:
-            if line.endswith(b"\n"):
-                told = orjson.loads(line)
-                yield Entry(kind=told["kind"], id=told["id"])
+        for number, line in enumerate(file, start=1):
+            entry = _parsed(line)
+            if entry is None:
+                log.warning("erasure_journal_line_skipped", line=number)
+            else:
+                yield entry
+
+
+def _is_torn(file: int) -> bool:
+    """Whether the last writer did not come to the end of its line."""
+    size = os.fstat(file).st_size
+    return size > 0 and os.pread(file, 1, size - 1) != b"\n"
+
+
+def _parsed(line: bytes) -> Entry | None:
+    try:
+        told = orjson.loads(line)
+    except orjson.JSONDecodeError:  # its writer did not finish it
+        return None
+    match told:
+        case {"kind": "customer" | "order" as kind, "id": int(key), "mark": str(mark)}:
+            return Entry(kind=kind, id=key, mark=mark)
+        case _:
+            return None

@@ -92,6 +92,9 @@ SHIPMENTS: Final = (
     "shipments",
     Prefetch("shipments__items", ShipmentItem.objects.select_related("order_item")),
 )
+RETURN_ITEMS: Final = Prefetch(
+    "items", ReturnItem.objects.select_related("order_item").order_by("order_item_id")
+)
 
 
 class PricedProduct(Protocol):
@@ -233,6 +236,15 @@ def list_orders(
     ).order_by("-created_at", "-id")
 
 
+def list_orders_with_papers(*, customer_id: int) -> QuerySet[Order]:
+    """A customer's own orders, likewise, with their refunds, returns and documents too."""
+    return list_orders(customer_id=customer_id).prefetch_related(
+        Prefetch("payments__refunds", Refund.objects.order_by("id")),
+        Prefetch("returns", Return.objects.prefetch_related(RETURN_ITEMS).order_by("id")),
+        Prefetch("invoices", Invoice.objects.order_by("id")),
+    )
+
+
 def units_by_line(rows: QuerySet[Any], *, line: str = "order_item_id") -> Counter[int]:
     """The sum of `quantity` of rows that refer to an order's line, by its id; else zero."""
     sums = rows.order_by().values_list(line).annotate(units=Sum("quantity"))
@@ -241,12 +253,7 @@ def units_by_line(rows: QuerySet[Any], *, line: str = "order_item_id") -> Counte
 
 def list_returns(*, order_id: int) -> QuerySet[Return]:
     """An order's returns with their items, oldest first, in a constant number of queries."""
-    items = ReturnItem.objects.select_related("order_item").order_by("order_item_id")
-    return (
-        Return.objects.filter(order_id=order_id)
-        .prefetch_related(Prefetch("items", items))
-        .order_by("id")
-    )
+    return Return.objects.filter(order_id=order_id).prefetch_related(RETURN_ITEMS).order_by("id")
 
 
 def get_return(*, order_id: int, public_id: UUID) -> Return:

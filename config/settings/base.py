@@ -336,6 +336,11 @@ SPECTACULAR_SETTINGS = {
     "COMPONENT_SPLIT_PATCH": False,  # what has to be sent is required of a PATCH too
     "ENUM_GENERATE_CHOICE_DESCRIPTION": False,  # each word would explain itself by itself
     "ENUM_ADD_EXPLICIT_BLANK_NULL_CHOICE": False,
+    "ENUM_NAME_OVERRIDES": {  # several bodies have them
+        "OrderStatusEnum": "orders.models.Order.Status",
+        "RefundStatusEnum": "payments.models.Refund.Status",
+        "ReturnStatusEnum": "orders.models.Return.Status",
+    },
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
         "config.openapi.operations.complete",

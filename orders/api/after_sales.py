@@ -63,7 +63,7 @@ class ReturnSerializer(serializers.Serializer[Any]):
     """A return as the buyer reads it."""
 
     id = serializers.UUIDField()
-    status = serializers.ChoiceField(choices=Return.Status.values)
+    status = serializers.ChoiceField(choices=Return.Status.choices)
     items = ReturnLineSerializer(many=True)
     reason = serializers.CharField()
     created_at = serializers.DateTimeField()

@@ -159,44 +159,6 @@ CARD: Final[dict[str, Any]] = {
 CARD_PAGE: Final[dict[str, Any]] = {"next": None, "previous": None, "results": [CARD]}
 SAVE_CARD_REQUEST: Final[dict[str, Any]] = {"payment_method_id": "pm_1Q9xK7Ge4kLm0pQr"}
 
-EXPORT: Final[dict[str, Any]] = {
-    "exported_at": "2026-11-27T08:00:00.104733Z",
-    "account": {
-        "id": 4711,
-        "email": "ada@example.com",
-        "first_name": "Ada",
-        "last_name": "Lovelace",
-        "phone": None,
-        "date_of_birth": None,
-        "email_verified": True,
-        "marketing_consent": False,
-        "status": "active",
-        "tier": "",
-        "created_at": "2026-11-20T08:00:00.313370Z",
-        "last_login": "2026-11-27T07:59:00.512001Z",
-    },
-    "email_addresses": [{"email": "ada@example.com", "verified": True, "primary": True}],
-    "addresses": [{**ADDRESS, "created_at": "2026-11-20T08:05:00.882210Z"}],
-    "bought": [{"currency": "USD", "order_count": 1, "lifetime_value": "46.57"}],
-    "activity": [
-        {
-            "created_at": "2026-11-27T07:59:00.512001Z",
-            "event_type": "LOGIN",
-            "ip_address": "203.0.113.7",
-            "user_agent": "Mozilla/5.0",
-        }
-    ],
-    "orders": [SHIPPED_ORDER],
-    "carts": [
-        {
-            "id": CART_ID,
-            "currency": "USD",
-            "coupon_code": "",
-            "changed_at": "2026-11-26T19:00:00.104733Z",
-            "items": [{"sku": "DEMO-PLENTY", "quantity": 2}],
-        }
-    ],
-}
 PDF: Final = "%PDF-1.4 …"
 RETURN_ID: Final = "0192f0c1-7a60-7b11-9c4d-6a7b8c9d0e1f"
 RETURN_REQUEST: Final[dict[str, Any]] = {
@@ -243,6 +205,66 @@ DOCUMENTS: Final[list[dict[str, Any]]] = [
     },
 ]
 DOCUMENT_PAGE: Final[dict[str, Any]] = {"next": None, "previous": None, "results": DOCUMENTS}
+EXPORT: Final[dict[str, Any]] = {
+    "exported_at": "2026-12-03T08:00:00.104733Z",
+    "account": {
+        "id": 4711,
+        "email": "ada@example.com",
+        "first_name": "Ada",
+        "last_name": "Lovelace",
+        "phone": None,
+        "date_of_birth": None,
+        "email_verified": True,
+        "marketing_consent": False,
+        "status": "active",
+        "tier": "",
+        "created_at": "2026-11-20T08:00:00.313370Z",
+        "last_login": "2026-11-27T07:59:00.512001Z",
+    },
+    "email_addresses": [{"email": "ada@example.com", "verified": True, "primary": True}],
+    "addresses": [{**ADDRESS, "created_at": "2026-11-20T08:05:00.882210Z"}],
+    "bought": [{"currency": "USD", "order_count": 1, "lifetime_value": "46.57"}],
+    "activity": [
+        {
+            "created_at": "2026-11-27T07:59:00.512001Z",
+            "event_type": "LOGIN",
+            "ip_address": "203.0.113.7",
+            "user_agent": "Mozilla/5.0",
+        }
+    ],
+    "orders": [
+        {
+            **SHIPPED_ORDER,
+            "cancellation_reason": "",
+            "guest_email": None,
+            "guest_first_name": "",
+            "guest_last_name": "",
+            "refunds": [
+                {
+                    "status": "succeeded",
+                    "amount": "20.79",
+                    "currency": "USD",
+                    "reason": "One came broken.",
+                    "created_at": "2026-12-02T09:59:58.104733Z",
+                }
+            ],
+            "returns": [{**RETURN, "refusal": ""}],
+            "documents": [
+                {**document, "buyer": {"billing_address": ADDRESS, "shipping_address": ADDRESS}}
+                for document in DOCUMENTS
+            ],
+        }
+    ],
+    "carts": [
+        {
+            "id": CART_ID,
+            "currency": "USD",
+            "coupon_code": "",
+            "changed_at": "2026-11-26T19:00:00.104733Z",
+            "items": [{"sku": "DEMO-PLENTY", "quantity": 2}],
+        }
+    ],
+}
 
 EVENT: Final[dict[str, Any]] = {
     "id": "evt_1Q9xK7",

@@ -3,21 +3,88 @@
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from django.utils import timezone
+from rest_framework import serializers
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from config.kernel.api.addresses import AddressSerializer
 from config.kernel.api.schema import Access, Answer, Refusal, operation
+from config.kernel.api.serializers import MoneyField
 from customers.api.views import ProfileView
 from customers.errors import StaffAccountError
 from orders.api import examples
-from orders.api.serializers import ExportSerializer
+from orders.api.after_sales import DocumentSerializer, ReturnSerializer
+from orders.api.serializers import (
+    ActivitySerializer,
+    BoughtSerializer,
+    ExportedAccountSerializer,
+    ExportedAddressSerializer,
+    ExportedCartSerializer,
+    ExportedEmailSerializer,
+    OrderSerializer,
+)
 from orders.services import privacy
+from payments.models import Refund
 
 if TYPE_CHECKING:
     from rest_framework.request import Request
+
+
+class ExportedRefundSerializer(serializers.Serializer[Any]):
+    """Money given back, or on its way."""
+
+    status = serializers.ChoiceField(choices=Refund.Status.choices)
+    amount = MoneyField()
+    currency = serializers.CharField()
+    reason = serializers.CharField()
+    created_at = serializers.DateTimeField()
+
+
+class ExportedReturnSerializer(ReturnSerializer):
+    """A return, and why it was refused, if it was."""
+
+    refusal = serializers.CharField()
+
+
+class BuyerSerializer(serializers.Serializer[Any]):
+    """Whom a document names."""
+
+    billing_address = AddressSerializer(required=False)
+    shipping_address = AddressSerializer(required=False)
+
+
+class ExportedDocumentSerializer(DocumentSerializer):
+    """A document, and whom it names."""
+
+    buyer = BuyerSerializer()
+
+
+class ExportedOrderSerializer(OrderSerializer):
+    """An order with whatever else is kept of it; a guest's, claimed since, with its guest."""
+
+    cancellation_reason = serializers.CharField()
+    guest_email = serializers.CharField(allow_null=True)
+    guest_first_name = serializers.CharField()
+    guest_last_name = serializers.CharField()
+    refunds = ExportedRefundSerializer(many=True)
+    returns = ExportedReturnSerializer(many=True)
+    documents = ExportedDocumentSerializer(many=True)
+
+
+class ExportSerializer(serializers.Serializer[Any]):
+    """`GET /me/export`."""
+
+    exported_at = serializers.DateTimeField()
+    account = ExportedAccountSerializer()
+    email_addresses = ExportedEmailSerializer(many=True)
+    addresses = ExportedAddressSerializer(many=True)
+    bought = BoughtSerializer(many=True)
+    activity = ActivitySerializer(many=True)
+    orders = ExportedOrderSerializer(many=True)
+    carts = ExportedCartSerializer(many=True)
 
 
 class MeView(ProfileView):
@@ -47,8 +114,9 @@ class ExportView(APIView):
 
     @operation(
         summary="Export everything held on me",
-        description="Account, addresses, carts, orders, and what the log says of the account. Cards"
-        " are not held here but by the payment provider: see `GET /me/payment-methods`.",
+        description="Account, addresses, carts, orders with their refunds, returns and documents,"
+        " and what the log says of the account. Cards are not held here but by the payment"
+        " provider: see `GET /me/payment-methods`.",
         access=Access.TOKEN,
         answers={
             200: Answer(

@@ -218,7 +218,7 @@ NOTHING_TO_SAY: Final = {"type": "object", "additionalProperties": False}
 class OrderQuerySerializer(QuerySerializer):
     """Filters of the order list."""
 
-    status = StrictChoiceField(choices=Order.Status.values, required=False)
+    status = StrictChoiceField(choices=Order.Status.choices, required=False)
     created_after = serializers.DateTimeField(required=False, help_text="exclusive")
     created_before = serializers.DateTimeField(required=False, help_text="exclusive")
 
@@ -359,7 +359,7 @@ class OrderSerializer(TotalsSerializer):
 
     id = serializers.UUIDField()
     order_number = serializers.CharField()
-    status = serializers.ChoiceField(choices=Order.Status.values)
+    status = serializers.ChoiceField(choices=Order.Status.choices)
     payment_status = serializers.ChoiceField(choices=Order.PaymentStatus.values)
     refunded_amount = MoneyField()
     shipping_address = AddressSerializer()
@@ -433,19 +433,6 @@ class ExportedCartSerializer(serializers.Serializer[Any]):
     coupon_code = serializers.CharField()
     changed_at = serializers.DateTimeField()
     items = ShipmentItemSerializer(many=True)
-
-
-class ExportSerializer(serializers.Serializer[Any]):
-    """`GET /me/export`."""
-
-    exported_at = serializers.DateTimeField()
-    account = ExportedAccountSerializer()
-    email_addresses = ExportedEmailSerializer(many=True)
-    addresses = ExportedAddressSerializer(many=True)
-    bought = BoughtSerializer(many=True)
-    activity = ActivitySerializer(many=True)
-    orders = OrderSerializer(many=True)
-    carts = ExportedCartSerializer(many=True)
 
 
 class SavePaymentMethodSerializer(StrictSerializer):

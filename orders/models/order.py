@@ -75,8 +75,9 @@ class Order(models.Model):
 
     `status` moves only along the contract's edges, `version` counts its moves and
     `order_transitions` keeps them: triggers see to all three. `erased_at`: who bought, and where it
-    went, was removed then. Either a customer or a guest
-    (`guest_email`) has placed it; a guest's may belong to a customer since.
+    went, was removed then. `erase_requested_at`: a guest asked for that; once it is sent, it is
+    done. Either a customer or a guest (`guest_email`) has placed it; a guest's may belong to a
+    customer since.
     """
 
     class Status(models.TextChoices):
@@ -151,6 +152,7 @@ class Order(models.Model):
     coupon_code = models.CharField(max_length=50, default="", db_default="", blank=True)
     notes = models.TextField(null=True, blank=True)
     hold_expires_at = models.DateTimeField(db_default=Now())
+    erase_requested_at = models.DateTimeField(null=True, blank=True, editable=False)
     erased_at = models.DateTimeField(null=True, blank=True, editable=False)
     cancellation_reason = models.CharField(max_length=200, default="", db_default="", blank=True)
     created_at = models.DateTimeField(db_default=Now(), editable=False)

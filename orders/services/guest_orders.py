@@ -69,7 +69,7 @@ def claim_order(*, order_id: int, customer_id: int) -> None:
     Opens its own transaction. States `order.claimed`.
 
     Raises:
-        NotFoundError: it is another customer's by now.
+        NotFoundError: it is another customer's by now, or its guest was erased.
         OrderInProgressError: somebody works on it for longer than a lock is waited for.
     """
     with short_transaction():
@@ -77,7 +77,7 @@ def claim_order(*, order_id: int, customer_id: int) -> None:
             order = selectors.lock_order(order_id=order_id).order
         if order.customer_id == customer_id:
             return
-        if order.customer_id is not None:
+        if order.customer_id is not None or order.erased_at is not None:
             raise NotFoundError
         Order.objects.filter(pk=order.pk).update(customer_id=customer_id)
         audit.record(

@@ -2,9 +2,9 @@
 
 An erasure takes the account at once; its orders follow with the fact `customer.erased`, however
 many. An order loses its person once nothing is to be sent for it any more: until then the parcel
-needs its address. The books keep what was sold, for how much and
-to which country and state, which decided the tax. An invoice keeps its buyer as long as the law
-wants it: that is the one table that an erasure does not touch.
+needs its address. `order.erased` says so, whoever bought it. The books keep what was sold, for how
+much and to which country and state, which decided the tax. An invoice keeps its buyer as long as
+the law wants it: that is the one table that an erasure does not touch.
 
 Whoever is erased is written into a journal outside the database first: a backup that is restored
 has not heard of it, and the journal is replayed.
@@ -12,11 +12,14 @@ has not heard of it, and the journal is replayed.
 
 from __future__ import annotations
 
+from datetime import UTC
 from typing import TYPE_CHECKING, Any, Final
+
+from django.db.models import Q
 
 from audit import outbox
 from audit import services as audit
-from config.kernel import sql
+from config.kernel import money, sql
 from config.kernel.db import short_transaction
 from customers import privacy
 from customers import selectors as customers
@@ -86,18 +89,11 @@ def export_customer(*, customer_id: int, now: datetime) -> dict[str, Any]:
     """
     with short_transaction():
         audit.record("CUSTOMER_EXPORTED", entity_type="customer", entity_id=customer_id)
-    orders = selectors.list_orders(customer_id=customer_id)
+    orders = selectors.list_orders_with_papers(customer_id=customer_id)
     return {
         "exported_at": now,
         **privacy.export_account(customer_id=customer_id),
-        "orders": [
-            answers.order_json(
-                order,
-                payment=next(iter(order.payments.all()), None),
-                items=list(order.items.all()),
-            )
-            for order in orders
-        ],
+        "orders": [_all_of_order(order) for order in orders],
         "carts": [
             {
                 "id": cart.public_id,
@@ -116,6 +112,37 @@ def export_customer(*, customer_id: int, now: datetime) -> dict[str, Any]:
     }
 
 
+def _all_of_order(order: Order) -> dict[str, Any]:
+    payments = list(order.payments.all())
+    return {
+        **answers.order_json(
+            order, payment=next(iter(payments), None), items=list(order.items.all())
+        ),
+        "cancellation_reason": order.cancellation_reason,
+        "guest_email": order.guest_email,
+        "guest_first_name": order.guest_first_name,
+        "guest_last_name": order.guest_last_name,
+        "refunds": [
+            {
+                "status": refund.status,
+                "amount": money.format_amount(refund.amount, refund.currency),
+                "currency": refund.currency,
+                "reason": refund.reason,
+                "created_at": refund.created_at,
+            }
+            for payment in payments
+            for refund in payment.refunds.all()
+        ],
+        "returns": [
+            {**answers.return_json(wish), "refusal": wish.refusal} for wish in order.returns.all()
+        ],
+        "documents": [
+            {**answers.document_json(document), "buyer": document.buyer}
+            for document in order.invoices.all()
+        ],
+    }
+
+
 # --- removing ---------------------------------------------------------------------------------
 
 
@@ -128,10 +155,9 @@ def erase_customer(*, customer_id: int, now: datetime) -> None:
         StaffAccountError: a member of staff.
         OSError: the journal cannot be written; nothing was removed.
     """
-    erasure_journal.append(Entry(kind="customer", id=customer_id), at=now)
-    with short_transaction():
-        if privacy.erase_account(customer_id=customer_id, at=now) is not None:
-            Cart.objects.filter(customer_id=customer_id).delete()
+    account = privacy.get_erasable(customer_id=customer_id)
+    erasure_journal.append(_entry_of_account(account), at=now)
+    _erase_account(customer_id, now=now)
 
 
 def erase_orders_of(*, customer_id: int) -> int:
@@ -156,10 +182,11 @@ def erase_guest(*, email: str, now: datetime) -> tuple[int, int]:
         OSError: the journal cannot be written; nothing was removed.
     """
     orders = Order.objects.filter(guest_email=email.lower(), customer__isnull=True)
-    ids = list(orders.order_by("pk").values_list("pk", flat=True))
-    for order_id in ids:
-        erasure_journal.append(Entry(kind="order", id=order_id), at=now)
-    return len(ids), _erase_orders(Order.objects.filter(pk__in=ids))
+    ids = []
+    for order in orders.order_by("pk"):
+        erasure_journal.append(_entry_of_order(order), at=now)
+        ids.append(order.pk)
+    return len(ids), _erase_asked_for(ids, now=now)
 
 
 def follow(message: OutboxMessage) -> str | None:
@@ -169,39 +196,66 @@ def follow(message: OutboxMessage) -> str | None:
 
 
 def finish_erasures() -> int:
-    """Erase the orders of erased customers that have been sent or cancelled meanwhile.
+    """Erase what erased customers and guests ordered and was sent or cancelled meanwhile.
 
     Returns:
         How many are still to be sent.
     """
-    return _erase_orders(Order.objects.filter(customer__erased_at__isnull=False))
+    wanted = Q(customer__erased_at__isnull=False) | Q(erase_requested_at__isnull=False)
+    return _erase_orders(Order.objects.filter(wanted))
 
 
-def replay_journal(*, now: datetime) -> int:
+def replay_journal(*, now: datetime) -> tuple[int, int]:
     """Erase again whoever was erased before: after a restore, for one. Repeating is harmless.
 
+    One that cannot be erased, a member of staff for one, is logged and does not stop the others.
+
     Returns:
-        How many accounts and orders were not erased any more, or not yet.
+        How many accounts and orders were not erased any more, or not yet, and how many accounts
+        still are not.
     """
-    entries = list(erasure_journal.read())
-    wanted = {
-        kind: {entry.id for entry in entries if entry.kind == kind}
+    written = set(erasure_journal.read())
+    keys = {
+        kind: {entry.id for entry in written if entry.kind == kind}
         for kind in ("customer", "order")
     }
-    accounts = Customer.objects.filter(pk__in=wanted["customer"], erased_at__isnull=True)
-    orders = Order.objects.filter(pk__in=wanted["order"], erased_at__isnull=True)
-    ids = list(accounts.order_by("pk").values_list("pk", flat=True))
+    accounts = Customer.objects.filter(pk__in=keys["customer"], erased_at__isnull=True)
+    ids = [one.pk for one in accounts.order_by("pk") if _entry_of_account(one) in written]
     for customer_id in ids:
-        erase_customer(customer_id=customer_id, now=now)
-        erase_orders_of(customer_id=customer_id)
-    missing = len(ids) + orders.count()
-    _erase_orders(orders)
-    return missing
+        with by_itself(f"customer {customer_id}"):
+            _erase_account(customer_id, now=now)
+            erase_orders_of(customer_id=customer_id)
+    orders = Order.objects.filter(pk__in=keys["order"], erased_at__isnull=True)
+    order_ids = [one.pk for one in orders if _entry_of_order(one) in written]
+    _erase_asked_for(order_ids, now=now)
+    return len(ids) + len(order_ids), accounts.filter(pk__in=ids).count()
 
 
 def find_account(*, email: str) -> int | None:
     """The account behind an address, if any."""
     return customers.find_customer_id(email=email)
+
+
+def _erase_account(customer_id: int, *, now: datetime) -> None:
+    with short_transaction():
+        if privacy.erase_account(customer_id=customer_id, at=now) is not None:
+            Cart.objects.filter(customer_id=customer_id).delete()
+
+
+def _entry_of_account(account: Customer) -> Entry:
+    mark = account.created_at.astimezone(UTC).isoformat()
+    return Entry(kind="customer", id=account.pk, mark=mark)
+
+
+def _entry_of_order(order: Order) -> Entry:
+    return Entry(kind="order", id=order.pk, mark=str(order.public_id))
+
+
+def _erase_asked_for(order_ids: list[int], *, now: datetime) -> int:
+    """Note first that they shall be: `finish_erasures` does what cannot be done yet."""
+    with short_transaction():
+        Order.objects.filter(pk__in=order_ids).update(erase_requested_at=now)
+    return _erase_orders(Order.objects.filter(pk__in=order_ids))
 
 
 def _erase_orders(orders: QuerySet[Order]) -> int:
@@ -223,3 +277,10 @@ def _erase_order(order_id: int) -> None:
     if locked.key is not None:
         sql.later(FORGET_KEY, key_id=locked.key.pk)
     audit.record("ORDER_ERASED", entity_type="order", entity_id=order_id)
+    audit.publish(
+        "order.erased",
+        aggregate_type="order",
+        aggregate_id=order_id,
+        dedupe_key=f"order.{order_id}.erased",
+        payload={"order_id": order_id, "order_number": locked.order.order_number},
+    )

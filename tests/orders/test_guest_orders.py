@@ -7,6 +7,7 @@ from decimal import Decimal
 import pytest
 from allauth.account.models import EmailAddress
 from django.db import connection
+from django.utils import timezone
 
 from audit import outbox
 from audit.models import AuditLog, Delivery, OutboxMessage
@@ -15,6 +16,7 @@ from customers import services as customers
 from customers.models import CustomerMetrics
 from orders import books
 from orders.models import CouponRedemption, IdempotencyKey, Order
+from orders.services import privacy
 from orders.services.guest_orders import claim_order
 from tests import factories
 from tests.shop import Shopper, order_of
@@ -171,6 +173,19 @@ class TestTheRoute:
 
         assert self.claim(stranger, bought).status_code == 404
         assert orders_of(stranger) == []
+
+    def test_takes_nothing_of_an_erased_guest(self, guest, tea, settings, tmp_path):
+        settings.ERASURE_JOURNAL = str(tmp_path / "erasures.jsonl")
+        bought = buy(guest)
+        guest.post(
+            f"/orders/{bought.json()['order_number']}/cancel?token={bought.json()['guest_token']}"
+        )
+        privacy.erase_guest(email=GRACE, now=timezone.now())
+        assert order_of(bought).erased_at is not None
+        grace = sign_up()
+
+        assert self.claim(grace, bought).status_code == 404
+        assert orders_of(grace) == []
 
     def test_takes_no_customer_s_order(self, guest, tea):
         owner, stranger = sign_up(), sign_up("mallory@example.com")

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+from datetime import timedelta
 from io import StringIO
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
+import structlog
 from allauth.account.models import EmailAddress
 from django.core.management import call_command
 from django.db import connection
@@ -18,7 +22,7 @@ from audit import outbox
 from audit.models import AuditLog, OutboxMessage
 from customers.models import Address, Customer, Session
 from orders import books, erasure_journal
-from orders.models import Cart, IdempotencyKey, Order
+from orders.models import Cart, IdempotencyKey, Order, Return, ReturnItem
 from orders.services import privacy
 from tests import factories
 from tests.shop import Shopper, access_token, order_of
@@ -94,6 +98,18 @@ def order(shopper, *, status="delivered", **changes):
     return row
 
 
+def ask_for_return(row):
+    wish = Return.objects.create(order=row, reason="whisper: too small")
+    ReturnItem.objects.create(parent=wish, order_item=row.items.get(), quantity=1)
+    return wish
+
+
+def refuse(wish):
+    Return.objects.filter(pk=wish.pk).update(
+        status="refused", refusal="whisper: it is not", decided_at=wish.created_at
+    )
+
+
 def erase(shopper):
     privacy.erase_customer(customer_id=shopper.customer.pk, now=timezone.now())
 
@@ -119,6 +135,17 @@ def books_are_clean():
     with connection.cursor() as cursor:
         found = books.check_invariants(cursor)
     return [each.name for each in found if each.violations] == []
+
+
+def journal(settings, *entries):
+    lines = [json.dumps({**entry, "at": "2026-11-27T00:00:00Z"}) + "\n" for entry in entries]
+    Path(settings.ERASURE_JOURNAL).write_text("".join(lines))
+
+
+def replay():
+    out = StringIO()
+    call_command("erase_customer", "--replay", "--json", stdout=out)
+    return json.loads(out.getvalue())
 
 
 def letters(settings):
@@ -147,17 +174,73 @@ class TestAnExport:
             event_type="CUSTOMER_EXPORTED", entity_id=zuleika.customer.pk
         ).exists()
 
+    def test_does_not_tell_where_staff_sat(self, zuleika):
+        staff = factories.CustomerFactory(is_staff=True)
+        for event, user in (("STAFF_CHANGED", staff), ("LOGIN", zuleika.customer)):
+            AuditLog.objects.create(
+                event_type=event,
+                entity_type="customer",
+                entity_id=zuleika.customer.pk,
+                user_id=user.pk,
+                ip_address="203.0.113.7",
+                user_agent="Browser/1",
+            )
+
+        told = {each["event_type"]: each for each in zuleika.get("/me/export").json()["activity"]}
+
+        assert (told["STAFF_CHANGED"]["ip_address"], told["STAFF_CHANGED"]["user_agent"]) == (
+            None,
+            None,
+        )
+        assert (told["LOGIN"]["ip_address"], told["LOGIN"]["user_agent"]) == (
+            "203.0.113.7",
+            "Browser/1",
+        )
+
     def test_holds_no_password_and_no_key(self, zuleika):
         told = json.dumps(zuleika.get("/me/export").json())
 
         assert zuleika.customer.password not in told
         assert "secret" not in told
 
+    def test_holds_what_was_said_and_written_about_an_order(self, zuleika):
+        row = order(zuleika, status="cancelled")
+        refuse(ask_for_return(row))
+        outbox.relay()
+
+        (told,) = zuleika.get("/me/export").json()["orders"]
+
+        whisper = "whisper: not any more"
+        assert told["cancellation_reason"] == whisper
+        assert [(each["amount"], each["reason"]) for each in told["refunds"]] == [
+            (told["total_amount"], whisper)
+        ]
+        assert [(each["reason"], each["refusal"], each["items"]) for each in told["returns"]] == [
+            ("whisper: too small", "whisper: it is not", [{"sku": "APPLE", "quantity": 1}])
+        ]
+        kinds = [each["kind"] for each in told["documents"]]
+        assert kinds == list(row.invoices.order_by("pk").values_list("kind", flat=True))
+        assert "invoice" in kinds
+        assert told["documents"][0]["buyer"]["billing_address"] == ADDRESS
+        assert (told["guest_email"], told["guest_first_name"]) == (None, "")
+
+    def test_holds_the_guest_who_placed_a_claimed_order(self, zuleika, guest):
+        buyer = {"email": "canary-guest@example.com", "first_name": "Z", "last_name": "Quill"}
+        placed = guest.order(("APPLE", 1), customer=buyer).json()
+        token = {"guest_token": placed["guest_token"]}
+        assert zuleika.post(f"/orders/{placed['order_number']}/claim", token).status_code == 200
+
+        (told,) = zuleika.get("/me/export").json()["orders"]
+
+        names = ("guest_email", "guest_first_name", "guest_last_name")
+        assert [told[name] for name in names] == list(buyer.values())
+
     def test_takes_a_constant_number_of_statements(self, zuleika):
         counts = []
         for orders in (1, 5):
             for _ in range(orders):
-                order(zuleika)
+                ask_for_return(order(zuleika, status="cancelled"))
+            outbox.relay()
             with CaptureQueriesContext(connection) as queries:
                 zuleika.get("/me/export")
             counts.append(len(queries))
@@ -327,6 +410,7 @@ class TestAnErasure:
         assert (answer.status_code, answer.json()["error"]["code"]) == (409, "INVALID_TRANSITION")
         staff.refresh_from_db()
         assert staff.erased_at is None
+        assert list(erasure_journal.read()) == []
 
     def test_without_a_journal_does_not_begin(self, zuleika, settings, tmp_path):
         (tmp_path / "blocked").write_text("a file where the directory should be")
@@ -339,7 +423,7 @@ class TestAnErasure:
 
 
 class TestAGuest:
-    def test_is_erased_by_the_command(self, guest, apple):
+    def test_is_erased_by_the_command(self, guest, apple, settings):
         buyer = {"email": EMAIL, "first_name": "Zuleika", "last_name": "Quillfeather"}
         factories.CouponFactory(code="TEN")
         placed = guest.order(
@@ -351,6 +435,8 @@ class TestAGuest:
         ).json()
         number, token = placed["order_number"], placed["guest_token"]
         guest.post(f"/orders/{number}/cancel?token={token}", {"reason": "whisper"})
+        outbox.relay()
+        assert len(letters(settings)) > 0
         out = StringIO()
 
         call_command("erase_customer", EMAIL, "--json", stdout=out)
@@ -358,17 +444,35 @@ class TestAGuest:
 
         assert json.loads(out.getvalue()) == {"found": 1, "left": 0}
         assert traces() == []
+        assert letters(settings) == []
         assert guest.get(f"/orders/{number}", token=token).status_code == 404
         assert books_are_clean()
 
     def test_whose_parcel_is_not_sent_is_told_to_be_left(self, guest, apple):
         buyer = {"email": EMAIL, "first_name": "Zuleika", "last_name": "Quillfeather"}
-        guest.order(("APPLE", 1), customer=buyer)
+        row = order_of(guest.order(("APPLE", 1), customer=buyer, shipping_address=ADDRESS))
 
         with pytest.raises(SystemExit) as exit_:
             call_command("erase_customer", EMAIL, stdout=StringIO())
 
         assert exit_.value.code == 1
+        row.refresh_from_db()
+        assert (row.shipping_address, row.erased_at) == (ADDRESS, None)
+
+    def test_is_erased_once_the_parcel_was_sent(self, guest, apple, settings):
+        buyer = {"email": EMAIL, "first_name": "Zuleika", "last_name": "Quillfeather"}
+        row = order_of(guest.order(("APPLE", 1), customer=buyer, shipping_address=ADDRESS))
+        outbox.relay()
+        privacy.erase_guest(email=EMAIL, now=timezone.now())
+        assert privacy.finish_erasures() == 1
+        Order.objects.filter(pk=row.pk).update(status="shipped", shipped_at=row.created_at)
+
+        assert privacy.finish_erasures() == 0
+
+        outbox.relay()
+        assert traces() == []
+        assert letters(settings) == []
+        assert OutboxMessage.objects.filter(fact="order.erased", aggregate_id=row.pk).count() == 1
 
     def test_who_has_an_account_is_found_by_any_verified_address(self, zuleika):
         second = "canary-second@example.com"
@@ -400,22 +504,94 @@ class TestTheJournal:
         Customer.objects.filter(pk=zuleika.customer.pk).update(**restored)
         kept = ("shipping_address", "billing_address", "notes", "erased_at")
         Order.objects.filter(pk=row.pk).update(**{name: before[Order][0][name] for name in kept})
-        OutboxMessage.objects.filter(fact="customer.erased").update(dedupe_key="before the restore")
+        for fact in ("customer.erased", "order.erased"):
+            OutboxMessage.objects.filter(fact=fact).update(dedupe_key=f"{fact}, before the restore")
         assert traces() != []
-        out = StringIO()
 
-        call_command("erase_customer", "--replay", "--json", stdout=out)
-
-        assert json.loads(out.getvalue()) == {"erased_again": 1, "left": 0}
+        assert replay() == {"erased_again": 1, "left": 0}
         assert traces() == []
         assert Cart.objects.count() == 0
 
-    def test_that_ends_in_the_middle_of_a_line_is_read_up_to_there(self, settings):
-        Path(settings.ERASURE_JOURNAL).write_bytes(
-            b'{"kind":"customer","id":1,"at":"2026-11-27T00:00:00Z"}\n{"kind":"cust'
+    def test_spares_whoever_was_given_the_key_after_a_restore(self, zuleika, guest, settings):
+        earlier = zuleika.customer.created_at - timedelta(microseconds=1)
+        theirs = order_of(guest.order(("APPLE", 1)))
+        Order.objects.filter(pk=theirs.pk).update(status="shipped", shipped_at=theirs.created_at)
+        journal(
+            settings,
+            {"kind": "customer", "id": zuleika.customer.pk, "mark": earlier.isoformat()},
+            {"kind": "order", "id": theirs.pk, "mark": str(uuid4())},
         )
 
+        assert replay() == {"erased_again": 0, "left": 0}
+        assert zuleika.get("/me").json()["email"] == EMAIL
+        theirs.refresh_from_db()
+        assert theirs.erased_at is None
+
+    def test_that_does_not_say_more_than_a_key_is_not_followed(self, zuleika, settings):
+        journal(settings, {"kind": "customer", "id": zuleika.customer.pk})
+
+        with structlog.testing.capture_logs() as logs:
+            assert replay() == {"erased_again": 0, "left": 0}
+        assert [(each["event"], each["line"]) for each in logs] == [
+            ("erasure_journal_line_skipped", 1)
+        ]
+        assert zuleika.get("/me").status_code == 200
+
+    def test_that_ends_in_the_middle_of_a_line_is_read_up_to_there(self, settings):
+        journal(settings, {"kind": "customer", "id": 1, "mark": "2026-11-27T00:00:00+00:00"})
+        with Path(settings.ERASURE_JOURNAL).open("ab") as file:
+            file.write(b'{"kind":"cust')
+
         assert [entry.id for entry in erasure_journal.read()] == [1]
+
+    def test_goes_on_in_a_line_of_its_own_after_a_torn_one(self, zuleika, settings):
+        Path(settings.ERASURE_JOURNAL).write_bytes(b'{"kind":"cust')
+
+        erase(zuleika)
+
+        assert [entry.id for entry in erasure_journal.read()] == [zuleika.customer.pk]
+
+    def test_does_not_forget_a_guest_whose_parcel_is_not_sent(self, guest, apple):
+        row = order_of(guest.order(("APPLE", 1)))
+        privacy.erase_guest(email="guest@example.com", now=timezone.now())
+        Order.objects.filter(pk=row.pk).update(erase_requested_at=None)  # as restored
+
+        with pytest.raises(SystemExit):
+            replay()
+
+        Order.objects.filter(pk=row.pk).update(status="shipped", shipped_at=row.created_at)
+        assert privacy.finish_erasures() == 0
+        row.refresh_from_db()
+        assert row.erased_at is not None
+
+    def test_of_which_the_disk_takes_a_part_stops_the_erasure(self, zuleika, monkeypatch):
+        write = os.write
+        monkeypatch.setattr(os, "write", lambda file, line: write(file, line[:9]))
+
+        with pytest.raises(OSError, match="part of the line"):
+            erase(zuleika)
+
+        assert Customer.objects.get(pk=zuleika.customer.pk).email == EMAIL
+
+    def test_with_one_who_works_here_by_now_erases_the_others(self, zuleika, settings):
+        staff = factories.CustomerFactory(is_staff=True)
+        somebody = factories.CustomerFactory()
+        journal(
+            settings,
+            *(
+                {"kind": "customer", "id": each.pk, "mark": each.created_at.isoformat()}
+                for each in (staff, somebody)
+            ),
+        )
+
+        with pytest.raises(SystemExit) as exit_:
+            replay()
+
+        assert exit_.value.code == 1
+        for each in (staff, somebody):
+            each.refresh_from_db()
+        assert staff.erased_at is None
+        assert somebody.erased_at is not None
 
     def test_is_readable_by_its_owner_alone(self, settings, zuleika):
         erase(zuleika)

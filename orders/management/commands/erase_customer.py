@@ -21,7 +21,7 @@ class Command(BaseCommand):
         "the orders that were placed under it without one. Orders that are still to be sent keep "
         "their address until then; the hourly task removes it. Every erasure is written into a "
         "journal beside the database; --replay erases again whoever stands there, which is needed "
-        "after a restore from a backup. Exits with 1 if orders are left, or nobody has the address."
+        "after a restore from a backup. Exits with 1 if anyone is left, or nobody has the address."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -44,8 +44,8 @@ class Command(BaseCommand):
 
     def replay(self) -> dict[str, int]:
         """Erase the journal's people again."""
-        erased_again = privacy.replay_journal(now=timezone.now())
-        return {"erased_again": erased_again, "left": privacy.finish_erasures()}
+        found, refused = privacy.replay_journal(now=timezone.now())
+        return {"erased_again": found - refused, "left": refused + privacy.finish_erasures()}
 
     def erase(self, email: str) -> dict[str, int]:
         """Erase the account, if there is one, and what was bought without it."""
