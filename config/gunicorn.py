@@ -5,6 +5,7 @@ Addresses, processes and threads are for whoever starts it.
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import uuid
@@ -20,6 +21,15 @@ if TYPE_CHECKING:
 
 worker_class = "gthread"
 limit_request_line = 8_190  # the longest it knows; URLs up to 8,000 bytes get an answer of ours
+
+
+def post_worker_init(_worker: Any) -> None:
+    """Let the collector leave alone what lives as long as the process: code, models, routes.
+
+    Else each full collection walks through all of it, and every request of the process waits.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def child_exit(_server: Any, worker: Any) -> None:

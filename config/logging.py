@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
+import select
 import sys
+import threading
 import traceback
 from typing import TYPE_CHECKING, Any
 
@@ -126,6 +129,37 @@ class JsonFormatter(structlog.stdlib.ProcessorFormatter):
         return str(event)
 
 
+class StderrHandler(logging.Handler):
+    """Writes each line in one piece, without a lock.
+
+    All threads of a web process would wait for it at the end of each request, and hand each other
+    the interpreter in doing so. The system keeps pieces of up to PIPE_BUF bytes apart (POSIX,
+    write); those that are longer take turns.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._turn = threading.Lock()
+
+    def handle(self, record: logging.LogRecord) -> bool:
+        admitted = bool(self.filter(record))
+        if admitted:
+            self.emit(record)
+        return admitted
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            line = f"{self.format(record)}\n".encode(errors="backslashreplace")
+            if len(line) <= select.PIPE_BUF:
+                os.write(sys.stderr.fileno(), line)
+                return
+            with self._turn:
+                while line:
+                    line = line[os.write(sys.stderr.fileno(), line) :]
+        except Exception:  # noqa: BLE001 - as the library's own handlers: no request ends by its log
+            self.handleError(record)
+
+
 def settings_for_logging(*, level: str) -> dict[str, Any]:
     """Django's LOGGING; also sets structlog up, so that both end in the same records.
 
@@ -155,7 +189,7 @@ def settings_for_logging(*, level: str) -> dict[str, Any]:
                 "processors": [JsonFormatter.remove_processors_meta, *_RENDERING],
             },
         },
-        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "json"}},
+        "handlers": {"stderr": {"()": StderrHandler, "formatter": "json"}},
         "root": {"handlers": ["stderr"], "level": level},
         "loggers": {
             "django": {"handlers": [], "propagate": True, "level": level},
