@@ -17,7 +17,7 @@ ENV PATH=/opt/venv/bin:$PATH \
     ORDERKEEP_HOME=/var/lib/orderkeep
 USER orderkeep
 EXPOSE 8000
-CMD ["gunicorn", "config.wsgi:application", "--config", "python:config.gunicorn", \
-     "--bind", "0.0.0.0:8000", "--workers", "2", "--threads", "8", \
-     "--timeout", "30", "--graceful-timeout", "15", "--keep-alive", "5", \
-     "--worker-tmp-dir", "/dev/shm", "--no-control-socket"]
+CMD ["granian", "config.wsgi:application", "--interface", "wsgi", "--http", "1", "--no-ws", \
+     "--host", "0.0.0.0", "--port", "8000", "--workers", "2", "--blocking-threads", "8", \
+     "--http1-header-read-timeout", "10000", "--respawn-failed-workers", \
+     "--respawn-interval", "5", "--workers-kill-timeout", "15", "--no-log"]

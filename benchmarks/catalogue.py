@@ -205,7 +205,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--connections", type=int, default=16, help="at once (%(default)s)")
     parser.add_argument("--seconds", type=float, default=10.0, help="measured, each (%(default)s)")
-    parser.add_argument("--warmup", type=float, default=2.0, help="before, each (%(default)s)")
+    parser.add_argument("--warmup", type=float, default=6.0, help="before, each (%(default)s)")
     parser.add_argument("--pages", nargs="+", choices=list(PAGES), default=list(PAGES))
     parser.add_argument("--base-url", help="a shop elsewhere")
     return parser.parse_args()

@@ -42,6 +42,7 @@ BY_STATUS: dict[int, tuple[str, str]] = {
     404: ("NOT_FOUND", "Not found."),
     405: ("METHOD_NOT_ALLOWED", "This method is not allowed here."),
     413: ("PAYLOAD_TOO_LARGE", "The request body is too large."),
+    414: ("VALIDATION_FAILED", "The address of this request is too long."),
     415: ("UNSUPPORTED_MEDIA_TYPE", "Send application/json in UTF-8, not compressed."),
     429: ("RATE_LIMIT_EXCEEDED", "Too many requests, please try again later."),
     500: ("INTERNAL_ERROR", "An unexpected error occurred."),

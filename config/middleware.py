@@ -40,6 +40,7 @@ request_seconds = Histogram(
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _LONGEST_USER_AGENT = 512
+_LONGEST_TARGET = 8_190
 _UNPRINTABLE = re.compile(r"[^\x20-\x7e]")
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _ROUTE_PARAMETER = re.compile(r"<(?:[^:>]+:)?([^>]+)>")
@@ -116,9 +117,12 @@ def _request_id(request: HttpRequest) -> str:
 
 def _refusal(request: HttpRequest) -> HttpResponseBase | None:
     """An answer without looking any further, where nothing behind could make sense of it."""
+    query = request.META.get("QUERY_STRING", "")
+    if len(request.path) + len(query) > _LONGEST_TARGET:
+        return error_response(414)
     if not _is_text(request.path):
         return error_response(404)
-    if not _is_query_text(request.META.get("QUERY_STRING", "")):
+    if not _is_query_text(query):
         return error_response(400, details={"query": ["This is not valid text in UTF-8."]})
     if request.headers.get("Content-Encoding", "identity").lower() not in {"", "identity"}:
         return error_response(415)

@@ -202,7 +202,7 @@ class Shop:
         concurrency = env.integer("WORKER_CONCURRENCY", max(2, cores()), minimum=1, maximum=256)
         worker = [*celery, "worker", "--loglevel", "INFO", "--concurrency", str(concurrency)]
         beat = [*celery, "beat", "--loglevel", "INFO", "--schedule", str(run / "beat-schedule")]
-        commands = {"web": gunicorn(variables), "worker": worker, "beat": beat}
+        commands = {"web": granian(variables), "worker": worker, "beat": beat}
         return {
             name: Command(
                 name=name,
@@ -301,24 +301,23 @@ def emptied(directory: Path) -> Path:
 # --- the web server -----------------------------------------------------------------------------
 
 
-def gunicorn(variables: dict[str, str]) -> list[str]:
-    """Gunicorn's command line."""
-    bind, port = variables["BIND"], variables["PORT"]
-    host = f"[{bind}]" if ":" in bind else bind
+def granian(variables: dict[str, str]) -> list[str]:
+    """Granian's command line."""
     options = {
-        "--config": "python:config.gunicorn",
-        "--bind": f"{host}:{port}",
+        "--interface": "wsgi",
+        "--host": variables["BIND"],
+        "--port": variables["PORT"],
+        "--http": "1",
         "--workers": str(web_processes()),
-        "--threads": str(web_threads()),
-        "--timeout": "30",
-        "--graceful-timeout": "5",
-        "--keep-alive": "5",
+        "--blocking-threads": str(web_threads()),
+        "--http1-header-read-timeout": "10000",
+        "--respawn-interval": "5",  # so long has a new process at a reload before an old one ends
+        "--workers-kill-timeout": "5",
     }
     arguments = [part for option in options.items() for part in option]
-    # Its control socket would lie in the home directory.
     return [
-        *(sys.executable, "-m", "gunicorn", "config.wsgi:application"),
-        *(*arguments, "--no-control-socket"),
+        *(sys.executable, "-m", "granian", "config.wsgi:application"),
+        *(*arguments, "--respawn-failed-workers", "--no-ws", "--no-log"),
     ]
 
 
