@@ -237,7 +237,7 @@ class TestWhatCannotBeBroken:
         assert Product.objects.count() == 7
 
     def test_is_the_search_by_a_text_too_long(self):
-        answer = Client().get("/api/v1/products", {"search": "a" * 100_000})
+        answer = Client().get("/api/v1/products", {"search": "a" * 5_000})
 
         assert answer.status_code == 400
 

@@ -121,7 +121,7 @@ class TestServer:
             body=b"0\r\n\r\n" + request(ME),
         )
 
-        assert_envelope(talk(server, two), 400)
+        assert_envelope(talk(server, two), 401)  # a guest who says nothing
 
     def test_finds_nothing_under_an_address_that_is_no_text(self, server):
         assert_envelope(talk(server, request("/api/v1/é".encode())), 404)
