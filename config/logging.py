@@ -7,7 +7,6 @@ import os
 import re
 import select
 import sys
-import threading
 import traceback
 from typing import TYPE_CHECKING, Any
 
@@ -134,12 +133,8 @@ class StderrHandler(logging.Handler):
 
     All threads of a web process would wait for it at the end of each request, and hand each other
     the interpreter in doing so. The system keeps pieces of up to PIPE_BUF bytes apart (POSIX,
-    write); those that are longer take turns.
+    write); those that are longer take turns, by the lock that logging makes anew after a fork.
     """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._turn = threading.Lock()
 
     def handle(self, record: logging.LogRecord) -> bool:
         admitted = bool(self.filter(record))
@@ -153,9 +148,12 @@ class StderrHandler(logging.Handler):
             if len(line) <= select.PIPE_BUF:
                 os.write(sys.stderr.fileno(), line)
                 return
-            with self._turn:
+            self.acquire()
+            try:
                 while line:
                     line = line[os.write(sys.stderr.fileno(), line) :]
+            finally:
+                self.release()
         except Exception:  # noqa: BLE001 - as the library's own handlers: no request ends by its log
             self.handleError(record)
 

@@ -175,10 +175,11 @@ def refund_return(*, return_id: int, deadline: Deadline, user_id: int | None = N
 
 def _refund_key(wish: Return) -> str:
     """The same refund, however often it is asked for; another one once that has failed."""
-    key = f"return-{wish.public_id}"
-    if wish.refund is None or wish.refund.status != Refund.Status.FAILED:
-        return key if wish.refund is None else str(wish.refund.request_key)
-    return f"{key}-after-{wish.refund.pk}"
+    if wish.refund is None:
+        return f"return-{wish.public_id}"
+    if wish.refund.status == Refund.Status.FAILED:
+        return f"return-{wish.public_id}-after-{wish.refund.pk}"
+    return str(wish.refund.request_key)
 
 
 def _check_returnable(locked: LockedOrder) -> None:
