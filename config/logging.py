@@ -26,6 +26,7 @@ _SECRET = re.compile(r"\b(?:sk|rk|whsec|pi_\w+_secret)_\w+|eyJ[\w-]+\.[\w-]+\.[\
 _DIGITS = re.compile(r"(?<![\w.-])\d(?:[ -]?\d){12,}(?!-?[^\W_])")
 # Milli-, micro- or nanoseconds since 1970; no issuer's numbers begin with 1 (ISO/IEC 7812-1).
 _INSTANT = re.compile(r"1\d{12}(?:\d{3}){0,2}")
+_STDERR = 2  # the system's own: Celery puts a proxy that leads back to logging in sys.stderr's place
 _LONGEST_TEXT = 2_000
 _MOST_FRAMES = 40
 
@@ -146,12 +147,12 @@ class StderrHandler(logging.Handler):
         try:
             line = f"{self.format(record)}\n".encode(errors="backslashreplace")
             if len(line) <= select.PIPE_BUF:
-                os.write(sys.stderr.fileno(), line)
+                os.write(_STDERR, line)
                 return
             self.acquire()
             try:
                 while line:
-                    line = line[os.write(sys.stderr.fileno(), line) :]
+                    line = line[os.write(_STDERR, line) :]
             finally:
                 self.release()
         except Exception:  # noqa: BLE001 - as the library's own handlers: no request ends by its log
