@@ -26,7 +26,7 @@ _SECRET = re.compile(r"\b(?:sk|rk|whsec|pi_\w+_secret)_\w+|eyJ[\w-]+\.[\w-]+\.[\
 _DIGITS = re.compile(r"(?<![\w.-])\d(?:[ -]?\d){12,}(?!-?[^\W_])")
 # Milli-, micro- or nanoseconds since 1970; no issuer's numbers begin with 1 (ISO/IEC 7812-1).
 _INSTANT = re.compile(r"1\d{12}(?:\d{3}){0,2}")
-_STDERR = 2  # the system's own: Celery puts a proxy that leads back to logging in sys.stderr's place
+_STDERR = 2  # the system's: Celery puts a proxy that leads back to logging in place of sys.stderr
 _LONGEST_TEXT = 2_000
 _MOST_FRAMES = 40
 

@@ -50,6 +50,17 @@ ORDER_AND_PAYMENT: Final = """
     SELECT orders.*, payments.* FROM orders JOIN payments ON payments.order_id = orders.id
     WHERE orders.order_number = %(order_number)s ORDER BY payments.id DESC LIMIT 1
 """
+ORDER_AND_BUYER: Final = """
+    SELECT orders.*, customers.*
+    FROM orders LEFT JOIN customers ON customers.id = orders.customer_id
+    WHERE orders.id = %(order_id)s
+"""
+ORDER_TO_INVOICE: Final = """
+    SELECT *, EXISTS (
+        SELECT FROM payments WHERE payments.order_id = orders.id AND amount_received > 0
+    ) AS is_paid
+    FROM orders WHERE id = %(order_id)s
+"""
 # A claim is one statement: found, held against others and put off, all or nothing. Its rows are
 # as they were found.
 CLAIM_ORDERS: Final = """
@@ -204,6 +215,30 @@ def list_items(*, order_id: int) -> list[OrderItem]:
     """An order's lines, in the order in which they were placed."""
     statement = "SELECT * FROM order_items WHERE order_id = %(order_id)s ORDER BY id"
     return sql.fetch_models(OrderItem, statement, order_id=order_id)
+
+
+def get_order_and_buyer(*, order_id: int) -> Order:
+    """An order with its customer at hand, if it has one; likewise without a lock."""
+    found = sql.fetch_joined((Order, Customer), ORDER_AND_BUYER, order_id=order_id)
+    if found is None:
+        raise Order.DoesNotExist
+    order, customer = found
+    order.customer = customer
+    return order  # type: ignore[no-any-return]  # what was asked for
+
+
+def get_order_to_invoice(*, order_id: int) -> tuple[Order, bool]:
+    """An order, and whether anything was ever paid for it; likewise."""
+    order = sql.fetch_model(Order, ORDER_TO_INVOICE, order_id=order_id)
+    if order is None:
+        raise Order.DoesNotExist
+    return order, order.is_paid  # type: ignore[attr-defined]  # selected besides
+
+
+def find_invoice(*, order_id: int) -> Invoice | None:
+    """An order's invoice, if it has been issued."""
+    statement = "SELECT * FROM invoices WHERE order_id = %(order_id)s AND kind = 'invoice'"
+    return sql.fetch_model(Invoice, statement, order_id=order_id)
 
 
 def fetch_shipments(order: Order) -> None:

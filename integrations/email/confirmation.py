@@ -11,15 +11,15 @@ from babel.numbers import format_currency
 from django.conf import settings
 
 from integrations.email import letters
-from orders import answers
-from orders.models import Order
+from orders import answers, selectors
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from datetime import date
     from decimal import Decimal
 
     from audit.models import OutboxMessage
+    from orders.models import Order, OrderItem
 
 ADDRESS_FIELDS = ("name", "line1", "line2", "city", "state", "postal_code", "country", "phone")
 
@@ -33,11 +33,7 @@ def send(message: OutboxMessage) -> str | None:
     Raises:
         DeliveryFailedError: the mail server refused it; says its code, never the address.
     """
-    order = (
-        Order.objects.select_related("customer")
-        .prefetch_related("items")
-        .get(pk=message.payload["order_id"])
-    )
+    order = selectors.get_order_and_buyer(order_id=message.payload["order_id"])
     recipient = order.customer.email if order.customer else (order.guest_email or "")
     if not letters.is_deliverable(recipient):
         return "not sent: no address left to send it to"
@@ -45,13 +41,13 @@ def send(message: OutboxMessage) -> str | None:
         recipient=recipient,
         subject=f"Order {order.order_number} confirmed",
         template="order_confirmed",
-        context=_context(order),
+        context=_context(order, selectors.list_items(order_id=order.pk)),
         message=message,
     )
     return None
 
 
-def _context(order: Order) -> dict[str, Any]:
+def _context(order: Order, items: Sequence[OrderItem]) -> dict[str, Any]:
     """Everything the templates show, as text in the shop's language, one line a piece."""
     locale = Locale.parse(settings.LANGUAGE_CODE, sep="-")
 
@@ -78,7 +74,7 @@ def _context(order: Order) -> dict[str, Any]:
                 "unit_price": money(item.unit_price),
                 "total_price": money(item.total_price),
             }
-            for item in sorted(order.items.all(), key=lambda item: item.pk)
+            for item in items
         ],
         "amounts": [
             ("Subtotal", money(order.subtotal)),

@@ -53,13 +53,16 @@ def claim_earlier(message: OutboxMessage) -> str | None:
 
 def claim_confirmed(message: OutboxMessage) -> str | None:
     """Give a guest's new order to the account that has verified the guest's address; likewise."""
-    order = Order.objects.only("customer_id", "guest_email").get(pk=message.aggregate_id)
-    if order.customer_id is not None or order.guest_email is None:
+    customer_id: int | None
+    guest_email: str | None
+    placed_by = Order.objects.values_list("customer_id", "guest_email")
+    customer_id, guest_email = placed_by.get(pk=message.aggregate_id)
+    if customer_id is not None or guest_email is None:
         return "nothing to claim: a customer's order"
-    customer_id = customers.find_owner_of_verified_email(email=order.guest_email)
-    if customer_id is None:
+    owner_id = customers.find_owner_of_verified_email(email=guest_email)
+    if owner_id is None:
         return "nothing to claim: no account has verified the guest's address"
-    claim_order(order_id=order.pk, customer_id=customer_id)
+    claim_order(order_id=message.aggregate_id, customer_id=owner_id)
     return None
 
 

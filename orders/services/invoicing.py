@@ -9,27 +9,33 @@ from __future__ import annotations
 
 from collections import defaultdict
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from django.conf import settings
-from django.db import connection
+from django.db import IntegrityError
 
 from audit import outbox
 from audit import services as audit
-from config.kernel import money
-from config.kernel.db import short_transaction
+from config.kernel import money, sql
+from config.kernel.db import short_transaction, violated_constraint
 from orders import selectors, tax_breakdown
 from orders.errors import NotPaidYetError
-from orders.models import Invoice, InvoiceSeries, Order
+from orders.models import Invoice
 from orders.tax_breakdown import Taxed
-from payments.models import Payment, Refund
+from payments.models import Refund
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from datetime import datetime
 
     from audit.models import OutboxMessage
-    from orders.models import RefundLine
+    from orders.models import Order, OrderItem, RefundLine
+
+ONE_PER_ORDER: Final = "invoice_one_per_order"
+NEXT_NUMBER: Final = """
+    INSERT INTO invoice_series (series, last_number) VALUES (%(series)s, 1)
+    ON CONFLICT (series) DO UPDATE SET last_number = invoice_series.last_number + 1
+    RETURNING last_number, clock_timestamp() AS issued_at
+"""
 
 
 def subscribe() -> None:
@@ -65,23 +71,27 @@ def issue_invoice(*, order_id: int) -> Invoice:
     Raises:
         NotPaidYetError: nothing was ever paid for the order.
     """
-    if found := Invoice.objects.filter(order_id=order_id, kind=Invoice.Kind.INVOICE).first():
+    if found := selectors.find_invoice(order_id=order_id):
         return found
-    order = Order.objects.select_related("customer").prefetch_related("items").get(pk=order_id)
-    if not Payment.objects.filter(order=order, amount_received__gt=0).exists():
+    order, is_paid = selectors.get_order_to_invoice(order_id=order_id)
+    if not is_paid:
         raise NotPaidYetError
-    with short_transaction():
-        number, issued_at = _lock_series(Invoice.SERIES[Invoice.Kind.INVOICE])
-        if found := Invoice.objects.filter(order=order, kind=Invoice.Kind.INVOICE).first():
-            return found
-        return _write(
-            order,
-            kind=Invoice.Kind.INVOICE,
-            number=number,
-            issued_at=issued_at,
-            total=order.total_amount,
-            content=_invoice_content(order),
-        )
+    items = selectors.list_items(order_id=order_id)
+    try:
+        with short_transaction():
+            return _issue(
+                order,
+                kind=Invoice.Kind.INVOICE,
+                total=order.total_amount,
+                content=_invoice_content(order, items),
+                buyer=_buyer(order),
+            )
+    except IntegrityError as exc:
+        # Somebody was faster. Their invoice has the number; ours went back with the transaction.
+        found = selectors.find_invoice(order_id=order_id)
+        if found is None or violated_constraint(exc) != ONE_PER_ORDER:
+            raise
+        return found
 
 
 def issue_credit_note(*, refund_id: int) -> Invoice | None:
@@ -101,14 +111,11 @@ def issue_credit_note(*, refund_id: int) -> Invoice | None:
         refund.refresh_from_db(fields=["status"])
         if refund.status != Refund.Status.SUCCEEDED:
             return None
-        number, issued_at = _lock_series(Invoice.SERIES[Invoice.Kind.CREDIT_NOTE])
         if found := Invoice.objects.filter(refund=refund).first():
             return found
-        return _write(
+        return _issue(
             locked.order,
             kind=Invoice.Kind.CREDIT_NOTE,
-            number=number,
-            issued_at=issued_at,
             total=refund.amount,
             content=_credit_content(invoice, refund),
             refund=refund,
@@ -130,12 +137,9 @@ def reverse_credit_note(*, refund_id: int) -> Invoice | None:
         return None
     if found := Invoice.objects.filter(reverses=note).first():
         return found
-    number, issued_at = _lock_series(Invoice.SERIES[Invoice.Kind.REVERSAL])
-    return _write(
+    return _issue(
         note.order,
         kind=Invoice.Kind.REVERSAL,
-        number=number,
-        issued_at=issued_at,
         total=note.total_amount,
         content={**note.content, "corrects": note.document_number},
         reverses=note,
@@ -143,49 +147,37 @@ def reverse_credit_note(*, refund_id: int) -> Invoice | None:
     )
 
 
-def _lock_series(series: str) -> tuple[int, datetime]:
-    """The next number and its date; nobody else gets either until the transaction ends.
-
-    The clock is read under the lock, so that dates rise with the numbers.
-    """
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "INSERT INTO invoice_series (series) VALUES (%s) ON CONFLICT DO NOTHING", [series]
-        )
-    row = InvoiceSeries.objects.select_for_update().get(pk=series)
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT clock_timestamp()")
-        (now,) = cursor.fetchone()
-    return row.last_number + 1, now
-
-
-def _write(
+def _issue(
     order: Order,
     *,
     kind: Invoice.Kind,
-    number: int,
-    issued_at: datetime,
     total: Decimal,
     content: dict[str, Any],
+    buyer: dict[str, Any],
     refund: Refund | None = None,
     reverses: Invoice | None = None,
-    buyer: dict[str, Any] | None = None,
 ) -> Invoice:
+    """Write a document down under the next number; nobody else gets one until the transaction ends.
+
+    The clock is read under the lock of the series, so that dates rise with the numbers.
+    """
     series = Invoice.SERIES[kind]
-    InvoiceSeries.objects.filter(pk=series).update(last_number=number)
-    invoice = Invoice.objects.create(
+    given = sql.fetch_one(NEXT_NUMBER, series=series)
+    assert given is not None  # noqa: S101 - an upsert returns its row
+    invoice = Invoice(
         order=order,
         kind=kind,
         refund=refund,
         reverses=reverses,
         series=series,
-        number=number,
+        number=given.last_number,
         total_amount=total,
         currency=order.currency,
         content=content,
-        buyer=buyer if buyer is not None else _buyer(order),
-        issued_at=issued_at,
+        buyer=buyer,
+        issued_at=given.issued_at,
     )
+    sql.insert(invoice)
     audit.record(
         f"{kind.upper()}_ISSUED",
         entity_type="order",
@@ -195,7 +187,7 @@ def _write(
     return invoice
 
 
-def _invoice_content(order: Order) -> dict[str, Any]:
+def _invoice_content(order: Order, items: Sequence[OrderItem]) -> dict[str, Any]:
     def amount(value: Decimal) -> str:
         return money.format_amount(value, order.currency)
 
@@ -213,14 +205,14 @@ def _invoice_content(order: Order) -> dict[str, Any]:
                 "tax_amount": amount(item.tax_amount),
                 "total_price": amount(item.total_price),
             }
-            for item in sorted(order.items.all(), key=lambda item: item.pk)
+            for item in items
         ],
         "subtotal": amount(order.subtotal),
         "discount_amount": amount(order.discount_amount),
         "shipping_amount": amount(order.shipping_amount),
         "tax_amount": amount(order.tax_amount),
         "tax_included": order.tax_included,
-        "taxes": _taxes_json(_taxes_of(order), order.currency),
+        "taxes": _taxes_json(_taxes_of(order, items), order.currency),
         "total_amount": amount(order.total_amount),
     }
 
@@ -249,9 +241,8 @@ def _credit_content(invoice: Invoice, refund: Refund) -> dict[str, Any]:
     }
 
 
-def _taxes_of(order: Order) -> tuple[Taxed, ...] | None:
+def _taxes_of(order: Order, items: Sequence[OrderItem]) -> tuple[Taxed, ...] | None:
     """What was sold at each rate, shipping too; None: placed before rates were kept."""
-    items = list(order.items.all())
     parts = [
         (item.total_price - item.discount_amount, item.tax_rate, item.tax_amount) for item in items
     ]
