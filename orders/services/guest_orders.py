@@ -53,11 +53,9 @@ def claim_earlier(message: OutboxMessage) -> str | None:
 
 def claim_confirmed(message: OutboxMessage) -> str | None:
     """Give a guest's new order to the account that has verified the guest's address; likewise."""
-    customer_id: int | None
-    guest_email: str | None
-    placed_by = Order.objects.values_list("customer_id", "guest_email")
-    customer_id, guest_email = placed_by.get(pk=message.aggregate_id)
-    if customer_id is not None or guest_email is None:
+    guests = Order.objects.filter(pk=message.aggregate_id, customer_id__isnull=True)
+    guest_email = guests.values_list("guest_email", flat=True).first()
+    if guest_email is None:
         return "nothing to claim: a customer's order"
     owner_id = customers.find_owner_of_verified_email(email=guest_email)
     if owner_id is None:
