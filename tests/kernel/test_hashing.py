@@ -38,6 +38,17 @@ class TestWorkshop:
         with ThreadPoolExecutor(3) as pool:
             assert list(pool.map(lambda _: workshop.do(work), range(9))) == [True] * 9
 
+    def test_leaves_the_processor_for_as_long_as_it_took(self, workshop):
+        def work():
+            began = time.thread_time()
+            while time.thread_time() - began < 0.05:
+                pass
+            return time.monotonic()
+
+        ended = workshop.do(work)
+
+        assert workshop.do(time.monotonic) - ended >= 0.05
+
     def test_turns_away_at_once_whom_it_has_no_place_for(self, workshop):
         done = threading.Event()
         busy = threading.Barrier(4)
