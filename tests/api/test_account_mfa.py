@@ -4,11 +4,12 @@ import base64
 import hmac
 import json
 import struct
-import time
+from types import SimpleNamespace
 
 import pytest
 from allauth.account.models import EmailAddress
 from allauth.mfa.models import Authenticator
+from allauth.mfa.totp.internal import auth
 from django.core import mail
 from django.core.cache import cache
 from django.test import Client
@@ -51,9 +52,18 @@ def log_in():
     return send("POST", "/auth/login", {"email": EMAIL, "password": factories.PASSWORD})
 
 
-def totp(secret, *, at=None):
+MOMENT = 1_800_000_010
+"""Within 30 seconds of a code, that none changes between being shown and being looked at."""
+
+
+@pytest.fixture(autouse=True)
+def _same_moment(monkeypatch):
+    monkeypatch.setattr(auth, "time", SimpleNamespace(time=lambda: MOMENT))
+
+
+def totp(secret):
     """RFC 6238: the code that an authenticator app shows."""
-    counter = struct.pack(">Q", int((at or time.time()) // 30))
+    counter = struct.pack(">Q", MOMENT // 30)
     digest = hmac.digest(base64.b32decode(secret), counter, "sha1")
     start = digest[-1] & 15
     (number,) = struct.unpack(">I", digest[start : start + 4])
