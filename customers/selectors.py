@@ -23,17 +23,17 @@ CUSTOMER_WITH_SESSION: Final = """
     FROM customers JOIN sessions ON sessions.session_key = %(session_key)s
     WHERE customers.id = %(customer_id)s AND sessions.expire_date > %(now)s
 """
-FIND_BY_EMAIL: Final = """
-    SELECT customers.*, found.email_address_id
-    FROM (
-        SELECT user_id AS customer_id, id AS email_address_id, 1 AS rank
-        FROM account_emailaddress WHERE email = %(email)s AND verified
-        UNION ALL
-        SELECT id, NULL, 2 FROM customers WHERE email = %(email)s
-        ORDER BY rank LIMIT 1
-    ) AS found
-    JOIN customers ON customers.id = found.customer_id
+OPENED_BY_EMAIL: Final = """
+    SELECT user_id AS customer_id, id AS email_address_id, 1 AS rank
+    FROM account_emailaddress WHERE email = %(email)s AND verified
+    UNION ALL
+    SELECT id, NULL, 2 FROM customers WHERE email = %(email)s
+    ORDER BY rank LIMIT 1
 """
+FIND_BY_EMAIL: Final = f"""
+    SELECT customers.*, found.email_address_id
+    FROM ({OPENED_BY_EMAIL}) AS found JOIN customers ON customers.id = found.customer_id
+"""  # noqa: S608 - both are ours
 
 
 def find_customer_with_session(
@@ -50,9 +50,12 @@ def find_customer_with_session(
 
 
 def find_customer_id(*, email: str) -> int | None:
-    """The account that an e-mail address opens, as `find_customer_by_email` says."""
-    found = find_customer_by_email(email=email)
-    return None if found is None else found.pk
+    """The account that an e-mail address opens, as `find_customer_by_email` says.
+
+    One SELECT, which takes as long whether there is one or not: no row is read of the customer.
+    """
+    found = sql.fetch_one(OPENED_BY_EMAIL, email=email.lower())
+    return None if found is None else found.customer_id
 
 
 def find_customer_by_email(*, email: str) -> Customer | None:
