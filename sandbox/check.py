@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 
 from sandbox import environment, foreground, holes
 from sandbox.processes import StartError
-from sandbox.tests import run_pytest, test_environment
-from sandbox.up import cores
+from sandbox.tests import processes_for_all, run_pytest, test_environment
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,13 +39,14 @@ def main() -> int:
     surroundings = dict(os.environ)  # tests have others
     failed = []
     cache = environment.home() / "cache/import-linter"  # the others take theirs from a variable
-    with test_environment(cores()) as variables:
+    processes = processes_for_all()
+    with test_environment(processes) as variables:
         for name, argv in steps(cache=cache).items():
             announce(name)
             if foreground.run(argv, env=variables, cwd=environment.ROOT):
                 failed.append(name)
         announce("tests")
-        if run_pytest(["--cov", "--cov-report=term"], variables, processes=cores()):
+        if run_pytest(["--cov", "--cov-report=term"], variables, processes=processes):
             failed.append("tests")
     for name, benchmark in NIGHTLY.items() if arguments else ():
         announce(name)

@@ -31,10 +31,15 @@ def main() -> int:
 
 
 def processes_for(arguments: Sequence[str]) -> int:
-    """One a core for the whole suite; one where tests are named, or somebody wants to watch."""
+    """Several for the whole suite; one where tests are named, or somebody wants to watch."""
     names_tests = any(Path(argument.split("::")[0]).exists() for argument in arguments)
     watches = {"-s", "--pdb", "--trace"} & set(arguments)
-    return 1 if names_tests or watches else cores()
+    return 1 if names_tests or watches else processes_for_all()
+
+
+def processes_for_all() -> int:
+    """One a core, and one more: some tests wait rather than work."""
+    return cores() + 1
 
 
 def run_pytest(arguments: Sequence[str], variables: Mapping[str, str], *, processes: int) -> int:

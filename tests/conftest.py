@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import pgtrigger
 import pytest
 from django.conf import settings
@@ -36,6 +38,13 @@ def _delete_what_was_committed(self: TransactionTestCase) -> None:
 
 
 TransactionTestCase._fixture_teardown = _delete_what_was_committed
+
+
+def pytest_collection_finish(session):
+    """What is imported and collected by now is no garbage; to look through it takes long."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
 
 
 def pytest_terminal_summary(terminalreporter, exitstatus, config):
