@@ -13,7 +13,8 @@ case $ORDERKEEP_HOME in /*) ;; *) ORDERKEEP_HOME=$PWD/$ORDERKEEP_HOME ;; esac
 # Our own packages are importable from any directory, and nothing else that happens to lie there is.
 PYTHONPATH=$ROOT
 PYTHONSAFEPATH=1
-unset PYTHONHOME || true
+# Images often ask for no bytecode: each of our processes would compile all modules at its start.
+unset PYTHONHOME PYTHONDONTWRITEBYTECODE || true
 export COMMAND ROOT PYTHON ORDERKEEP_HOME PYTHONPATH PYTHONSAFEPATH
 
 fail() {
