@@ -18,6 +18,8 @@ from tests import factories
 from tests.provider import PaymentServer
 from tests.shop import Shopper
 
+BEGIN_FIRST = ("crash/", "storefront/", "sandbox/test_launchers", "sandbox/test_bench", "protocol/")
+"""Where single tests take many seconds: begun last, they would keep one core for all others."""
 KEPT = {"django_migrations", "django_content_type", "auth_permission"}
 """Tables whose rows come with the schema."""
 
@@ -38,6 +40,12 @@ def _delete_what_was_committed(self: TransactionTestCase) -> None:
 
 
 TransactionTestCase._fixture_teardown = _delete_what_was_committed
+
+
+@pytest.hookimpl(trylast=True)  # after pytest-randomly
+def pytest_collection_modifyitems(config, items):
+    root = config.rootpath / "tests"
+    items.sort(key=lambda item: not str(item.path.relative_to(root)).startswith(BEGIN_FIRST))
 
 
 def pytest_collection_finish(session):

@@ -1,10 +1,12 @@
-"""A sample of the crash grid: every boundary of every use case is struck, in one way of each kind.
+"""A sample of the crash grid: of every use case every other boundary, struck in one way.
 
-The whole grid, every blow in every outcome of the payment, is `bin/bench crash`.
+Which ones, the seed of the run decides. The whole grid, every boundary struck in every way in every
+outcome of the payment, is `bin/bench crash`.
 """
 
 from __future__ import annotations
 
+import random
 from dataclasses import replace
 
 import pytest
@@ -26,11 +28,13 @@ def test_struck_anywhere_every_promise_holds(world, stage, use_case):
     by_boundary: dict[int, list[grid.Cell]] = {}
     for cell in grid.cells(use_case, story, edges):
         by_boundary.setdefault(cell.at, []).append(cell)
-    struck = [of_it[at % len(of_it)] for at, of_it in by_boundary.items()]
+    assert list(by_boundary) == list(range(len(edges)))
+    sample = list(by_boundary.items())[random.randrange(2) :: 2]  # noqa: S311 - a sample
+    struck = [of_it[at % len(of_it)] for at, of_it in sample]
 
     reached = {cell.at for cell in struck if grid.run(world, stage, cell)}
 
-    assert reached == set(range(len(edges)))
+    assert reached == {at for at, _ in sample}
     world.check_books()
 
 
