@@ -14,6 +14,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from django.core.exceptions import EmptyResultSet
 from django.db.models import BooleanField, IntegerField
 from django.db.models.expressions import RawSQL
 
@@ -87,7 +88,10 @@ class Search:
         """
         text, sku, words = self.text, self.text.upper(), self._words
         has_words = RawSQL(_HAS_WORDS, words, output_field=BooleanField())  # noqa: S611 - values are parameters
-        found, own = among.filter(has_words).values("pk")[:most].query.sql_with_params()
+        try:
+            found, own = among.filter(has_words).values("pk")[:most].query.sql_with_params()
+        except EmptyResultSet:  # Django knows without asking: an unknown category has no shelves
+            return RawSQL("FALSE", (), output_field=BooleanField())
         values = [*own, sku, self._sku_pattern, *words, text, text, *words]
         return RawSQL(_MATCHES.format(found=found), values, output_field=BooleanField())  # noqa: S611 - likewise
 
