@@ -13,6 +13,7 @@ from config.kernel import money
 from config.kernel.api.serializers import (
     CurrencyField,
     MoneyField,
+    QueryBooleanField,
     QuerySerializer,
     StrictCharField,
     StrictChoiceField,
@@ -33,7 +34,7 @@ class ProductQuerySerializer(QuerySerializer):
     )
     min_price = MoneyField(required=False, help_text="inclusive")
     max_price = MoneyField(required=False, help_text="inclusive")
-    in_stock = serializers.BooleanField(required=False, allow_null=True, default=None)
+    in_stock = QueryBooleanField(required=False)
     currency = CurrencyField(required=False)
     ordering = StrictChoiceField(
         choices=list(ORDERINGS),

@@ -152,6 +152,17 @@ class StrictBooleanField(serializers.BooleanField):
         return data
 
 
+class QueryBooleanField(serializers.BooleanField):
+    """`true` or `false` as a parameter: no `1`, no `yes`, and not left empty."""
+
+    default_error_messages = {"invalid": "Must be true or false."}
+
+    def to_internal_value(self, data: Any) -> bool:
+        if data not in ("true", "false"):
+            self.fail("invalid")
+        return bool(data == "true")
+
+
 class StrictCharField(serializers.CharField):
     """A JSON string, trimmed and in Unicode's NFC; `multiline` lets newline and tab in.
 
