@@ -218,7 +218,11 @@ def list_items(*, order_id: int) -> list[OrderItem]:
 
 
 def get_order_and_buyer(*, order_id: int) -> Order:
-    """An order with its customer at hand, if it has one; likewise without a lock."""
+    """An order with its customer at hand, if it has one; likewise without a lock.
+
+    Raises:
+        Order.DoesNotExist: there is no such order.
+    """
     found = sql.fetch_joined((Order, Customer), ORDER_AND_BUYER, order_id=order_id)
     if found is None:
         raise Order.DoesNotExist
@@ -228,7 +232,11 @@ def get_order_and_buyer(*, order_id: int) -> Order:
 
 
 def get_order_to_invoice(*, order_id: int) -> tuple[Order, bool]:
-    """An order, and whether anything was ever paid for it; likewise."""
+    """An order, and whether anything was ever paid for it; likewise.
+
+    Raises:
+        Order.DoesNotExist: there is no such order.
+    """
     order = sql.fetch_model(Order, ORDER_TO_INVOICE, order_id=order_id)
     if order is None:
         raise Order.DoesNotExist

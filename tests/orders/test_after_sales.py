@@ -449,6 +449,12 @@ class TestDocuments:
         assert answer.content.startswith(b"%PDF")
         assert invoicing.issue_credit_note(refund_id=refund.pk) == note
 
+    def test_an_invoice_takes_six_statements_to_issue(self, paid, django_assert_num_queries):
+        with django_assert_num_queries(6 + 2):  # a savepoint of the test's own transaction
+            issued = invoicing.issue_invoice(order_id=paid.pk)
+        with django_assert_num_queries(1):
+            assert invoicing.issue_invoice(order_id=paid.pk) == issued
+
     def test_a_refund_that_failed_gets_no_credit_note(self, paid, provider):
         refund = refund_of(paid, amount=Decimal("5.00"))
         invoicing.issue_invoice(order_id=paid.pk)
