@@ -5,6 +5,7 @@ import re
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from html import unescape
+from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -85,9 +86,7 @@ class TestOrders:
 
         cuts = [cut.astimezone(UTC) for cut in DAY.cuts(BERLIN)]
 
-        assert {after - before for before, after in zip(cuts, cuts[1:], strict=False)} == {
-            timedelta(hours=1)
-        }
+        assert {after - before for before, after in pairwise(cuts)} == {timedelta(hours=1)}
 
 
 def test_refunds_that_failed_gave_nothing_back():
