@@ -141,7 +141,7 @@ class DeliveryAdmin(ReadOnlyAdmin):
 
     def has_retry_permission(self, request: HttpRequest) -> bool:
         """Whether this member of staff may have a delivery tried again."""
-        return request.user.has_perm("audit.change_delivery")
+        return request.user.has_perm("audit.retry_delivery")
 
     @admin.action(description="Retry now", permissions=["retry"])
     def retry_now(self, request: HttpRequest, queryset: QuerySet[Delivery]) -> None:

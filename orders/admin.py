@@ -167,7 +167,19 @@ class OrderAdmin(ReadOnlyAdmin):
 
     def has_settle_permission(self, request: HttpRequest) -> bool:
         """Whether this member of staff may have the provider asked about an order."""
-        return request.user.has_perm("orders.change_order")
+        return request.user.has_perm("orders.settle_order")
+
+    def has_end_quarantine_permission(self, request: HttpRequest) -> bool:
+        """Whether this member of staff may end a payment in quarantine."""
+        return request.user.has_perm("payments.end_quarantine")
+
+    def has_ship_permission(self, request: HttpRequest) -> bool:
+        """Whether this member of staff may send parcels out."""
+        return request.user.has_perm("orders.ship_order")
+
+    def has_deliver_permission(self, request: HttpRequest) -> bool:
+        """Whether this member of staff may say that a parcel has arrived."""
+        return request.user.has_perm("orders.deliver_order")
 
     @admin.action(description="Settle now: ask the payment provider", permissions=["settle"])
     def settle_now(self, request: HttpRequest, queryset: QuerySet[Order]) -> None:
@@ -183,7 +195,7 @@ class OrderAdmin(ReadOnlyAdmin):
 
     @admin.action(
         description="End a payment in quarantine: give the money back, cancel the order",
-        permissions=["settle"],
+        permissions=["end_quarantine"],
     )
     def end_quarantined(self, request: HttpRequest, queryset: QuerySet[Order]) -> None:
         """The way out where the provider's story of a payment will never be ours."""
@@ -197,7 +209,7 @@ class OrderAdmin(ReadOnlyAdmin):
         )
 
     @admin.action(
-        description="Ship in one parcel: the units, or all that is left", permissions=["settle"]
+        description="Ship in one parcel: the units, or all that is left", permissions=["ship"]
     )
     def ship_all(self, request: HttpRequest, queryset: QuerySet[Order]) -> None:
         """Send the selected orders out; what is said of the parcel stands beside the actions."""
@@ -226,7 +238,7 @@ class OrderAdmin(ReadOnlyAdmin):
             left="",
         )
 
-    @admin.action(description="Note that it was delivered", permissions=["settle"])
+    @admin.action(description="Note that it was delivered", permissions=["deliver"])
     def note_delivery(self, request: HttpRequest, queryset: QuerySet[Order]) -> None:
         """The last parcel has arrived."""
 
@@ -521,7 +533,15 @@ class ReturnAdmin(ReadOnlyAdmin):
 
     def has_decide_permission(self, request: HttpRequest) -> bool:
         """Whether this member of staff may decide about returns."""
-        return request.user.has_perm("orders.change_return")
+        return request.user.has_perm("orders.decide_return")
+
+    def has_receive_permission(self, request: HttpRequest) -> bool:
+        """Whether this member of staff may count what arrived."""
+        return request.user.has_perm("orders.receive_return")
+
+    def has_refund_permission(self, request: HttpRequest) -> bool:
+        """Whether this member of staff may give money back."""
+        return request.user.has_perm("orders.refund_order")
 
     @admin.action(description="Accept", permissions=["decide"])
     def accept(self, request: HttpRequest, queryset: QuerySet[Return]) -> None:
@@ -539,7 +559,7 @@ class ReturnAdmin(ReadOnlyAdmin):
             user_id=request.user.pk,
         )
 
-    @admin.action(description="Received as counted, or all fit for sale", permissions=["decide"])
+    @admin.action(description="Received as counted, or all fit for sale", permissions=["receive"])
     def receive_for_sale(self, request: HttpRequest, queryset: QuerySet[Return]) -> None:
         """What arrived stands beside the actions; without it, all did and goes on the shelf."""
         try:
@@ -559,12 +579,12 @@ class ReturnAdmin(ReadOnlyAdmin):
             user_id=request.user.pk,
         )
 
-    @admin.action(description="Received, all of it scrap", permissions=["decide"])
+    @admin.action(description="Received, all of it scrap", permissions=["receive"])
     def receive_as_scrap(self, request: HttpRequest, queryset: QuerySet[Return]) -> None:
         """All of it arrived and nothing can be sold again."""
         self._do(request, queryset, returns.receive_as_scrap, user_id=request.user.pk)
 
-    @admin.action(description="Refund what arrived", permissions=["decide"])
+    @admin.action(description="Refund what arrived", permissions=["refund"])
     def refund(self, request: HttpRequest, queryset: QuerySet[Return]) -> None:
         """Give the money for it back."""
         self._do(

@@ -180,7 +180,7 @@ class ProviderEventAdmin(ReadOnlyAdmin):
 
     def has_retry_permission(self, request: HttpRequest) -> bool:
         """Whether this member of staff may have a webhook worked off again."""
-        return request.user.has_perm("payments.change_providerevent")
+        return request.user.has_perm("payments.retry_event")
 
     @admin.action(description="Work off again", permissions=["retry"])
     def work_off_again(self, request: HttpRequest, queryset: QuerySet[ProviderEvent]) -> None:
@@ -212,7 +212,7 @@ class ReconciliationCaseAdmin(ReadOnlyAdmin):
 
     def has_give_back_permission(self, request: HttpRequest) -> bool:
         """Whether this member of staff may give money back."""
-        return request.user.has_perm("payments.add_refund")
+        return request.user.has_perm("payments.give_back")
 
     @admin.action(
         description="Give this money back: a paid charge that no order of ours has",

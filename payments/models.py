@@ -59,6 +59,7 @@ class Payment(models.Model):
 
     class Meta:
         db_table = "payments"
+        permissions = [("end_quarantine", "Can end a payment in quarantine")]
         constraints = [
             models.CheckConstraint(
                 name="payment_status_known",
@@ -342,6 +343,7 @@ class ProviderEvent(models.Model):
 
     class Meta:
         db_table = "provider_events"
+        permissions = [("retry_event", "Can have a webhook worked off again")]
         constraints = [
             models.CheckConstraint(
                 name="provider_event_status_known",
@@ -401,6 +403,7 @@ class ReconciliationCase(models.Model):
 
     class Meta:
         db_table = "reconciliation_cases"
+        permissions = [("give_back", "Can give back a charge that no order has")]
         constraints = [
             models.CheckConstraint(
                 name="reconciliation_case_known",
