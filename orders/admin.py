@@ -32,6 +32,7 @@ from orders.models import (
     OrderItem,
     OrderTransition,
     RefundLine,
+    RefundProposal,
     Return,
     ReturnItem,
     ReturnReceipt,
@@ -43,9 +44,10 @@ from orders.models import (
     TaxDestination,
     TaxRate,
 )
-from orders.services import quarantine, recovery, returns, shipping
+from orders.services import recovery, refund_approval, returns, shipping
+from orders.services.refund_approval import Outcome
 from orders.units import parse_shares, parse_units
-from payments.models import Payment
+from payments.models import Payment, ReconciliationCase
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -55,6 +57,17 @@ if TYPE_CHECKING:
 
 MOST_AT_ONCE = 10  # each may take as long as the provider does
 CALL_SECONDS = 12.0
+TOLD = {
+    Outcome.DONE: ("done", messages.SUCCESS),
+    Outcome.ON_ITS_WAY: (
+        "decided; the money is not back yet, it is tried again",
+        messages.WARNING,
+    ),
+    Outcome.PROPOSED: (
+        "proposed: a refund this large takes a second person, nothing has moved",
+        messages.WARNING,
+    ),
+}
 
 
 class CartItemInline(ReadOnlyInline):

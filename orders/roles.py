@@ -149,7 +149,7 @@ ROLES: Final = {
 AWAITED: Final = frozenset(
     {
         *_edit("inventory", "scheduledprice"),
-        *_view("orders", "letter", "ordernote", "paymentlink", "refundproposal"),
+        *_view("orders", "letter", "ordernote", "paymentlink"),
         *_view("customers", "customernote"),
         "inventory.receive_stock",
         "inventory.adjust_stock",

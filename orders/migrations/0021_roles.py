@@ -12,7 +12,7 @@ def make(apps, schema_editor):
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('orders', '0019_staff_permissions'),
+        ('orders', '0020_refund_proposals'),
         ('customers', '0006_staff_permissions'),
         ('inventory', '0009_product_image_alt'),
         ('payments', '0005_staff_permissions'),
