@@ -138,7 +138,7 @@ class OutboxMessageAdmin(ReadOnlyAdmin):
 class RetryDelivery(StaffAction):
     name = "retry"
     label = "Retry now"
-    permission = "audit.change_delivery"
+    permission = "audit.retry_delivery"
     icon = "refresh"
     description = "Tries it again within seconds, also where it was given up."
 

@@ -104,10 +104,9 @@ class RefundProposal(models.Model):
                 name="refund_proposal_decided_by_somebody",
                 condition=Q(status="waiting", decided_by__isnull=True, decided_at__isnull=True)
                 | Q(status="withdrawn", decided_by__isnull=True, decided_at__isnull=False)
-                | Q(
-                    status__in=["approved", "refused"],
-                    decided_by__isnull=False,
-                    decided_at__isnull=False,
+                | (
+                    ~Q(status__in=["waiting", "withdrawn"])
+                    & Q(decided_by__isnull=False, decided_at__isnull=False)
                 ),
             ),
             models.CheckConstraint(

@@ -115,7 +115,9 @@ def _cancel_locked(
 
 def _check_alone(locked: LockedOrder, requested_by_id: int | None, limits: Limits | None) -> None:
     """Only where something would go back: all of it may be back or on its way already."""
-    left = payments.not_given_back(locked.payment) if limits is not None else 0
+    if limits is None:
+        return
+    left = payments.not_given_back(locked.payment)
     if left:
         refunds.check_alone(locked, left, person_id=requested_by_id, limits=limits)
 

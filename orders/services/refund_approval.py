@@ -35,6 +35,8 @@ from payments.errors import SecondPersonNeededError
 from payments.models import ReconciliationCase, Refund
 
 if TYPE_CHECKING:
+    from django.db.models import QuerySet
+
     from config.kernel.clock import Deadline
     from orders.selectors import LockedOrder
     from payments.alone import Limits
@@ -255,21 +257,26 @@ def _propose(wanted: RefundProposal, needed: SecondPersonNeededError) -> Outcome
     """Write it down, unless it is the one that waits already."""
     wanted.amount, wanted.currency = needed.amount, needed.currency
     with short_transaction():
-        if wanted.order_id is None:
+        if wanted.case_id is not None:
             ReconciliationCase.objects.select_for_update().get(pk=wanted.case_id)
-        else:
+        elif wanted.order_id is not None:
             locked = selectors.lock_order(order_id=wanted.order_id)
             if wanted.kind == Kind.REST and _can_be_cancelled(locked.order):
                 wanted.kind = Kind.CANCELLATION  # which it is (rule 8); shipped, it is not
-        waiting = RefundProposal.objects.filter(
-            order_id=wanted.order_id, case_id=wanted.case_id, status=Status.WAITING
-        ).first()
+        waiting = _about_the_same(wanted).filter(status=Status.WAITING).first()
         if waiting is None:
             wanted.save(force_insert=True)
             _record(wanted)
         elif not _is_same(waiting, wanted):
             raise ProposalWaitingError
     return Outcome.PROPOSED
+
+
+def _about_the_same(wanted: RefundProposal) -> QuerySet[RefundProposal]:
+    """All proposals about this order, or this charge."""
+    if wanted.case_id is not None:
+        return RefundProposal.objects.filter(case_id=wanted.case_id)
+    return RefundProposal.objects.filter(order_id=wanted.order_id or 0)
 
 
 def _is_same(one: RefundProposal, other: RefundProposal) -> bool:
@@ -282,11 +289,10 @@ def _is_same(one: RefundProposal, other: RefundProposal) -> bool:
 
 def _lock(proposal_id: int) -> tuple[RefundProposal, LockedOrder | None]:
     """Lock key → order → payment → proposal; None for a charge that no order has."""
-    found = RefundProposal.objects.filter(pk=proposal_id).values_list("order_id").first()
+    found = RefundProposal.objects.filter(pk=proposal_id).first()
     if found is None:
         raise NotFoundError
-    (order_id,) = found
-    locked = None if order_id is None else selectors.lock_order(order_id=order_id)
+    locked = None if found.order_id is None else selectors.lock_order(order_id=found.order_id)
     return RefundProposal.objects.select_for_update().get(pk=proposal_id), locked
 
 
@@ -385,14 +391,9 @@ def _outcome_of(proposal: RefundProposal, deadline: Deadline) -> Outcome:
 
 
 def _give_back_outside(proposal: RefundProposal, deadline: Deadline) -> Outcome:
-    approved = RefundProposal.objects.filter(
-        kind=proposal.kind,
-        order_id=proposal.order_id,
-        case_id=proposal.case_id,
-        status=Status.APPROVED,
-    ).order_by("-pk")
+    approved = _about_the_same(proposal).filter(kind=proposal.kind, status=Status.APPROVED)
     limits = dict(settings.REFUND_LIMITS)
-    for agreed in approved[:1]:
+    for agreed in approved.order_by("-pk")[:1]:
         alone = limits.get(agreed.currency, Decimal(0))
         limits[agreed.currency] = max(agreed.amount, alone)
     try:

@@ -12,9 +12,9 @@ from django.utils import timezone
 
 from audit.models import AuditLog
 from inventory.models import StockLevel
+from orders.admin import MOST_AT_ONCE
 from orders.services.returns import request_return
 from orders.services.shipping import Parcel, ship_order
-from payments.admin import MOST_AT_ONCE
 from payments.models import Dispute, Payment, ProviderEvent, ReconciliationCase
 from tests import factories
 from tests.admin import rows
