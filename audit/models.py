@@ -109,6 +109,7 @@ class Delivery(models.Model):
                 name="idx_deliveries_waiting",
                 condition=Q(status="pending"),
             ),
+            models.Index(fields=["id"], name="idx_deliveries_dead", condition=Q(status="dead")),
         ]
 
     def __str__(self) -> str:

@@ -109,6 +109,9 @@ class Payment(models.Model):
                 name="idx_payments_open",
                 condition=Q(status__in=["created", "requires_action", "processing"]),
             ),
+            models.Index(
+                fields=["id"], name="idx_payments_quarantined", condition=Q(status="quarantined")
+            ),
         ]
         triggers = [
             touches_updated_at(),
@@ -212,6 +215,7 @@ class Refund(models.Model):
                 name="idx_refunds_open",
                 condition=Q(status__in=["due", "pending"]),
             ),
+            models.Index(fields=["created_at"], name="idx_refunds_created_at"),
         ]
         triggers = [
             touches_updated_at(),
@@ -367,6 +371,11 @@ class ProviderEvent(models.Model):
                 condition=Q(payment_intent_id__isnull=False),
             ),
             models.Index(fields=["received_at"], name="idx_provider_events_received"),
+            models.Index(
+                fields=["received_at"],
+                name="idx_provider_events_odd",
+                condition=Q(status="quarantined"),
+            ),
         ]
         triggers = [
             pgtrigger.ReadOnly(

@@ -143,10 +143,11 @@ class Everything:
     delivery: Delivery
 
 
-def make_everything(n: int) -> Everything:
+def make_everything(n: int, **order_fields: Any) -> Everything:
     """One row in every table of the admin."""
     order = make_order(
         n,
+        **order_fields,
         idempotency_key=IdempotencyKey.objects.create(
             scope=f"customer:{n}",
             key=f"key-{n}",
