@@ -12,11 +12,11 @@ def make(apps, schema_editor):
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('orders', '0020_refund_proposals'),
+        ('orders', '0021_refund_proposals'),
         ('customers', '0006_staff_permissions'),
         ('inventory', '0009_product_image_alt'),
-        ('payments', '0005_staff_permissions'),
-        ('audit', '0004_staff_permissions'),
+        ('payments', '0006_staff_permissions'),
+        ('audit', '0005_staff_permissions'),
         ('account', '0009_emailaddress_unique_primary_email'),
         ('auth', '0012_alter_user_first_name_max_length'),
         ('contenttypes', '0002_remove_content_type_name'),

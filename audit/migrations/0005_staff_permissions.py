@@ -6,7 +6,7 @@ from django.db import migrations
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('audit', '0003_one_index_less'),
+        ('audit', '0004_staff_indexes'),
     ]
 
     operations = [

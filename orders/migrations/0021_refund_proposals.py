@@ -11,8 +11,8 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('orders', '0019_staff_permissions'),
-        ('payments', '0005_staff_permissions'),
+        ('orders', '0020_staff_permissions'),
+        ('payments', '0006_staff_permissions'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 

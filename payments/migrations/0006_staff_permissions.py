@@ -6,7 +6,7 @@ from django.db import migrations
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('payments', '0004_illegal_moves_alone_call'),
+        ('payments', '0005_staff_indexes'),
     ]
 
     operations = [

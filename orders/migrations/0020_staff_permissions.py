@@ -6,7 +6,7 @@ from django.db import migrations
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('orders', '0018_erase_requested'),
+        ('orders', '0019_staff_indexes'),
     ]
 
     operations = [
