@@ -82,6 +82,13 @@ class Customer(AbstractBaseUser, PermissionsMixin):
 
     class Meta:
         db_table = "customers"
+        permissions = [
+            ("suspend_customer", "Can suspend a customer, and end that"),
+            ("change_tier", "Can change a customer's tier"),
+            ("note_customer", "Can write a note on a customer"),
+            ("export_customer", "Can export what is held on a customer"),
+            ("erase_customer", "Can erase a customer"),
+        ]
         constraints = [
             models.CheckConstraint(
                 name="customer_status_known",

@@ -59,6 +59,7 @@ class Payment(models.Model):
 
     class Meta:
         db_table = "payments"
+        permissions = [("end_quarantine", "Can end a payment in quarantine")]
         constraints = [
             models.CheckConstraint(
                 name="payment_status_known",
@@ -346,6 +347,7 @@ class ProviderEvent(models.Model):
 
     class Meta:
         db_table = "provider_events"
+        permissions = [("retry_event", "Can have a webhook worked off again")]
         constraints = [
             models.CheckConstraint(
                 name="provider_event_status_known",
@@ -410,6 +412,7 @@ class ReconciliationCase(models.Model):
 
     class Meta:
         db_table = "reconciliation_cases"
+        permissions = [("give_back", "Can give back a charge that no order has")]
         constraints = [
             models.CheckConstraint(
                 name="reconciliation_case_known",

@@ -80,6 +80,12 @@ NAVIGATION: Final[Sequence[tuple[str, Sequence[Entry]]]] = (
         (
             Entry("Payments", "credit_card", "payments.payment"),
             Entry("Refunds", "undo", "payments.refund"),
+            Entry(
+                "Second signature",
+                "approval_delegation",
+                "orders.refundproposal",
+                query="status__exact=waiting",
+            ),
             Entry("Disputes", "gavel", "payments.dispute"),
             Entry("Differences", "difference", "payments.reconciliationcase"),
             Entry("Ledger", "account_balance", "payments.ledgerentry"),

@@ -162,6 +162,17 @@ class Order(models.Model):
 
     class Meta:
         db_table = "orders"
+        permissions = [  # what staff may do to an order: `orders.roles` says who
+            ("settle_order", "Can have the payment provider asked about an order"),
+            ("ship_order", "Can ship an order"),
+            ("deliver_order", "Can note that an order was delivered"),
+            ("cancel_order", "Can cancel an order"),
+            ("refund_order", "Can give money of an order back"),
+            ("approve_refund", "Can decide about a colleague's large refund"),
+            ("note_order", "Can write a note on an order"),
+            ("resend_letter", "Can have a letter about an order sent again"),
+            ("place_order", "Can place an order for a customer"),
+        ]
         constraints = [
             models.CheckConstraint(
                 name="order_status_known",

@@ -39,6 +39,7 @@ from orders.models import (
     Order,
     OrderItem,
     RefundLine,
+    RefundProposal,
     Return,
     ReturnItem,
     ReturnReceipt,
@@ -213,6 +214,9 @@ def make_everything(n: int, **order_fields: Any) -> Everything:
         )
     )
     RefundLine.objects.create(refund=refund, order_item=item, quantity=1, amount=Decimal("1.00"))
+    RefundProposal.objects.create(
+        kind="amount", order=order, currency="USD", amount=Decimal("1.00"), proposed_by=customer
+    )
     Dispute.objects.create(
         payment=payment,
         stripe_dispute_id=f"dp_{n}",

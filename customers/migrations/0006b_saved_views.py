@@ -9,7 +9,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('customers', '0005_erasure_and_sessions'),
+        ('customers', '0006_staff_permissions'),
     ]
 
     operations = [
