@@ -9,7 +9,7 @@ from django.contrib.auth.models import PermissionsMixin
 from django.contrib.sessions.base_session import AbstractBaseSession
 from django.db import models
 from django.db.models import Func, Q
-from django.db.models.functions import Now
+from django.db.models.functions import Now, Upper
 
 from config.kernel.models import new_uuid, touches_updated_at
 
@@ -104,6 +104,8 @@ class Customer(AbstractBaseUser, PermissionsMixin):
         indexes = [
             models.Index(fields=["email"], name="idx_customers_email"),
             models.Index(fields=["status"], name="idx_customers_status"),
+            models.Index(Upper("last_name"), name="idx_customers_last_name"),
+            models.Index(fields=["id"], name="idx_customers_staff", condition=Q(is_staff=True)),
             models.Index(
                 fields=["id"], name="idx_customers_erased", condition=Q(erased_at__isnull=False)
             ),
