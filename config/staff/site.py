@@ -9,6 +9,7 @@ from django.urls import path, reverse
 from unfold.sites import UnfoldAdminSite
 
 from config.staff import dashboard, navigation
+from config.staff.second_factor import SecondFactorSite
 from orders import stuck
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from django.urls import URLPattern
 
 
-class StaffSite(UnfoldAdminSite):  # type: ignore[misc]  # unfold has no types
+class StaffSite(SecondFactorSite, UnfoldAdminSite):  # type: ignore[misc]  # unfold has no types
     """See `config.apps.OrderkeepAdminConfig`, which makes it `admin.site`."""
 
     index_title = "Today"
