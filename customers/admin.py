@@ -13,7 +13,9 @@ from django.contrib.auth.models import Group, Permission
 from django.db.models import F
 
 from audit.admin import AuditedAdmin
+from audit.staff_actions import ActionsAdmin, Done, Said, StaffAction
 from config.kernel.admin import ReadOnlyAdmin, ReadOnlyInline, SearchByIndex
+from customers import services
 from customers.models import Address, Customer, CustomerMetrics
 
 if TYPE_CHECKING:
@@ -31,8 +33,31 @@ class CustomerMetricsInline(ReadOnlyInline):
     show_change_link = False
 
 
+class ResetSecondFactor(StaffAction):
+    name = "reset-second-factor"
+    label = "Take second factor away…"
+    permission = "customers.reset_second_factor"
+    icon = "phonelink_erase"
+    description = (
+        "For a colleague who has lost it: every session of theirs ends, and at the next log-in they"
+        " set up another. They are told by e-mail."
+    )
+    is_dangerous = True
+
+    def is_offered(self, row: Customer) -> bool:
+        return row.is_staff and self.state(row)["second_factors"] > 0
+
+    def state(self, row: Customer) -> dict[str, Any]:
+        return {"second_factors": Authenticator.objects.filter(user=row).count()}
+
+    def run(self, row: Customer, said: Said) -> Done:
+        services.reset_second_factor(customer_id=row.pk, user_id=said.user_id)
+        return Done(text="It is gone. They set up another when they log in.")
+
+
 @admin.register(Customer)
-class CustomerAdmin(SearchByIndex, AuditedAdmin):
+class CustomerAdmin(SearchByIndex, ActionsAdmin, AuditedAdmin):
+    staff_actions = (ResetSecondFactor(),)
     list_display = ("email", "first_name", "last_name", "status", "is_staff", "created_at")
     list_filter = ("status", "is_staff")
     search_fields = ("email__exact", "last_name__iexact")

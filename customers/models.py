@@ -88,6 +88,8 @@ class Customer(AbstractBaseUser, PermissionsMixin):
             ("note_customer", "Can write a note on a customer"),
             ("export_customer", "Can export what is held on a customer"),
             ("erase_customer", "Can erase a customer"),
+            # For superusers: no role has it.
+            ("reset_second_factor", "Can take a colleague's second factor away"),
         ]
         constraints = [
             models.CheckConstraint(
@@ -130,9 +132,17 @@ class Session(AbstractBaseSession):
     customer = models.ForeignKey(
         Customer, models.CASCADE, null=True, blank=True, related_name="sessions"
     )
+    staff_since = models.DateTimeField(null=True, blank=True)
 
     class Meta:
         db_table = "sessions"
+        indexes = [
+            models.Index(
+                fields=["staff_since"],
+                name="idx_sessions_staff",
+                condition=Q(staff_since__isnull=False),
+            ),
+        ]
 
     @classmethod
     def get_session_store_class(cls) -> Any:
