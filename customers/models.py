@@ -82,6 +82,9 @@ class Customer(AbstractBaseUser, PermissionsMixin):
 
     class Meta:
         db_table = "customers"
+        permissions = [
+            ("export_customers", "Can export who customers are, and who placed an order"),
+        ]
         constraints = [
             models.CheckConstraint(
                 name="customer_status_known",

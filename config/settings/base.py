@@ -187,6 +187,16 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": timedelta(minutes=5),
         "options": {"expires": 300},
     },
+    "run exports and imports that nobody nudged": {
+        "task": "orders.tasks.run_jobs",
+        "schedule": timedelta(seconds=SWEEP_SECONDS),
+        "options": {"expires": SWEEP_SECONDS},
+    },
+    "forget files of exports and imports": {
+        "task": "orders.tasks.forget_jobs",
+        "schedule": timedelta(hours=1),
+        "options": {"expires": 3_600},
+    },
     "erase what was still to be sent of erased customers": {
         "task": "orders.tasks.finish_erasures",
         "schedule": timedelta(hours=1),

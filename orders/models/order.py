@@ -162,6 +162,9 @@ class Order(models.Model):
 
     class Meta:
         db_table = "orders"
+        permissions = [
+            ("export_orders", "Can export orders and their lines"),
+        ]
         constraints = [
             models.CheckConstraint(
                 name="order_status_known",
