@@ -91,8 +91,12 @@ def bars(*, quiet: bool) -> Iterator[ShowStep]:
 def bar(what: str, *, quiet: bool, total: int | None = None) -> Iterator[Show]:
     """The same for work of one step; how much there is may be told first or on the way."""
     with bars(quiet=quiet) as show:
-        show(what, 0, total)
-        yield lambda done, more=None: show(what, done, more if more is not None else total)
+
+        def show_step(done: int, now_of: int | None) -> None:
+            show(what, done, total if now_of is None else now_of)
+
+        show_step(0, None)
+        yield show_step
 
 
 def rendered(*parts: RenderableType, stderr: bool = False) -> str:

@@ -37,9 +37,6 @@ if TYPE_CHECKING:
     from inventory.imports import Rows
 
     Progress = Callable[[int], None]
-    Resource = ModelResource[Any]
-else:
-    Resource = ModelResource
 
 LARGEST_UPLOAD: Final = 20 * 1024 * 1024  # bytes
 MOST_LINES: Final = 200_000  # of products; a fresh one each second would take two days
@@ -217,7 +214,7 @@ class _Limited:
 # --- row by row -----------------------------------------------------------------------------------
 
 
-class _Instant(widgets.Widget):
+class _Instant(widgets.Widget):  # type: ignore[misc]  # untyped
     """ISO 8601, UTC unless it says otherwise; a date alone is its beginning."""
 
     def clean(self, value: Any, row: Any = None, **_: Any) -> datetime | None:  # noqa: ARG002 - the library's hook
@@ -232,7 +229,7 @@ class _Instant(widgets.Widget):
         return timezone.make_aware(found) if timezone.is_naive(found) else found
 
 
-class _Truth(widgets.Widget):
+class _Truth(widgets.Widget):  # type: ignore[misc]  # untyped
     def clean(self, value: Any, row: Any = None, **_: Any) -> bool:  # noqa: ARG002 - the library's hook
         text = str(value or "").strip().lower()
         if text not in {"true", "false"}:
@@ -240,7 +237,7 @@ class _Truth(widgets.Widget):
         return text == "true"
 
 
-class _Text(widgets.Widget):
+class _Text(widgets.Widget):  # type: ignore[misc]  # untyped
     """Without spaces around it; `nothing` stands for an empty cell."""
 
     def __init__(self, *, nothing: str | None = "", upper: bool = False) -> None:
@@ -253,7 +250,7 @@ class _Text(widgets.Widget):
         return (text.upper() if self._upper else text) or self._nothing
 
 
-class _Number(widgets.DecimalWidget):
+class _Number(widgets.DecimalWidget):  # type: ignore[misc]  # untyped
     def clean(self, value: Any, row: Any = None, **kwargs: Any) -> Any:
         try:
             return super().clean(str(value or "").strip(), row=row, **kwargs)
@@ -261,7 +258,7 @@ class _Number(widgets.DecimalWidget):
             raise ValueError("is a number like 12.50") from None
 
 
-class _Whole(widgets.Widget):
+class _Whole(widgets.Widget):  # type: ignore[misc]  # untyped
     def clean(self, value: Any, row: Any = None, **_: Any) -> int | None:  # noqa: ARG002 - the library's hook
         text = str(value or "").strip()
         if not text:
@@ -271,7 +268,7 @@ class _Whole(widgets.Widget):
         return int(text)
 
 
-class _Parent(widgets.Widget):
+class _Parent(widgets.Widget):  # type: ignore[misc]  # untyped
     def clean(self, value: Any, row: Any = None, **_: Any) -> Category | None:  # noqa: ARG002 - the library's hook
         slug = str(value or "").strip()
         if not slug:
@@ -282,7 +279,7 @@ class _Parent(widgets.Widget):
         return found
 
 
-class _Import(Resource):
+class _Import(ModelResource):  # type: ignore[misc]  # untyped
     """Rows that are checked as a form would, and written only where they differ."""
 
     optional: frozenset[str] = frozenset()

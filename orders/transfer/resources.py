@@ -11,8 +11,8 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.db.models import F, Func, Prefetch, Sum, TextField, Value
-from import_export import resources as library
 from import_export.fields import Field
+from import_export.resources import Resource
 from import_export.widgets import Widget
 
 from config.kernel import money
@@ -26,12 +26,8 @@ if TYPE_CHECKING:
 
     from django.db.models import Model, QuerySet
 
-    Resource = library.Resource[Any]
-else:
-    Resource = library.Resource
 
-
-class AsItIs(Widget):
+class AsItIs(Widget):  # type: ignore[misc]  # untyped, as all of import-export
     """Hands the value on; import-export's own widgets make texts of everything."""
 
     def render(self, value: Any, obj: Any = None, **_: Any) -> Any:  # noqa: ARG002 - the library's hook
@@ -48,7 +44,7 @@ def amount(attribute: str, *, currency: str = "currency") -> Any:
     return _Amount(attribute=attribute, currency=currency)
 
 
-class _Amount(Field):
+class _Amount(Field):  # type: ignore[misc]  # likewise
     def __init__(self, *, attribute: str, currency: str) -> None:
         super().__init__(attribute=attribute, widget=AsItIs(), readonly=True)
         self._currency = Field(attribute=currency)
@@ -60,7 +56,7 @@ class _Amount(Field):
         return Decimal(money.format_amount(found, self._currency.get_value(instance)))
 
 
-class Export(Resource):
+class Export(Resource):  # type: ignore[misc]  # likewise
     """One kind of export. Rows come from instances of `root`, read along `key`, which is unique."""
 
     root: ClassVar[type[Model]]
@@ -187,25 +183,25 @@ class Orders(Export):
     def dehydrate_tracking_numbers(self, order: Order) -> str:
         return " ".join(one.tracking_number for one in order.shipments.all() if one.tracking_number)
 
-    def dehydrate_ship_to_name(self, order: Order) -> str | None:
+    def dehydrate_ship_to_name(self, order: Order) -> Any:
         return order.shipping_address.get("name")
 
-    def dehydrate_ship_to_line1(self, order: Order) -> str | None:
+    def dehydrate_ship_to_line1(self, order: Order) -> Any:
         return order.shipping_address.get("line1")
 
-    def dehydrate_ship_to_line2(self, order: Order) -> str | None:
+    def dehydrate_ship_to_line2(self, order: Order) -> Any:
         return order.shipping_address.get("line2")
 
-    def dehydrate_ship_to_city(self, order: Order) -> str | None:
+    def dehydrate_ship_to_city(self, order: Order) -> Any:
         return order.shipping_address.get("city")
 
-    def dehydrate_ship_to_postal_code(self, order: Order) -> str | None:
+    def dehydrate_ship_to_postal_code(self, order: Order) -> Any:
         return order.shipping_address.get("postal_code")
 
-    def dehydrate_ship_to_state(self, order: Order) -> str | None:
+    def dehydrate_ship_to_state(self, order: Order) -> Any:
         return order.shipping_address.get("state")
 
-    def dehydrate_ship_to_country(self, order: Order) -> str | None:
+    def dehydrate_ship_to_country(self, order: Order) -> Any:
         return order.shipping_address.get("country")
 
 
@@ -330,7 +326,7 @@ class Products(Export):
         return int(product.on_hand - product.allocated)
 
 
-class _PriceIn(Field):
+class _PriceIn(Field):  # type: ignore[misc]  # likewise
     """A product's price in one currency; empty if it has none."""
 
     def __init__(self, currency: str) -> None:

@@ -35,7 +35,7 @@ class Command(ServiceCommand):
         parser.add_argument(
             "--dry-run",
             action="store_true",
-            help="check all, change nothing; with --json also tells what would change, product by product",
+            help="check all, change nothing; with --json also tell what would change, by product",
         )
         parser.add_argument(
             "--skip-bad-lines", action="store_true", help="import the good lines all the same"
