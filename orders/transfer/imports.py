@@ -489,11 +489,14 @@ def _record(result: Any, *, subject: str, outcome: Outcome) -> None:
     for row in result.rows:
         if row.import_type != row.IMPORT_TYPE_SKIP:
             before, after = _difference(row)
+            told: dict[str, Any] = {"values": after}
+            if before is not None:
+                told = {"changed": list(after), "before": before, "after": after}
             audit.record(
                 "STAFF_ADDED" if before is None else "STAFF_CHANGED",
                 entity_type=entity_type(type(row.instance)),
                 entity_id=row.instance.pk,
-                data={"before": before, "after": after, "by": "import"},
+                data={**told, "by": "import"},
             )
     counts = {name: getattr(outcome, name) for name in ("lines", "created", "updated", "unchanged")}
     audit.record(f"{subject.upper()}_IMPORTED", data=counts)

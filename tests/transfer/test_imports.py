@@ -238,12 +238,13 @@ class TestCoupons:
         changed = AuditLog.objects.get(event_type="STAFF_CHANGED")
         assert (changed.entity_type, changed.entity_id) == ("coupon", old.pk)
         assert changed.data == {
+            "changed": ["value"],
             "before": {"value": "5.00"},
             "after": {"value": "6"},
             "by": "import",
         }
         added = AuditLog.objects.get(event_type="STAFF_ADDED")
-        assert added.data["after"]["code"] == "NEW"
+        assert added.data["values"]["code"] == "NEW"
         assert AuditLog.objects.get(event_type="COUPONS_IMPORTED").data["lines"] == 2
 
     def test_used_meanwhile_keep_their_count(self, manager, monkeypatch):
