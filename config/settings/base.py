@@ -43,6 +43,8 @@ CORS_ALLOW_HEADERS = (
 APPEND_SLASH = False
 MAX_BODY_BYTES = 256 * 1024
 DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_BODY_BYTES
+MAX_UPLOAD_BYTES = 20 * 1024 * 1024  # a file that staff import
+UPLOADS = "/admin/import/"  # alone may have one
 METRICS_TOKEN = env.text("METRICS_TOKEN", "")
 STOREFRONT_DIR = env.directory("STOREFRONT_DIR")
 

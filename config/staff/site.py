@@ -8,7 +8,7 @@ from django.template.response import TemplateResponse
 from django.urls import path, reverse
 from unfold.sites import UnfoldAdminSite
 
-from config.staff import dashboard, navigation
+from config.staff import dashboard, navigation, transfer
 from orders import stuck
 
 if TYPE_CHECKING:
@@ -24,7 +24,8 @@ class StaffSite(UnfoldAdminSite):  # type: ignore[misc]  # unfold has no types
 
     def extra_urls(self) -> list[URLPattern]:
         """Pages that belong to no model."""
-        return [path("stuck/", self.admin_view(self.stuck_view), name="stuck")]
+        stuck_page = path("stuck/", self.admin_view(self.stuck_view), name="stuck")
+        return [stuck_page, *transfer.urls(self)]
 
     def each_context(self, request: HttpRequest) -> dict[str, Any]:
         """What every page's template is given; colours are in a file, as the policy wants it."""

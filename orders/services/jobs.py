@@ -32,6 +32,7 @@ from audit.nudger import Nudger
 from config.kernel import csv_files, request_context, sql, xlsx_files
 from config.kernel.db import short_transaction
 from config.kernel.errors import InvalidTransitionError, NotFoundError, ValidationFailedError
+from customers.models import Customer
 from inventory.errors import UnusableFileError
 from orders.errors import NotAllowedError
 from orders.models import BackgroundJob, BackgroundJobChunk
@@ -45,7 +46,6 @@ if TYPE_CHECKING:
     from typing import IO
 
     from config.kernel.clock import Deadline
-    from customers.models import Customer
 
 KEPT: Final = timedelta(days=7)
 LEASE: Final = timedelta(minutes=2)  # longer than a batch may take (`exports.BATCH_SECONDS`)
@@ -136,7 +136,7 @@ def request_preview(
 
     Raises:
         NotAllowedError: without the right to import this.
-        ValidationFailedError: empty, larger than `imports.LARGEST_UPLOAD`; too many jobs waiting.
+        ValidationFailedError: empty, larger than `MAX_UPLOAD_BYTES`; too many jobs waiting.
         NotFoundError: there is no such import.
     """
     if subject not in imports.IMPORTS:
@@ -145,8 +145,8 @@ def request_preview(
     pieces, size = [], 0
     for piece in content:
         size += len(piece)
-        if size > imports.LARGEST_UPLOAD:
-            largest = imports.LARGEST_UPLOAD // 1024**2
+        if size > settings.MAX_UPLOAD_BYTES:
+            largest = settings.MAX_UPLOAD_BYTES // 1024**2
             raise ValidationFailedError(f"the file is larger than {largest} MB: split it")
         pieces.append(piece)
     if not size:
@@ -208,7 +208,7 @@ def _create(
         raise ValidationFailedError("the form has no key: load the page again")
     with short_transaction():
         # One at a time of one person: the same form sent twice, and the count of what is open.
-        type(user).objects.select_for_update(no_key=True).only("pk").get(pk=user.pk)
+        Customer.objects.select_for_update(no_key=True).only("pk").get(pk=user.pk)
         mine = BackgroundJob.objects.filter(owner=user)
         if (there := mine.filter(request_key=request_key).first()) is not None:
             return there

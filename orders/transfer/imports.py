@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 
     Progress = Callable[[int], None]
 
-LARGEST_UPLOAD: Final = 20 * 1024 * 1024  # bytes
 MOST_LINES: Final = 200_000  # of products; a fresh one each second would take two days
 MOST_ROWS: Final = 10_000  # of categories or coupons
 LOCK: Final = 0x1490_28  # any number that nothing else locks by

@@ -104,8 +104,8 @@ DELETABLE = {
 }
 
 
-# A cart's lines stand on its page; a session's key opens the account.
-WITHOUT_A_PAGE = {"orders.CartItem", "customers.Session"}
+# A cart's lines stand on its page; a session's key opens the account; a file is downloaded.
+WITHOUT_A_PAGE = {"orders.CartItem", "customers.Session", "orders.BackgroundJobChunk"}
 
 
 def url(model, page, *args):

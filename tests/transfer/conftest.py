@@ -12,7 +12,6 @@ from django.contrib.auth.models import Permission
 from openpyxl import Workbook, load_workbook
 
 from config.kernel.clock import Deadline
-from orders.models import BackgroundJob
 from orders.services import jobs
 from orders.transfer.exports import Selection
 from tests import factories
@@ -109,7 +108,3 @@ def bomb(size):
         for _ in range(size // 1024**2):
             part.write(bytes(1024**2))
     return file.getvalue()
-
-
-def only_job():
-    return BackgroundJob.objects.get()

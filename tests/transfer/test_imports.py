@@ -426,8 +426,8 @@ class TestFiles:
         assert (result["lines"], result["created"]) == (1, 1)
 
     @pytest.mark.parametrize(("content", "reason"), [(b"", "empty"), (b"x" * 101, "larger than")])
-    def test_too_small_or_too_large_are_not_kept(self, manager, monkeypatch, content, reason):
-        monkeypatch.setattr(imports, "LARGEST_UPLOAD", 100)
+    def test_too_small_or_too_large_are_not_kept(self, manager, settings, content, reason):
+        settings.MAX_UPLOAD_BYTES = 100
 
         with pytest.raises(ValidationFailedError, match=reason):
             upload("products", manager, content)
