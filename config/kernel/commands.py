@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+from argparse import ArgumentTypeError
 from typing import TYPE_CHECKING, Any, Final
 
 from django.core.management.base import BaseCommand, CommandError
@@ -41,6 +42,12 @@ class ServiceCommand(BaseCommand):
         parser.add_argument(
             "--json", action="store_true", help="answer with one JSON document, for programs"
         )
+
+    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> Any:
+        parser: Any = super().create_parser(prog_name, subcommand, **kwargs)
+        # Before a mistake's one line stood a dozen options, most of them Django's; --help has them.
+        parser.print_usage = lambda _file=None: None
+        return parser
 
     def execute(self, *args: Any, **options: Any) -> str | None:
         try:
@@ -119,13 +126,14 @@ def instant(text: str) -> datetime:
     """Read an argument that is an ISO 8601 date or time; UTC unless it says otherwise.
 
     Raises:
-        ValueError: it is neither.
+        ArgumentTypeError: it is neither.
     """
-    found = parse_datetime(text)
-    if found is None and (day := parse_date(text)):
-        found = parse_datetime(f"{day}T00:00:00")
+    try:
+        found = parse_datetime(text) or parse_datetime(f"{parse_date(text)}T00:00:00")
+    except ValueError:  # it looks like one, and is none: 30 February
+        found = None
     if found is None:
-        raise ValueError(text)
+        raise ArgumentTypeError(f"{text!r} is no date or time like 2026-11-01T00:00Z")
     return timezone.make_aware(found) if timezone.is_naive(found) else found
 
 

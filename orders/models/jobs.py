@@ -93,7 +93,7 @@ class BackgroundJob(models.Model):
             models.CheckConstraint(
                 name="background_job_finished_at_its_end",
                 condition=Q(status__in=["queued", "running"], finished_at__isnull=True)
-                | Q(status__in=["done", "failed", "cancelled"], finished_at__isnull=False),
+                | ~Q(status__in=["queued", "running"]) & Q(finished_at__isnull=False),
             ),
             models.CheckConstraint(
                 name="background_job_import_applies_a_preview",
@@ -149,7 +149,7 @@ class BackgroundJobChunk(models.Model):
             ),
         ]
         triggers = [
-            pgtrigger.Protect(name="never_changed", operation=pgtrigger.Update),
+            pgtrigger.Protect(name="stays_as_written", operation=pgtrigger.Update),
         ]
 
     def __str__(self) -> str:
