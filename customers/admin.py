@@ -13,13 +13,15 @@ from django.contrib.auth.models import Group, Permission
 from django.db.models import F
 
 from audit.admin import AuditedAdmin
-from config.kernel.admin import ReadOnlyAdmin, ReadOnlyInline
+from config.kernel.admin import ReadOnlyAdmin, ReadOnlyInline, SearchByIndex
 from customers.models import Address, Customer, CustomerMetrics
 
 if TYPE_CHECKING:
     from django.http import HttpRequest
 
 RIGHTS = ("is_staff", "is_superuser", "groups")
+NEEDED = {"status": "customers.suspend_customer", "tier": "customers.change_tier"}
+"""What more than the permission to correct particulars a field takes."""
 
 
 class CustomerMetricsInline(ReadOnlyInline):
@@ -30,12 +32,12 @@ class CustomerMetricsInline(ReadOnlyInline):
 
 
 @admin.register(Customer)
-class CustomerAdmin(AuditedAdmin):
+class CustomerAdmin(SearchByIndex, AuditedAdmin):
     list_display = ("email", "first_name", "last_name", "status", "is_staff", "created_at")
     list_filter = ("status", "is_staff")
-    search_fields = ("email__iexact", "last_name__iexact")
+    search_fields = ("email__exact", "last_name__iexact")
     search_help_text = "An e-mail address or a last name, in full"
-    ordering = ("-created_at", "-pk")
+    ordering = ("-pk",)
     fields = (
         "email",
         "email_verified",
@@ -69,7 +71,8 @@ class CustomerAdmin(AuditedAdmin):
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         rights = () if request.user.is_superuser else RIGHTS
-        return (*super().get_readonly_fields(request, obj), *rights)
+        theirs = [name for name, needed in NEEDED.items() if not request.user.has_perm(needed)]
+        return (*super().get_readonly_fields(request, obj), *rights, *theirs)
 
     def has_add_permission(self, request: HttpRequest) -> bool:  # noqa: ARG002 - Django's hook
         """Customers sign up by themselves; `createsuperuser` makes the first staff."""
@@ -96,7 +99,7 @@ class CustomerMetricsAdmin(ReadOnlyAdmin):
     list_display = ("customer", "currency", "order_count", "lifetime_value", "updated_at")
     list_filter = ("currency",)
     list_select_related = ("customer",)
-    search_fields = ("customer__email__iexact",)
+    search_fields = ("customer__email__exact",)
     search_help_text = "An e-mail address, in full"
     ordering = ("-pk",)
 
@@ -106,7 +109,7 @@ class AddressAdmin(ReadOnlyAdmin):
     list_display = ("public_id", "customer", "country", "created_at")
     list_filter = ("country",)
     list_select_related = ("customer",)
-    search_fields = ("customer__email__iexact",)
+    search_fields = ("customer__email__exact",)
     search_help_text = "An e-mail address, in full"
     ordering = ("-pk",)
 
@@ -119,7 +122,7 @@ class EmailAddressAdmin(ReadOnlyAdmin):
     list_display = ("email", "user", "primary", "verified")
     list_filter = ("verified",)
     list_select_related = ("user",)
-    search_fields = ("email__iexact",)
+    search_fields = ("email__exact",)
     ordering = ("-pk",)
 
 
@@ -128,7 +131,7 @@ class AuthenticatorAdmin(ReadOnlyAdmin):
     list_display = ("user", "type", "created_at", "last_used_at")
     list_filter = ("type",)
     list_select_related = ("user",)
-    search_fields = ("user__email__iexact",)
+    search_fields = ("user__email__exact",)
     ordering = ("-pk",)
     exclude = ("data",)  # the second factor's secret
 

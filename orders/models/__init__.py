@@ -14,6 +14,7 @@ from orders.models.order import (
     Shipment,
     ShipmentItem,
 )
+from orders.models.proposals import RefundProposal
 from orders.models.returns import Return, ReturnItem, ReturnReceipt
 from orders.models.terms import (
     Coupon,
@@ -41,6 +42,7 @@ __all__ = [
     "OrderItem",
     "OrderTransition",
     "RefundLine",
+    "RefundProposal",
     "Return",
     "ReturnItem",
     "ReturnReceipt",
