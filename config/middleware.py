@@ -150,7 +150,13 @@ def _body_refusal(request: HttpRequest) -> HttpResponseBase | None:
     """
     length = request.META.get("CONTENT_LENGTH", "")
     if length:
-        fits = length.isdigit() and int(length[:20]) <= settings.MAX_BODY_BYTES
+        most = settings.MAX_BODY_BYTES
+        # Whoever has no session is asked to log in, and needs no file for that.
+        if request.path.startswith(settings.UPLOADS) and settings.SESSION_COOKIE_NAME in (
+            request.COOKIES
+        ):
+            most += settings.MAX_UPLOAD_BYTES
+        fits = length.isdigit() and int(length[:20]) <= most
         return None if fits else error_response(413)
     if "chunked" not in request.headers.get("Transfer-Encoding", "").lower():
         return None

@@ -90,6 +90,7 @@ class Customer(AbstractBaseUser, PermissionsMixin):
             ("erase_customer", "Can erase a customer"),
             # For superusers: no role has it.
             ("reset_second_factor", "Can take a colleague's second factor away"),
+            ("export_customers", "Can export who customers are, and who placed an order"),
         ]
         constraints = [
             models.CheckConstraint(

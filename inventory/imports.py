@@ -13,7 +13,7 @@ import io
 import itertools
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import orjson
 from django.db import connection, transaction
@@ -29,6 +29,15 @@ if TYPE_CHECKING:
     from typing import TextIO
 
     Progress = Callable[[int], None]
+
+    class Rows(Protocol):
+        """Lines that are cells already, such as a `csv.reader`; the number of the last one read."""
+
+        line_num: int
+
+        def __iter__(self) -> Iterator[list[str]]: ...
+        def __next__(self) -> list[str]: ...
+
     Read = Callable[[str], str | None]
 
 LOCK: Final = 0x1490_27  # any number that nothing else locks by
@@ -40,6 +49,7 @@ LONGEST_ALT: Final = 255  # characters
 LARGEST_ATTRIBUTES: Final = 20_000  # bytes
 HEAVIEST_GRAMS: Final = 2**31 - 1
 MOST_PROBLEMS: Final = 1_000  # told; the others are counted
+MOST_CHANGES: Final = 1_000  # likewise
 
 _SKU = re.compile(r"[A-Z0-9][A-Z0-9._-]{0,99}")
 _SLUG = re.compile(r"[a-z0-9_-]{1,30}")
@@ -73,9 +83,21 @@ class Problem:
     reason: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """What a file makes of a product: its columns that differ, before (None: it is new) and after.
+
+    Texts, as they stand in a file.
+    """
+
+    sku: str
+    before: dict[str, str | None] | None
+    after: dict[str, str | None]
+
+
 @dataclass(slots=True, kw_only=True)
 class Imported:
-    """What an import did, or would have done."""
+    """What an import did, or would have done. `changes` only where they were asked for."""
 
     lines: int = 0
     created: int = 0
@@ -83,14 +105,16 @@ class Imported:
     prices: int = 0
     bad_lines: int = 0
     problems: list[Problem] = field(default_factory=list)
+    changes: list[Change] = field(default_factory=list)
     written: bool = False
 
 
 def import_products(
     *,
-    file: TextIO,
+    file: TextIO | Rows,
     dry_run: bool = False,
     skip_bad_lines: bool = False,
+    tell_changes: bool = False,
     progress: Progress = lambda _lines: None,
 ) -> Imported:
     """Create the products whose SKU is new, update the others; untouched is what no column names.
@@ -99,9 +123,10 @@ def import_products(
     repeat: what is already so is not written again.
 
     Args:
-        file: CSV with a header line; opened with `newline=""`.
+        file: CSV with a header line, opened with `newline=""`; or lines that are cells already.
         dry_run: find out everything, write nothing.
         skip_bad_lines: import the others; else one bad line and nothing is written.
+        tell_changes: compare line by line, and tell the first `MOST_CHANGES` that differ.
         progress: told, now and then, how many lines have been read.
 
     Raises:
@@ -116,6 +141,8 @@ def import_products(
             _copy(reader.columns, batch)
             progress(done.lines)
         progress(done.lines)
+        if tell_changes:
+            done.changes = _changes(reader.columns)
         _write(reader.columns, done)
         done.written = not dry_run and (skip_bad_lines or not done.bad_lines)
         if done.written:
@@ -132,8 +159,9 @@ def import_products(
 class _Lines:
     """Reads a file's lines and says of each what is in it or what is wrong with it."""
 
-    def __init__(self, file: TextIO) -> None:
-        self._rows = csv.reader(file, strict=True)
+    def __init__(self, file: TextIO | Rows) -> None:
+        is_read = hasattr(file, "line_num")
+        self._rows: Rows = file if is_read else csv.reader(file, strict=True)  # type: ignore[assignment,arg-type]
         try:
             header = next(self._rows, [])
         except csv.Error as exc:
@@ -368,6 +396,86 @@ def _escaped(cell: str | None) -> str:
     # Four searches of a whole cell are a fraction of `translate`, which asks for every letter.
     cell = cell.replace("\\", r"\\").replace("\t", r"\t")
     return cell.replace("\n", r"\n").replace("\r", r"\r")
+
+
+def _changes(columns: Sequence[str]) -> list[Change]:
+    """Products that are new or differ, by SKU, with what is in the file and was there before."""
+    now, then, joins = [], [], []
+    for name in columns:
+        if name.startswith(_PRICE):
+            table = f'"at_{name}"'
+            currency = name.removeprefix(_PRICE)
+            joins.append(
+                f"LEFT JOIN prices AS {table} ON {table}.product_id = products.id"
+                f" AND {table}.currency = '{currency}'"
+            )
+            then.append((name, f"{table}.amount::text"))
+            now.append((name, f'coalesce(imported."{name}", {table}.amount)::text'))
+        elif name != "sku":
+            then.append((name, _PRESENT.get(name, f'products."{name}"::text')))
+            now.append((name, _WANTED.get(name, f'imported."{name}"::text')))
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"""
+            SELECT sku, is_new, was, will FROM (
+                SELECT imported.sku, products.id IS NULL AS is_new,
+                    {_json_object(then)} AS was, {_json_object(now)} AS will
+                FROM imported LEFT JOIN products USING (sku) {" ".join(joins)}
+            ) AS compared
+            WHERE is_new OR was <> will ORDER BY sku LIMIT {MOST_CHANGES}
+            """
+        )
+        rows = cursor.fetchall()
+    changes = []
+    for sku, is_new, was, will in rows:
+        before, after = orjson.loads(was), orjson.loads(will)
+        if is_new:
+            changes.append(Change(sku=sku, before=None, after=after))
+            continue
+        names = [name for name in after if before[name] != after[name]]
+        changes.append(
+            Change(
+                sku=sku,
+                before={name: before[name] for name in names},
+                after={name: after[name] for name in names},
+            )
+        )
+    return changes
+
+
+def _json_object(pairs: Sequence[tuple[str, str]]) -> str:
+    """Text, so that the driver's own reader of JSON is not asked; compared as it is written."""
+    told = ", ".join(f"'{name}', {value}" for name, value in pairs)
+    return f"jsonb_build_object({told})::text"
+
+
+_ALL_PICTURES: Final = """
+    coalesce((SELECT string_agg({0}, {1} ORDER BY position) FROM (
+        SELECT 0 AS position, products.image_url AS url, products.image_alt AS alt
+        WHERE products.image_url <> ''
+        UNION ALL
+        SELECT position, url, alt FROM product_images WHERE product_id = products.id
+    ) AS picture), '')
+"""
+_LINE: Final = r"E'\n'"
+_PRESENT: Final = {
+    "category": "(SELECT slug FROM categories WHERE categories.id = products.category_id)",
+    "image_urls": _ALL_PICTURES.format("url", "' '"),
+    "image_alts": f"rtrim({_ALL_PICTURES.format('alt', _LINE)}, {_LINE})",
+}
+_WANTED: Final = {
+    "category": "(SELECT slug FROM categories WHERE categories.id = imported.category)",
+    "image_urls": (
+        "coalesce((SELECT string_agg(url, ' ' ORDER BY place) FROM"
+        " jsonb_array_elements_text(imported.image_urls) WITH ORDINALITY AS each (url, place)), '')"
+    ),
+    "image_alts": (
+        f"rtrim(coalesce((SELECT string_agg(alt, {_LINE} ORDER BY place) FROM"
+        " jsonb_array_elements_text(imported.image_alts) WITH ORDINALITY AS each (alt, place)),"
+        f" ''), {_LINE})"
+    ),
+}
+"""How a column reads in a file, from the catalogue and from the temporary table."""
 
 
 def _write(columns: Sequence[str], done: Imported) -> None:

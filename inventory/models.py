@@ -139,6 +139,10 @@ class Product(models.Model):
 
     class Meta:
         db_table = "products"
+        permissions = [
+            ("export_products", "Can export products and categories"),
+            ("import_products", "Can import products, categories and prices"),
+        ]
         constraints = [
             models.CheckConstraint(
                 name="product_sku_is_upper_case", condition=Q(sku__regex=r"^[A-Z0-9][A-Z0-9._-]*$")
@@ -301,6 +305,9 @@ class StockLevel(models.Model):
 
     class Meta:
         db_table = "stock_levels"
+        permissions = [
+            ("export_stock", "Can export stock levels and movements"),
+        ]
         constraints = [
             models.UniqueConstraint(
                 name="stock_level_one_per_product_and_warehouse", fields=["product", "warehouse"]

@@ -21,6 +21,7 @@ from config.kernel.errors import DomainError, ValidationFailedError
 from config.kernel.models import new_uuid
 from orders import search
 from orders.models import (
+    BackgroundJob,
     Cart,
     CartItem,
     CheckedInvariant,
@@ -830,3 +831,15 @@ class CheckedInvariantAdmin(ReadOnlyAdmin):
     list_display = ("name", "invariant", "violations", "examples", "checked_at", "seconds")
     search_fields = ("name", "invariant__exact")
     ordering = ("-violations", "pk")
+
+
+@admin.register(BackgroundJob)
+class BackgroundJobAdmin(ReadOnlyAdmin):
+    """Everybody's; one's own, with their files, are under "My jobs"."""
+
+    list_display = ("created_at", "kind", "subject", "status", "done", "total", "owner", "error")
+    list_filter = ("status", "kind")
+    list_select_related = ("owner",)
+    search_fields = ("uuid", "owner__email__iexact")
+    ordering = ("-pk",)
+    exclude = ("request_key", "result", "applies")

@@ -18,6 +18,7 @@ class OrdersConfig(AppConfig):
             events,
             guest_orders,
             invoicing,
+            jobs,
             privacy,
             saved_cards,
         )
@@ -26,3 +27,4 @@ class OrdersConfig(AppConfig):
             following.subscribe()
         if settings.ENVIRONMENT != "test":
             events.set_nudge(tasks.nudge_events)
+            jobs.set_nudge(tasks.nudge_jobs)

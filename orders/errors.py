@@ -131,3 +131,11 @@ class NotPaidYetError(InvalidTransitionError):
     """There is nothing to invoice."""
 
     message = "There is an invoice as soon as the order is paid."
+
+
+class NotAllowedError(DomainError):
+    """Whoever asks has no right to it."""
+
+    code = "PERMISSION_DENIED"
+    status = 403
+    message = "You have no right to do this."

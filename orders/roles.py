@@ -85,6 +85,7 @@ _WAREHOUSE: Final = (
         "inventory.adjust_stock",
         "inventory.count_stock",
         "inventory.transfer_stock",
+        "inventory.export_stock",
     }
 )
 _FINANCE: Final = (
@@ -101,6 +102,8 @@ _FINANCE: Final = (
         "payments.end_quarantine",
         "payments.give_back",
         "payments.retry_event",
+        "payments.export_ledger",
+        "orders.export_orders",
     }
 )
 _CATALOGUE: Final = (
@@ -113,6 +116,11 @@ _CATALOGUE: Final = (
         "inventory.change_product",
         "orders.add_coupon",
         "orders.change_coupon",
+        "orders.export_coupons",
+        "orders.import_coupons",
+        "inventory.export_products",
+        "inventory.export_stock",
+        "inventory.import_products",
     }
 )
 _MANAGER: Final = (
@@ -124,7 +132,7 @@ _MANAGER: Final = (
     | _view("audit", "auditlog")
     | _view("auth", "group")
     | _view("mfa", "authenticator")
-    | _view("orders", "idempotencykey")
+    | _view("orders", "idempotencykey", "backgroundjob")
     | {
         "inventory.add_warehouse",
         "inventory.change_warehouse",
@@ -133,6 +141,7 @@ _MANAGER: Final = (
         "customers.suspend_customer",
         "customers.change_tier",
         "customers.export_customer",
+        "customers.export_customers",
         "customers.erase_customer",
     }
 )

@@ -14,13 +14,15 @@ from django.utils import timezone
 
 from config.kernel.clock import Deadline
 from orders.books import reconciliation, watch
-from orders.services import carts, events, privacy, recovery
+from orders.services import carts, events, jobs, privacy, recovery
 from payments import bookkeeping
 
 EVENTS_SECONDS = 25.0  # others wait for the worker
 BACKFILL = timedelta(hours=3)  # beat comes by every hour
 RECONCILED = timedelta(days=3)  # what is older is looked up where a case is open
 CARTS_AT_ONCE = 500
+JOBS_SECONDS = 1_500.0  # after this a run begins no other job: beat comes by
+JOBS_AT_ONCE = 100
 NUDGE_EXPIRES_SECONDS = 5  # beat sweeps anyway, and none must pile up
 
 
@@ -87,6 +89,24 @@ def compare_books(**_: Any) -> None:
     watch.watch(with_provider=True, since=timezone.now() - RECONCILED)
 
 
+@shared_task(soft_time_limit=3_500, time_limit=3_600, acks_late=False)
+def run_jobs(**_: Any) -> None:
+    """Run exports and imports that staff asked for; beat calls it every 15 seconds."""
+    jobs.run_due(deadline=Deadline(JOBS_SECONDS))
+
+
+@shared_task(soft_time_limit=280, time_limit=300, acks_late=False)
+def forget_jobs(**_: Any) -> None:
+    """Remove files of exports and imports whose time is over; beat calls it every hour."""
+    while jobs.forget_expired(limit=JOBS_AT_ONCE) == JOBS_AT_ONCE:
+        pass
+
+
 def nudge_events() -> None:
     """Ask the broker, once, to work off webhooks; raises or blocks as the broker pleases."""
     process_events.apply_async(expires=NUDGE_EXPIRES_SECONDS, retry=False)
+
+
+def nudge_jobs() -> None:
+    """Ask the broker, once, to run jobs; likewise."""
+    run_jobs.apply_async(expires=NUDGE_EXPIRES_SECONDS, retry=False)

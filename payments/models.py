@@ -476,6 +476,9 @@ class LedgerEntry(models.Model):
 
     class Meta:
         db_table = "ledger_entries"
+        permissions = [
+            ("export_ledger", "Can export the ledger"),
+        ]
         verbose_name_plural = "ledger entries"
         constraints = [
             models.CheckConstraint(

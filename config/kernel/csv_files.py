@@ -35,11 +35,21 @@ def writer(file: Writable) -> Any:
 def text(value: str | None) -> str:
     """A cell of text: an apostrophe keeps a spreadsheet from taking it for a formula.
 
-    For text alone: an amount such as -1.00 is a number and stays one.
+    For text alone: an amount such as -1.00 is a number and stays one. `plain` takes it back.
     """
     if value is None:
         return ""
-    return f"'{value}" if value.startswith(FORMULA_BEGINS_WITH) else value
+    return f"'{value}" if _begins_a_formula(value) else value
+
+
+def plain(cell: str) -> str:
+    """What a cell said before `text` put an apostrophe before it; any other cell as it is."""
+    return cell[1:] if cell.startswith("'") and _begins_a_formula(cell) else cell
+
+
+def _begins_a_formula(value: str) -> bool:
+    # With apostrophes before it, too: else `plain` would take away one that was there before.
+    return value.lstrip("'").startswith(FORMULA_BEGINS_WITH)
 
 
 @contextlib.contextmanager

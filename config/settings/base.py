@@ -44,6 +44,8 @@ CORS_ALLOW_HEADERS = (
 APPEND_SLASH = False
 MAX_BODY_BYTES = 256 * 1024
 DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_BODY_BYTES
+MAX_UPLOAD_BYTES = 20 * 1024 * 1024  # a file that staff import
+UPLOADS = "/admin/import/"  # alone may have one
 METRICS_TOKEN = env.text("METRICS_TOKEN", "")
 STOREFRONT_DIR = env.directory("STOREFRONT_DIR")
 
@@ -191,6 +193,16 @@ CELERY_BEAT_SCHEDULE = {
         "task": "orders.tasks.tend_carts",
         "schedule": timedelta(minutes=5),
         "options": {"expires": 300},
+    },
+    "run exports and imports that nobody nudged": {
+        "task": "orders.tasks.run_jobs",
+        "schedule": timedelta(seconds=SWEEP_SECONDS),
+        "options": {"expires": SWEEP_SECONDS},
+    },
+    "forget files of exports and imports": {
+        "task": "orders.tasks.forget_jobs",
+        "schedule": timedelta(hours=1),
+        "options": {"expires": 3_600},
     },
     "erase what was still to be sent of erased customers": {
         "task": "orders.tasks.finish_erasures",

@@ -31,6 +31,7 @@ class Entry(NamedTuple):
 FIRST: Final = (
     ("Today", "monitoring", "index"),
     ("Not moving", "traffic_jam", "stuck"),
+    ("My jobs", "cloud_download", "jobs"),
 )
 """Open to all staff; each shows to everybody what they may read."""
 
@@ -109,6 +110,7 @@ NAVIGATION: Final[Sequence[tuple[str, Sequence[Entry]]]] = (
             Entry("Facts", "campaign", "audit.outboxmessage"),
             Entry("Provider events", "webhook", "payments.providerevent"),
             Entry("Books", "fact_check", "orders.checkedinvariant"),
+            Entry("Exports and imports", "cloud_sync", "orders.backgroundjob"),
             Entry("Order states", "timeline", "orders.ordertransition"),
             Entry("Idempotency keys", "key", "orders.idempotencykey"),
             Entry("Invoice numbers", "tag", "orders.invoiceseries"),

@@ -3,6 +3,7 @@
 from orders.models.books import CheckedInvariant
 from orders.models.cart import Cart, CartItem
 from orders.models.invoices import Invoice, InvoiceSeries
+from orders.models.jobs import BackgroundJob, BackgroundJobChunk
 from orders.models.order import (
     CouponRedemption,
     IdempotencyKey,
@@ -26,6 +27,8 @@ from orders.models.terms import (
 )
 
 __all__ = [
+    "BackgroundJob",
+    "BackgroundJobChunk",
     "Cart",
     "CartItem",
     "CheckedInvariant",

@@ -172,6 +172,7 @@ class Order(models.Model):
             ("note_order", "Can write a note on an order"),
             ("resend_letter", "Can have a letter about an order sent again"),
             ("place_order", "Can place an order for a customer"),
+            ("export_orders", "Can export orders and their lines"),
         ]
         constraints = [
             models.CheckConstraint(

@@ -53,6 +53,10 @@ class Coupon(models.Model):
 
     class Meta:
         db_table = "coupons"
+        permissions = [
+            ("export_coupons", "Can export coupons"),
+            ("import_coupons", "Can import coupons"),
+        ]
         constraints = [
             models.CheckConstraint(
                 name="coupon_code_is_upper_case", condition=Q(code__regex=r"^[A-Z0-9_-]+$")

@@ -27,6 +27,7 @@ from customers.models import Customer
 from orders import answers, erasure_journal, selectors
 from orders.erasure_journal import Entry
 from orders.models import Cart, Order
+from orders.services import jobs
 from orders.services.one_by_one import by_itself
 
 if TYPE_CHECKING:
@@ -254,6 +255,7 @@ def _erase_account(customer_id: int, *, now: datetime) -> None:
     with short_transaction():
         if privacy.erase_account(customer_id=customer_id, at=now) is not None:
             Cart.objects.filter(customer_id=customer_id).delete()
+            jobs.forget_people()
 
 
 def _entry_of_account(account: Customer) -> Entry:
@@ -290,6 +292,7 @@ def _erase_order(order_id: int) -> None:
         sql.later(statement, order_id=order_id)
     if locked.key is not None:
         sql.later(FORGET_KEY, key_id=locked.key.pk)
+    jobs.forget_people()
     audit.record("ORDER_ERASED", entity_type="order", entity_id=order_id)
     audit.publish(
         "order.erased",

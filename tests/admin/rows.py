@@ -27,6 +27,7 @@ from inventory.models import (
     Warehouse,
 )
 from orders.models import (
+    BackgroundJob,
     Cart,
     CartItem,
     CheckedInvariant,
@@ -272,6 +273,11 @@ def make_everything(n: int, **order_fields: Any) -> Everything:
         buyer={},
         issued_at=NOW,
     )
+
+    job = BackgroundJob.objects.create(
+        kind="export", subject="orders", owner=customer, request_key=f"{SECRET}-{n}", expires_at=NOW
+    )
+    BackgroundJob.objects.filter(pk=job.pk).update(status="cancelled", finished_at=NOW)
 
     cart = Cart.objects.create(customer=customer, currency="USD", expires_at=NOW)
     CartItem.objects.create(cart=cart, product=product, quantity=1)

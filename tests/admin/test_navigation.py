@@ -41,7 +41,10 @@ def test_shows_what_may_be_opened_and_no_more(client):
     )
     client.force_login(clerk)
 
-    assert lines_of(client.get("/admin/")) == ["/admin/", "/admin/stuck/", "/admin/orders/order/"]
+    assert lines_of(client.get("/admin/")) == [
+        *("/admin/", "/admin/stuck/", "/admin/jobs/"),
+        "/admin/orders/order/",
+    ]
 
 
 def test_names_models_that_exist():

@@ -104,8 +104,12 @@ DELETABLE = {
 }
 
 
-# A cart's lines stand on its page, saved views above lists; a session's key opens the account.
-WITHOUT_A_PAGE = {"orders.CartItem", "customers.Session", "customers.SavedView"}
+# A cart's lines stand on its page, saved views above lists, files on their job's; a session's key
+# opens the account.
+WITHOUT_A_PAGE = {
+    *("orders.CartItem", "orders.BackgroundJobChunk"),
+    *("customers.Session", "customers.SavedView"),
+}
 
 
 def url(model, page, *args):

@@ -34,6 +34,8 @@ from inventory.models import (
     StockMovement,
 )
 from orders.models import (
+    BackgroundJob,
+    BackgroundJobChunk,
     Cart,
     CartItem,
     CouponRedemption,
@@ -413,6 +415,20 @@ def cart(**changes):
     return Cart.objects.create(**{"currency": "USD", "expires_at": LONG_AGO, **changes})
 
 
+def job(**changes):
+    fields = {"kind": "export", "subject": "orders", "request_key": "x", "expires_at": LONG_AGO}
+    if "owner" not in changes:
+        fields["owner"] = customer()
+    return BackgroundJob.objects.create(**{**fields, **changes})
+
+
+def chunk(**changes):
+    fields = {"part": "result", "n": 0, "data": b"x"}
+    if "job" not in changes:
+        fields["job"] = job()
+    return BackgroundJobChunk.objects.create(**{**fields, **changes})
+
+
 def cart_item(**changes):
     needed = {"cart": cart, "product": product}
     fields = {name: make() for name, make in needed.items() if name not in changes}
@@ -747,6 +763,27 @@ REFUSED: dict[str, list[Any]] = {
     "invoice_number_positive": [lambda r: r.invoice(number=0)],
     "shipment_item_once_per_shipment": [lambda r: twice(r.shipment_item, "shipment", "order_item")],
     "shipment_item_of_something": [lambda r: r.shipment_item(quantity=0)],
+    "background_job_kind_known": [lambda r: job(kind="magic")],
+    "background_job_status_known": [
+        lambda r: untriggered(job(), status="lost", finished_at=LONG_AGO)
+    ],
+    "background_job_once_per_request": [lambda r: twice(job, "owner", "request_key")],
+    "background_job_leased_while_running": [
+        lambda r: untriggered(job(), status="running"),
+        lambda r: untriggered(job(), lease=uuid.uuid4()),
+        lambda r: untriggered(job(), lease_until=LONG_AGO),
+    ],
+    "background_job_finished_at_its_end": [
+        lambda r: untriggered(job(), finished_at=LONG_AGO),
+        lambda r: untriggered(job(), status="done"),
+    ],
+    "background_job_import_applies_a_preview": [
+        lambda r: job(kind="import"),
+        lambda r: job(applies=job(kind="preview")),
+    ],
+    "background_job_done_within_total": [lambda r: job(done=2, total=1)],
+    "background_job_chunk_once_in_its_place": [lambda r: twice(chunk, "job", "part", "n")],
+    "background_job_chunk_part_known": [lambda r: chunk(part="middle")],
     # audit
     "delivery_one_per_message_and_subscriber": [
         lambda r: twice(
@@ -807,6 +844,8 @@ class TestNamedConstraints:
         rows.shipment_item()
         rows.shipping_method(min_business_days=2)
         movement()
+        chunk()
+        job(kind="import", applies=job(kind="preview"))
         coupon(kind="fixed", value=5, currency="USD")
         coupon(kind="free_shipping")
         coupon(kind="buy_x_get_y", value=100, buy_quantity=2, get_quantity=1)
@@ -876,6 +915,13 @@ EDGES = {
         "received": {"refunded"},
         "refunded": set(),
     },
+    BackgroundJob: {
+        "queued": {"running", "cancelled", "failed"},
+        "running": {"queued", "done", "cancelled", "failed"},
+        "done": set(),
+        "cancelled": set(),
+        "failed": set(),
+    },
     RefundProposal: {
         "waiting": {"approved", "refused", "withdrawn"},
         "approved": set(),
@@ -889,6 +935,7 @@ FIRST = {
     Payment: "created",
     Refund: "due",
     Return: "requested",
+    BackgroundJob: "queued",
     RefundProposal: "waiting",
 }
 
@@ -905,6 +952,14 @@ def with_status(model, status):
         rows = Rows()
         rows.numbers = itertools.count(uuid.uuid4().int % 10**9)  # apart from the test's own rows
         return {"status": status, "refund": rows.refund() if status == "refunded" else None}
+    if model is BackgroundJob:
+        is_held, is_over = status == "running", status in {"done", "cancelled", "failed"}
+        return {
+            "status": status,
+            "lease": uuid.uuid4() if is_held else None,
+            "lease_until": LONG_AGO if is_held else None,
+            "finished_at": LONG_AGO if is_over else None,
+        }
     return {"status": status}
 
 
@@ -915,6 +970,7 @@ def make(rows, model):
         Payment: rows.payment,
         Refund: rows.refund,
         Return: rows.returned,
+        BackgroundJob: job,
         RefundProposal: rows.proposal,
     }[model]()
 

@@ -26,4 +26,4 @@ class Command(relay_outbox.Command):
     def handle(self, *_: Any, **options: Any) -> None:
         retried = outbox.retry(include_dead=options["dead"])
         report = self.deliver_due(quiet=options["json"])
-        self.finish(report, as_json=options["json"], retried=retried)
+        self.finish(options, report, retried=retried)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from django.db import transaction
 
 from config.kernel.api.text import problem_with
+from config.kernel.commands import ServiceCommand
 from inventory import services
 from inventory.errors import PromisedStockError
 from inventory.models import Product, Warehouse
@@ -20,18 +20,18 @@ LONGEST_REASON = 200  # the column's length
 MOST_UNITS = 1_000_000_000
 
 
-class Command(BaseCommand):
+class Command(ServiceCommand):
     help = (
         "Add units to what is on hand of a product in a warehouse, or take some away. Refused "
         "where less would be left than orders were promised. Exit code 0: it is done."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("sku")
+        super().add_arguments(parser)
+        parser.add_argument("sku", help="of which product, like DEMO-PLENTY")
         parser.add_argument("warehouse", help="its code, like MAIN")
         parser.add_argument("delta", type=int, help="units: 5, or -5")
         parser.add_argument("--reason", required=True, help="kept with the movement")
-        parser.add_argument("--json", action="store_true", help="print the result as JSON")
 
     def handle(self, *_: Any, **options: Any) -> None:
         delta, reason = options["delta"], options["reason"].strip()
@@ -59,10 +59,9 @@ class Command(BaseCommand):
             "on_hand": level.on_hand,
             "available": level.on_hand - level.allocated,
         }
-        if options["json"]:
-            self.stdout.write(json.dumps(done))
-        else:
-            self.stdout.write(
-                f"{product.sku} in {warehouse.code}: {level.on_hand} on hand, "
-                f"{done['available']} of them available."
-            )
+        self.answer(
+            options,
+            done,
+            f"{product.sku} in {warehouse.code}: {level.on_hand} on hand, "
+            f"{done['available']} of them available.",
+        )

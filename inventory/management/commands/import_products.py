@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from django.db import DatabaseError
-from rich.console import Console
-from rich.progress import Progress
 
+from config.kernel.commands import ServiceCommand, bar
 from inventory.errors import UnusableFileError
 from inventory.imports import Imported, import_products
 
@@ -21,7 +19,7 @@ if TYPE_CHECKING:
 BLOCK: Final = 1 << 20  # bytes
 
 
-class Command(BaseCommand):
+class Command(ServiceCommand):
     help = (
         "Create and update products from a CSV file in UTF-8, by SKU. Columns: sku, name, "
         "description, category (a slug), image_urls, image_alts, tax_class, weight_grams, "
@@ -32,12 +30,16 @@ class Command(BaseCommand):
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("file", type=Path)
-        parser.add_argument("--dry-run", action="store_true", help="check all, change nothing")
+        super().add_arguments(parser)
+        parser.add_argument("file", type=Path, help="CSV in UTF-8, with a header line")
+        parser.add_argument(
+            "--dry-run",
+            action="store_true",
+            help="check all, change nothing; with --json also tell what would change, by product",
+        )
         parser.add_argument(
             "--skip-bad-lines", action="store_true", help="import the good lines all the same"
         )
-        parser.add_argument("--json", action="store_true", help="print the result as JSON")
 
     def handle(self, *_: Any, **options: Any) -> None:
         try:
@@ -51,45 +53,48 @@ class Command(BaseCommand):
         except DatabaseError as exc:
             reason = str(exc).partition("\n")[0]
             raise CommandError(f"nothing was changed: {reason}") from exc
-        if options["json"]:
-            self.stdout.write(json.dumps({**asdict(done), "dry_run": options["dry_run"]}))
-        else:
-            self.tell(done, dry_run=options["dry_run"])
-        if done.bad_lines:
-            raise SystemExit(1)
+        self.complain(done)
+        self.answer(
+            options,
+            {**asdict(done), "dry_run": options["dry_run"]},
+            _as_text(done, dry_run=options["dry_run"]),
+            all_is_well=not done.bad_lines,
+        )
 
     def load(self, options: dict[str, Any]) -> Imported:
         """Import with a progress bar for a person who watches."""
         path: Path = options["file"]
-        console = Console(stderr=True)
         with (
             path.open(encoding="utf-8-sig", newline="") as file,
-            Progress(console=console, disable=options["json"] or not console.is_terminal) as bar,
+            bar("Lines", quiet=options["json"], total=_count_lines(path)) as show,
         ):
-            task = bar.add_task("Products", total=_count_lines(path))
             return import_products(
                 file=file,
                 dry_run=options["dry_run"],
+                tell_changes=options["dry_run"] and options["json"],
                 skip_bad_lines=options["skip_bad_lines"],
-                progress=lambda lines: bar.update(task, completed=lines),
+                progress=lambda lines: show(lines, None),
             )
 
-    def tell(self, done: Imported, *, dry_run: bool) -> None:
-        """What is bad, line by line; then what was done, in one."""
+    def complain(self, done: Imported) -> None:
+        """Say what is bad, line by line."""
         for problem in done.problems:
             self.stderr.write(f"line {problem.line}: {problem.reason}")
         if (more := done.bad_lines - len(done.problems)) > 0:
             self.stderr.write(f"and {more} more bad lines")
-        if done.written:
-            did = "Written"
-        elif dry_run:
-            did = "Nothing was changed (--dry-run); would be written"
-        else:
-            did = f"Nothing was changed: {done.bad_lines} bad lines. Good ones"
-        self.stdout.write(
-            f"{did}: {done.created} products created, {done.updated} updated, "
-            f"{done.prices} prices set, of {done.lines} lines."
-        )
+
+
+def _as_text(done: Imported, *, dry_run: bool) -> str:
+    if done.written:
+        did = "Written"
+    elif dry_run:
+        did = "Nothing was changed (--dry-run); would be written"
+    else:
+        did = f"Nothing was changed: {done.bad_lines} bad lines. Good ones"
+    return (
+        f"{did}: {done.created} products created, {done.updated} updated, "
+        f"{done.prices} prices set, of {done.lines} lines."
+    )
 
 
 def _count_lines(path: Path) -> int:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from django.utils import timezone
-from rich.console import Console
 
 from config.kernel.clock import Deadline
+from config.kernel.commands import NOT_DONE, ServiceCommand, bar
 from orders.services import events
 from payments.errors import ProviderUnavailableError
 from payments.models import ProviderEvent
@@ -18,13 +17,12 @@ from payments.models import ProviderEvent
 if TYPE_CHECKING:
     from argparse import ArgumentParser
 
-PROVIDER_AWAY: Final = 2
 KEPT_DAYS: Final = 30  # by the provider
 DEFAULT_HOURS: Final = 24.0
 PROCESS_SECONDS: Final = 300.0
 
 
-class Command(BaseCommand):
+class Command(ServiceCommand):
     help = (
         "Fetch the payment provider's events of the last hours, keep those that no webhook "
         "brought, and work off whatever waits. Repeating it is harmless. Exit code: 0 all is "
@@ -32,13 +30,13 @@ class Command(BaseCommand):
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
+        super().add_arguments(parser)
         parser.add_argument(
             "--hours",
             type=float,
             default=DEFAULT_HOURS,
             help=f"how far back to look, at most {KEPT_DAYS} days (default: %(default)s)",
         )
-        parser.add_argument("--json", action="store_true", help="print the result as JSON")
 
     def handle(self, *_: Any, **options: Any) -> None:
         hours = options["hours"]
@@ -49,25 +47,24 @@ class Command(BaseCommand):
         except ProviderUnavailableError as exc:
             raise CommandError(
                 f"the payment provider's events could not be read: {exc.__cause__ or exc}",
-                returncode=PROVIDER_AWAY,
+                returncode=NOT_DONE,
             ) from exc
         deadline = Deadline(PROCESS_SECONDS)
         done = 0
         while worked_off := events.process_due(deadline=deadline, ignore_backoff=True):
             done += worked_off
         waiting = ProviderEvent.objects.filter(status=ProviderEvent.Status.RECEIVED).count()
-        if options["json"]:
-            self.stdout.write(json.dumps({"new": new, "worked_off": done, "waiting": waiting}))
-        else:
-            self.stdout.write(f"{new} new events, {done} worked off, {waiting} waiting.")
-        if waiting:
-            raise SystemExit(1)
+        self.answer(
+            options,
+            {"new": new, "worked_off": done, "waiting": waiting},
+            f"{new} new events, {done} worked off, {waiting} waiting.",
+            all_is_well=not waiting,
+        )
 
     def fetch(self, *, hours: float, quiet: bool) -> int:
         """Fetch and keep, telling a person who watches how far it is."""
-        console = Console(stderr=True, quiet=quiet or not Console(stderr=True).is_terminal)
-        with console.status("Fetching events") as status:
+        with bar("Fetching events", quiet=quiet) as show:
             return events.backfill(
                 since=timezone.now() - timedelta(hours=hours),
-                on_progress=lambda seen: status.update(f"Fetching events: {seen} seen"),
+                on_progress=lambda seen: show(seen, None),
             )

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
-from django.core.management.base import BaseCommand, CommandError
-from django.utils import timezone
-from django.utils.dateparse import parse_date, parse_datetime
-from rich.console import Console
-from rich.progress import Progress
+from django.core.management.base import CommandError
 from rich.table import Table
 
+from config.kernel.commands import NOT_DONE, ServiceCommand, bars, instant, rendered
 from orders import books
 from orders.books import alerts, journal, watch
 from payments.errors import ProviderUnavailableError
@@ -24,11 +20,8 @@ if TYPE_CHECKING:
 
     from orders.books.journal import Journal
 
-NOT_CHECKED: Final = 2
-WIDTH_OF_FILES: Final = 200
 
-
-class Command(BaseCommand):
+class Command(ServiceCommand):
     help = (
         "Check every invariant of the books in one read-only snapshot; orders may go on meanwhile. "
         "Prints each with its count of violators and the first few by order number. "
@@ -37,6 +30,7 @@ class Command(BaseCommand):
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
+        super().add_arguments(parser)
         parser.add_argument(
             "--stripe",
             action="store_true",
@@ -60,7 +54,6 @@ class Command(BaseCommand):
             action="store_true",
             help="keep the result for /metrics and the admin, as the hourly check does",
         )
-        parser.add_argument("--json", action="store_true", help="print the result as JSON")
         parser.add_argument(
             "--alert-rules",
             action="store_true",
@@ -81,39 +74,22 @@ class Command(BaseCommand):
         except ProviderUnavailableError as exc:
             raise CommandError(
                 f"the payment provider's lists could not be read: {exc.__cause__ or exc}",
-                returncode=NOT_CHECKED,
+                returncode=NOT_DONE,
             ) from exc
         except journal.JournalUnreadableError as exc:
-            raise CommandError(str(exc), returncode=NOT_CHECKED) from exc
+            raise CommandError(str(exc), returncode=NOT_DONE) from exc
         if options["record"]:
             watch.keep(report)
-        if options["json"]:
-            self.stdout.write(json.dumps(_as_json(report)))
-        else:
-            self.stdout.write(_as_text(report))
-        if report.violations:
-            raise SystemExit(1)
+        self.answer(options, _as_json(report), _as_text(report), all_is_well=not report.violations)
 
     def check_with_bar(
         self, *, with_provider: bool, since: datetime | None, heard: Journal | None, quiet: bool
     ) -> books.Report:
         """Check with a progress bar for a person who watches."""
-        console = Console(stderr=True)
-        with Progress(console=console, disable=quiet or not console.is_terminal) as progress:
-            task = progress.add_task("Checking", total=None)
-
-            def show(what: str, done: int, total: int | None) -> None:
-                progress.update(task, description=what, completed=done, total=total)
-
+        with bars(quiet=quiet) as show:
             return books.check(
                 with_provider=with_provider, since=since, heard=heard, on_progress=show
             )
-
-
-def console_for_output() -> Console:
-    """As wide as the terminal; a file or a pipe gets whole lines."""
-    console = Console()
-    return console if console.is_terminal else Console(width=WIDTH_OF_FILES)
 
 
 def _as_json(report: books.Report) -> dict[str, Any]:
@@ -136,28 +112,9 @@ def _as_text(report: books.Report) -> str:
             ", ".join(finding.examples),
             style="bold red" if finding.violations else None,
         )
-    console = console_for_output()
-    with console.capture() as printed:
-        console.print(table)
-        for what, count in report.notes.items():
-            if count:
-                console.print(f"Note: {what}: {count}")
-        console.print(
-            f"{len(report.findings)} invariants checked in {report.seconds:.1f} s:"
-            f" {report.violations or 'no'} violations."
-        )
-    return printed.get()
-
-
-def instant(text: str) -> datetime:
-    """Read --since.
-
-    Raises:
-        ValueError: it is no ISO 8601 date or time.
-    """
-    found = parse_datetime(text)
-    if found is None and (day := parse_date(text)):
-        found = parse_datetime(f"{day}T00:00:00")
-    if found is None:
-        raise ValueError(text)
-    return timezone.make_aware(found) if timezone.is_naive(found) else found
+    notes = [f"Note: {what}: {count}" for what, count in report.notes.items() if count]
+    told = (
+        f"{len(report.findings)} invariants checked in {report.seconds:.1f} s:"
+        f" {report.violations or 'no'} violations."
+    )
+    return rendered(table, *notes, told)

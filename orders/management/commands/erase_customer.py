@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from django.utils import timezone
 
+from config.kernel.commands import ServiceCommand, counted
 from config.kernel.errors import DomainError
 from orders.services import privacy
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from argparse import ArgumentParser
 
 
-class Command(BaseCommand):
+class Command(ServiceCommand):
     help = (
         "Remove a person from the database, as DELETE /me does: the account under this address and "
         "the orders that were placed under it without one. Orders that are still to be sent keep "
@@ -25,22 +25,22 @@ class Command(BaseCommand):
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
+        super().add_arguments(parser)
         whom = parser.add_mutually_exclusive_group(required=True)
         whom.add_argument("email", nargs="?", metavar="EMAIL", help="whom to erase")
         whom.add_argument("--replay", action="store_true", help="everyone in the journal")
-        parser.add_argument("--json", action="store_true", help="print the result as JSON")
 
     def handle(self, *_: Any, **options: Any) -> None:
         try:
             result = self.replay() if options["replay"] else self.erase(options["email"])
         except DomainError as exc:
             raise CommandError(exc.message) from exc
-        if options["json"]:
-            self.stdout.write(json.dumps(result))
-        else:
-            self.stdout.write(", ".join(f"{what}: {count}" for what, count in result.items()) + ".")
-        if result.get("left") or result.get("found") == 0:
-            raise SystemExit(1)
+        self.answer(
+            options,
+            result,
+            f"{counted(result)}.",
+            all_is_well=not result["left"] and result.get("found") != 0,
+        )
 
     def replay(self) -> dict[str, int]:
         """Erase the journal's people again."""

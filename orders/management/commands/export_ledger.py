@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from datetime import UTC
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from django.core.management.base import BaseCommand, CommandError
-from rich.console import Console
-from rich.progress import Progress
+from django.core.management.base import CommandError
 from rich.table import Table
 
+from audit import services as audit
 from config.kernel import csv_files, money
+from config.kernel.commands import ServiceCommand, add_period, bar, instants, rendered
 from orders.books import snapshot
-from orders.management.commands.check_books import WIDTH_OF_FILES, instant
 from payments import selectors
 
 if TYPE_CHECKING:
@@ -29,7 +27,7 @@ if TYPE_CHECKING:
 TOLD_EVERY: Final = 1_000
 
 
-class Command(BaseCommand):
+class Command(ServiceCommand):
     help = (
         "Write the ledger's entries of a period as CSV (RFC 4180, UTF-8, one header line), as one "
         "read-only snapshot has them; orders may go on meanwhile. An amount is signed: a positive "
@@ -40,23 +38,8 @@ class Command(BaseCommand):
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument(
-            "--from",
-            dest="begin",
-            type=instant,
-            required=True,
-            metavar="INSTANT",
-            help="entries booked at this ISO 8601 date or time or later (inclusive; UTC unless it "
-            "says otherwise)",
-        )
-        parser.add_argument(
-            "--to",
-            dest="end",
-            type=instant,
-            required=True,
-            metavar="INSTANT",
-            help="and before this one (exclusive): --from 2026-11-01 --to 2026-12-01 is November",
-        )
+        super().add_arguments(parser)
+        add_period(parser, what="entries booked")
         parser.add_argument(
             "--output",
             type=Path,
@@ -70,16 +53,10 @@ class Command(BaseCommand):
             help="also print what each account held before, what moved it, and what it holds then, "
             "by currency, to the standard error output",
         )
-        parser.add_argument(
-            "--json",
-            action="store_true",
-            help="print what was written, and the summary, as JSON; needs --output",
-        )
 
     def handle(self, *_: Any, **options: Any) -> None:
-        begin, end, output = options["begin"], options["end"], options["output"]
-        if begin >= end:
-            raise CommandError("--from must be earlier than --to")
+        begin, end = instants(options)
+        output = options["output"]
         if options["json"] and output is None:
             raise CommandError("--json needs --output: the CSV itself goes to the standard output")
         try:
@@ -93,13 +70,23 @@ class Command(BaseCommand):
                     written, totals = self.export(file, begin=begin, end=end, quiet=quiet)
         except OSError as exc:
             raise CommandError(f"it could not be written: {exc}") from exc
-        if options["json"]:
-            told = {"entries": written, "output": str(output), "accounts": _as_json(totals)}
-            self.stdout.write(json.dumps(told))
-        elif output is not None:
-            self.stdout.write(f"{written} entries written to {output}.")
+        audit.record(
+            "EXPORT",
+            data={
+                "subject": "ledger",
+                "rows": written,
+                "from": begin.isoformat(),
+                "to": end.isoformat(),
+            },
+        )
+        if output is not None:
+            self.answer(
+                options,
+                {"entries": written, "output": str(output), "accounts": _as_json(totals)},
+                f"{written} entries written to {output}.",
+            )
         if options["summary"] and not options["json"]:
-            _print_summary(totals)
+            self.stderr.write(_summary(totals))
 
     def export(
         self, file: Writable, *, begin: datetime, end: datetime, quiet: bool
@@ -120,14 +107,12 @@ class Command(BaseCommand):
 
 def _with_bar(lines: Iterable[LedgerLine], *, total: int, quiet: bool) -> Iterator[LedgerLine]:
     """The same, with a progress bar for a person who watches."""
-    console = Console(stderr=True)
-    with Progress(console=console, disable=quiet or not console.is_terminal) as progress:
-        task = progress.add_task("Writing entries", total=total)
+    with bar("Writing entries", quiet=quiet, total=total) as show:
         for done, line in enumerate(lines, start=1):
             yield line
             if done % TOLD_EVERY == 0:
-                progress.update(task, completed=done)
-        progress.update(task, completed=total)
+                show(done, None)
+        show(total, None)
 
 
 def _cells(line: LedgerLine) -> list[str]:
@@ -166,7 +151,7 @@ def _as_json(totals: list[AccountTotals]) -> list[dict[str, Any]]:
     ]
 
 
-def _print_summary(totals: list[AccountTotals]) -> None:
+def _summary(totals: list[AccountTotals]) -> str:
     table = Table("currency", "account", "", "amount")
     table.columns[3].justify = "right"
     for total in _as_json(totals):
@@ -178,7 +163,4 @@ def _print_summary(totals: list[AccountTotals]) -> None:
         for what, amount in rows:
             table.add_row(total["currency"], total["account"], what, amount)
         table.add_section()
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        console = Console(stderr=True, width=WIDTH_OF_FILES)
-    console.print(table)
+    return rendered(table, stderr=True)

@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any, Final
 
-from django.core.management.base import BaseCommand, CommandError
-from rich.console import Console
-from rich.progress import Progress
+from django.core.management.base import CommandError
 from rich.table import Table
 
+from config.kernel.commands import NOT_DONE, ServiceCommand, bars, counted, instant, rendered
 from orders.books.reconciliation import Reconciliation, reconcile
-from orders.management.commands.check_books import console_for_output, instant
 from payments.errors import ProviderUnavailableError
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser
     from datetime import datetime
 
-PROVIDER_AWAY: Final = 2
 SHOWN: Final = 50
 
 
-class Command(BaseCommand):
+class Command(ServiceCommand):
     help = (
         "Compare every payment with the payment provider, both ways, and sort what differs: a "
         "charge without an order, an order without a charge, an amount that differs, or not "
@@ -34,6 +30,7 @@ class Command(BaseCommand):
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
+        super().add_arguments(parser)
         parser.add_argument("--repair", action="store_true", help="else nothing is changed")
         parser.add_argument(
             "--refund-strangers",
@@ -47,7 +44,6 @@ class Command(BaseCommand):
             help="compare only payments made from this ISO 8601 date or time on (UTC unless it "
             "says otherwise); the default is the first payment",
         )
-        parser.add_argument("--json", action="store_true", help="print the result as JSON")
 
     def handle(self, *_: Any, **options: Any) -> None:
         if options["refund_strangers"] and not options["repair"]:
@@ -62,23 +58,15 @@ class Command(BaseCommand):
         except ProviderUnavailableError as exc:
             raise CommandError(
                 f"the payment provider's lists could not be read: {exc.__cause__ or exc}",
-                returncode=PROVIDER_AWAY,
+                returncode=NOT_DONE,
             ) from exc
-        self.stdout.write(json.dumps(_as_json(found)) if options["json"] else _as_text(found))
-        if found.discrepancies:
-            raise SystemExit(1)
+        self.answer(options, _as_json(found), _as_text(found), all_is_well=not found.discrepancies)
 
     def reconcile_with_bar(
         self, *, since: datetime | None, repair: bool, refund_strangers: bool, quiet: bool
     ) -> Reconciliation:
         """Reconcile with a progress bar for a person who watches."""
-        console = Console(stderr=True)
-        with Progress(console=console, disable=quiet or not console.is_terminal) as progress:
-            task = progress.add_task("Reading our payments", total=None)
-
-            def show(what: str, done: int, total: int | None) -> None:
-                progress.update(task, description=what, completed=done, total=total)
-
+        with bars(quiet=quiet) as show:
             return reconcile(
                 since=since, repair=repair, refund_strangers=refund_strangers, on_progress=show
             )
@@ -106,21 +94,20 @@ def _as_json(found: Reconciliation) -> dict[str, Any]:
 
 
 def _as_text(found: Reconciliation) -> str:
-    console = console_for_output()
-    with console.capture() as printed:
-        if found.discrepancies:
-            table = Table("", "order", "what", "problem", "--repair would")
-            for each in found.discrepancies[:SHOWN]:
-                remedy = each.remedy.value if each.remedy else "ask a person"
-                kind = str(each.classification).replace("_", " ")
-                table.add_row(kind, each.order_number, each.subject, each.problem, remedy)
-            console.print(table)
-            if len(found.discrepancies) > SHOWN:
-                console.print(f"… and {len(found.discrepancies) - SHOWN} more: see --json")
-        told = ", ".join(f"{kind.replace('_', ' ')} {n}" for kind, n in found.counts().items())
-        given_back = f", {found.given_back} charges given back" if found.given_back else ""
-        console.print(
-            f"{found.payments} payments compared: {told}; {found.repaired} repaired,"
-            f" {found.queued} cases opened, {found.resolved} resolved{given_back}."
-        )
-    return printed.get()
+    parts: list[Any] = []
+    if found.discrepancies:
+        table = Table("", "order", "what", "problem", "--repair would")
+        for each in found.discrepancies[:SHOWN]:
+            remedy = each.remedy.value if each.remedy else "ask a person"
+            kind = str(each.classification).replace("_", " ")
+            table.add_row(kind, each.order_number, each.subject, each.problem, remedy)
+        parts.append(table)
+        if len(found.discrepancies) > SHOWN:
+            parts.append(f"… and {len(found.discrepancies) - SHOWN} more: see --json")
+    given_back = f", {found.given_back} charges given back" if found.given_back else ""
+    parts.append(
+        f"{found.payments} payments compared: {counted(found.counts())};"
+        f" {found.repaired} repaired, {found.queued} cases opened,"
+        f" {found.resolved} resolved{given_back}."
+    )
+    return rendered(*parts)

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import time
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
-from django.core.management.base import BaseCommand
 from rich.console import Console
 from rich.table import Table
 
 from config.kernel.clock import Deadline
+from config.kernel.commands import ServiceCommand, counted, rendered
 from orders.books.open_orders import OpenOrder, list_open_orders
-from orders.management.commands.check_books import console_for_output
 from orders.services import recovery
-
-if TYPE_CHECKING:
-    from argparse import ArgumentParser
 
 PATIENCE_SECONDS: Final = 30.0  # a lease lasts 20; counted from when a sweep last settled something
 PAUSE_SECONDS: Final = 0.5
@@ -25,26 +20,23 @@ BATCH: Final = 1_000
 PROGRESS: Final = ("orders_settled", "refunds_done", "events_done", "keys_answered")
 
 
-class Command(BaseCommand):
+class Command(ServiceCommand):
     help = (
         "Settle every order in doubt and every refund due now, whenever their next try would be; "
         "wait up to 30 s for requests that hold a lease. Orders that wait for their customer or "
         "for a bank are listed as waiting. Exits with 1, and a list, if something else is left."
     )
 
-    def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--json", action="store_true", help="print the result as JSON")
-
     def handle(self, *_: Any, **options: Any) -> None:
         report, still_open = self.recover(quiet=options["json"])
         left = [order for order in still_open if not order.is_waiting]
         waiting = [order for order in still_open if order.is_waiting]
-        if options["json"]:
-            self.stdout.write(json.dumps(_as_json(report, waiting=waiting, left=left)))
-        else:
-            self.stdout.write(_as_text(report, waiting=waiting, left=left))
-        if left:
-            raise SystemExit(1)
+        self.answer(
+            options,
+            _as_json(report, waiting=waiting, left=left),
+            _as_text(report, waiting=waiting, left=left),
+            all_is_well=not left,
+        )
 
     def recover(self, *, quiet: bool) -> tuple[recovery.SweepReport, list[OpenOrder]]:
         """Sweep until nothing is left that a sweep could settle, or patience ends."""
@@ -77,18 +69,15 @@ def _as_json(
 def _as_text(
     report: recovery.SweepReport, *, waiting: list[OpenOrder], left: list[OpenOrder]
 ) -> str:
-    console = console_for_output()
-    with console.capture() as printed:
-        if waiting or left:
-            table = Table("order", "", "why")
-            for order in waiting:
-                table.add_row(order.order_number, "waiting", order.reason)
-            for order in left:
-                table.add_row(order.order_number, "in doubt", order.reason, style="bold red")
-            console.print(table)
-        told = ", ".join(f"{what.replace('_', ' ')} {n}" for what, n in _settled(report).items())
-        console.print(f"{told}, waiting {len(waiting)}, left in doubt {len(left)}.")
-    return printed.get()
+    told = f"{counted(_settled(report))}, waiting {len(waiting)}, left in doubt {len(left)}."
+    if not (waiting or left):
+        return told
+    table = Table("order", "", "why")
+    for order in waiting:
+        table.add_row(order.order_number, "waiting", order.reason)
+    for order in left:
+        table.add_row(order.order_number, "in doubt", order.reason, style="bold red")
+    return rendered(table, told)
 
 
 def _settled(report: recovery.SweepReport) -> dict[str, int]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Final
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
 from config.kernel import money
 from config.kernel.clock import Deadline
+from config.kernel.commands import ServiceCommand
 from config.kernel.db import CommitOutcomeUnknownError
 from config.kernel.errors import DomainError
 from orders.models import Order
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 CALL_SECONDS: Final = 30.0
 
 
-class Command(BaseCommand):
+class Command(ServiceCommand):
     help = (
         "Give back what an order paid: all that is left, an --amount, or --line by line. The whole "
         "refund of an order that has not been shipped cancels it. Give a --key where the command "
@@ -33,7 +34,8 @@ class Command(BaseCommand):
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("order_number")
+        super().add_arguments(parser)
+        parser.add_argument("order_number", help="as customers read it in their letters")
         what = parser.add_mutually_exclusive_group()
         what.add_argument("--amount", help="in the order's currency, such as 12.50")
         what.add_argument(
@@ -45,7 +47,6 @@ class Command(BaseCommand):
         )
         parser.add_argument("--reason", default="refunded by staff", help="kept on the refund")
         parser.add_argument("--key", help="up to 255 characters; the same key is the same refund")
-        parser.add_argument("--json", action="store_true", help="print the result as JSON")
 
     def handle(self, *_: Any, **options: Any) -> None:
         order = Order.objects.filter(order_number=options["order_number"].upper()).first()
@@ -61,11 +62,9 @@ class Command(BaseCommand):
         except CommitOutcomeUnknownError as exc:
             raise CommandError("the database went away; repeat it with the same --key") from exc
         refund.refresh_from_db()
-        self.tell(order, refund, as_json=options["json"])
-        if refund.status not in {Refund.Status.SUCCEEDED, Refund.Status.PENDING}:
-            raise SystemExit(1)
+        self.tell(options, order, refund)
 
-    def tell(self, order: Order, refund: Refund, *, as_json: bool) -> None:
+    def tell(self, options: dict[str, Any], order: Order, refund: Refund) -> None:
         """One line, or JSON."""
         order.refresh_from_db()
         found = {
@@ -77,14 +76,16 @@ class Command(BaseCommand):
             "order_status": order.status,
             "last_error": refund.last_error,
         }
-        if as_json:
-            self.stdout.write(json.dumps(found))
-            return
         line = (
             f"{found['order_number']}: {found['amount']} {found['currency']} {found['status']},"
             f" the order is {found['order_status']}"
         )
-        self.stdout.write(f"{line}: {refund.last_error}" if refund.last_error else line)
+        self.answer(
+            options,
+            found,
+            f"{line}: {refund.last_error}" if refund.last_error else line,
+            all_is_well=refund.status in {Refund.Status.SUCCEEDED, Refund.Status.PENDING},
+        )
 
 
 def _wish(order: Order, options: dict[str, Any]) -> RefundWish:

@@ -1,0 +1,24 @@
+"""The export and import buttons above a list."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django import template
+
+from config.staff import transfer
+
+if TYPE_CHECKING:
+    from django.template import Context
+
+register = template.Library()
+
+
+@register.simple_tag(takes_context=True)
+def transfer_links(context: Context) -> list[dict[str, str]]:
+    """What the list on this page offers to this person; nothing in a pop-up."""
+    opts: Any = context.get("opts")
+    if opts is None or context.get("is_popup"):
+        return []
+    request = context["request"]
+    return transfer.links_for(request, opts.label_lower, request.GET.urlencode())

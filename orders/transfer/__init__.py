@@ -1,0 +1,1 @@
+"""Tables of cells that go out to people, and come in from them: CSV and XLSX."""

@@ -1,0 +1,193 @@
+"""What every management command keeps: help, one JSON document, exit codes, nothing personal."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+
+import pytest
+from django.core.management import CommandError, call_command, get_commands, load_command_class
+from django.db import OperationalError
+
+from config.kernel.commands import ServiceCommand, bars
+from orders.services import recovery
+from tests.orders.busy_shop import open_busy_shop
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+OURS = ("audit", "inventory", "orders")
+PERIOD = ("--from", "2020-01-01", "--to", "2999-01-01")
+USES = {
+    "adjust_stock": ("TEA", "MAIN", "1", "--reason", "found one"),
+    "backfill_events": (),
+    "check_books": (),
+    "erase_customer": ("guest@example.com",),
+    "export_ledger": (*PERIOD, "--output", "{tmp}/x.csv"),
+    "export_orders": (*PERIOD, "--output", "{tmp}/x.csv"),
+    "import_products": ("{tmp}/products.csv",),
+    "load_demo_data": (),
+    "rebuild_customer_metrics": (),
+    "reconcile_payments": (),
+    "recover_orders": (),
+    "refund_order": ("{order}", "--amount", "1.00"),
+    "relay_outbox": (),
+    "release_expired": (),
+    "retry_deliveries": (),
+}
+"""Each with arguments that do something in the busy shop."""
+MISTAKES = [
+    ("adjust_stock", ("TEA", "MAIN", "none", "--reason", "x"), "delta"),
+    ("adjust_stock", ("TEA", "MAIN", "0", "--reason", "x"), "DELTA: not 0"),
+    ("adjust_stock", ("NOPE", "MAIN", "1", "--reason", "x"), "there is no product NOPE"),
+    ("adjust_stock", ("TEA", "NOPE", "1", "--reason", "x"), "there is no warehouse NOPE"),
+    ("backfill_events", ("--hours", "-1"), "--hours must lie between"),
+    ("check_books", ("--since", "yesterday"), "--since"),
+    ("check_books", ("--journal", "{tmp}/nowhere"), "nowhere"),
+    ("erase_customer", (), "EMAIL"),
+    ("erase_customer", ("a@b.c", "--replay"), "not allowed with"),
+    ("export_ledger", ("--from", "2026-02-01", "--to", "2026-02-01"), "must be earlier"),
+    ("export_orders", ("--from", "2026-02-01", "--to", "2026-02-01"), "must be earlier"),
+    ("export_orders", ("--from", "soon", "--to", "2026-02-01"), "--from: 'soon' is no date"),
+    ("export_orders", ("--from", "2026-02-01", "--to", "2026-02-30"), "--to: '2026-02-30' is no"),
+    ("export_orders", (*PERIOD, "--json"), "--json needs --output"),
+    ("export_orders", (*PERIOD, "--output", "{tmp}/nowhere/x.csv"), "could not be written"),
+    ("import_products", ("{tmp}/nowhere.csv",), "the file cannot be read"),
+    ("reconcile_payments", ("--refund-strangers",), "needs --repair"),
+    ("refund_order", ("NOPE",), "there is no order NOPE"),
+    ("refund_order", ("{order}", "--amount", "1.005"), "--amount"),
+    ("refund_order", ("{order}", "--amount", "1000000"), "higher than what is left"),
+    ("refund_order", ("{order}", "--line", "TEA"), "--line: SKU=QUANTITY"),
+]
+every_command = pytest.mark.parametrize("name", list(USES))
+
+
+@pytest.fixture
+def run(capsys, tmp_path, settings, provider):
+    """Run one as a shell does, in the busy shop; its exit code and what it said."""
+    settings.ERASURE_JOURNAL = str(tmp_path / "erasures.jsonl")
+    provider._post("/_test/reset", {})
+    order = open_busy_shop(provider)["paid"].order_number
+    (tmp_path / "products.csv").write_text("sku,name\r\nTEA,Green tea\r\n")
+    capsys.readouterr()
+
+    def run(name, *arguments):
+        filled = [word.format(tmp=tmp_path, order=order) for word in arguments]
+        code = 0
+        try:
+            load_command_class(get_commands()[name], name).run_from_argv(
+                ["manage.py", name, *filled]
+            )
+        except SystemExit as exc:
+            code = exc.code
+        return code, *capsys.readouterr()
+
+    return run
+
+
+def test_all_of_ours_are_here():
+    ours = {name for name, app in get_commands().items() if app in OURS}
+
+    assert ours == set(USES)
+    assert all(isinstance(load_command_class(get_commands()[x], x), ServiceCommand) for x in ours)
+
+
+@every_command
+class TestEach:
+    def test_explains_itself_and_every_argument(self, name, capsys):
+        with pytest.raises(SystemExit) as ended:
+            call_command(name, "--help")
+
+        assert ended.value.code == 0
+        told = capsys.readouterr().out
+        command = load_command_class(get_commands()[name], name)
+        assert len(command.help.split()) >= 10
+        assert "--json" in told
+        parser = command.create_parser("manage.py", name)
+        silent = [
+            action.dest
+            for action in parser._actions
+            if not action.help or action.help == argparse.SUPPRESS
+        ]
+        assert silent == []
+
+    def test_answers_with_one_json_document_and_an_exit_code(self, name, run):
+        code, said, _ = run(name, *USES[name], "--json")
+
+        answer = json.loads(said)
+        assert isinstance(answer, dict)
+        assert code == (1 if answer.get("left") or answer.get("failed") else 0), said
+
+    def test_answers_a_person_with_words_and_the_same_exit_code(self, name, run):
+        code, said, complained = run(name, *USES[name])
+
+        assert said.strip()
+        assert not said.startswith("{")
+        assert code in {0, 1}
+        assert "Traceback" not in complained
+
+    def test_refuses_an_argument_it_has_not(self, name, run):
+        code, said, complained = run(name, *USES[name], "--no-such-thing")
+
+        assert (code, said) == (2, "")
+        assert complained == (f"manage.py {name}: error: unrecognized arguments: --no-such-thing\n")
+
+    def test_says_nothing_personal_but_to_whom_asked(self, name, run, caplog):
+        caplog.set_level("DEBUG")
+
+        _, _, complained = run(name, *USES[name], "--json")
+
+        for personal in ("@example.com", "Lovelace", "Hopper", "Main Street"):
+            assert personal not in caplog.text
+            assert personal not in complained
+
+
+@pytest.mark.parametrize(("name", "arguments", "problem"), MISTAKES)
+def test_a_mistake_is_told_in_one_line_and_nothing_is_done(name, arguments, problem, run, tmp_path):
+    there = sorted(tmp_path.iterdir())
+
+    code, said, complained = run(name, *arguments)
+
+    assert code in {1, 2}
+    assert said == ""
+    [line] = complained.splitlines()
+    assert problem in line
+    assert sorted(tmp_path.iterdir()) == there
+
+
+def test_a_database_that_is_away_is_told_in_one_line(run, monkeypatch):
+    def is_away(**_):
+        raise OperationalError("connection refused\nIs the server running?")
+
+    monkeypatch.setattr(recovery, "release_expired", is_away)
+
+    code, said, complained = run("release_expired", "--json")
+
+    assert (code, said) == (2, "")
+    assert complained == "CommandError: the database is away: connection refused\n"
+
+
+class TestProgress:
+    def show(self):
+        with bars(quiet=False) as show:
+            show("Counting sheep", 1, 2)
+
+    def test_is_shown_on_a_terminal(self, capsys, monkeypatch):
+        monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+        monkeypatch.setenv("TERM", "xterm")
+
+        self.show()
+
+        printed = capsys.readouterr()
+        assert "Counting sheep" in printed.err
+        assert printed.out == ""
+
+    def test_is_not_elsewhere(self, capsys):
+        self.show()
+
+        assert capsys.readouterr() == ("", "")
+
+
+def test_call_command_raises_what_the_shell_would_print(run):
+    with pytest.raises(CommandError, match="must be earlier"):
+        call_command("export_orders", "--from", "2026-02-01", "--to", "2026-01-01")
