@@ -14,7 +14,7 @@ from django.db.models import F
 
 from audit.admin import AuditedAdmin
 from audit.staff_actions import ActionsAdmin, Done, Said, StaffAction
-from config.kernel.admin import ReadOnlyAdmin, ReadOnlyInline
+from config.kernel.admin import ReadOnlyAdmin, ReadOnlyInline, SearchByIndex
 from customers import services
 from customers.models import Address, Customer, CustomerMetrics
 
@@ -56,13 +56,13 @@ class ResetSecondFactor(StaffAction):
 
 
 @admin.register(Customer)
-class CustomerAdmin(ActionsAdmin, AuditedAdmin):
+class CustomerAdmin(SearchByIndex, ActionsAdmin, AuditedAdmin):
     staff_actions = (ResetSecondFactor(),)
     list_display = ("email", "first_name", "last_name", "status", "is_staff", "created_at")
     list_filter = ("status", "is_staff")
-    search_fields = ("email__iexact", "last_name__iexact")
+    search_fields = ("email__exact", "last_name__iexact")
     search_help_text = "An e-mail address or a last name, in full"
-    ordering = ("-created_at", "-pk")
+    ordering = ("-pk",)
     fields = (
         "email",
         "email_verified",
@@ -124,7 +124,7 @@ class CustomerMetricsAdmin(ReadOnlyAdmin):
     list_display = ("customer", "currency", "order_count", "lifetime_value", "updated_at")
     list_filter = ("currency",)
     list_select_related = ("customer",)
-    search_fields = ("customer__email__iexact",)
+    search_fields = ("customer__email__exact",)
     search_help_text = "An e-mail address, in full"
     ordering = ("-pk",)
 
@@ -134,7 +134,7 @@ class AddressAdmin(ReadOnlyAdmin):
     list_display = ("public_id", "customer", "country", "created_at")
     list_filter = ("country",)
     list_select_related = ("customer",)
-    search_fields = ("customer__email__iexact",)
+    search_fields = ("customer__email__exact",)
     search_help_text = "An e-mail address, in full"
     ordering = ("-pk",)
 
@@ -147,7 +147,7 @@ class EmailAddressAdmin(ReadOnlyAdmin):
     list_display = ("email", "user", "primary", "verified")
     list_filter = ("verified",)
     list_select_related = ("user",)
-    search_fields = ("email__iexact",)
+    search_fields = ("email__exact",)
     ordering = ("-pk",)
 
 
@@ -156,7 +156,7 @@ class AuthenticatorAdmin(ReadOnlyAdmin):
     list_display = ("user", "type", "created_at", "last_used_at")
     list_filter = ("type",)
     list_select_related = ("user",)
-    search_fields = ("user__email__iexact",)
+    search_fields = ("user__email__exact",)
     ordering = ("-pk",)
     exclude = ("data",)  # the second factor's secret
 

@@ -9,7 +9,7 @@ from django.contrib.auth.models import PermissionsMixin
 from django.contrib.sessions.base_session import AbstractBaseSession
 from django.db import models
 from django.db.models import Func, Q
-from django.db.models.functions import Now
+from django.db.models.functions import Now, Upper
 
 from config.kernel.models import new_uuid, touches_updated_at
 
@@ -106,6 +106,8 @@ class Customer(AbstractBaseUser, PermissionsMixin):
         indexes = [
             models.Index(fields=["email"], name="idx_customers_email"),
             models.Index(fields=["status"], name="idx_customers_status"),
+            models.Index(Upper("last_name"), name="idx_customers_last_name"),
+            models.Index(fields=["id"], name="idx_customers_staff", condition=Q(is_staff=True)),
             models.Index(
                 fields=["id"], name="idx_customers_erased", condition=Q(erased_at__isnull=False)
             ),
@@ -219,3 +221,35 @@ class CustomerMetrics(models.Model):
 
     def __str__(self) -> str:
         return f"{self.customer_id} {self.currency}"
+
+
+class SavedView(models.Model):
+    """A list of the admin as a member of staff has filtered it, to be opened again.
+
+    `page` is the list (`orders.order`), `query` its filters as an address has them; what was
+    searched for is not kept, it names customers. Others see it where it `is_shared`.
+    """
+
+    owner = models.ForeignKey(Customer, models.CASCADE, related_name="saved_views", db_index=False)
+    page = models.CharField(max_length=100)
+    name = models.CharField(max_length=60)
+    query = models.CharField(max_length=1_000)
+    is_shared = models.BooleanField(default=False, db_default=False)
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    class Meta:
+        db_table = "saved_views"
+        constraints = [
+            models.UniqueConstraint(
+                name="saved_view_named_once_by_its_owner", fields=["owner", "page", "name"]
+            ),
+            models.CheckConstraint(name="saved_view_has_a_name", condition=~Q(name="")),
+        ]
+        indexes = [
+            models.Index(
+                fields=["page"], name="idx_saved_views_shared", condition=Q(is_shared=True)
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.page} {self.name}"

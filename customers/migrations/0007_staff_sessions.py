@@ -4,7 +4,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('customers', '0006_staff_permissions'),
+        ('customers', '0006c_staff_indexes'),
     ]
 
     operations = [

@@ -23,7 +23,7 @@ from config.kernel.db import (
     violated_constraint,
 )
 from config.kernel.errors import InvalidTransitionError
-from customers.models import Address, Customer, CustomerMetrics
+from customers.models import Address, Customer, CustomerMetrics, SavedView
 from inventory.models import (
     Price,
     PriceBreak,
@@ -386,6 +386,11 @@ def metrics(**changes):
     )
 
 
+def saved_view(**changes):
+    fields = {"owner": changes.pop("owner", None) or customer(), "page": "orders.order"}
+    return SavedView.objects.create(**{**fields, "name": "To call", "query": "a=1", **changes})
+
+
 def address(**changes):
     return Address.objects.create(customer=customer(), **{**shop.ADDRESS, **changes})
 
@@ -424,6 +429,8 @@ REFUSED: dict[str, list[Any]] = {
     ],
     "customer_metrics_one_per_currency": [lambda r: twice(metrics, "customer", "currency")],
     "customer_metrics_not_negative": [lambda r: metrics(lifetime_value=Decimal("-0.01"))],
+    "saved_view_has_a_name": [lambda r: saved_view(name="")],
+    "saved_view_named_once_by_its_owner": [lambda r: twice(saved_view, "owner", "page", "name")],
     "address_country_is_a_code": [
         lambda r: address(country="us"),
         lambda r: address(country="U"),
