@@ -15,6 +15,8 @@ from inventory.models import (
     Product,
     ProductImage,
     Reservation,
+    ScheduledPrice,
+    StockDocument,
     StockLevel,
     StockMovement,
     Warehouse,
@@ -157,6 +159,23 @@ class StockMovementAdmin(ReadOnlyAdmin):
     def sku(self, movement: StockMovement) -> str:
         """What moved."""
         return movement.stock_level.product.sku
+
+
+@admin.register(StockDocument)
+class StockDocumentAdmin(ReadOnlyAdmin):
+    list_display = ("created_at", "kind", "reason", "user")
+    list_filter = ("kind",)
+    list_select_related = ("user",)
+    ordering = ("-pk",)
+
+
+@admin.register(ScheduledPrice)
+class ScheduledPriceAdmin(ReadOnlyAdmin):
+    list_display = ("product", "amount", "currency", "starts_at", "ends_at", "status", "created_by")
+    list_filter = ("status",)
+    list_select_related = ("product", "created_by")
+    search_fields = ("product__sku__istartswith",)
+    ordering = ("-starts_at", "-pk")
 
 
 @admin.register(Reservation)
