@@ -528,9 +528,8 @@ class StockMovement(models.Model):
             ),
             models.CheckConstraint(
                 name="stock_movement_document_fits_kind",
-                condition=Q(kind__in=["receive", "adjust"])
-                | Q(kind__in=["count", "transfer"], document__isnull=False)
-                | Q(kind__in=["ship", "return"], document__isnull=True),
+                condition=Q(document__isnull=False) & ~Q(kind__in=["ship", "return"])
+                | Q(document__isnull=True) & ~Q(kind__in=["count", "transfer"]),
             ),
             models.UniqueConstraint(
                 name="stock_movement_once_per_document",

@@ -162,7 +162,7 @@ def _read(text: str) -> tuple[list[FileLine], list[Problem]]:
         raise UnusableFileError("the file has no lines below its header")
     if len(rows) > MOST_LINES:
         raise UnusableFileError(f"the file has more than {MOST_LINES} lines; split it")
-    skus = {_code(row, "sku").upper() for _, row in rows}
+    skus = {sku for _, row in rows if (sku := _code(row, "sku").upper()).isprintable()}
     products = dict(Product.objects.filter(sku__in=skus).values_list("sku", "pk"))
     warehouses = dict(Warehouse.objects.values_list("code", "pk"))
     lines: list[FileLine] = []
@@ -184,16 +184,11 @@ def _read(text: str) -> tuple[list[FileLine], list[Problem]]:
 def _rows(text: str) -> tuple[list[tuple[int, dict[str, str]]], list[Problem]]:
     """The lines below the header, by column, each with its number; and those that are no lines."""
     reader = csv.reader(io.StringIO(text.removeprefix("\ufeff"), newline=""), strict=True)
+    columns = _columns(reader)
     rows: list[tuple[int, dict[str, str]]] = []
     problems: list[Problem] = []
-    begun = 1
+    begun = reader.line_num + 1
     try:
-        columns = [name.strip().lower() for name in next(reader, [])]
-        if sorted(columns) != sorted(COLUMNS):
-            raise UnusableFileError(
-                f"the first line names the columns: {', '.join(COLUMNS)}; each of them once"
-            )
-        begun = reader.line_num + 1
         for cells in reader:
             if len(cells) == len(columns):
                 rows.append((begun, dict(zip(columns, cells, strict=True))))
@@ -205,6 +200,18 @@ def _rows(text: str) -> tuple[list[tuple[int, dict[str, str]]], list[Problem]]:
     except csv.Error as exc:  # what follows is not known to be lines
         problems.append(Problem(begun, f"is not CSV, and nothing behind it was read: {exc}"))
     return rows, problems
+
+
+def _columns(lines: Iterator[list[str]]) -> list[str]:
+    try:
+        columns = [name.strip().lower() for name in next(lines, [])]
+    except csv.Error as exc:
+        raise UnusableFileError(f"the first line is not CSV: {exc}") from exc
+    if sorted(columns) != sorted(COLUMNS):
+        raise UnusableFileError(
+            f"the first line names the columns: {', '.join(COLUMNS)}; each of them once"
+        )
+    return columns
 
 
 def _file_line(

@@ -46,6 +46,6 @@ class Migration(migrations.Migration):
         ),
         AddConstraintNotValid(  # validated by the next one
             model_name='stockmovement',
-            constraint=models.CheckConstraint(condition=models.Q(('kind__in', ['receive', 'adjust']), models.Q(('document__isnull', False), ('kind__in', ['count', 'transfer'])), models.Q(('document__isnull', True), ('kind__in', ['ship', 'return'])), _connector='OR'), name='stock_movement_document_fits_kind'),
+            constraint=models.CheckConstraint(condition=models.Q(models.Q(('document__isnull', False), models.Q(('kind__in', ['ship', 'return']), _negated=True)), models.Q(('document__isnull', True), models.Q(('kind__in', ['count', 'transfer']), _negated=True)), _connector='OR'), name='stock_movement_document_fits_kind'),
         ),
     ]

@@ -146,8 +146,7 @@ INVARIANTS: Final = (
             HAVING document.kind = 'transfer' AND (
                 count(movement.id) <> 2 OR count(DISTINCT level.product_id) <> 1
                 OR sum(movement.quantity) <> 0
-            ) OR bool_or(movement.kind = 'transfer') AND document.kind <> 'transfer'
-              OR document.kind = 'transfer' AND bool_or(movement.kind <> 'transfer')
+            ) OR bool_or((movement.kind = 'transfer') <> (document.kind = 'transfer'))
         """,
     ),
     Invariant(

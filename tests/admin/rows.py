@@ -183,7 +183,11 @@ def make_everything(n: int) -> Everything:
         stock_level=level, kind="receive", quantity=9, order=order, user=customer
     )
     StockDocument.objects.create(
-        kind="receive", reason="delivery", request_key=f"key-{n}", fingerprint="0" * 64, user=customer
+        kind="receive",
+        reason="delivery",
+        request_key=f"key-{n}",
+        fingerprint="0" * 64,
+        user=customer,
     )
     ScheduledPrice.objects.create(
         product=product, currency="USD", amount=Decimal("9.00"), starts_at=NOW, created_by=customer
