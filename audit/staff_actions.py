@@ -213,11 +213,11 @@ class ActionsAdmin(PlainAdmin):
             deadline=Deadline(CALL_SECONDS),
         )
         asked = {name: str(form.cleaned_data.get(name)) for name in action.audited}
-        self._record("STAFF_ACTION_ASKED", action, row, {"asked": asked} if asked else {})
+        self._record_press("STAFF_ACTION_ASKED", action, row, {"asked": asked} if asked else {})
         try:
             done = action.run(row, said)
         except DomainError as exc:
-            self._record("STAFF_ACTION_REFUSED", action, row, {"code": exc.code})
+            self._record_press("STAFF_ACTION_REFUSED", action, row, {"code": exc.code})
             if action.form is None:
                 self.message_user(request, told(exc), messages.ERROR)
                 return self._back(row)
@@ -226,12 +226,14 @@ class ActionsAdmin(PlainAdmin):
         except WENT_AWAY:
             self.message_user(request, TRY_AGAIN, messages.ERROR)
             return self._back(row)
-        self._record("STAFF_ACTION_DONE", action, row, {"is_open": True} if done.is_open else {})
+        self._record_press(
+            "STAFF_ACTION_DONE", action, row, {"is_open": True} if done.is_open else {}
+        )
         level = messages.WARNING if done.is_open else messages.SUCCESS
         self.message_user(request, done.text, level)
         return self._back(row)
 
-    def _record(
+    def _record_press(
         self, event_type: str, action: StaffAction, row: Model, data: dict[str, Any]
     ) -> None:
         fresh: Any = type(row)._default_manager.filter(pk=row.pk).first()  # noqa: SLF001 - Django's own name

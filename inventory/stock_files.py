@@ -32,7 +32,8 @@ MODES: Final = {
 }
 MOST_LINES: Final = 2_000
 """Orders wait for the stock levels of a file while it is applied: some tenths of a second."""
-MOST_CHARACTERS: Final = 500_000
+MOST_BYTES: Final = 200_000
+"""It is sent twice, to be previewed and to be applied, each time in one request."""
 BATCH: Final = 1_000
 
 _WHOLE_NUMBER: Final = re.compile(r"[+-]?[0-9]{1,10}")
@@ -54,6 +55,11 @@ class Preview:
 
     changes: list[tuple[FileLine, documents.Change]]
     problems: list[Problem]
+
+    @property
+    def kinds(self) -> set[StockMovement.Kind]:
+        """What it does: each kind asks for its own right."""
+        return {change.line.kind for _, change in self.changes}
 
     @property
     def seen(self) -> dict[int, int]:
@@ -155,8 +161,8 @@ class _BadLineError(Exception):
 
 def _read(text: str) -> tuple[list[FileLine], list[Problem]]:
     """The good lines and what is wrong with the others."""
-    if len(text) > MOST_CHARACTERS:
-        raise UnusableFileError(f"the file has more than {MOST_CHARACTERS} characters; split it")
+    if len(text.encode()) > MOST_BYTES:
+        raise UnusableFileError(f"the file has more than {MOST_BYTES} bytes; split it")
     rows, problems = _rows(text)
     if not rows and not problems:
         raise UnusableFileError("the file has no lines below its header")

@@ -52,7 +52,15 @@ NAVIGATION: Final[Sequence[tuple[str, Sequence[Entry]]]] = (
         "Stock",
         (
             Entry("Stock", "inventory_2", "inventory.stocklevel"),
+            Entry("Low stock", "production_quantity_limits", "inventory.stocklevel", query="low=1"),
+            Entry(
+                "Stock by file",
+                "upload_file",
+                "inventory.stocklevel",
+                page="inventory_stocklevel_file",
+            ),
             Entry("Movements", "swap_vert", "inventory.stockmovement"),
+            Entry("Stock documents", "description", "inventory.stockdocument"),
             Entry("Promised", "lock_clock", "inventory.reservation"),
             Entry("Warehouses", "warehouse", "inventory.warehouse"),
         ),
@@ -63,6 +71,7 @@ NAVIGATION: Final[Sequence[tuple[str, Sequence[Entry]]]] = (
             Entry("Products", "sell", "inventory.product"),
             Entry("Categories", "category", "inventory.category"),
             Entry("Prices", "payments", "inventory.price"),
+            Entry("Scheduled prices", "schedule", "inventory.scheduledprice"),
             Entry("Price breaks", "stacked_line_chart", "inventory.pricebreak"),
             Entry("Pictures", "image", "inventory.productimage"),
             Entry("Coupons and promotions", "percent", "orders.coupon"),
@@ -111,6 +120,8 @@ NAVIGATION: Final[Sequence[tuple[str, Sequence[Entry]]]] = (
         ),
     ),
 )
+FILTERED: Final = {entry.query for _, entries in NAVIGATION for entry in entries if entry.query}
+"""The list as a whole is not where one is then."""
 WITHOUT_AN_ENTRY: Final = frozenset(
     {
         # Parts of something else: they are read on its page.
@@ -143,7 +154,7 @@ def _item(entry: Entry, request: HttpRequest) -> dict[str, object]:
     name = entry.page or f"{entry.model.replace('.', '_')}_changelist"
     path = reverse(f"admin:{name}")
     is_here = request.path.startswith(path)
-    if entry.query or "is_staff__exact" in request.GET:
+    if entry.query or request.GET.urlencode() in FILTERED:
         is_here = is_here and request.GET.urlencode() == entry.query
     return {
         "title": entry.title,

@@ -117,7 +117,7 @@ class TestPreview:
             "sku,sku,quantity,mode,reason\nAPPLE,APPLE,1,receive,x\n",
             'sku,"warehouse\n',
             HEADER + "APPLE,MAIN,1,receive,x\n" * (stock_files.MOST_LINES + 1),
-            HEADER + "x" * stock_files.MOST_CHARACTERS,
+            HEADER + "x" * stock_files.MOST_BYTES,
         ],
     )
     def test_refuses_a_file_that_is_none(self, apples, text):
@@ -180,7 +180,7 @@ class TestApply:
         main = Warehouse.objects.get(code="MAIN")
         documents.adjust(product_id=apples.pk, warehouse_id=main.pk, delta=-2, reason="broken")
 
-        with pytest.raises(StockChangeRefusedError, match="Count again"):
+        with pytest.raises(StockChangeRefusedError, match="count again"):
             apply(text, seen=seen)
 
         assert stands(apples) == [(8, 4)]
