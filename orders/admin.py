@@ -12,12 +12,14 @@ from unfold.forms import ActionForm
 
 from audit import services as audit
 from audit.admin import AuditedAdmin
+from audit.staff_actions import ActionsAdmin
 from config.kernel import request_context
 from config.kernel.admin import AmountsForm, ReadOnlyAdmin, ReadOnlyInline, TabularInline
 from config.kernel.clock import Deadline
 from config.kernel.db import CommitOutcomeUnknownError
 from config.kernel.errors import DomainError, ValidationFailedError
 from config.kernel.models import new_uuid
+from orders.coupon_page import CouponEffectPage
 from orders.models import (
     Cart,
     CartItem,
@@ -52,6 +54,7 @@ if TYPE_CHECKING:
 
     from django.db.models import QuerySet
     from django.http import HttpRequest
+    from django.urls import URLPattern
 
 MOST_AT_ONCE = 10  # each may take as long as the provider does
 CALL_SECONDS = 12.0
@@ -330,7 +333,7 @@ class CouponScopeInline(TabularInline):
 
 
 @admin.register(Coupon)
-class CouponAdmin(AuditedAdmin):
+class CouponAdmin(ActionsAdmin, AuditedAdmin):
     form = CouponForm
     list_display = (
         *("__str__", "code", "kind", "value", "currency"),
@@ -357,6 +360,12 @@ class CouponAdmin(AuditedAdmin):
         "max_uses_per_customer",
         "is_active",
     )
+
+    def get_urls(self) -> list[URLPattern]:
+        return [*CouponEffectPage(self).urls(), *super().get_urls()]
+
+    def buttons(self, request: HttpRequest, row: Coupon) -> list[dict[str, Any]]:
+        return [CouponEffectPage(self).button(row), *super().buttons(request, row)]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         # Orders remember the code.
@@ -459,6 +468,12 @@ class ShippingMethodAdmin(AuditedAdmin):
     search_fields = ("code", "name")
     ordering = ("code", "currency")
     audited_values = ("code", "currency", "amount", "free_from", "countries", "is_active")
+
+    def get_urls(self) -> list[URLPattern]:
+        return [*CouponEffectPage(self).urls(), *super().get_urls()]
+
+    def buttons(self, request: HttpRequest, row: Coupon) -> list[dict[str, Any]]:
+        return [CouponEffectPage(self).button(row), *super().buttons(request, row)]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         # Orders remember the code.

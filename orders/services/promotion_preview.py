@@ -68,11 +68,10 @@ class PastEffect:
     biggest: list[Discounted] = field(default_factory=list)
 
     @property
-    def share_of_revenue(self) -> Decimal:
-        """`given` as a fraction of `revenue`, to four digits."""
-        return (self.given / self.revenue if self.revenue else Decimal(0)).quantize(
-            Decimal("0.0001")
-        )
+    def percent_of_revenue(self) -> Decimal:
+        """`given` in per cent of `revenue`, to two digits."""
+        percent = 100 * self.given / self.revenue if self.revenue else Decimal(0)
+        return percent.quantize(Decimal("0.01"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -60,7 +60,7 @@ class TestOnPastOrders:
 
         assert (effect.currency, effect.orders, effect.applies_to) == ("USD", 3, 3)
         assert (effect.revenue, effect.given) == (Decimal("94.97"), Decimal("8.00"))
-        assert effect.share_of_revenue == Decimal("0.0842")
+        assert effect.percent_of_revenue == Decimal("8.42")
         first, second, third = (order.order_number for order in orders)
         assert told(effect) == [(first, "4.00"), (third, "3.00"), (second, "1.00")]
 
