@@ -469,12 +469,6 @@ class ShippingMethodAdmin(AuditedAdmin):
     ordering = ("code", "currency")
     audited_values = ("code", "currency", "amount", "free_from", "countries", "is_active")
 
-    def get_urls(self) -> list[URLPattern]:
-        return [*CouponEffectPage(self).urls(), *super().get_urls()]
-
-    def buttons(self, request: HttpRequest, row: Coupon) -> list[dict[str, Any]]:
-        return [CouponEffectPage(self).button(row), *super().buttons(request, row)]
-
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         # Orders remember the code.
         return (*super().get_readonly_fields(request, obj), *(["code"] if obj else []))
