@@ -22,7 +22,7 @@ from inventory.errors import StockChangeRefusedError, StockRequestReusedError
 from inventory.models import StockDocument, StockLevel, StockMovement
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     Place = tuple[int, int]  # product, warehouse
 
@@ -370,15 +370,20 @@ def _fingerprint(kind: StockDocument.Kind, lines: Sequence[Line]) -> str:
     return hashlib.sha256(orjson.dumps([str(kind), wish])).hexdigest()
 
 
-def _make_missing_levels(lines: Iterable[Line]) -> None:
-    """A refusal takes them back."""
-    StockLevel.objects.bulk_create(
-        # In one order for everybody: two that make the same levels must not wait for each other.
-        [
-            StockLevel(product_id=product_id, warehouse_id=warehouse_id)
-            for product_id, warehouse_id in sorted(line.place for line in lines)
-        ],
-        ignore_conflicts=True,
+def _make_missing_levels(lines: Sequence[Line]) -> None:
+    """A refusal takes them back.
+
+    In one order for everybody: two that make the same levels must not wait for each other.
+    """
+    places = sorted(line.place for line in lines)
+    sql.execute(
+        """
+        INSERT INTO stock_levels (product_id, warehouse_id)
+        SELECT * FROM unnest(%(products)s::bigint[], %(warehouses)s::bigint[])
+        ON CONFLICT (product_id, warehouse_id) DO NOTHING
+        """,
+        products=[product_id for product_id, _ in places],
+        warehouses=[warehouse_id for _, warehouse_id in places],
     )
 
 

@@ -138,12 +138,18 @@ def _apply_next(now: datetime) -> bool:
 
 
 def _begin(scheduled: ScheduledPrice, now: datetime) -> None:
-    which = {"product_id": scheduled.product_id, "currency": scheduled.currency}
-    to = {"amount": scheduled.amount}
-    _, is_new = Price.objects.get_or_create(**which, defaults=to)
+    _, is_new = Price.objects.get_or_create(
+        product_id=scheduled.product_id,
+        currency=scheduled.currency,
+        defaults={"amount": scheduled.amount},
+    )
     former = None if is_new else _price_now(scheduled)
     if not is_new:
-        Price.objects.update_or_create(**which, defaults=to)
+        Price.objects.update_or_create(
+            product_id=scheduled.product_id,
+            currency=scheduled.currency,
+            defaults={"amount": scheduled.amount},
+        )
     scheduled.former_amount = former
     scheduled.applied_at = now
     if scheduled.ends_at is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from django import forms
 from django.utils import timezone
@@ -13,9 +13,9 @@ from inventory import documents, scheduled_prices
 from inventory.models import ScheduledPrice, StockLevel, Warehouse
 
 if TYPE_CHECKING:
-    from inventory.models import Product
+    from collections.abc import Sequence
 
-_QUANTITIES: Final = {"min_value": 1, "max_value": documents.MOST_UNITS}
+    from inventory.models import Product
 
 
 class ReasonForm(StaffForm):
@@ -28,9 +28,11 @@ class ReasonForm(StaffForm):
 
 
 class ReceiveForm(ReasonForm):
-    quantity = forms.IntegerField(label="Units that came", **_QUANTITIES)
+    quantity = forms.IntegerField(
+        label="Units that came", min_value=1, max_value=documents.MOST_UNITS
+    )
 
-    field_order = ("quantity", "reason")
+    field_order: Sequence[str] = ("quantity", "reason")
 
 
 class ReceiveAtForm(ReceiveForm):
@@ -70,7 +72,7 @@ class CountForm(ReasonForm):
 
 class TransferForm(ReasonForm):
     to_warehouse = forms.ModelChoiceField(Warehouse.objects.none())
-    quantity = forms.IntegerField(label="Units", **_QUANTITIES)
+    quantity = forms.IntegerField(label="Units", min_value=1, max_value=documents.MOST_UNITS)
 
     field_order = ("to_warehouse", "quantity", "reason")
 

@@ -364,7 +364,7 @@ class CouponAdmin(ActionsAdmin, AuditedAdmin):
     def get_urls(self) -> list[URLPattern]:
         return [*CouponEffectPage(self).urls(), *super().get_urls()]
 
-    def buttons(self, request: HttpRequest, row: Coupon) -> list[dict[str, Any]]:
+    def buttons(self, request: HttpRequest, row: Any) -> list[dict[str, Any]]:
         return [CouponEffectPage(self).button(row), *super().buttons(request, row)]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:

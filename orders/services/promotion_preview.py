@@ -18,6 +18,7 @@ from config.kernel import money
 from config.kernel.errors import ValidationFailedError
 from inventory.models import Category
 from orders import pricing
+from orders.errors import CouponInvalidError
 from orders.models import Order
 from orders.services import quoting
 
@@ -168,7 +169,7 @@ def preview_on_basket(
     promotion = replace(promotion, max_uses=None, max_uses_per_customer=None)
     try:
         with_it = quoting.price_basket(basket=basket, now=now, trying=promotion).quote
-    except quoting.CouponInvalidError as exc:
+    except CouponInvalidError as exc:
         return BasketEffect(today=today, with_it=None, refusal=exc.details["reason"])
     return BasketEffect(today=today, with_it=with_it)
 
