@@ -193,7 +193,6 @@ class StockLevelAdmin(ActionsAdmin, ReadOnlyAdmin):
         *("low_stock_threshold", "updated_at"),
     )
     list_filter = (LowStockFilter, "warehouse")
-    list_select_related = ("product", "warehouse")
     search_fields = ("product__sku__istartswith", "warehouse__code__iexact")
     ordering = ("product__sku", "pk")
     fields = (
@@ -201,6 +200,9 @@ class StockLevelAdmin(ActionsAdmin, ReadOnlyAdmin):
         *("low_stock_threshold", "updated_at", "history"),
     )
     readonly_fields = fields
+
+    def get_queryset(self, request: HttpRequest) -> Any:
+        return super().get_queryset(request).select_related("product", "warehouse")
 
     def get_urls(self) -> list[URLPattern]:
         return [*StockFilePages(self).urls(), *super().get_urls()]
@@ -272,9 +274,11 @@ class ScheduledPriceAdmin(ActionsAdmin, ReadOnlyAdmin):
     staff_actions = (StopScheduledPrice(),)
     list_display = ("product", "amount", "currency", "starts_at", "ends_at", "status", "created_by")
     list_filter = ("status",)
-    list_select_related = ("product", "created_by")
     search_fields = ("product__sku__istartswith",)
     ordering = ("-starts_at", "-pk")
+
+    def get_queryset(self, request: HttpRequest) -> Any:
+        return super().get_queryset(request).select_related("product", "created_by")
 
 
 @admin.register(Reservation)

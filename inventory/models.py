@@ -383,7 +383,8 @@ class ScheduledPrice(models.Model):
         )
 
     def __str__(self) -> str:
-        return f"{self.product_id} {self.amount} {self.currency} from {self.starts_at:%Y-%m-%d}"
+        product = self.product if ScheduledPrice.product.is_cached(self) else self.product_id
+        return f"{product} {self.amount} {self.currency} from {self.starts_at:%Y-%m-%d}"
 
 
 class Warehouse(models.Model):
@@ -438,9 +439,12 @@ class StockLevel(models.Model):
             ("adjust_stock", "Can adjust stock"),
             ("count_stock", "Can count stock"),
             ("transfer_stock", "Can transfer stock between warehouses"),
+            ("set_low_stock_threshold", "Can say from how few units on stock is low"),
         ]
 
     def __str__(self) -> str:
+        if StockLevel.product.is_cached(self) and StockLevel.warehouse.is_cached(self):
+            return f"{self.product}@{self.warehouse}"
         return f"{self.product_id}@{self.warehouse_id}"
 
 

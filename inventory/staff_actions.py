@@ -98,16 +98,33 @@ class ThresholdForm(StaffForm):
         self.fields["low_stock_threshold"].initial = self.row.low_stock_threshold
 
 
-class OfALevel(StaffAction):
-    """Moves the stock of one product in one building."""
+class WithFacts(StaffAction):
+    """Shows above its form what it is about."""
 
-    template = "inventory/staff/stock_action.html"
+    template = "inventory/staff/action.html"
+
+    def context(self, row: Any, form: StaffForm | None) -> dict[str, Any]:  # noqa: ARG002 - the hook's
+        return {"facts": self.facts(row)}
+
+    def facts(self, row: Any) -> list[tuple[str, Any]]:
+        """What is so now, in pairs."""
+        raise NotImplementedError
+
+
+class OfALevel(WithFacts):
+    """Moves the stock of one product in one building."""
 
     def state(self, row: StockLevel) -> dict[str, Any]:
         return {"on_hand": row.on_hand, "allocated": row.allocated}
 
-    def context(self, row: StockLevel, form: StaffForm | None) -> dict[str, Any]:  # noqa: ARG002 - the hook's
-        return {"available": row.on_hand - row.allocated}
+    def facts(self, row: StockLevel) -> list[tuple[str, Any]]:
+        return [
+            ("Product", f"{row.product.sku}, {row.product.name}"),
+            ("Warehouse", row.warehouse.code),
+            ("On hand", row.on_hand),
+            ("Promised to orders", row.allocated),
+            ("Available", row.on_hand - row.allocated),
+        ]
 
 
 class Receive(OfALevel):
@@ -204,7 +221,7 @@ class Transfer(OfALevel):
 class SetLowStockThreshold(OfALevel):
     name = "threshold"
     label = "Low from…"
-    permission = "inventory.change_stocklevel"
+    permission = "inventory.set_low_stock_threshold"
     icon = "notifications_active"
     description = "From how few available units on this counts as low stock."
     form = ThresholdForm
@@ -219,8 +236,19 @@ class SetLowStockThreshold(OfALevel):
         return Done(text="Never low." if threshold is None else f"Low from {threshold} units.")
 
 
-class ReceiveAt(StaffAction):
-    """On a product's page: also for what never lay anywhere yet."""
+class OfAProduct(WithFacts):
+    """Does something to a product."""
+
+    def facts(self, row: Product) -> list[tuple[str, Any]]:
+        prices = row.prices.order_by("currency").values_list("currency", "amount")
+        return [
+            ("Product", f"{row.sku}, {row.name}"),
+            *((f"Price in {code}", money.format_amount(amount, code)) for code, amount in prices),
+        ]
+
+
+class ReceiveAt(OfAProduct):
+    """Also for what never lay anywhere yet."""
 
     name = "receive"
     label = "Receive stock…"
@@ -275,7 +303,7 @@ class SchedulePriceForm(StaffForm):
         )
 
 
-class SchedulePrice(StaffAction):
+class SchedulePrice(OfAProduct):
     name = "schedule-price"
     label = "Schedule a price…"
     permission = "inventory.add_scheduledprice"
@@ -306,7 +334,7 @@ class SchedulePrice(StaffAction):
         return Done(text=f"{shown} {scheduled.currency} is planned.")
 
 
-class StopScheduledPrice(StaffAction):
+class StopScheduledPrice(WithFacts):
     name = "stop"
     label = "Stop"
     permission = "inventory.change_scheduledprice"
@@ -318,6 +346,15 @@ class StopScheduledPrice(StaffAction):
 
     def is_offered(self, row: ScheduledPrice) -> bool:
         return row.status in (ScheduledPrice.Status.WAITING, ScheduledPrice.Status.RUNNING)
+
+    def facts(self, row: ScheduledPrice) -> list[tuple[str, Any]]:
+        former = row.former_amount
+        return [
+            ("Product", f"{row.product.sku}, {row.product.name}"),
+            ("Price", f"{money.format_amount(row.amount, row.currency)} {row.currency}"),
+            ("Status", row.get_status_display()),
+            ("Former price", "–" if former is None else money.format_amount(former, row.currency)),
+        ]
 
     def state(self, row: ScheduledPrice) -> dict[str, Any]:
         prices = row.product.prices.filter(currency=row.currency).values_list("amount", flat=True)

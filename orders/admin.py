@@ -12,8 +12,8 @@ from unfold.forms import ActionForm
 
 from audit import services as audit
 from audit.admin import AuditedAdmin
-from audit.staff_actions import ActionsAdmin
-from config.kernel import request_context
+from audit.staff_actions import ActionsAdmin, Done, Said, StaffAction, StaffForm
+from config.kernel import money, request_context
 from config.kernel.admin import AmountsForm, ReadOnlyAdmin, ReadOnlyInline, TabularInline
 from config.kernel.clock import Deadline
 from config.kernel.db import CommitOutcomeUnknownError
@@ -34,6 +34,7 @@ from orders.models import (
     OrderItem,
     OrderTransition,
     RefundLine,
+    RefundProposal,
     Return,
     ReturnItem,
     ReturnReceipt,
@@ -45,9 +46,10 @@ from orders.models import (
     TaxDestination,
     TaxRate,
 )
-from orders.services import quarantine, recovery, returns, shipping
+from orders.services import recovery, refund_approval, returns, shipping
+from orders.services.refund_approval import Outcome
 from orders.units import parse_shares, parse_units
-from payments.models import Payment
+from payments.models import Payment, ReconciliationCase
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -58,6 +60,7 @@ if TYPE_CHECKING:
 
 MOST_AT_ONCE = 10  # each may take as long as the provider does
 CALL_SECONDS = 12.0
+PROPOSED = "proposed: so much takes a second person; nothing has moved"
 
 
 class CartItemInline(ReadOnlyInline):
@@ -118,11 +121,26 @@ class OrderTransitionInline(ReadOnlyInline):
     ordering = ("version",)
 
 
+def _told(outcome: Outcome | bool, *, done: str, left: str) -> tuple[str, int]:  # noqa: FBT001 - what services answer
+    """What became of something, in words."""
+    if outcome == Outcome.PROPOSED:
+        return PROPOSED, messages.WARNING
+    if outcome in {True, Outcome.DONE}:
+        return done, messages.SUCCESS
+    return left, messages.WARNING
+
+
 def _said(error: DomainError) -> str:
     """An error in a line; of what was typed, which part of it is wrong."""
     if not isinstance(error, ValidationFailedError):
         return error.message
     return f"{error.message} {json.dumps(error.details)}"
+
+
+def _staff_id(request: HttpRequest) -> int:
+    """Who presses: the site lets nobody else in."""
+    assert request.user.pk is not None  # noqa: S101 - see above
+    return request.user.pk
 
 
 class ParcelForm(ActionForm):  # type: ignore[misc]  # unfold has no types
@@ -170,7 +188,19 @@ class OrderAdmin(ReadOnlyAdmin):
 
     def has_settle_permission(self, request: HttpRequest) -> bool:
         """Whether this member of staff may have the provider asked about an order."""
-        return request.user.has_perm("orders.change_order")
+        return request.user.has_perm("orders.settle_order")
+
+    def has_end_quarantine_permission(self, request: HttpRequest) -> bool:
+        """Whether this member of staff may end a payment in quarantine."""
+        return request.user.has_perm("payments.end_quarantine")
+
+    def has_ship_permission(self, request: HttpRequest) -> bool:
+        """Whether this member of staff may send parcels out."""
+        return request.user.has_perm("orders.ship_order")
+
+    def has_deliver_permission(self, request: HttpRequest) -> bool:
+        """Whether this member of staff may say that a parcel has arrived."""
+        return request.user.has_perm("orders.deliver_order")
 
     @admin.action(description="Settle now: ask the payment provider", permissions=["settle"])
     def settle_now(self, request: HttpRequest, queryset: QuerySet[Order]) -> None:
@@ -186,21 +216,27 @@ class OrderAdmin(ReadOnlyAdmin):
 
     @admin.action(
         description="End a payment in quarantine: give the money back, cancel the order",
-        permissions=["settle"],
+        permissions=["end_quarantine"],
     )
     def end_quarantined(self, request: HttpRequest, queryset: QuerySet[Order]) -> None:
         """The way out where the provider's story of a payment will never be ours."""
+
+        def end(*, order_id: int, deadline: Deadline) -> Outcome:
+            return refund_approval.end_quarantined(
+                order_id=order_id, user_id=_staff_id(request), deadline=deadline
+            )
+
         self._do(
             request,
             queryset,
-            quarantine.end_quarantined,
+            end,
             event_type="END_OF_QUARANTINE_REQUESTED_BY_STAFF",
             done="ended",
             left="not ended: the provider does not answer, try again",
         )
 
     @admin.action(
-        description="Ship in one parcel: the units, or all that is left", permissions=["settle"]
+        description="Ship in one parcel: the units, or all that is left", permissions=["ship"]
     )
     def ship_all(self, request: HttpRequest, queryset: QuerySet[Order]) -> None:
         """Send the selected orders out; what is said of the parcel stands beside the actions."""
@@ -229,7 +265,7 @@ class OrderAdmin(ReadOnlyAdmin):
             left="",
         )
 
-    @admin.action(description="Note that it was delivered", permissions=["settle"])
+    @admin.action(description="Note that it was delivered", permissions=["deliver"])
     def note_delivery(self, request: HttpRequest, queryset: QuerySet[Order]) -> None:
         """The last parcel has arrived."""
 
@@ -250,7 +286,7 @@ class OrderAdmin(ReadOnlyAdmin):
         self,
         request: HttpRequest,
         queryset: QuerySet[Order],
-        act: Callable[..., bool],
+        act: Callable[..., Outcome | bool],
         *,
         event_type: str,
         done: str,
@@ -270,13 +306,13 @@ class OrderAdmin(ReadOnlyAdmin):
                 data={"order_number": order.order_number},
             )
             try:
-                is_done = act(order_id=order.pk, deadline=Deadline(CALL_SECONDS))
+                outcome = act(order_id=order.pk, deadline=Deadline(CALL_SECONDS))
             except DomainError as exc:
                 told, level = _said(exc), messages.ERROR
             except (CommitOutcomeUnknownError, OperationalError, InterfaceError):
                 told, level = "the database went away; try again", messages.ERROR
             else:
-                told, level = (done, messages.SUCCESS) if is_done else (left, messages.WARNING)
+                told, level = _told(outcome, done=done, left=left)
             self.message_user(request, f"{order.order_number}: {told}", level)
 
     @admin.display(description="buyer")
@@ -530,7 +566,15 @@ class ReturnAdmin(ReadOnlyAdmin):
 
     def has_decide_permission(self, request: HttpRequest) -> bool:
         """Whether this member of staff may decide about returns."""
-        return request.user.has_perm("orders.change_return")
+        return request.user.has_perm("orders.decide_return")
+
+    def has_receive_permission(self, request: HttpRequest) -> bool:
+        """Whether this member of staff may count what arrived."""
+        return request.user.has_perm("orders.receive_return")
+
+    def has_refund_permission(self, request: HttpRequest) -> bool:
+        """Whether this member of staff may give money back."""
+        return request.user.has_perm("orders.refund_order")
 
     @admin.action(description="Accept", permissions=["decide"])
     def accept(self, request: HttpRequest, queryset: QuerySet[Return]) -> None:
@@ -548,7 +592,7 @@ class ReturnAdmin(ReadOnlyAdmin):
             user_id=request.user.pk,
         )
 
-    @admin.action(description="Received as counted, or all fit for sale", permissions=["decide"])
+    @admin.action(description="Received as counted, or all fit for sale", permissions=["receive"])
     def receive_for_sale(self, request: HttpRequest, queryset: QuerySet[Return]) -> None:
         """What arrived stands beside the actions; without it, all did and goes on the shelf."""
         try:
@@ -568,20 +612,20 @@ class ReturnAdmin(ReadOnlyAdmin):
             user_id=request.user.pk,
         )
 
-    @admin.action(description="Received, all of it scrap", permissions=["decide"])
+    @admin.action(description="Received, all of it scrap", permissions=["receive"])
     def receive_as_scrap(self, request: HttpRequest, queryset: QuerySet[Return]) -> None:
         """All of it arrived and nothing can be sold again."""
         self._do(request, queryset, returns.receive_as_scrap, user_id=request.user.pk)
 
-    @admin.action(description="Refund what arrived", permissions=["decide"])
+    @admin.action(description="Refund what arrived", permissions=["refund"])
     def refund(self, request: HttpRequest, queryset: QuerySet[Return]) -> None:
         """Give the money for it back."""
         self._do(
             request,
             queryset,
-            returns.refund_return,
+            refund_approval.refund_return,
             deadline=Deadline(CALL_SECONDS),
-            user_id=request.user.pk,
+            user_id=_staff_id(request),
         )
 
     def _do(
@@ -598,15 +642,157 @@ class ReturnAdmin(ReadOnlyAdmin):
             self.message_user(request, f"At most {MOST_AT_ONCE} at once.", messages.ERROR)
             return
         for wish in chosen:
-            told, level = "done", messages.SUCCESS
             try:
-                if act(return_id=wish.pk, **arguments) is False:
-                    told, level = "the money is not back yet; it is tried again", messages.WARNING
+                outcome = act(return_id=wish.pk, **arguments)
             except DomainError as exc:
                 told, level = _said(exc), messages.ERROR
             except (CommitOutcomeUnknownError, OperationalError, InterfaceError):
                 told, level = "the database went away; try again", messages.ERROR
+            else:
+                told, level = _told(
+                    True if outcome is None else outcome,
+                    done="done",
+                    left="the money is not back yet; it is tried again",
+                )
             self.message_user(request, f"{wish.public_id}: {told}", level)
+
+
+class RefusalForm(StaffForm):
+    reason = forms.CharField(max_length=200, label="Why not: for whoever proposed it")
+
+
+class ProposalAction(StaffAction):
+    """What is decided about a colleague's proposal, or taken back of one's own."""
+
+    def is_offered(self, row: RefundProposal) -> bool:
+        return row.status == RefundProposal.Status.WAITING
+
+    def state(self, row: RefundProposal) -> dict[str, Any]:
+        return {
+            "status": row.status,
+            "amount": money.format_amount(row.amount, row.currency),
+            "currency": row.currency,
+        }
+
+
+class ApproveRefund(ProposalAction):
+    name = "approve"
+    label = "Approve and give back"
+    permission = "orders.approve_refund"
+    icon = "done_all"
+    description = (
+        "Gives back exactly this amount. A colleague proposed it; your word is the second."
+    )
+    is_dangerous = True
+
+    def run(self, row: RefundProposal, said: Said) -> Done:
+        outcome = refund_approval.approve(
+            proposal_id=row.pk, user_id=said.user_id, deadline=said.deadline
+        )
+        if outcome == Outcome.DONE:
+            return Done(text="Approved: the money is back, or with the bank.")
+        return Done(text="Approved: the money is on its way.", is_open=True)
+
+
+class RefuseRefund(ProposalAction):
+    name = "refuse"
+    label = "Refuse…"
+    permission = "orders.approve_refund"
+    icon = "block"
+    description = "Nothing is given back."
+    form = RefusalForm
+
+    def run(self, row: RefundProposal, said: Said) -> Done:
+        refund_approval.refuse(
+            proposal_id=row.pk, user_id=said.user_id, reason=said.values["reason"]
+        )
+        return Done(text="Refused.")
+
+
+class WithdrawRefund(ProposalAction):
+    name = "withdraw"
+    label = "Withdraw"
+    permission = "orders.refund_order"
+    icon = "undo"
+    description = "For whoever proposed it: nothing is given back."
+
+    def run(self, row: RefundProposal, said: Said) -> Done:
+        refund_approval.withdraw(proposal_id=row.pk, user_id=said.user_id)
+        return Done(text="Withdrawn.")
+
+
+@admin.register(RefundProposal)
+class RefundProposalAdmin(ActionsAdmin, ReadOnlyAdmin):
+    list_display = (
+        *("proposed_at", "order", "kind", "amount", "currency", "status"),
+        *("proposed_by", "decided_by"),
+    )
+    list_filter = ("status", "kind")
+    list_select_related = ("order", "proposed_by", "decided_by")
+    search_fields = ("order__order_number__exact", "case__subject__exact")
+    search_help_text = "An order number or a charge, in full"
+    ordering = ("-pk",)
+    exclude = ("request_key",)
+    staff_actions = (ApproveRefund(), RefuseRefund(), WithdrawRefund())
+
+
+@admin.register(ReconciliationCase)
+class ReconciliationCaseAdmin(ReadOnlyAdmin):
+    """A difference with the provider. Here, since money goes back by the rules for two people."""
+
+    list_display = (
+        "first_seen_at",
+        "last_seen_at",
+        "classification",
+        "order_number",
+        "subject",
+        "problem",
+        "resolved_at",
+    )
+    list_select_related = ("payment__order",)
+    list_filter = ("classification", ("resolved_at", admin.EmptyFieldListFilter))
+    search_fields = ("subject__exact", "payment__order__order_number__exact")
+    ordering = ("-pk",)
+    actions = ("give_back",)
+
+    def has_give_back_permission(self, request: HttpRequest) -> bool:
+        """Whether this member of staff may give money back that no order has."""
+        return request.user.has_perm("payments.give_back")
+
+    @admin.action(
+        description="Give this money back: a paid charge that no order of ours has",
+        permissions=["give_back"],
+    )
+    def give_back(self, request: HttpRequest, queryset: QuerySet[ReconciliationCase]) -> None:
+        """Each by itself, with a message of its own; the case closes once the money is back."""
+        request_context.set_user(user_id=request.user.pk)
+        cases = list(queryset.order_by("pk")[: MOST_AT_ONCE + 1])
+        if len(cases) > MOST_AT_ONCE:
+            self.message_user(request, f"At most {MOST_AT_ONCE} at once.", messages.ERROR)
+            return
+        for case in cases:
+            try:
+                outcome = refund_approval.give_back_charge(
+                    case_id=case.pk,
+                    user_id=_staff_id(request),
+                    deadline=Deadline(CALL_SECONDS),
+                )
+            except DomainError as exc:
+                told, level = exc.message, messages.ERROR
+            except (CommitOutcomeUnknownError, OperationalError, InterfaceError):
+                told, level = "the database went away; try again", messages.ERROR
+            else:
+                told, level = _told(
+                    outcome,
+                    done="given back",
+                    left="not back yet: on its way, or not known; try again",
+                )
+            self.message_user(request, f"Charge {case.subject}: {told}", level)
+
+    @admin.display(description="order")
+    def order_number(self, case: ReconciliationCase) -> str:
+        """Which order it is about, if any."""
+        return case.payment.order.order_number if case.payment else ""
 
 
 @admin.register(ReturnItem)

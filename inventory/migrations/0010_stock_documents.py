@@ -56,7 +56,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AlterModelOptions(
             name='stocklevel',
-            options={'permissions': [('receive_stock', 'Can receive stock'), ('adjust_stock', 'Can adjust stock'), ('count_stock', 'Can count stock'), ('transfer_stock', 'Can transfer stock between warehouses')]},
+            options={'permissions': [('receive_stock', 'Can receive stock'), ('adjust_stock', 'Can adjust stock'), ('count_stock', 'Can count stock'), ('transfer_stock', 'Can transfer stock between warehouses'), ('set_low_stock_threshold', 'Can say from how few units on stock is low')]},
         ),
         migrations.AddField(
             model_name='scheduledprice',

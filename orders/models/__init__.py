@@ -13,6 +13,7 @@ from orders.models.order import (
     Shipment,
     ShipmentItem,
 )
+from orders.models.proposals import RefundProposal
 from orders.models.returns import Return, ReturnItem, ReturnReceipt
 from orders.models.terms import (
     Coupon,
@@ -38,6 +39,7 @@ __all__ = [
     "OrderItem",
     "OrderTransition",
     "RefundLine",
+    "RefundProposal",
     "Return",
     "ReturnItem",
     "ReturnReceipt",

@@ -12,9 +12,9 @@ from django.utils import timezone
 
 from audit.models import AuditLog
 from inventory.models import StockLevel
+from orders.admin import MOST_AT_ONCE
 from orders.services.returns import request_return
 from orders.services.shipping import Parcel, ship_order
-from payments.admin import MOST_AT_ONCE
 from payments.models import Dispute, Payment, ProviderEvent, ReconciliationCase
 from tests import factories
 from tests.admin import rows
@@ -156,7 +156,7 @@ class TestOrderActions:
         page = self.press(browser, "end_quarantined", waiting)
         assert "No payment of this order is in quarantine." in page
 
-    def test_need_the_permission_to_change_orders(self, client, waiting):
+    def test_need_their_permission(self, client, waiting):
         viewer = rows.make_customer(98, email="viewer@example.com", is_staff=True)
         viewer.user_permissions.set(Permission.objects.filter(codename="view_order"))
         client.force_login(viewer)
@@ -255,7 +255,7 @@ class TestGiveThisMoneyBack:
         assert f"At most {MOST_AT_ONCE} at once." in page
         assert provider.refunds_of(charge["id"]) == []
 
-    def test_needs_the_permission_to_add_refunds(self, client, case, charge, provider):
+    def test_needs_its_permission(self, client, case, charge, provider):
         viewer = rows.make_customer(98, email="viewer@example.com", is_staff=True)
         viewer.user_permissions.set(
             Permission.objects.filter(codename__endswith="_reconciliationcase")
@@ -266,7 +266,7 @@ class TestGiveThisMoneyBack:
 
         assert "give_back" not in page
         assert provider.refunds_of(charge["id"]) == []
-        viewer.user_permissions.add(Permission.objects.get(codename="add_refund"))
+        viewer.user_permissions.add(Permission.objects.get(codename="give_back"))
         assert "given back" in self.press(client, case)
 
 

@@ -192,7 +192,7 @@ class TestLowStock:
 
     def test_is_for_whoever_has_its_right(self, client, clerk, level):
         assert press(client, level, "threshold", low_stock_threshold=6).status_code == 403
-        allow(clerk, "change_stocklevel")
+        allow(clerk, "set_low_stock_threshold")
 
         assert press(client, level, "threshold", low_stock_threshold=6).status_code == 200
 

@@ -23,7 +23,7 @@ from config.kernel.db import (
     violated_constraint,
 )
 from config.kernel.errors import InvalidTransitionError
-from customers.models import Address, Customer, CustomerMetrics
+from customers.models import Address, Customer, CustomerMetrics, SavedView
 from inventory.models import (
     Price,
     PriceBreak,
@@ -47,6 +47,7 @@ from orders.models import (
     OrderItem,
     OrderTransition,
     RefundLine,
+    RefundProposal,
     Return,
     ReturnItem,
     ReturnReceipt,
@@ -205,6 +206,17 @@ class Rows:
         fields = {"classification": "unknown", "subject": f"pi_{next(self.numbers)}"}
         return ReconciliationCase.objects.create(**{**fields, **changes})
 
+    def proposal(self, **changes):
+        fields = {
+            "kind": "amount",
+            "currency": "USD",
+            "amount": 1,
+            "proposed_by": changes.get("proposed_by") or customer(),
+        }
+        if not {"order", "case"} & changes.keys():
+            fields["order"] = self.order()
+        return RefundProposal.objects.create(**{**fields, **changes})
+
     def refund_line(self, **changes):
         refund = self.refund()
         item = self.item(order=refund.payment.order)
@@ -291,6 +303,13 @@ def untriggered(row, **changes):
         update(row, **changes)
 
 
+def decided(status):
+    """What a proposal is changed to, and what its constraints want beside it."""
+    by = None if status in {"waiting", "withdrawn"} else customer()
+    at = None if status == "waiting" else LONG_AGO
+    return {"status": status, "decided_by": by, "decided_at": at}
+
+
 def once_more(legs, **changes):
     LedgerEntry.objects.bulk_create(legs)
     first = legs[0]
@@ -373,6 +392,11 @@ def metrics(**changes):
     )
 
 
+def saved_view(**changes):
+    fields = {"owner": changes.pop("owner", None) or customer(), "page": "orders.order"}
+    return SavedView.objects.create(**{**fields, "name": "To call", "query": "a=1", **changes})
+
+
 def address(**changes):
     return Address.objects.create(customer=customer(), **{**shop.ADDRESS, **changes})
 
@@ -441,6 +465,8 @@ REFUSED: dict[str, list[Any]] = {
     ],
     "customer_metrics_one_per_currency": [lambda r: twice(metrics, "customer", "currency")],
     "customer_metrics_not_negative": [lambda r: metrics(lifetime_value=Decimal("-0.01"))],
+    "saved_view_has_a_name": [lambda r: saved_view(name="")],
+    "saved_view_named_once_by_its_owner": [lambda r: twice(saved_view, "owner", "page", "name")],
     "address_country_is_a_code": [
         lambda r: address(country="us"),
         lambda r: address(country="U"),
@@ -738,6 +764,44 @@ REFUSED: dict[str, list[Any]] = {
         lambda r: untriggered(r.returned(), status="refunded"),
         lambda r: r.returned(refund=r.refund()),
     ],
+    "refund_proposal_kind_known": [lambda r: r.proposal(kind="gift")],
+    "refund_proposal_status_known": [
+        lambda r: untriggered(r.proposal(), **decided("lost")),
+    ],
+    "refund_proposal_of_something": [lambda r: r.proposal(amount=0)],
+    "refund_proposal_about_what_its_kind_says": [
+        lambda r: r.proposal(kind="charge"),
+        lambda r: r.proposal(case=r.case()),
+        lambda r: r.proposal(kind="charge", case=r.case(), order=r.order()),
+    ],
+    "refund_proposal_of_a_return_names_it": [
+        lambda r: r.proposal(kind="return"),
+        lambda r: r.proposal(returned=r.returned()),
+    ],
+    "refund_proposal_of_units_names_them": [
+        lambda r: r.proposal(kind="units"),
+        lambda r: r.proposal(units={"TEA": 1}),
+    ],
+    "refund_proposal_takes_a_second_person": [
+        lambda r: [
+            update(r.proposal(proposed_by=who), **{**decided("approved"), "decided_by": who})
+            for who in [customer()]
+        ],
+    ],
+    "refund_proposal_decided_by_somebody": [
+        lambda r: update(r.proposal(), status="approved", decided_at=LONG_AGO),
+        lambda r: update(r.proposal(), status="withdrawn"),
+        lambda r: update(r.proposal(), decided_by=customer()),
+        lambda r: update(r.proposal(), **{**decided("withdrawn"), "decided_by": customer()}),
+    ],
+    "refund_proposal_moves_money_when_approved": [
+        lambda r: update(r.proposal(), refund=r.refund()),
+        lambda r: update(r.proposal(), refund=r.refund(), **decided("refused")),
+    ],
+    "refund_proposal_one_waiting_per_order": [lambda r: twice(r.proposal, "order")],
+    "refund_proposal_one_waiting_per_case": [
+        lambda r: twice(lambda case=None: r.proposal(kind="charge", case=case or r.case()), "case")
+    ],
     "return_item_once_per_return": [lambda r: twice(r.return_item, "parent", "order_item")],
     "return_item_of_something": [lambda r: r.return_item(quantity=0)],
     "return_receipt_restocks_what_came": [lambda r: r.receipt(restocked=2)],
@@ -806,6 +870,9 @@ class TestNamedConstraints:
         rows.item()
         rows.reservation()
         rows.refund(amount=TEN)
+        update(rows.proposal(), refund=rows.refund(), **decided("approved"))
+        rows.proposal(kind="charge", case=rows.case())
+        rows.proposal(kind="units", units={"TEA": 1})
         LedgerEntry.objects.bulk_create(rows.legs())
         rows.answer(rows.key())
         rows.shipment_item()
@@ -887,6 +954,12 @@ EDGES = {
         "received": {"refunded"},
         "refunded": set(),
     },
+    RefundProposal: {
+        "waiting": {"approved", "refused", "withdrawn"},
+        "approved": set(),
+        "refused": set(),
+        "withdrawn": set(),
+    },
 }
 FIRST = {
     Order: "pending",
@@ -895,6 +968,7 @@ FIRST = {
     Payment: "created",
     Refund: "due",
     Return: "requested",
+    RefundProposal: "waiting",
 }
 
 
@@ -904,6 +978,8 @@ def with_status(model, status):
         return {"status": status, "amount_received": TEN if status == "succeeded" else 0}
     if model is Refund:
         return {"status": status, "stripe_refund_id": f"re_{uuid.uuid4()}"}
+    if model is RefundProposal:
+        return decided(status)
     if model is Return:
         rows = Rows()
         rows.numbers = itertools.count(uuid.uuid4().int % 10**9)  # apart from the test's own rows
@@ -925,6 +1001,7 @@ def make(rows, model):
         Payment: rows.payment,
         Refund: rows.refund,
         Return: rows.returned,
+        RefundProposal: rows.proposal,
     }[model]()
 
 
@@ -1088,6 +1165,18 @@ FROZEN = {
         "object_id": "other",
         "payload": {"other": 1},
     },
+    "RefundProposal": {
+        "kind": "rest",
+        "order": "another",
+        "returned": "another",
+        "case": "another",
+        "currency": "EUR",
+        "amount": OTHER,
+        "units": {"TEA": 1},
+        "request_key": "other",
+        "proposed_by": "another",
+        "proposed_at": LONG_AGO,
+    },
 }
 
 
@@ -1102,11 +1191,19 @@ class TestFrozenFields:
             "Refund": rows.refund,
             "Invoice": rows.invoice,
             "ProviderEvent": rows.event,
+            "RefundProposal": rows.proposal,
         }
         row = makers[name]()
         value = FROZEN[name][field]
         if value == "another":
-            others = {"order": rows.order, "refund": rows.refund, "reverses": rows.invoice}
+            others = {
+                "order": rows.order,
+                "refund": rows.refund,
+                "reverses": rows.invoice,
+                "returned": rows.returned,
+                "case": rows.case,
+                "proposed_by": customer,
+            }
             value = others[field]() if field in others else rows.payment(status="succeeded")
 
         with pytest.raises(DatabaseError) as caught, transaction.atomic():
