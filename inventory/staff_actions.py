@@ -243,7 +243,7 @@ class OfAProduct(WithFacts):
         prices = row.prices.order_by("currency").values_list("currency", "amount")
         return [
             ("Product", f"{row.sku}, {row.name}"),
-            *((f"Price in {code}", money.format_amount(amount, code)) for code, amount in prices),
+            *((f"Price in {currency}", amount) for currency, amount in prices),
         ]
 
 
@@ -348,12 +348,12 @@ class StopScheduledPrice(WithFacts):
         return row.status in (ScheduledPrice.Status.WAITING, ScheduledPrice.Status.RUNNING)
 
     def facts(self, row: ScheduledPrice) -> list[tuple[str, Any]]:
-        former = row.former_amount
+        former = "none" if row.former_amount is None else row.former_amount
         return [
             ("Product", f"{row.product.sku}, {row.product.name}"),
-            ("Price", f"{money.format_amount(row.amount, row.currency)} {row.currency}"),
+            ("Price", f"{row.amount} {row.currency}"),
             ("Status", row.get_status_display()),
-            ("Former price", "–" if former is None else money.format_amount(former, row.currency)),
+            *([("Former price", former)] if row.applied_at else []),
         ]
 
     def state(self, row: ScheduledPrice) -> dict[str, Any]:

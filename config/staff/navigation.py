@@ -18,7 +18,8 @@ class Entry(NamedTuple):
     """A line of the navigation: a list of rows, or a page of its own.
 
     `model` is `app.model` of the list whose readers see the line; `page` the name of another page
-    of the admin, for which the same right is asked, and that of `right` if there is one. `query` opens the list filtered.
+    of the admin, for which the same right is asked, and that of `right` if there is one. `query`
+    opens the list filtered.
     """
 
     title: str

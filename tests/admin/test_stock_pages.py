@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from django.conf import settings
-from django.contrib.auth.models import Permission
+from django.contrib.auth.models import Group, Permission
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.urls import reverse
 from django.utils import timezone
@@ -449,6 +449,45 @@ class TestStockByFile:
         (link,) = re.findall(r'href="(/admin/inventory/stockmovement/\?[^"]+)"', shown)
 
         assert browser.get(link).context["cl"].result_count == 1
+
+
+class TestRoles:
+    """What each role of the shop may do to stock and prices: all that is here, and no more."""
+
+    OF_A_LEVEL = {"receive", "adjust", "count", "transfer", "threshold"}
+    OF_A_PRODUCT = {"receive", "schedule-price"}
+    MAY = {
+        "Support": (set(), set(), set(), set()),
+        "Warehouse": (OF_A_LEVEL, {"receive"}, set(), {"file"}),
+        "Finance": (set(), set(), set(), set()),
+        "Catalogue": (set(), {"schedule-price"}, {"stop"}, set()),
+        "Manager": (OF_A_LEVEL, OF_A_PRODUCT, {"stop"}, {"file"}),
+    }
+
+    @pytest.mark.parametrize("role", MAY)
+    def test_may_do_exactly_this(self, client, apples, level, role):
+        user = rows.make_customer(98, email="clerk@example.com", is_staff=True)
+        user.groups.add(Group.objects.get(name=role))
+        client.force_login(user)
+        scheduled = ScheduledPrice.objects.create(
+            product=apples, currency="USD", amount=15, starts_at=timezone.now() + timedelta(days=1)
+        )
+
+        def allowed(row, names):
+            statuses = {name: client.get(page(row, "do", name)).status_code for name in names}
+            assert set(statuses.values()) <= {200, 403}
+            return {name for name, status in statuses.items() if status == 200}
+
+        file_status = client.get(TestStockByFile.URL).status_code
+        assert (
+            allowed(level, self.OF_A_LEVEL),
+            allowed(apples, self.OF_A_PRODUCT),
+            allowed(scheduled, {"stop"}),
+            {"file"} if file_status == 200 else set(),
+        ) == self.MAY[role]
+
+    def test_are_those_of_the_shop(self):
+        assert set(self.MAY) == set(Group.objects.values_list("name", flat=True))
 
 
 class TestPages:
