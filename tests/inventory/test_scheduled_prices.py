@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 
 import pytest
+from django.conf import settings
 from django.db import connection
 
 from audit.models import AuditLog
@@ -311,6 +312,15 @@ class TestStopping:
 
 
 class TestBeat:
+    def test_comes_by_often_enough_for_15_seconds(self):
+        (entry,) = (
+            entry
+            for entry in settings.CELERY_BEAT_SCHEDULE.values()
+            if entry["task"] == tasks.apply_scheduled_prices.name
+        )
+
+        assert entry["schedule"] < dt.timedelta(seconds=15)
+
     def test_begins_what_is_due_now(self, tea):
         ScheduledPrice.objects.create(
             product=tea, currency="USD", amount=15, starts_at=dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
