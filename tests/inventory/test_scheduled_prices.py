@@ -9,7 +9,7 @@ from decimal import Decimal
 
 import pytest
 from django.conf import settings
-from django.db import connection
+from django.db import connection, transaction
 
 from audit.models import AuditLog
 from config.kernel.errors import NotFoundError, ValidationFailedError
@@ -362,3 +362,33 @@ def test_four_workers_at_once_end_and_begin_everything_once_and_in_order():
     assert {cost(product) for product in products} == {Decimal("12.00")}
     come_by(3)
     assert {cost(product) for product in products} == {Decimal("20.00")}
+
+
+@pytest.mark.concurrency
+@pytest.mark.django_db(transaction=True)
+def test_nothing_begins_while_another_worker_still_ends_what_is_before_it():
+    product = factories.ProductFactory(price="20.00")
+    ending = plan(product, 1, 2, amount="15.00")
+    plan(product, 2, 3, amount="12.00")
+    come_by(1)
+    is_held, may_end = threading.Event(), threading.Event()
+
+    def hold():
+        try:
+            with transaction.atomic():
+                ScheduledPrice.objects.select_for_update().get(pk=ending.pk)
+                is_held.set()
+                assert may_end.wait(timeout=30)
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        held = pool.submit(hold)
+        try:
+            assert is_held.wait(timeout=30)
+            assert (come_by(2), cost(product)) == (0, 15)
+        finally:
+            may_end.set()
+        held.result(timeout=30)
+
+    assert (come_by(2), cost(product)) == (2, 12)
