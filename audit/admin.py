@@ -119,7 +119,7 @@ class AuditLogAdmin(ReadOnlyAdmin):
     # What the indexes answer; a row's own page links here with its entity.
     search_fields = ("event_type__exact", "entity_type__exact")
     search_help_text = "An event type (ORDER_CREATED) or an entity type (order)"
-    ordering = ("-created_at", "-pk")
+    ordering = ("-pk",)
 
 
 class DeliveryInline(ReadOnlyInline):

@@ -45,10 +45,14 @@ def pages() -> Iterator[tuple[str, str]]:
     for span in ("day", "week", "month", "quarter"):
         yield f"dashboard, {span}", f"/admin/?span={span}"
     yield "not moving", "/admin/stuck/"
-    for model in sorted(admin.site._registry, key=lambda model: model._meta.label):  # noqa: SLF001 - Django's own names
+    for model, page in sorted(admin.site._registry.items(), key=lambda one: one[0]._meta.label):  # noqa: SLF001 - Django's own names
         opts = model._meta  # noqa: SLF001 - as above
         where = f"{opts.app_label}_{opts.model_name}"
-        yield f"list {opts.label}", reverse(f"admin:{where}_changelist")
+        where_listed = reverse(f"admin:{where}_changelist")
+        yield f"list {opts.label}", where_listed
+        if page.search_fields:
+            yield f"search {opts.label}", f"{where_listed}?q=SKU-1"
+            yield f"search {opts.label} in vain", f"{where_listed}?q=no-such-thing"
         newest = model._default_manager.order_by("-pk").first()  # noqa: SLF001 - as above
         if newest is not None:
             yield f"row {opts.label}", reverse(f"admin:{where}_change", args=[newest.pk])
@@ -92,7 +96,9 @@ def measure(*, only: str, progress: Progress) -> list[dict[str, Any]]:
     from django.db import connection  # noqa: PLC0415 - as above
     from django.test import Client  # noqa: PLC0415 - as above
     from django.test.utils import CaptureQueriesContext  # noqa: PLC0415 - as above
+    from django.utils import timezone  # noqa: PLC0415 - as above
 
+    from customers import staff_log_in  # noqa: PLC0415 - as above
     from customers.models import Customer  # noqa: PLC0415 - as above
 
     logging.disable(logging.INFO)  # a line a request is for servers
@@ -101,6 +107,9 @@ def measure(*, only: str, progress: Progress) -> list[dict[str, Any]]:
     )
     client = Client(headers={"host": "localhost"})
     client.force_login(boss)
+    session = client.session
+    staff_log_in.mark(session, now=timezone.now())
+    session.save()
     wanted = [page for page in pages() if only in page[0]]
     task = progress.add_task("Opening pages", total=len(wanted))
     told = []

@@ -13,7 +13,9 @@ from django.contrib.auth.models import Group, Permission
 from django.db.models import F
 
 from audit.admin import AuditedAdmin
-from config.kernel.admin import ReadOnlyAdmin, ReadOnlyInline
+from audit.staff_actions import ActionsAdmin, Done, Said, StaffAction
+from config.kernel.admin import ReadOnlyAdmin, ReadOnlyInline, SearchByIndex
+from customers import services
 from customers.models import Address, Customer, CustomerMetrics
 
 if TYPE_CHECKING:
@@ -31,13 +33,36 @@ class CustomerMetricsInline(ReadOnlyInline):
     show_change_link = False
 
 
+class ResetSecondFactor(StaffAction):
+    name = "reset-second-factor"
+    label = "Take second factor away…"
+    permission = "customers.reset_second_factor"
+    icon = "phonelink_erase"
+    description = (
+        "For a colleague who has lost it: every session of theirs ends, and at the next log-in they"
+        " set up another. They are told by e-mail."
+    )
+    is_dangerous = True
+
+    def is_offered(self, row: Customer) -> bool:
+        return row.is_staff and self.state(row)["second_factors"] > 0
+
+    def state(self, row: Customer) -> dict[str, Any]:
+        return {"second_factors": Authenticator.objects.filter(user=row).count()}
+
+    def run(self, row: Customer, said: Said) -> Done:
+        services.reset_second_factor(customer_id=row.pk, user_id=said.user_id)
+        return Done(text="It is gone. They set up another when they log in.")
+
+
 @admin.register(Customer)
-class CustomerAdmin(AuditedAdmin):
+class CustomerAdmin(SearchByIndex, ActionsAdmin, AuditedAdmin):
+    staff_actions = (ResetSecondFactor(),)
     list_display = ("email", "first_name", "last_name", "status", "is_staff", "created_at")
     list_filter = ("status", "is_staff")
-    search_fields = ("email__iexact", "last_name__iexact")
+    search_fields = ("email__exact", "last_name__iexact")
     search_help_text = "An e-mail address or a last name, in full"
-    ordering = ("-created_at", "-pk")
+    ordering = ("-pk",)
     fields = (
         "email",
         "email_verified",
@@ -99,7 +124,7 @@ class CustomerMetricsAdmin(ReadOnlyAdmin):
     list_display = ("customer", "currency", "order_count", "lifetime_value", "updated_at")
     list_filter = ("currency",)
     list_select_related = ("customer",)
-    search_fields = ("customer__email__iexact",)
+    search_fields = ("customer__email__exact",)
     search_help_text = "An e-mail address, in full"
     ordering = ("-pk",)
 
@@ -109,7 +134,7 @@ class AddressAdmin(ReadOnlyAdmin):
     list_display = ("public_id", "customer", "country", "created_at")
     list_filter = ("country",)
     list_select_related = ("customer",)
-    search_fields = ("customer__email__iexact",)
+    search_fields = ("customer__email__exact",)
     search_help_text = "An e-mail address, in full"
     ordering = ("-pk",)
 
@@ -122,7 +147,7 @@ class EmailAddressAdmin(ReadOnlyAdmin):
     list_display = ("email", "user", "primary", "verified")
     list_filter = ("verified",)
     list_select_related = ("user",)
-    search_fields = ("email__iexact",)
+    search_fields = ("email__exact",)
     ordering = ("-pk",)
 
 
@@ -131,7 +156,7 @@ class AuthenticatorAdmin(ReadOnlyAdmin):
     list_display = ("user", "type", "created_at", "last_used_at")
     list_filter = ("type",)
     list_select_related = ("user",)
-    search_fields = ("user__email__iexact",)
+    search_fields = ("user__email__exact",)
     ordering = ("-pk",)
     exclude = ("data",)  # the second factor's secret
 

@@ -13,10 +13,11 @@ from config.kernel.models import new_uuid
 
 VERIFICATION: Final = "account.verification_requested"
 PASSWORD_RESET: Final = "account.password_reset_requested"  # noqa: S105 - no password
+PASSWORD_CHANGED: Final = "account.password_changed"  # noqa: S105 - likewise
 NOTICES: Final = {
-    "account/email/password_changed": "account.password_changed",
-    "account/email/password_set": "account.password_changed",
-    "account/email/password_reset": "account.password_changed",
+    "account/email/password_changed": PASSWORD_CHANGED,
+    "account/email/password_set": PASSWORD_CHANGED,
+    "account/email/password_reset": PASSWORD_CHANGED,
     "account/email/email_changed": "account.email_changed",
     "account/email/email_deleted": "account.email_removed",
 }

@@ -9,7 +9,7 @@ from django.contrib.auth.models import PermissionsMixin
 from django.contrib.sessions.base_session import AbstractBaseSession
 from django.db import models
 from django.db.models import Func, Q
-from django.db.models.functions import Now
+from django.db.models.functions import Now, Upper
 
 from config.kernel.models import new_uuid, touches_updated_at
 
@@ -88,6 +88,8 @@ class Customer(AbstractBaseUser, PermissionsMixin):
             ("note_customer", "Can write a note on a customer"),
             ("export_customer", "Can export what is held on a customer"),
             ("erase_customer", "Can erase a customer"),
+            # For superusers: no role has it.
+            ("reset_second_factor", "Can take a colleague's second factor away"),
         ]
         constraints = [
             models.CheckConstraint(
@@ -104,6 +106,8 @@ class Customer(AbstractBaseUser, PermissionsMixin):
         indexes = [
             models.Index(fields=["email"], name="idx_customers_email"),
             models.Index(fields=["status"], name="idx_customers_status"),
+            models.Index(Upper("last_name"), name="idx_customers_last_name"),
+            models.Index(fields=["id"], name="idx_customers_staff", condition=Q(is_staff=True)),
             models.Index(
                 fields=["id"], name="idx_customers_erased", condition=Q(erased_at__isnull=False)
             ),
@@ -128,9 +132,17 @@ class Session(AbstractBaseSession):
     customer = models.ForeignKey(
         Customer, models.CASCADE, null=True, blank=True, related_name="sessions"
     )
+    staff_since = models.DateTimeField(null=True, blank=True)
 
     class Meta:
         db_table = "sessions"
+        indexes = [
+            models.Index(
+                fields=["staff_since"],
+                name="idx_sessions_staff",
+                condition=Q(staff_since__isnull=False),
+            ),
+        ]
 
     @classmethod
     def get_session_store_class(cls) -> Any:

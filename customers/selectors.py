@@ -9,7 +9,8 @@ from django.db.models import Max
 
 from config.kernel import sql
 from config.kernel.errors import NotFoundError
-from customers.models import Address, Customer
+from customers.models import Address, Customer, Session
+from customers.sessions import staff_session_lasts
 
 if TYPE_CHECKING:
     import uuid
@@ -97,6 +98,15 @@ def lock_customers(*, customer_ids: Iterable[int]) -> list[int]:
     """
     locked = Customer.objects.select_for_update(no_key=True).filter(pk__in=list(customer_ids))
     return list(locked.order_by("pk").values_list("pk", flat=True))
+
+
+def list_staff_sessions(*, customer_id: int, now: datetime) -> QuerySet[Session]:
+    """A person's sessions of staff that are not over by the hour, newest first."""
+    return Session.objects.filter(
+        customer_id=customer_id,
+        staff_since__gte=now - staff_session_lasts(),
+        expire_date__gt=now,
+    ).order_by("-staff_since", "session_key")
 
 
 def list_customer_ids(*, after: int, limit: int) -> list[int]:

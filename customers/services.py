@@ -7,22 +7,30 @@ from typing import TYPE_CHECKING, Any, Final
 import structlog
 from allauth.account.models import EmailAddress
 from allauth.mfa.models import Authenticator
+from django.conf import settings
 from django.db import transaction
 from django.db.models import F
 
 from audit import services as audit
 from config.kernel import postal
 from config.kernel.db import short_transaction
-from config.kernel.errors import NotFoundError, ValidationFailedError
+from config.kernel.errors import (
+    InvalidTransitionError,
+    NotFoundError,
+    ValidationFailedError,
+)
 from config.kernel.models import new_uuid
 from customers import mail, selectors
 from customers.errors import EditConflictError, InactiveCustomerError
 from customers.models import Address, Customer, CustomerMetrics, Session
+from customers.sessions import staff_session_lasts
 
 if TYPE_CHECKING:
     import uuid
     from collections.abc import Collection, Iterable, Mapping
     from datetime import datetime
+
+    from django.db.models import QuerySet
 
 MAX_ADDRESSES: Final = 50
 ADDRESS_PARTS: Final = (
@@ -194,6 +202,107 @@ def forget_dead_sessions(*, now: datetime, limit: int) -> int:
     dead = Session.objects.filter(expire_date__lt=now).order_by("expire_date", "pk")
     forgotten, _ = Session.objects.filter(pk__in=dead.values("pk")[:limit]).delete()
     return forgotten
+
+
+# --- sessions and second factors of staff -----------------------------------------------------
+
+
+def forget_old_staff_sessions(*, now: datetime) -> None:
+    """Delete sessions of staff that are over by the hour. One statement."""
+    Session.objects.filter(staff_since__lt=now - staff_session_lasts()).delete()
+
+
+def keep_newest_staff_sessions(*, customer_id: int, now: datetime) -> int:
+    """End a member of staff's oldest sessions beyond `STAFF_SESSIONS`.
+
+    Requires an open transaction. Two who log in at once are put in line.
+
+    Returns:
+        How many have ended.
+    """
+    selectors.lock_customers(customer_ids=[customer_id])
+    living = selectors.list_staff_sessions(customer_id=customer_id, now=now)
+    keys = [session.session_key for session in living[settings.STAFF_SESSIONS :]]
+    return _end_sessions(Session.objects.filter(session_key__in=keys), customer_id=customer_id)
+
+
+def end_other_sessions(*, customer_id: int, session_key: str | None) -> int:
+    """End all of an account's sessions but this one, of staff or of the shop; None: really all.
+
+    Joins a transaction if there is one. Repeating it is harmless.
+
+    Returns:
+        How many have ended.
+    """
+    with transaction.atomic():
+        others = Session.objects.filter(customer_id=customer_id).exclude(session_key=session_key)
+        return _end_sessions(others, customer_id=customer_id)
+
+
+def end_staff_sessions(*, customer_id: int) -> int:
+    """End an account's sessions of staff: its second factor is gone. Requires a transaction."""
+    of_staff = Session.objects.filter(customer_id=customer_id, staff_since__isnull=False)
+    return _end_sessions(of_staff, customer_id=customer_id)
+
+
+def _end_sessions(sessions: QuerySet[Session], *, customer_id: int) -> int:
+    ended, _ = sessions.delete()
+    if ended:
+        audit.record(
+            "SESSIONS_ENDED",
+            entity_type="customer",
+            entity_id=customer_id,
+            data={"ended": ended},
+        )
+    return ended
+
+
+def note_wrong_code(*, customer_id: int) -> None:
+    """Somebody who knows the password did not have the second factor."""
+    audit.record("SECOND_FACTOR_FAILED", entity_type="customer", entity_id=customer_id)
+
+
+def change_password(*, customer_id: int, password: str, session_key: str | None) -> None:
+    """Set another password, end all other sessions, and tell the owner. Opens a transaction.
+
+    Args:
+        password: checked already; the present one was typed beside it.
+        session_key: of the session it was typed in, which stays.
+    """
+    customer = Customer(pk=customer_id)
+    customer.set_password(password)
+    with transaction.atomic():
+        Customer.objects.filter(pk=customer_id).update(password=customer.password)
+        audit.record("PASSWORD_CHANGED", entity_type="customer", entity_id=customer_id)
+        mail.announce(mail.PASSWORD_CHANGED, customer_id=customer_id)
+        end_other_sessions(customer_id=customer_id, session_key=session_key)
+
+
+def reset_second_factor(*, customer_id: int, user_id: int | None) -> None:
+    """Take the second factor of a member of staff away, who sets up another at the next log-in.
+
+    For who has lost it. All of their sessions end, and they are told by letter. Opens its own
+    transaction.
+
+    Args:
+        user_id: who does it; None: somebody at the server.
+
+    Raises:
+        NotFoundError: there is no such member of staff.
+        InvalidTransitionError: their own, or there is none to take away.
+    """
+    if customer_id == user_id:
+        raise InvalidTransitionError("Your own second factor is taken away by a colleague.")
+    with short_transaction():
+        if not Customer.objects.filter(pk=customer_id, is_staff=True).exists():
+            raise NotFoundError
+        selectors.lock_customers(customer_ids=[customer_id])
+        taken, _ = Authenticator.objects.filter(user_id=customer_id).delete()
+        if not taken:
+            raise InvalidTransitionError("There is no second factor to take away.")
+        note_second_factor(customer_id=customer_id, fact=mail.MFA_DEACTIVATED)
+        end_other_sessions(customer_id=customer_id, session_key=None)
+        audit.record("SECOND_FACTOR_RESET", entity_type="customer", entity_id=customer_id)
 
 
 def note_stripe_customer(*, customer_id: int, stripe_customer_id: str) -> str | None:

@@ -243,7 +243,7 @@ class Shop:
             "shop": f"{address}/" if self.variables.get("STOREFRONT_DIR") else "",
             "shop API": f"{address}/api/v1",
             "API docs": f"{address}/api/docs",
-            "admin": f"{address}/admin/",
+            "admin": f"{address}/admin/ (the first log-in sets up an authenticator app)",
             "payment server": endpoints.get("STRIPE_API_BASE", ""),
             "mail": "" if environment.is_set("EMAIL_URL") else str(self.home / "mail"),
             "logs": str(self.logs),

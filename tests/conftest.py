@@ -9,9 +9,11 @@ import pytest
 from django.conf import settings
 from django.core.cache import cache
 from django.db import connection, transaction
-from django.test import TransactionTestCase
+from django.test import Client, TransactionTestCase
+from django.utils import timezone
 
 from config.kernel import limits
+from customers import staff_log_in
 from inventory.api import caching
 from payments import gateway
 from tests import factories
@@ -43,6 +45,21 @@ def _delete_what_was_committed(self: TransactionTestCase) -> None:
 
 
 TransactionTestCase._fixture_teardown = _delete_what_was_committed
+
+
+def _log_in_with_both_factors(self: Client, user, backend=None) -> None:
+    """`force_login` with a session that has passed the second factor, which staff need.
+
+    Without it: `log_in_by_password_alone`.
+    """
+    self.log_in_by_password_alone(user, backend)
+    session = self.session
+    staff_log_in.mark(session, now=timezone.now())
+    session.save()
+
+
+setattr(Client, "log_in_by_password_alone", Client.force_login)  # noqa: B010 - none of its own
+setattr(Client, "force_login", _log_in_with_both_factors)  # noqa: B010 - likewise
 
 
 @pytest.hookimpl(trylast=True)  # after pytest-randomly

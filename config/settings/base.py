@@ -9,6 +9,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from celery.schedules import crontab
+from django.urls import reverse_lazy
 
 from config import env, sentry
 from config.kernel.money import UnsupportedCurrencyError, digits
@@ -287,6 +288,10 @@ ACCOUNT_LIMITS = {
     "password_change": ((5, 60), (20, 3_600)),  # of an address; failed, of an account
     "mfa": ((5, 300), (20, 3_600)),  # codes tried, of an account
 }
+# A session of staff: so long in all, so long without anybody there, so many of a person at once.
+STAFF_SESSION_HOURS = env.integer("STAFF_SESSION_HOURS", 12, minimum=1, maximum=7 * 24)
+STAFF_IDLE_MINUTES = env.integer("STAFF_IDLE_MINUTES", 30, minimum=2, maximum=24 * 60)
+STAFF_SESSIONS = env.integer("STAFF_SESSIONS", 3, minimum=1, maximum=100)
 ACCESS_TOKEN_MINUTES = env.integer("ACCESS_TOKEN_MINUTES", 15, minimum=1, maximum=24 * 60)
 
 # --- e-mail, errors, logs -----------------------------------------------------------------------
@@ -377,6 +382,12 @@ UNFOLD = {
     "SHOW_VIEW_ON_SITE": False,
     "STYLES": ["/static/staff/staff.css"],
     "SIDEBAR": {"show_search": True, "command_search": True},
+    "ACCOUNT": {
+        "navigation": [
+            {"title": "Change password", "link": reverse_lazy("admin:password_change")},
+            {"title": "Where I am logged in", "link": reverse_lazy("admin:sessions")},
+        ]
+    },
 }
 SECURE_REFERRER_POLICY = "same-origin"  # in the admin; the edge says no-referrer elsewhere
 

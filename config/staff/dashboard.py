@@ -301,7 +301,9 @@ def _latency_chart() -> Chart:
         group: {one.begin: one for one in latency.read_minutes(group, minutes=MINUTES_OF_LATENCY)}
         for group in latency.GROUPS
     }
-    begins = sorted({begin for minutes in groups.values() for begin in minutes})
+    told = {begin for minutes in groups.values() for begin in minutes}
+    # Minutes in which nobody asked are gaps in the lines.
+    begins = range(min(told), max(told) + 1, latency.SECONDS) if told else range(0)
     colours = (GOOD, WARM, CALM)
     return Chart(
         name="latency",
@@ -313,13 +315,14 @@ def _latency_chart() -> Chart:
             Series(
                 label=group,
                 colour=colour,
-                values=[
-                    round(minutes[begin].p95_seconds * 1_000, 1) if begin in minutes else None
-                    for begin in begins
-                ],
+                values=[_milliseconds(minutes.get(begin)) for begin in begins],
             )
             for colour, (group, minutes) in zip(colours, groups.items(), strict=True)
         ],
         note="Of the machine that answers this page, the last three hours; /metrics has all.",
-        headline="" if begins else "Nothing was measured yet: come back in two minutes.",
+        headline="" if told else "Nothing was measured yet: come back in two minutes.",
     )
+
+
+def _milliseconds(minute: latency.Minute | None) -> float | None:
+    return round(minute.p95_seconds * 1_000, 1) if minute else None

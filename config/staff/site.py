@@ -10,6 +10,7 @@ from django.views.decorators.http import require_POST
 from unfold.sites import UnfoldAdminSite
 
 from config.staff import dashboard, navigation, saved_views, search
+from config.staff.second_factor import SecondFactorSite
 from orders import stuck
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 LONGEST_SEARCH = 200
 
 
-class StaffSite(UnfoldAdminSite):  # type: ignore[misc]  # unfold has no types
+class StaffSite(SecondFactorSite, UnfoldAdminSite):  # type: ignore[misc]  # unfold has no types
     """See `config.apps.OrderkeepAdminConfig`, which makes it `admin.site`."""
 
     index_title = "Today"

@@ -102,6 +102,7 @@ class TotpView(mfa.ManageTOTPView):  # type: ignore[misc]
             services.note_second_factor(
                 customer_id=_customer_id(request), fact=mail.MFA_DEACTIVATED
             )
+            services.end_staff_sessions(customer_id=_customer_id(request))
         return answer
 
 

@@ -42,6 +42,7 @@ HASHES: Final = frozenset(
         "/_allauth/app/v1/auth/password/reset",
         "/_allauth/app/v1/account/password/change",
         "/admin/login/",
+        "/admin/password_change/",
     }
 )
 """Where a password is hashed."""

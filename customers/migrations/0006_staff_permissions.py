@@ -12,6 +12,6 @@ class Migration(migrations.Migration):
     operations = [
         migrations.AlterModelOptions(
             name='customer',
-            options={'permissions': [('suspend_customer', 'Can suspend a customer, and end that'), ('change_tier', "Can change a customer's tier"), ('note_customer', 'Can write a note on a customer'), ('export_customer', 'Can export what is held on a customer'), ('erase_customer', 'Can erase a customer')]},
+            options={'permissions': [('suspend_customer', 'Can suspend a customer, and end that'), ('change_tier', "Can change a customer's tier"), ('note_customer', 'Can write a note on a customer'), ('export_customer', 'Can export what is held on a customer'), ('erase_customer', 'Can erase a customer'), ('reset_second_factor', "Can take a colleague's second factor away")]},
         ),
     ]

@@ -245,6 +245,18 @@ class TestReauthentication:
 
 
 class TestDeactivation:
+    def test_ends_the_sessions_of_staff_that_came_by_it(self, ann, token, secret):
+        type(ann).objects.filter(pk=ann.pk).update(is_staff=True, is_superuser=True)
+        ann.refresh_from_db()
+        browser = Client()
+        browser.force_login(ann)
+        assert browser.get("/admin/").status_code == 200
+
+        assert send("DELETE", TOTP, token=token).status_code == 200
+
+        assert browser.get("/admin/").status_code == 302
+        assert send("GET", TOTP, token=token).status_code == 404  # this session goes on
+
     def test_takes_the_recovery_codes_along(self, token, secret):
         answer = send("DELETE", TOTP, token=token)
 

@@ -9,6 +9,7 @@ from urllib.parse import unquote
 import pytest
 from allauth.account.models import EmailAddress, EmailConfirmationHMAC
 from allauth.mfa.models import Authenticator
+from allauth.mfa.totp.internal import auth as totp
 from django.core import mail
 from django.db import connection
 from django.test import Client
@@ -208,8 +209,14 @@ class TestStaff:
         )
         typed = {"username": staff.email, "password": PASSWORD, "next": "/admin/"}
 
+        secret = totp.generate_totp_secret()
+        totp.TOTP.activate(staff, secret)
+        [now, *_] = totp.yield_hotp_counters_from_time()
+        code = totp.format_hotp_value(totp.hotp_value(secret, now))
+
         client.post("/admin/login/", {**typed, "password": "wrong password"})
-        response = client.post("/admin/login/", typed)
+        client.post("/admin/login/", typed)
+        response = client.post("/admin/login/code/", {"code": code})
         client.post("/admin/logout/")
 
         assert response.status_code == 302

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import psycopg2
 import pytest
+from allauth.mfa.recovery_codes.internal.auth import RecoveryCodes
+from allauth.mfa.totp.internal import auth as totp
 from django.conf import settings
 from django.core import mail, signing
 from django.core.cache import cache
@@ -247,13 +249,16 @@ class TestRow51ARedirect:
         ],
     )
     def test_after_a_log_in_to_the_admin_stays_here(self, db, target):
-        factories.CustomerFactory(email="boss@example.com", is_staff=True)
+        boss = factories.CustomerFactory(email="boss@example.com", is_staff=True)
+        code = RecoveryCodes.activate(boss).get_unused_codes()[0]
+        totp.TOTP.activate(boss, totp.generate_totp_secret())
         browser = Client()
 
-        answer = browser.post(
+        browser.post(
             "/admin/login/",
             {"username": "boss@example.com", "password": factories.PASSWORD, "next": target},
         )
+        answer = browser.post("/admin/login/code/", {"code": code})
 
         assert (answer.status_code, answer["Location"]) == (302, "/admin/")
 

@@ -24,7 +24,6 @@ function drawn(canvas) {
         borderWidth: plan.kind === "line" ? 2 : 0,
         maxBarThickness: 28,
         pointRadius: 2,
-        spanGaps: true,
       })),
     },
     options: options(plan),
