@@ -1,12 +1,17 @@
-"""Staff keeps the catalogue; stock they only see: `adjust_stock` moves it, with a reason."""
+"""Staff keeps the catalogue by hand; stock and scheduled prices move by actions alone."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlencode
 
 from django.contrib import admin
+from django.template.loader import render_to_string
+from django.urls import reverse
+from django.utils.html import format_html
 
 from audit.admin import AuditedAdmin
+from audit.staff_actions import ActionsAdmin
 from config.kernel.admin import (
     ADDRESSES_ARE_HTTPS,
     AmountsForm,
@@ -14,6 +19,7 @@ from config.kernel.admin import (
     ReadOnlyInline,
     TabularInline,
 )
+from inventory import selectors
 from inventory.models import (
     Category,
     Price,
@@ -21,13 +27,30 @@ from inventory.models import (
     Product,
     ProductImage,
     Reservation,
+    ScheduledPrice,
+    StockDocument,
     StockLevel,
     StockMovement,
     Warehouse,
 )
+from inventory.staff_actions import (
+    Adjust,
+    Count,
+    Receive,
+    ReceiveAt,
+    SchedulePrice,
+    SetLowStockThreshold,
+    StopScheduledPrice,
+    Transfer,
+)
+from inventory.staff_pages import StockFilePages
 
 if TYPE_CHECKING:
+    from django.db.models import QuerySet
     from django.http import HttpRequest
+    from django.urls import URLPattern
+
+MOVEMENTS_SHOWN: Final = 50
 
 
 class NeverDeletedAdmin(AuditedAdmin):
@@ -75,15 +98,28 @@ class StockLevelInline(ReadOnlyInline):
         return super().get_queryset(request).select_related("warehouse")
 
 
+class ScheduledPriceInline(ReadOnlyInline):
+    model = ScheduledPrice
+    fields = ("amount", "currency", "starts_at", "ends_at", "status", "former_amount")
+    ordering = ("-starts_at", "-pk")
+
+
 @admin.register(Product)
-class ProductAdmin(NeverDeletedAdmin):
+class ProductAdmin(ActionsAdmin, NeverDeletedAdmin):
+    staff_actions = (ReceiveAt(), SchedulePrice())
     list_display = ("sku", "name", "category", "tax_class", "is_active")
     list_filter = ("is_active",)
     list_select_related = ("category",)
     search_fields = ("sku__istartswith", "name")
     ordering = ("sku",)
     autocomplete_fields = ("category",)
-    inlines = (PriceInline, PriceBreakInline, ProductImageInline, StockLevelInline)
+    inlines = (
+        PriceInline,
+        ScheduledPriceInline,
+        PriceBreakInline,
+        ProductImageInline,
+        StockLevelInline,
+    )
     readonly_fields = ("created_at", "updated_at")
     audited_values = ("sku", "name", "category", "tax_class", "weight_grams", "is_active")
 
@@ -138,24 +174,66 @@ class WarehouseAdmin(NeverDeletedAdmin):
         return (*super().get_readonly_fields(request, obj), *(["code"] if obj else []))
 
 
+class LowStockFilter(admin.SimpleListFilter):
+    title = "low stock"
+    parameter_name = "low"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Any:  # noqa: ARG002 - Django's hook
+        return [("1", "Low")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[StockLevel]) -> Any:  # noqa: ARG002 - Django's hook
+        return queryset.filter(selectors.is_low()) if self.value() == "1" else queryset
+
+
 @admin.register(StockLevel)
-class StockLevelAdmin(ReadOnlyAdmin):
-    list_display = ("product", "warehouse", "on_hand", "allocated", "available", "updated_at")
-    list_select_related = ("product", "warehouse")
+class StockLevelAdmin(ActionsAdmin, ReadOnlyAdmin):
+    staff_actions = (Receive(), Adjust(), Count(), Transfer(), SetLowStockThreshold())
+    list_display = (
+        *("product", "warehouse", "on_hand", "allocated", "available"),
+        *("low_stock_threshold", "updated_at"),
+    )
+    list_filter = (LowStockFilter, "warehouse")
     search_fields = ("product__sku__istartswith", "warehouse__code__iexact")
     ordering = ("product__sku", "pk")
+    fields = (
+        *("product", "warehouse", "on_hand", "allocated", "available"),
+        *("low_stock_threshold", "updated_at", "history"),
+    )
+    readonly_fields = fields
+
+    def get_queryset(self, request: HttpRequest) -> Any:
+        return super().get_queryset(request).select_related("product", "warehouse")
+
+    def get_urls(self) -> list[URLPattern]:
+        return [*StockFilePages(self).urls(), *super().get_urls()]
 
     @admin.display(description="available")
     def available(self, level: StockLevel) -> int:
         """What can still be promised."""
         return level.on_hand - level.allocated
 
+    @admin.display(description="newest movements")
+    def history(self, level: StockLevel) -> str:
+        """Why as many are on hand as there are."""
+        movements = reverse("admin:inventory_stockmovement_changelist")
+        context = {
+            "movements": selectors.list_movements(stock_level_id=level.pk, most=MOVEMENTS_SHOWN),
+            "all_url": f"{movements}?{urlencode({'stock_level__id__exact': level.pk})}",
+        }
+        return render_to_string("inventory/staff/movements.html", context)
+
 
 @admin.register(StockMovement)
 class StockMovementAdmin(ReadOnlyAdmin):
-    list_display = ("created_at", "sku", "kind", "quantity", "reason", "order", "user")
+    list_display = (
+        *("created_at", "sku", "warehouse", "kind", "quantity", "reason"),
+        *("document", "order", "user"),
+    )
     list_filter = ("kind",)
-    list_select_related = ("stock_level__product", "order", "user")
+    list_select_related = (
+        *("stock_level__product", "stock_level__warehouse"),
+        *("document", "order", "user"),
+    )
     search_fields = ("stock_level__product__sku__istartswith", "order__order_number__exact")
     ordering = ("-pk",)
 
@@ -163,6 +241,44 @@ class StockMovementAdmin(ReadOnlyAdmin):
     def sku(self, movement: StockMovement) -> str:
         """What moved."""
         return movement.stock_level.product.sku
+
+    @admin.display(description="warehouse")
+    def warehouse(self, movement: StockMovement) -> str:
+        """Where."""
+        return movement.stock_level.warehouse.code
+
+
+@admin.register(StockDocument)
+class StockDocumentAdmin(ReadOnlyAdmin):
+    list_display = ("created_at", "kind", "reason", "user")
+    list_filter = ("kind",)
+    list_select_related = ("user",)
+    ordering = ("-pk",)
+    fields = ("kind", "reason", "user", "created_at", "movements")
+    readonly_fields = fields
+
+    @admin.display(description="what it moved")
+    def movements(self, document: StockDocument) -> str:
+        """The list of its movements: a file has thousands."""
+        movements = reverse("admin:inventory_stockmovement_changelist")
+        return format_html(
+            '<a class="staff-link" href="{}?document__id__exact={}">{} movements</a>',
+            movements,
+            document.pk,
+            document.movements.count(),
+        )
+
+
+@admin.register(ScheduledPrice)
+class ScheduledPriceAdmin(ActionsAdmin, ReadOnlyAdmin):
+    staff_actions = (StopScheduledPrice(),)
+    list_display = ("product", "amount", "currency", "starts_at", "ends_at", "status", "created_by")
+    list_filter = ("status",)
+    search_fields = ("product__sku__istartswith",)
+    ordering = ("-starts_at", "-pk")
+
+    def get_queryset(self, request: HttpRequest) -> Any:
+        return super().get_queryset(request).select_related("product", "created_by")
 
 
 @admin.register(Reservation)

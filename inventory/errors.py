@@ -1,10 +1,22 @@
-"""What can go wrong with stock."""
+"""What can go wrong with stock and with the catalogue."""
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from config.kernel.errors import DomainError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Why a line cannot be taken; lines are counted as an editor does, the header being 1."""
+
+    line: int
+    reason: str
 
 
 class InsufficientStockError(DomainError):
@@ -26,12 +38,55 @@ class NotPromisedError(DomainError):
     message = "The order has fewer units to move."
 
 
+class StockChangeRefusedError(DomainError):
+    """What staff wants would break a promise, or rests on what is no longer so; nothing changed.
+
+    Says in words what stands in the way, and what to do.
+    """
+
+    code = "INVALID_TRANSITION"
+    status = 409
+
+
+class StockFileRefusedError(DomainError):
+    """A file of stock changes has bad lines, told all at once; nothing was changed."""
+
+    code = "VALIDATION_FAILED"
+    status = 400
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.problems = tuple(problems)
+        first = self.problems[0]
+        more = f" And {len(self.problems) - 1} more." if len(self.problems) > 1 else ""
+        super().__init__(f"Line {first.line}: {first.reason}.{more}")
+
+
+class StockRequestReusedError(DomainError):
+    """The key stands for something else that was done already."""
+
+    code = "IDEMPOTENCY_KEY_REUSED"
+    status = 422
+    message = "This was sent before, with other content. Open the page anew and try again."
+
+
+class PriceScheduleOverlapsError(DomainError):
+    """Another price of this product and currency is planned for that time."""
+
+    code = "INVALID_TRANSITION"
+    status = 409
+    message = (
+        "Another price of this product and currency is planned for that time: cancel it first, or"
+        " choose another time."
+    )
+
+
+class PriceScheduleOverError(DomainError):
+    """There is nothing left to stop: it has happened, or was cancelled."""
+
+    code = "INVALID_TRANSITION"
+    status = 409
+    message = "This price change is over already; change the price itself."
+
+
 class UnusableFileError(Exception):
     """A file that cannot be imported at all; says why in one line."""
-
-
-class PromisedStockError(Exception):
-    """Fewer units than are promised to orders would be left; nothing was changed."""
-
-    def __init__(self, *, on_hand: int, allocated: int) -> None:
-        super().__init__(f"{on_hand} are on hand, {allocated} of them promised to orders")

@@ -21,7 +21,7 @@ from django.db import connection, transaction
 from audit import services as audit
 from config.kernel import money
 from config.kernel.api.text import normalized, unprintable_in
-from inventory.errors import UnusableFileError
+from inventory.errors import Problem, UnusableFileError
 from inventory.models import WEB_ADDRESS, Category, Product
 
 if TYPE_CHECKING:
@@ -73,14 +73,6 @@ _COLUMNS: Final = {  # of products
     "image_alts": "image_alt",
 }
 _NEEDED_TO_CREATE: Final = ("name", "category")
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """Why a line cannot be taken; lines are counted as an editor does, the header being 1."""
-
-    line: int
-    reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,21 +1,29 @@
 """What is sold and where it lies.
 
 `on_hand` is what lies in the building, `allocated` what is promised to orders not yet shipped;
-`available` is their difference and never stored. Only `inventory.services` writes stock.
+`available` is their difference and never stored. Only `inventory.services` (for orders) and
+`inventory.documents` (for staff) write stock.
 """
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import pgtrigger
 from django.conf import settings
-from django.contrib.postgres.fields import ArrayField
+from django.contrib.postgres.constraints import ExclusionConstraint
+from django.contrib.postgres.fields import (
+    ArrayField,
+    BigIntegerRangeField,
+    DateTimeRangeField,
+    IntegerRangeField,
+    RangeOperators,
+)
 from django.contrib.postgres.indexes import GinIndex
 from django.core.exceptions import ValidationError
 from django.db import models
-from django.db.models import F, Func, IntegerField, Max, Q
-from django.db.models.functions import Now
+from django.db.models import Case, F, Func, IntegerField, Max, Q, Value, When
+from django.db.models.functions import Coalesce, Now, Ord, Substr
 from django.db.models.lookups import Exact, LessThanOrEqual
 
 from config.kernel.models import append_only, legal_statuses, touches_updated_at
@@ -271,6 +279,118 @@ class PriceBreak(models.Model):
         return f"{self.product_id} {self.amount} {self.currency} from {self.min_quantity}"
 
 
+def _is_same(value: Any, function: str, ranges: models.Field[Any, Any]) -> tuple[Func, str]:
+    """For exclusions: ranges of one value, that is equality without the extension btree_gist."""
+    just = Func(value, value, Value("[]"), function=function, output_field=ranges)
+    return just, RangeOperators.OVERLAPS
+
+
+def _letter(place: int) -> Ord:
+    return Ord(Substr("currency", place, 1))
+
+
+class ScheduledPrice(models.Model):
+    """A price that begins at a moment to come, for good or until `ends_at`.
+
+    For good: it waits, then it is done. For a while: it waits, runs, and when it is over the
+    former price returns, `former_amount`; empty means that there was none. If somebody has changed
+    the price meanwhile, it stays as it is: overridden. A while that passed with nobody there to
+    begin it is missed. In major units of `currency`, as `Price`; only `inventory.scheduled_prices`
+    writes these.
+    """
+
+    class Status(models.TextChoices):
+        WAITING = "waiting"
+        RUNNING = "running"
+        DONE = "done"
+        OVERRIDDEN = "overridden"
+        MISSED = "missed"
+        CANCELLED = "cancelled"
+
+    product = models.ForeignKey(Product, models.CASCADE, related_name="scheduled_prices")
+    currency = models.CharField(max_length=3)
+    amount = models.DecimalField(max_digits=12, decimal_places=2)
+    starts_at = models.DateTimeField()
+    ends_at = models.DateTimeField(null=True, blank=True)
+    status = models.CharField(
+        max_length=20, choices=Status, default=Status.WAITING, db_default=Status.WAITING
+    )
+    former_amount = models.DecimalField(max_digits=12, decimal_places=2, null=True, blank=True)
+    applied_at = models.DateTimeField(null=True, blank=True)
+    ended_at = models.DateTimeField(null=True, blank=True)
+    created_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.PROTECT, null=True, blank=True, related_name="+"
+    )
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    class Meta:
+        db_table = "scheduled_prices"
+        constraints = [
+            models.CheckConstraint(name="scheduled_price_not_negative", condition=Q(amount__gte=0)),
+            models.CheckConstraint(
+                name="scheduled_price_currency_is_iso4217",
+                condition=Q(currency__regex=r"^[A-Z]{3}$"),
+            ),
+            models.CheckConstraint(
+                name="scheduled_price_ends_after_it_starts",
+                condition=Q(ends_at__isnull=True) | Q(ends_at__gt=F("starts_at")),
+            ),
+            models.CheckConstraint(
+                name="scheduled_price_status_fits_times",
+                condition=Q(status="waiting", applied_at=None, ended_at=None)
+                | Q(status="running", ended_at=None)
+                & Q(applied_at__isnull=False, ends_at__isnull=False)
+                | Q(status__in=["done", "overridden"])
+                & Q(applied_at__isnull=False, ended_at__isnull=False)
+                | Q(status__in=["missed", "cancelled"], applied_at=None, ended_at__isnull=False),
+            ),
+            # A change for good is a moment, not a period: another one may follow it.
+            ExclusionConstraint(
+                name="scheduled_price_one_at_a_time",
+                expressions=[
+                    _is_same(F("product"), "int8range", BigIntegerRangeField()),
+                    _is_same(
+                        _letter(1) * 65_536 + _letter(2) * 256 + _letter(3),
+                        "int4range",
+                        IntegerRangeField(),
+                    ),
+                    (
+                        Func(
+                            F("starts_at"),
+                            Coalesce("ends_at", "starts_at"),
+                            Case(When(ends_at__isnull=True, then=Value("[]")), default=Value("[)")),
+                            function="tstzrange",
+                            output_field=DateTimeRangeField(),
+                        ),
+                        RangeOperators.OVERLAPS,
+                    ),
+                ],
+                condition=Q(status__in=["waiting", "running"]),
+                violation_error_message=(
+                    "Another price of this product and currency is planned for that time."
+                ),
+            ),
+        ]
+        indexes = [
+            models.Index(
+                fields=["starts_at", "id"],
+                name="idx_scheduled_prices_open",
+                condition=Q(status__in=["waiting", "running"]),
+            ),
+        ]
+        triggers = legal_statuses(
+            start=["waiting"],
+            transitions={
+                "waiting": ["running", "done", "missed", "cancelled"],
+                "running": ["done", "overridden"],
+            },
+        )
+
+    def __str__(self) -> str:
+        product = self.product if ScheduledPrice.product.is_cached(self) else self.product_id
+        return f"{product} {self.amount} {self.currency} from {self.starts_at:%Y-%m-%d}"
+
+
 class Warehouse(models.Model):
     """A building. Orders placed after `cutoff_time` (its own time zone) leave a business day later.
 
@@ -294,7 +414,10 @@ class Warehouse(models.Model):
 
 
 class StockLevel(models.Model):
-    """One product in one building; written by `inventory.services` alone, in id order."""
+    """One product in one building; written in id order, and never without a movement.
+
+    `available` at or below `low_stock_threshold` is low; without one it never is.
+    """
 
     product = models.ForeignKey(Product, models.PROTECT, related_name="stock_levels")
     warehouse = models.ForeignKey(Warehouse, models.PROTECT, related_name="stock_levels")
@@ -305,9 +428,6 @@ class StockLevel(models.Model):
 
     class Meta:
         db_table = "stock_levels"
-        permissions = [
-            ("export_stock", "Can export stock levels and movements"),
-        ]
         constraints = [
             models.UniqueConstraint(
                 name="stock_level_one_per_product_and_warehouse", fields=["product", "warehouse"]
@@ -318,22 +438,82 @@ class StockLevel(models.Model):
             ),
         ]
         triggers = [touches_updated_at()]
+        permissions = [
+            ("receive_stock", "Can receive stock"),
+            ("adjust_stock", "Can adjust stock"),
+            ("count_stock", "Can count stock"),
+            ("transfer_stock", "Can transfer stock between warehouses"),
+            ("set_low_stock_threshold", "Can say from how few units on stock is low"),
+            ("export_stock", "Can export stock levels and movements"),
+        ]
 
     def __str__(self) -> str:
+        if StockLevel.product.is_cached(self) and StockLevel.warehouse.is_cached(self):
+            return f"{self.product}@{self.warehouse}"
         return f"{self.product_id}@{self.warehouse_id}"
 
 
-class StockMovement(models.Model):
-    """Why `on_hand` changed, and by how much; `on_hand` is the sum of these. Append-only."""
+class StockDocument(models.Model):
+    """One thing that staff did with stock, over one movement or many. Append-only.
+
+    `request_key` names the wish: sent again, it is this document. `fingerprint` is what was wished.
+    """
 
     class Kind(models.TextChoices):
         RECEIVE = "receive"
         ADJUST = "adjust"
         COUNT = "count"
+        TRANSFER = "transfer"
+        FILE = "file"
+
+    kind = models.CharField(max_length=20, choices=Kind)
+    reason = models.CharField(max_length=200)
+    request_key = models.CharField(max_length=255, unique=True, null=True, blank=True)
+    fingerprint = models.CharField(max_length=64)
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.PROTECT, null=True, blank=True, related_name="+"
+    )
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    class Meta:
+        db_table = "stock_documents"
+        constraints = [
+            models.CheckConstraint(
+                name="stock_document_kind_known",
+                condition=Q(kind__in=["receive", "adjust", "count", "transfer", "file"]),
+            ),
+            models.CheckConstraint(name="stock_document_has_a_reason", condition=~Q(reason="")),
+        ]
+        triggers = append_only()
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.pk}"
+
+
+class StockMovement(models.Model):
+    """Why `on_hand` changed, and by how much; `on_hand` is the sum of these. Append-only.
+
+    Staff's belong to a `document`; orders' have none, and old ones of staff neither. A count that
+    found what was expected is a movement of 0: somebody looked.
+    """
+
+    class Kind(models.TextChoices):
+        RECEIVE = "receive"
+        ADJUST = "adjust"
+        COUNT = "count"
+        TRANSFER = "transfer"
         SHIP = "ship"
         RETURN = "return"
 
     stock_level = models.ForeignKey(StockLevel, models.PROTECT, related_name="movements")
+    document = models.ForeignKey(  # its index is the unique one
+        StockDocument,
+        models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="movements",
+        db_index=False,
+    )
     kind = models.CharField(max_length=20, choices=Kind)
     quantity = models.IntegerField()
     reason = models.CharField(max_length=200, default="", db_default="", blank=True)
@@ -350,11 +530,39 @@ class StockMovement(models.Model):
         constraints = [
             models.CheckConstraint(
                 name="stock_movement_kind_known",
-                condition=Q(kind__in=["receive", "adjust", "count", "ship", "return"]),
+                condition=Q(kind__in=["receive", "adjust", "count", "transfer", "ship", "return"]),
             ),
-            models.CheckConstraint(name="stock_movement_moves_something", condition=~Q(quantity=0)),
+            models.CheckConstraint(
+                name="stock_movement_moves_something", condition=~Q(quantity=0) | Q(kind="count")
+            ),
+            models.CheckConstraint(
+                name="stock_movement_document_fits_kind",
+                condition=Q(document__isnull=False) & ~Q(kind__in=["ship", "return"])
+                | Q(document__isnull=True) & ~Q(kind__in=["count", "transfer"]),
+            ),
+            models.UniqueConstraint(
+                name="stock_movement_once_per_document",
+                fields=["document", "stock_level"],
+                condition=Q(document__isnull=False),
+            ),
         ]
-        triggers = append_only()
+        triggers = [
+            *append_only(),
+            pgtrigger.Trigger(
+                name="transfer_adds_up_to_zero",
+                when=pgtrigger.After,
+                operation=pgtrigger.Insert,
+                timing=pgtrigger.Deferred,
+                condition=pgtrigger.Q(new__kind="transfer"),
+                func="""
+                    IF (SELECT sum(quantity) FROM stock_movements
+                            WHERE document_id = NEW.document_id AND kind = 'transfer') <> 0 THEN
+                        RAISE EXCEPTION 'transfer % does not add up', NEW.document_id;
+                    END IF;
+                    RETURN NULL;
+                """,
+            ),
+        ]
 
     def __str__(self) -> str:
         return f"{self.kind} {self.quantity:+d} {self.stock_level_id}"

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from django.contrib.postgres.expressions import ArraySubquery
-from django.db.models import F, OuterRef, QuerySet, Subquery, Sum, TextField
+from django.db.models import F, OuterRef, Q, QuerySet, Subquery, Sum, TextField
 from django.db.models.functions import Cast, Coalesce, Greatest, JSONObject
 
 from config.kernel.errors import NotFoundError
-from inventory.models import Category, PriceBreak, Product, ProductImage, StockLevel
+from inventory.models import Category, PriceBreak, Product, ProductImage, StockLevel, StockMovement
 from inventory.search import MOST_FOUND, MOST_IN_ORDER, Search
 
 if TYPE_CHECKING:
@@ -109,6 +109,17 @@ def get_available_by_sku(*, skus: Iterable[str]) -> dict[str, int]:
         .annotate(available=Sum(F("on_hand") - F("allocated")))
     )
     return dict(rows)
+
+
+def is_low() -> Q:
+    """Of stock levels: no more is available than staff has said to be low."""
+    return Q(low_stock_threshold__gte=F("on_hand") - F("allocated"))
+
+
+def list_movements(*, stock_level_id: int, most: int) -> list[StockMovement]:
+    """The newest movements of a stock level, with who made them."""
+    movements = StockMovement.objects.filter(stock_level_id=stock_level_id)
+    return list(movements.select_related("user", "order", "document").order_by("-pk")[:most])
 
 
 def _available() -> Greatest:

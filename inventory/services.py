@@ -1,4 +1,4 @@
-"""Moves stock between on hand, allocated and gone; the only writer of StockLevel.
+"""Moves stock between on hand, allocated and gone, for orders; staff have `inventory.documents`.
 
 Every function requires an open transaction and locks the stock levels it touches in id order,
 so that no two of them can wait for each other.
@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING
 
 from django.db import connection
 
-from audit import services as audit
 from config.kernel import sql
 from inventory import sourcing
-from inventory.errors import InsufficientStockError, NotPromisedError, PromisedStockError
+from inventory.errors import InsufficientStockError, NotPromisedError
 from inventory.models import Reservation, StockLevel, StockMovement
 
 if TYPE_CHECKING:
@@ -177,7 +176,9 @@ def take_back(
 
 
 def receive(*, receipts: Sequence[Receipt], reason: str, user_id: int | None = None) -> None:
-    """Units come in: on_hand goes up, a movement says why. Makes missing stock levels.
+    """Units come in without a person, as a shop's first stock: on_hand goes up, movements say why.
+
+    Makes missing stock levels. What a person receives is `documents.receive`.
 
     Args:
         receipts: each product and building once, quantities above zero.
@@ -222,52 +223,6 @@ def receive(*, receipts: Sequence[Receipt], reason: str, user_id: int | None = N
         )
         for level, quantity in zip(levels, quantities, strict=True)
     )
-
-
-def adjust(
-    *, product_id: int, warehouse_id: int, delta: int, reason: str, user_id: int | None = None
-) -> StockLevel:
-    """Staff puts right what is on hand: on_hand goes up or down, a movement says why; audited.
-
-    Makes a missing stock level for units that were found.
-
-    Args:
-        delta: units, not 0; below zero for what is gone.
-        reason: for people.
-        user_id: the member of staff, if known.
-
-    Raises:
-        PromisedStockError: less would be left than orders were promised; nothing was changed.
-    """
-    if delta > 0:
-        StockLevel.objects.bulk_create(
-            [StockLevel(product_id=product_id, warehouse_id=warehouse_id)], ignore_conflicts=True
-        )
-    level = (
-        StockLevel.objects.select_for_update()
-        .filter(product_id=product_id, warehouse_id=warehouse_id)
-        .first()
-    )
-    if level is None:
-        raise PromisedStockError(on_hand=0, allocated=0)
-    if level.on_hand + delta < level.allocated:
-        raise PromisedStockError(on_hand=level.on_hand, allocated=level.allocated)
-    level.on_hand += delta
-    level.save(update_fields=["on_hand"])
-    StockMovement.objects.create(
-        stock_level=level,
-        kind=StockMovement.Kind.ADJUST,
-        quantity=delta,
-        reason=reason,
-        user_id=user_id,
-    )
-    audit.record(
-        "STOCK_ADJUSTED",
-        entity_type="stock_level",
-        entity_id=level.pk,
-        data={"delta": delta, "on_hand": level.on_hand},
-    )
-    return level
 
 
 def _lock_available(product_ids: list[int]) -> list[sourcing.Available]:

@@ -20,6 +20,7 @@ from config.kernel.db import CommitOutcomeUnknownError
 from config.kernel.errors import DomainError, ValidationFailedError
 from config.kernel.models import new_uuid
 from orders import search
+from orders.coupon_page import CouponEffectPage
 from orders.models import (
     BackgroundJob,
     Cart,
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
 
     from django.db.models import QuerySet
     from django.http import HttpRequest
+    from django.urls import URLPattern
 
 MOST_AT_ONCE = 10  # each may take as long as the provider does
 CALL_SECONDS = 12.0
@@ -377,7 +379,7 @@ class CouponScopeInline(TabularInline):
 
 
 @admin.register(Coupon)
-class CouponAdmin(AuditedAdmin):
+class CouponAdmin(ActionsAdmin, AuditedAdmin):
     form = CouponForm
     list_display = (
         *("__str__", "code", "kind", "value", "currency"),
@@ -404,6 +406,12 @@ class CouponAdmin(AuditedAdmin):
         "max_uses_per_customer",
         "is_active",
     )
+
+    def get_urls(self) -> list[URLPattern]:
+        return [*CouponEffectPage(self).urls(), *super().get_urls()]
+
+    def buttons(self, request: HttpRequest, row: Any) -> list[dict[str, Any]]:
+        return [CouponEffectPage(self).button(row), *super().buttons(request, row)]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         # Orders remember the code.

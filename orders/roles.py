@@ -45,7 +45,7 @@ _CUSTOMERS: Final = _view(
     "customers", "customer", "customernote", "customermetrics", "address"
 ) | _view("account", "emailaddress")
 _SHELVES: Final = _view("inventory", "category", "product", "productimage", "warehouse") | _view(
-    "inventory", "stocklevel", "stockmovement", "reservation"
+    "inventory", "stocklevel", "stockdocument", "stockmovement", "reservation"
 )
 _PRICES: Final = _view("inventory", "price", "pricebreak", "scheduledprice") | _view(
     "orders", "coupon", "couponscope", "shippingmethod", "shippingrate", "shippingzone"
@@ -86,6 +86,7 @@ _WAREHOUSE: Final = (
         "inventory.count_stock",
         "inventory.transfer_stock",
         "inventory.export_stock",
+        "inventory.set_low_stock_threshold",
     }
 )
 _FINANCE: Final = (
@@ -157,13 +158,8 @@ ROLES: Final = {
 
 AWAITED: Final = frozenset(
     {
-        *_edit("inventory", "scheduledprice"),
         *_view("orders", "letter", "ordernote", "paymentlink"),
         *_view("customers", "customernote"),
-        "inventory.receive_stock",
-        "inventory.adjust_stock",
-        "inventory.count_stock",
-        "inventory.transfer_stock",
     }
 )
 """Permissions of models that are being built; a role gets them when they are there."""

@@ -189,6 +189,11 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": crontab(hour=4, minute=53),  # UTC, and after the night's repairs
         "options": {"expires": 3_600},
     },
+    "begin and end scheduled prices": {
+        "task": "inventory.tasks.apply_scheduled_prices",
+        "schedule": timedelta(seconds=10),
+        "options": {"expires": 10},
+    },
     "tell of carts left alone, forget old ones": {
         "task": "orders.tasks.tend_carts",
         "schedule": timedelta(minutes=5),

@@ -18,7 +18,8 @@ class Entry(NamedTuple):
     """A line of the navigation: a list of rows, or a page of its own.
 
     `model` is `app.model` of the list whose readers see the line; `page` the name of another page
-    of the admin, for which the same right is asked. `query` opens the list filtered.
+    of the admin, for which the same right is asked, and that of `right` if there is one. `query`
+    opens the list filtered.
     """
 
     title: str
@@ -26,6 +27,7 @@ class Entry(NamedTuple):
     model: str
     query: str = ""
     page: str = ""
+    right: str = ""
 
 
 FIRST: Final = (
@@ -59,7 +61,16 @@ NAVIGATION: Final[Sequence[tuple[str, Sequence[Entry]]]] = (
         "Stock",
         (
             Entry("Stock", "inventory_2", "inventory.stocklevel"),
+            Entry("Low stock", "production_quantity_limits", "inventory.stocklevel", query="low=1"),
+            Entry(
+                "Stock by file",
+                "upload_file",
+                "inventory.stocklevel",
+                page="inventory_stocklevel_file",
+                right="inventory.receive_stock",
+            ),
             Entry("Movements", "swap_vert", "inventory.stockmovement"),
+            Entry("Stock documents", "description", "inventory.stockdocument"),
             Entry("Promised", "lock_clock", "inventory.reservation"),
             Entry("Warehouses", "warehouse", "inventory.warehouse"),
         ),
@@ -70,6 +81,7 @@ NAVIGATION: Final[Sequence[tuple[str, Sequence[Entry]]]] = (
             Entry("Products", "sell", "inventory.product"),
             Entry("Categories", "category", "inventory.category"),
             Entry("Prices", "payments", "inventory.price"),
+            Entry("Scheduled prices", "schedule", "inventory.scheduledprice"),
             Entry("Price breaks", "stacked_line_chart", "inventory.pricebreak"),
             Entry("Pictures", "image", "inventory.productimage"),
             Entry("Coupons and promotions", "percent", "orders.coupon"),
@@ -125,6 +137,8 @@ NAVIGATION: Final[Sequence[tuple[str, Sequence[Entry]]]] = (
         ),
     ),
 )
+FILTERED: Final = {entry.query for _, entries in NAVIGATION for entry in entries if entry.query}
+"""The list as a whole is not where one is then."""
 WITHOUT_AN_ENTRY: Final = frozenset(
     {
         # Parts of something else: they are read on its page.
@@ -172,14 +186,23 @@ def _page(title: str, icon: str, name: str, request: HttpRequest) -> Line:
 
 def _may_read(site: AdminSite, entry: Entry, request: HttpRequest) -> bool:
     page = site.get_model_admin(apps.get_model(entry.model))
-    return page.has_view_permission(request)
+    may_look = page.has_view_permission(request)
+    return may_look and (not entry.right or request.user.has_perm(entry.right))
+
+
+def _pages() -> set[str]:
+    """Pages of their own below a list: the list is not where one is there."""
+    entries = (entry for _, entries in NAVIGATION for entry in entries)
+    return {reverse(f"admin:{entry.page}") for entry in entries if entry.page}
 
 
 def _line(entry: Entry, request: HttpRequest) -> Line:
     name = entry.page or f"{entry.model.replace('.', '_')}_changelist"
     path = reverse(f"admin:{name}")
     is_here = request.path.startswith(path)
-    if entry.query or "is_staff__exact" in request.GET:
+    if not entry.page:
+        is_here = is_here and request.path not in _pages()
+    if entry.query or request.GET.urlencode() in FILTERED:
         is_here = is_here and request.GET.urlencode() == entry.query
     link = f"{path}?{entry.query}" if entry.query else path
     return Line(entry.title, entry.icon, link, active=is_here)

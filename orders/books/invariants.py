@@ -133,6 +133,34 @@ INVARIANTS: Final = (
             LEFT JOIN orders o ON o.id = unequal.order_id
         """,
     ),
+    Invariant(
+        id="I3",
+        name="transfers_lose_nothing",
+        says="what a transfer takes out of one building it brings, of the same product, to another",
+        violators="""
+            SELECT 'stock document ' || document.id AS violator
+            FROM stock_documents document
+            LEFT JOIN stock_movements movement ON movement.document_id = document.id
+            LEFT JOIN stock_levels level ON level.id = movement.stock_level_id
+            GROUP BY document.id, document.kind
+            HAVING document.kind = 'transfer' AND (
+                count(movement.id) <> 2 OR count(DISTINCT level.product_id) <> 1
+                OR sum(movement.quantity) <> 0
+            ) OR bool_or((movement.kind = 'transfer') <> (document.kind = 'transfer'))
+        """,
+    ),
+    Invariant(
+        id="I3",
+        name="stock_documents_move_stock",
+        says="every stock document has its movements",
+        violators="""
+            SELECT 'stock document ' || document.id AS violator
+            FROM stock_documents document
+            WHERE NOT EXISTS (
+                SELECT FROM stock_movements movement WHERE movement.document_id = document.id
+            )
+        """,
+    ),
     # --- I4: reservations and orders ------------------------------------------------------------
     Invariant(
         id="I4",
@@ -930,6 +958,18 @@ INVARIANTS: Final = (
             FROM payments p JOIN orders o ON o.id = p.order_id
             WHERE p.status IN ('created', 'requires_action', 'processing')
               AND o.status = 'pending' AND p.next_attempt_at < now() - interval '15 minutes'
+        """,
+    ),
+    Invariant(
+        id="I19",
+        name="no_scheduled_price_is_overdue",
+        says="a scheduled price begins and ends within 2 minutes of its time",
+        violators="""
+            SELECT 'scheduled price ' || scheduled.id || ' of ' || product.sku AS violator
+            FROM scheduled_prices scheduled JOIN products product ON product.id = product_id
+            WHERE scheduled.status IN ('waiting', 'running')
+              AND CASE scheduled.status WHEN 'waiting' THEN starts_at ELSE ends_at END
+                  < now() - interval '2 minutes'
         """,
     ),
     # --- I20: secrecy ---------------------------------------------------------------------------

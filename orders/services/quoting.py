@@ -66,8 +66,12 @@ class PricedBasket:
     quote: pricing.Quote
 
 
-def price_basket(*, basket: Basket, now: datetime) -> PricedBasket:
+def price_basket(*, basket: Basket, now: datetime, trying: Promotion | None = None) -> PricedBasket:
     """Price a basket from the database as it stands, in two statements; holds nothing.
+
+    Args:
+        trying: a promotion that is not in force: in place of the coupon if it has a code, else as
+            one more that applies by itself.
 
     Raises:
         ValidationFailedError: an unknown or inactive SKU, no such shipping method.
@@ -100,6 +104,10 @@ def price_basket(*, basket: Basket, now: datetime) -> PricedBasket:
     terms = methods[0]
     tax_rates = _tax_rates(terms.tax_rates)
     coupon, automatic = _promotions(terms, basket)
+    if trying is not None and trying.code:
+        coupon, automatic = trying, []
+    elif trying is not None:
+        automatic = [*(each for each in automatic if each.id != trying.id), trying]
     try:
         quote = pricing.quote(
             currency=basket.currency,
@@ -136,6 +144,30 @@ def find_unavailable(*, lines: Sequence[BasketLine]) -> list[dict[str, Any]]:
         for line in lines
         if line.quantity > available.get(line.sku, 0)
     ]
+
+
+def promotion_of(row: Mapping[str, Any], *, tier: str) -> Promotion:
+    """A promotion as `orders.selectors` reads it, for a customer of that tier."""
+    scopes = row["scopes"] or []
+    return Promotion(
+        id=row["id"],
+        code=row["code"],
+        kind=PromotionKind(row["kind"]),
+        value=Decimal(row["value"]),
+        currency=row["currency"],
+        minimum_subtotal=Decimal(row["minimum_subtotal"]) or None,
+        starts_at=_instant(row["starts_at"]),
+        ends_at=_instant(row["ends_at"]),
+        max_uses=row["max_uses"],
+        times_used=row["times_used"],
+        max_uses_per_customer=row["max_uses_per_customer"],
+        times_used_by_customer=row["times_used_by_customer"],
+        is_for_customer=row["tier"] in {"", tier},
+        buy_quantity=row["buy_quantity"],
+        get_quantity=row["get_quantity"],
+        product_ids=frozenset(product_id for product_id, _ in scopes if product_id),
+        category_ids=frozenset(category_id for _, category_id in scopes if category_id),
+    )
 
 
 def quote_json(quote: pricing.Quote, *, unavailable_items: list[dict[str, Any]]) -> dict[str, Any]:
@@ -223,7 +255,7 @@ def _promotions(
     terms: DispatchedMethod, basket: Basket
 ) -> tuple[Promotion | None, Sequence[Promotion]]:
     """The coupon that was asked for, or else all that may apply by themselves."""
-    found = [_promotion(row, basket) for row in orjson.loads(terms.promotions)]
+    found = [promotion_of(row, tier=basket.tier) for row in orjson.loads(terms.promotions)]
     if not basket.coupon_code:
         return None, [each for each in found if each.id not in basket.passed_over]
     if not found:
@@ -296,29 +328,6 @@ def _price_breaks(steps: str) -> tuple[pricing.PriceBreak, ...]:
 def _holidays(days: str) -> frozenset[date]:
     """The dates of a building's JSON array."""
     return frozenset(date.fromisoformat(day) for day in orjson.loads(days))
-
-
-def _promotion(row: Mapping[str, Any], basket: Basket) -> Promotion:
-    scopes = row["scopes"] or []
-    return Promotion(
-        id=row["id"],
-        code=row["code"],
-        kind=PromotionKind(row["kind"]),
-        value=Decimal(row["value"]),
-        currency=row["currency"],
-        minimum_subtotal=Decimal(row["minimum_subtotal"]) or None,
-        starts_at=_instant(row["starts_at"]),
-        ends_at=_instant(row["ends_at"]),
-        max_uses=row["max_uses"],
-        times_used=row["times_used"],
-        max_uses_per_customer=row["max_uses_per_customer"],
-        times_used_by_customer=row["times_used_by_customer"],
-        is_for_customer=row["tier"] in {"", basket.tier},
-        buy_quantity=row["buy_quantity"],
-        get_quantity=row["get_quantity"],
-        product_ids=frozenset(product_id for product_id, _ in scopes if product_id),
-        category_ids=frozenset(category_id for _, category_id in scopes if category_id),
-    )
 
 
 def _instant(text: str | None) -> datetime | None:

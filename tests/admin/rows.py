@@ -22,6 +22,8 @@ from inventory.models import (
     Product,
     ProductImage,
     Reservation,
+    ScheduledPrice,
+    StockDocument,
     StockLevel,
     StockMovement,
     Warehouse,
@@ -182,6 +184,16 @@ def make_everything(n: int, **order_fields: Any) -> Everything:
     level = StockLevel.objects.create(product=product, warehouse=warehouse, on_hand=9, allocated=2)
     StockMovement.objects.create(
         stock_level=level, kind="receive", quantity=9, order=order, user=customer
+    )
+    StockDocument.objects.create(
+        kind="receive",
+        reason="delivery",
+        request_key=f"key-{n}",
+        fingerprint="0" * 64,
+        user=customer,
+    )
+    ScheduledPrice.objects.create(
+        product=product, currency="USD", amount=Decimal("9.00"), starts_at=NOW, created_by=customer
     )
     Reservation.objects.create(order=order, stock_level=level, quantity=2)
 

@@ -119,7 +119,7 @@ def test_who_gives_money_back_and_who_says_so():
 
 class TestMakeRoles:
     def make(self):
-        importlib.import_module("orders.migrations.0022_roles").make(apps, None)
+        importlib.import_module("orders.migrations.0024_roles").make(apps, None)
 
     def test_mends_the_roles_and_leaves_other_groups_alone(self):
         support = Group.objects.get(name=roles.SUPPORT)

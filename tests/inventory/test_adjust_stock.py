@@ -46,7 +46,12 @@ class TestAdjustment:
         assert (movement.quantity, movement.reason) == (delta, "found behind the shelf")
         row = AuditLog.objects.get(event_type="STOCK_ADJUSTED")
         assert (row.entity_type, row.entity_id) == ("stock_level", level.pk)
-        assert row.data == {"delta": delta, "on_hand": on_hand}
+        assert row.data == {
+            "document": movement.document_id,
+            "delta": delta,
+            "before": {"on_hand": 5},
+            "after": {"on_hand": on_hand},
+        }
 
     def test_does_not_uncover_a_promise(self, level):
         with pytest.raises(CommandError, match="5 are on hand, 3 of them promised"):

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
 from django.db import transaction
+from django.utils import timezone
 
 from audit import outbox
-from inventory.models import Warehouse
+from inventory import documents
+from inventory.models import ScheduledPrice, Warehouse
 from orders.models import Order, TaxDestination
 from tests import factories
 from tests.provider import PaymentServer
 from tests.shop import BERLIN, Shopper, order_of
+
+A_YEAR = timedelta(days=365)
 
 
 def open_busy_shop(provider: PaymentServer) -> dict[str, Order]:
@@ -30,8 +35,17 @@ def open_busy_shop(provider: PaymentServer) -> dict[str, Order]:
         factories.receive(tea, 5, warehouse=east)
     factories.ProductFactory(sku="CUP", price="7.50", on_hand=20)
     factories.CouponFactory(code="SAVE10", max_uses=10, max_uses_per_customer=5)
-    factories.CouponFactory(
-        code=None, name="Pots", value=5, scoped_to=factories.ProductFactory(sku="POT")
+    pot: Any = factories.ProductFactory(sku="POT")
+    factories.CouponFactory(code=None, name="Pots", value=5, scoped_to=pot)
+    documents.transfer(
+        product_id=pot.pk,
+        from_warehouse_id=Warehouse.objects.get(code="MAIN").pk,
+        to_warehouse_id=east.pk,
+        quantity=2,
+        reason="closer to customers",
+    )
+    ScheduledPrice.objects.create(
+        product=pot, currency="USD", amount=Decimal("17.00"), starts_at=timezone.now() + A_YEAR
     )
     TaxDestination.objects.create(country="DE", prices_include_tax=True)
     factories.TaxRateFactory(country="DE", region="", rate=Decimal("0.19"))

@@ -180,7 +180,7 @@ BREAKS = [
         sql="""
             UPDATE stock_levels SET on_hand = on_hand - 8 WHERE id = {tea_level};
             INSERT INTO stock_movements (stock_level_id, kind, quantity)
-            VALUES ({tea_level}, 'count', -8)
+            VALUES ({tea_level}, 'adjust', -8)
         """,
     ),
     Break(
@@ -198,6 +198,26 @@ BREAKS = [
             UPDATE stock_levels SET allocated = allocated - 1 WHERE id = {cup_level}
         """,
         also=also("reservations_follow_the_order"),
+    ),
+    Break(  # a unit got lost on the way
+        name="transfers_lose_nothing",
+        sql="""
+            UPDATE stock_movements SET quantity = quantity - 1
+            WHERE kind = 'transfer' AND quantity > 0;
+            UPDATE stock_levels SET on_hand = on_hand - 1 WHERE id = {pot_east_level}
+        """,
+    ),
+    Break(
+        name="transfers_lose_nothing",
+        sql="UPDATE stock_documents SET kind = 'file' WHERE kind = 'transfer'",
+    ),
+    Break(
+        name="transfers_lose_nothing",
+        sql="UPDATE stock_movements SET kind = 'adjust' WHERE kind = 'transfer'",
+    ),
+    Break(
+        name="stock_documents_move_stock",
+        sql="INSERT INTO stock_documents (kind, reason, fingerprint) VALUES ('count', 'x', 'x')",
     ),
     Break(
         name="reservations_follow_the_order",
@@ -718,6 +738,17 @@ BREAKS = [
         """,
         count=2,
     ),
+    Break(
+        name="no_scheduled_price_is_overdue",
+        sql="""
+            UPDATE scheduled_prices SET starts_at = now() - interval '3 minutes';
+            INSERT INTO scheduled_prices (product_id, currency, amount, starts_at, ends_at, status,
+                                          applied_at)
+            SELECT product_id, 'EUR', 1, now() - interval '9 minutes', now() - interval '3 minutes',
+                   'running', now() - interval '9 minutes' FROM scheduled_prices
+        """,
+        count=2,
+    ),
     *(
         Break(name="no_secret_is_written_down", sql=sql.replace("LEAK", leak))
         for sql in (
@@ -804,6 +835,9 @@ def handles(orders: dict[str, Order]) -> dict[str, Any]:
         "declined_number": orders["declined"].order_number,
         "tea_level": one(level, "TEA"),
         "cup_level": one(level, "CUP"),
+        "pot_east_level": one(
+            "SELECT max(stock_level_id) FROM stock_movements WHERE kind = 'transfer'"
+        ),
         "refund": one("SELECT id FROM refunds"),
         "receipt_entry": one(
             "SELECT id FROM ledger_entries WHERE account = 'customer_receipts' ORDER BY id LIMIT 1"
@@ -848,6 +882,8 @@ class TestABusyShop:
                 "order_items",
                 "reservations",
                 "stock_movements",
+                "stock_documents",
+                "scheduled_prices",
                 "refunds",
                 "ledger_entries",
                 "order_transitions",

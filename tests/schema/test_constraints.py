@@ -30,6 +30,8 @@ from inventory.models import (
     Product,
     ProductImage,
     Reservation,
+    ScheduledPrice,
+    StockDocument,
     StockLevel,
     StockMovement,
 )
@@ -71,6 +73,7 @@ from tests import factories, shop
 pytestmark = pytest.mark.django_db
 
 OURS = ("audit", "customers", "inventory", "orders", "payments")
+NEW_YEAR = dt.datetime(2030, 1, 1, tzinfo=dt.UTC)
 LONG_AGO = dt.datetime(2020, 2, 2, tzinfo=dt.UTC)
 TEN = Decimal("10.00")
 
@@ -287,6 +290,9 @@ def update(row, **changes):
     type(row).objects.filter(pk=row.pk).update(**changes)
 
 
+ONE_PLACE = ("document", "stock_level")
+
+
 def twice(make, *names):
     """The same values in `names` a second time."""
     first = make()
@@ -397,10 +403,40 @@ def address(**changes):
     return Address.objects.create(customer=customer(), **{**shop.ADDRESS, **changes})
 
 
+def document(**changes):
+    fields = {"kind": "adjust", "reason": "broken", "fingerprint": "0" * 64}
+    return StockDocument.objects.create(**{**fields, **changes})
+
+
 def movement(**changes):
-    level = factories.ProductFactory().stock_levels.get()
-    fields = {"stock_level": level, "kind": "count", "quantity": 1}
-    return StockMovement.objects.create(**{**fields, **changes})
+    made = {}
+    if "stock_level" not in changes:
+        made["stock_level"] = factories.ProductFactory().stock_levels.get()
+    fields = {"kind": "adjust", "quantity": 1}
+    return StockMovement.objects.create(**{**fields, **made, **changes})
+
+
+def scheduled_price(*window, **changes):
+    """From and until so many hours from a day on."""
+    begins, ends = (*window, None, None)[:2]
+    fields = {
+        "currency": "USD",
+        "amount": 5,
+        "starts_at": NEW_YEAR + dt.timedelta(hours=begins or 0),
+        "ends_at": ends and NEW_YEAR + dt.timedelta(hours=ends),
+    }
+    made = {} if "product" in changes else {"product": product()}
+    return ScheduledPrice.objects.create(**{**fields, **made, **changes})
+
+
+def scheduled_prices(*windows):
+    """Of one product and currency; those in other currencies and of others are in nobody's way."""
+    place = product()
+    for window in windows:
+        scheduled_price(*window)
+        scheduled_price(*window, product=place, currency="EUR")
+    for window in windows:
+        scheduled_price(*window, product=place)
 
 
 def price(**changes):
@@ -511,7 +547,42 @@ REFUSED: dict[str, list[Any]] = {
         lambda r: level(on_hand=-1),
     ],
     "stock_movement_kind_known": [lambda r: movement(kind="lost")],
-    "stock_movement_moves_something": [lambda r: movement(quantity=0)],
+    "stock_movement_moves_something": [
+        lambda r: movement(quantity=0),
+        lambda r: movement(quantity=0, kind="transfer", document=document()),
+    ],
+    "stock_movement_document_fits_kind": [
+        lambda r: movement(kind="count"),
+        lambda r: movement(kind="transfer"),
+        lambda r: movement(kind="ship", document=document()),
+        lambda r: movement(kind="return", document=document()),
+    ],
+    "stock_movement_once_per_document": [
+        lambda r: twice(lambda **same: movement(**{"document": document(), **same}), *ONE_PLACE)
+    ],
+    "stock_document_kind_known": [lambda r: document(kind="ship")],
+    "stock_document_has_a_reason": [lambda r: document(reason="")],
+    "scheduled_price_not_negative": [lambda r: scheduled_price(amount=Decimal("-0.01"))],
+    "scheduled_price_currency_is_iso4217": [lambda r: scheduled_price(currency="usd")],
+    "scheduled_price_ends_after_it_starts": [lambda r: scheduled_price(2, 2)],
+    "scheduled_price_status_fits_times": [
+        lambda r: scheduled_price(applied_at=LONG_AGO),
+        lambda r: untriggered(scheduled_price(0, 9), status="running"),
+        lambda r: untriggered(scheduled_price(0), status="running", applied_at=LONG_AGO),
+        lambda r: untriggered(scheduled_price(0, 9), status="done", ended_at=LONG_AGO),
+        lambda r: untriggered(scheduled_price(0, 9), status="cancelled"),
+        lambda r: untriggered(
+            scheduled_price(0, 9), status="missed", applied_at=LONG_AGO, ended_at=LONG_AGO
+        ),
+        lambda r: untriggered(scheduled_price(0), status="lost"),
+    ],
+    "scheduled_price_one_at_a_time": [
+        lambda r: scheduled_prices((0, 2), (1, 3)),
+        lambda r: scheduled_prices((0, 9), (2, 3)),
+        lambda r: scheduled_prices((0, 2), (1,)),
+        lambda r: scheduled_prices((1,), (1, 2)),
+        lambda r: scheduled_prices((1,), (1,)),
+    ],
     "reservation_one_per_order_and_stock_level": [
         lambda r: twice(r.reservation, "order", "stock_level")
     ],
@@ -846,6 +917,8 @@ class TestNamedConstraints:
         movement()
         chunk()
         job(kind="import", applies=job(kind="preview"))
+        movement(kind="count", quantity=0, document=document())
+        scheduled_prices((0, 2), (2, 4), (4,), (5,), (6, 7))
         coupon(kind="fixed", value=5, currency="USD")
         coupon(kind="free_shipping")
         coupon(kind="buy_x_get_y", value=100, buy_quantity=2, get_quantity=1)
@@ -885,6 +958,11 @@ EDGES = {
         "committed": {"shipped", "released"},
         "shipped": set(),
         "released": set(),
+    },
+    ScheduledPrice: {
+        "waiting": {"running", "done", "missed", "cancelled"},
+        "running": {"done", "overridden"},
+        **{status: set() for status in ("done", "overridden", "missed", "cancelled")},
     },
     Payment: {
         "created": {
@@ -932,6 +1010,7 @@ EDGES = {
 FIRST = {
     Order: "pending",
     Reservation: "held",
+    ScheduledPrice: "waiting",
     Payment: "created",
     Refund: "due",
     Return: "requested",
@@ -960,6 +1039,12 @@ def with_status(model, status):
             "lease_until": LONG_AGO if is_held else None,
             "finished_at": LONG_AGO if is_over else None,
         }
+    if model is ScheduledPrice:
+        return {
+            "status": status,
+            "applied_at": LONG_AGO if status in {"running", "done", "overridden"} else None,
+            "ended_at": None if status in {"waiting", "running"} else LONG_AGO,
+        }
     return {"status": status}
 
 
@@ -967,6 +1052,7 @@ def make(rows, model):
     return {
         Order: rows.order,
         Reservation: rows.reservation,
+        ScheduledPrice: lambda: scheduled_price(0, 9),
         Payment: rows.payment,
         Refund: rows.refund,
         Return: rows.returned,
@@ -1229,9 +1315,11 @@ APPEND_ONLY = {
     "refund_lines": lambda r: r.refund_line(),
     "return_items": lambda r: r.return_item(),
     "return_receipts": lambda r: r.receipt(),
+    "stock_documents": lambda r: document(),
     "stock_movements": lambda r: factories.ProductFactory(),
 }
 A_COLUMN = {
+    "stock_documents": "reason = 'other'",
     "order_transitions": "at = now()",
     "refund_lines": "amount = 2",
     "return_items": "quantity = 2",
@@ -1323,6 +1411,27 @@ def a_moment_in(partition):
 
 
 # --- money --------------------------------------------------------------------------------------
+
+
+class TestATransfer:
+    @transaction.atomic
+    def write(self, *quantities):
+        wish = document(kind="transfer")
+        for quantity in quantities:
+            movement(document=wish, kind="transfer", quantity=quantity)
+        as_at_commit()
+
+    @pytest.mark.parametrize("quantities", [(-1,), (-1, 2), (3, -2)])
+    def test_that_does_not_add_up_is_refused_at_commit(self, quantities):
+        with pytest.raises(DatabaseError) as caught:
+            self.write(*quantities)
+
+        assert sqlstate(caught.value) == RAISE_EXCEPTION
+
+    def test_that_adds_up_may_be_written_one_by_one(self):
+        self.write(-2, 2)
+
+        assert StockMovement.objects.filter(kind="transfer").count() == 2
 
 
 class TestALedgerTransaction:

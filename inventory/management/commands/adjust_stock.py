@@ -5,19 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from django.core.management.base import CommandError
-from django.db import transaction
 
-from config.kernel.api.text import problem_with
 from config.kernel.commands import ServiceCommand
-from inventory import services
-from inventory.errors import PromisedStockError
-from inventory.models import Product, Warehouse
+from config.kernel.errors import DomainError
+from inventory import documents
+from inventory.models import Product, StockLevel, StockMovement, Warehouse
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser
-
-LONGEST_REASON = 200  # the column's length
-MOST_UNITS = 1_000_000_000
 
 
 class Command(ServiceCommand):
@@ -35,10 +30,10 @@ class Command(ServiceCommand):
 
     def handle(self, *_: Any, **options: Any) -> None:
         delta, reason = options["delta"], options["reason"].strip()
-        if not 0 < abs(delta) <= MOST_UNITS:
-            raise CommandError(f"DELTA: not 0, and at most {MOST_UNITS}")
-        if not 0 < len(reason) <= LONGEST_REASON or problem_with(reason):
-            raise CommandError(f"--reason: 1 to {LONGEST_REASON} characters of plain text")
+        if problem := documents.problem_of_line(StockMovement.Kind.ADJUST, delta):
+            raise CommandError(f"DELTA: {problem}")
+        if problem := documents.problem_of_reason(reason):
+            raise CommandError(f"--reason: {problem}")
         product = Product.objects.filter(sku=options["sku"].upper()).first()
         if product is None:
             raise CommandError(f"there is no product {options['sku']}")
@@ -46,12 +41,12 @@ class Command(ServiceCommand):
         if warehouse is None:
             raise CommandError(f"there is no warehouse {options['warehouse']}")
         try:
-            with transaction.atomic():
-                level = services.adjust(
-                    product_id=product.pk, warehouse_id=warehouse.pk, delta=delta, reason=reason
-                )
-        except PromisedStockError as exc:
-            raise CommandError(f"{product.sku} in {warehouse.code}: {exc}") from exc
+            documents.adjust(
+                product_id=product.pk, warehouse_id=warehouse.pk, delta=delta, reason=reason
+            )
+        except DomainError as exc:
+            raise CommandError(f"{product.sku} in {warehouse.code}: {exc.message}") from exc
+        level = StockLevel.objects.get(product=product, warehouse=warehouse)
         done = {
             "sku": product.sku,
             "warehouse": warehouse.code,

@@ -2,8 +2,7 @@ from django.db import migrations
 
 
 def make(apps, schema_editor):
-    # The table as it is now: permissions that a later migration brings are in it already, and
-    # this makes them, too. A migration that comes after a change of the table calls it again.
+    # The table as it is now: a migration that comes after a change of it calls this again.
     from orders.roles import make_roles
 
     make_roles()
@@ -12,10 +11,10 @@ def make(apps, schema_editor):
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('orders', '0021_refund_proposals'),
-        ('customers', '0006_staff_permissions'),
-        ('inventory', '0009_product_image_alt'),
-        ('payments', '0006_staff_permissions'),
+        ('orders', '0022_background_jobs'),
+        ('customers', '0009_rights_to_export'),
+        ('inventory', '0012_rights_to_export'),
+        ('payments', '0007_rights_to_export'),
         ('audit', '0005_staff_permissions'),
         ('account', '0009_emailaddress_unique_primary_email'),
         ('auth', '0012_alter_user_first_name_max_length'),

@@ -6,7 +6,7 @@ from django.db import migrations
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('inventory', '0009_product_image_alt'),
+        ('inventory', '0011b_stock_movement_once_per_document'),
     ]
 
     operations = [
@@ -16,6 +16,6 @@ class Migration(migrations.Migration):
         ),
         migrations.AlterModelOptions(
             name='stocklevel',
-            options={'permissions': [('export_stock', 'Can export stock levels and movements')]},
+            options={'permissions': [('receive_stock', 'Can receive stock'), ('adjust_stock', 'Can adjust stock'), ('count_stock', 'Can count stock'), ('transfer_stock', 'Can transfer stock between warehouses'), ('set_low_stock_threshold', 'Can say from how few units on stock is low'), ('export_stock', 'Can export stock levels and movements')]},
         ),
     ]

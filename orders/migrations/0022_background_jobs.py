@@ -12,7 +12,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('orders', '0022_roles'),
+        ('orders', '0021_refund_proposals'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
