@@ -2,6 +2,7 @@
 
 from orders.models.books import CheckedInvariant
 from orders.models.cart import Cart, CartItem
+from orders.models.correspondence import Letter, OrderNote
 from orders.models.invoices import Invoice, InvoiceSeries
 from orders.models.order import (
     CouponRedemption,
@@ -13,6 +14,7 @@ from orders.models.order import (
     Shipment,
     ShipmentItem,
 )
+from orders.models.payment_links import PaymentLink
 from orders.models.returns import Return, ReturnItem, ReturnReceipt
 from orders.models.terms import (
     Coupon,
@@ -34,9 +36,12 @@ __all__ = [
     "IdempotencyKey",
     "Invoice",
     "InvoiceSeries",
+    "Letter",
     "Order",
     "OrderItem",
+    "OrderNote",
     "OrderTransition",
+    "PaymentLink",
     "RefundLine",
     "Return",
     "ReturnItem",
