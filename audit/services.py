@@ -8,7 +8,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from audit import outbox
+from audit.models import OutboxMessage
 from config.kernel import request_context, sql
+from config.kernel.db import short_transaction
+from config.kernel.errors import NotFoundError
 from config.kernel.models import new_uuid
 
 if TYPE_CHECKING:
@@ -82,3 +85,30 @@ def publish(
         payload=sql.json(payload),
     )
     outbox.nudge_on_commit()
+
+
+def retry_delivery(*, delivery_id: int) -> bool:
+    """Have a waiting or given-up delivery tried again now; audited by what its fact is about.
+
+    Opens its own transaction. Repeating is harmless.
+
+    Returns:
+        Whether it is due now and was not before.
+
+    Raises:
+        NotFoundError: there is no such delivery.
+    """
+    with short_transaction():
+        message = OutboxMessage.objects.filter(deliveries=delivery_id).first()
+        if message is None:
+            raise NotFoundError
+        is_due = bool(outbox.retry(delivery_ids=[delivery_id], include_dead=True))
+        if is_due:
+            record(
+                "DELIVERY_RETRIED",
+                entity_type=message.aggregate_type,
+                entity_id=message.aggregate_id,
+                data={"delivery": delivery_id, "fact": message.fact},
+            )
+            outbox.nudge_on_commit()
+    return is_due

@@ -14,7 +14,7 @@ from django.db.models import F
 
 from audit.admin import AuditedAdmin
 from config.kernel.admin import ReadOnlyAdmin, ReadOnlyInline
-from customers.models import Address, Customer, CustomerMetrics
+from customers.models import Address, Customer, CustomerMetrics, CustomerNote
 
 if TYPE_CHECKING:
     from django.http import HttpRequest
@@ -106,6 +106,15 @@ class AddressAdmin(ReadOnlyAdmin):
     list_display = ("public_id", "customer", "country", "created_at")
     list_filter = ("country",)
     list_select_related = ("customer",)
+    search_fields = ("customer__email__iexact",)
+    search_help_text = "An e-mail address, in full"
+    ordering = ("-pk",)
+
+
+@admin.register(CustomerNote)
+class CustomerNoteAdmin(ReadOnlyAdmin):
+    list_display = ("created_at", "customer", "author", "text")
+    list_select_related = ("customer", "author")
     search_fields = ("customer__email__iexact",)
     search_help_text = "An e-mail address, in full"
     ordering = ("-pk",)

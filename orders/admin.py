@@ -28,9 +28,12 @@ from orders.models import (
     IdempotencyKey,
     Invoice,
     InvoiceSeries,
+    Letter,
     Order,
     OrderItem,
+    OrderNote,
     OrderTransition,
+    PaymentLink,
     RefundLine,
     Return,
     ReturnItem,
@@ -627,6 +630,37 @@ class InvoiceAdmin(ReadOnlyAdmin):
 class InvoiceSeriesAdmin(ReadOnlyAdmin):
     list_display = ("series", "last_number")
     ordering = ("series",)
+
+
+@admin.register(Letter)
+class LetterAdmin(ReadOnlyAdmin):
+    list_display = ("sent_at", "order", "recipient", "subject", "fact")
+    list_select_related = ("order",)
+    search_fields = ("order__order_number__exact",)
+    search_help_text = "An order number, in full"
+    ordering = ("-pk",)
+    # A guest's link opens the order: it is for the guest alone.
+    fields = ("order", "fact", "recipient", "subject", "readable_text", "repeats", "sent_at")
+    readonly_fields = fields
+
+
+@admin.register(OrderNote)
+class OrderNoteAdmin(ReadOnlyAdmin):
+    list_display = ("created_at", "order", "author", "text")
+    list_select_related = ("order", "author")
+    search_fields = ("order__order_number__exact",)
+    search_help_text = "An order number, in full"
+    ordering = ("-pk",)
+
+
+@admin.register(PaymentLink)
+class PaymentLinkAdmin(ReadOnlyAdmin):
+    list_display = ("created_at", "email", "created_by", "expires_at", "withdrawn_at")
+    list_select_related = ("created_by",)
+    search_fields = ("email__iexact",)
+    search_help_text = "An e-mail address, in full"
+    ordering = ("-pk",)
+    exclude = ("public_id", "cart_id", "fingerprint")  # whoever knows them may order
 
 
 @admin.register(CheckedInvariant)

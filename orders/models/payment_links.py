@@ -17,7 +17,7 @@ class PaymentLink(models.Model):
     it expires, is withdrawn or was used. It holds no stock and promises no price. What is wished
     for lies in a cart of its own; the living order with that `cart_id` is the one that was made of
     it, so a link is good for one. Like the cart it is forgotten when its time is long over, unless
-    it became an order.
+    it became an order. `fingerprint` tells a form that is sent twice from another one.
     """
 
     public_id = models.UUIDField(
@@ -27,11 +27,11 @@ class PaymentLink(models.Model):
         editable=False,
     )
     # The cart's public id. No foreign key: carts are forgotten, orders are not.
-    cart_id = models.UUIDField(unique=True, editable=False)
+    cart_id = models.UUIDField(editable=False)
     customer = models.ForeignKey(
         settings.AUTH_USER_MODEL, models.PROTECT, null=True, blank=True, related_name="+"
     )
-    email = models.CharField(max_length=254)
+    email = models.CharField(max_length=254, blank=True)
     first_name = models.CharField(max_length=100, blank=True)
     last_name = models.CharField(max_length=100, blank=True)
     shipping_address = models.JSONField()
@@ -40,13 +40,18 @@ class PaymentLink(models.Model):
     created_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, models.PROTECT, related_name="+", db_index=False
     )
-    request_key = models.CharField(max_length=64, unique=True)
+    request_key = models.CharField(max_length=64)
+    fingerprint = models.CharField(max_length=64, editable=False)
     created_at = models.DateTimeField(db_default=Now(), editable=False)
     expires_at = models.DateTimeField()
     withdrawn_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
         db_table = "payment_links"
+        constraints = [
+            models.UniqueConstraint(name="payment_link_one_per_cart", fields=["cart_id"]),
+            models.UniqueConstraint(name="payment_link_once_per_request", fields=["request_key"]),
+        ]
         indexes = [
             models.Index(fields=["email"], name="idx_payment_links_email"),
             models.Index(fields=["expires_at"], name="idx_payment_links_expires_at"),

@@ -26,7 +26,8 @@ from customers import selectors as customers
 from customers.models import Customer
 from orders import answers, erasure_journal, selectors
 from orders.erasure_journal import Entry
-from orders.models import Cart, Order
+from orders.models import Cart, Order, OrderNote
+from orders.services import letters, payment_links
 from orders.services.one_by_one import by_itself
 
 if TYPE_CHECKING:
@@ -109,6 +110,7 @@ def export_customer(*, customer_id: int, now: datetime) -> dict[str, Any]:
                 "items__product"
             )
         ],
+        "payment_links": payment_links.export_links(customer_id=customer_id),
     }
 
 
@@ -140,6 +142,18 @@ def _all_of_order(order: Order) -> dict[str, Any]:
             {**answers.document_json(document), "buyer": document.buyer}
             for document in order.invoices.all()
         ],
+        "letters": [
+            {
+                "recipient": letter.recipient,
+                "subject": letter.subject,
+                "text": letter.body_text,
+                "sent_at": letter.sent_at,
+            }
+            for letter in order.letters.all()
+        ],
+        "staff_notes": [
+            {"text": note.text, "created_at": note.created_at} for note in order.staff_notes.all()
+        ],
     }
 
 
@@ -169,7 +183,11 @@ def erase_orders_of(*, customer_id: int) -> int:
     Returns:
         How many orders keep their address until they are sent or cancelled.
     """
-    return _erase_orders(Order.objects.filter(customer_id=customer_id))
+    orders = Order.objects.filter(customer_id=customer_id)
+    with short_transaction():
+        # What was written to them goes at once; the parcel that is still to be sent needs none.
+        letters.forget_letters(order_ids=list(orders.values_list("pk", flat=True)))
+    return _erase_orders(orders)
 
 
 def erase_guest(*, email: str, now: datetime) -> tuple[int, int]:
@@ -186,6 +204,8 @@ def erase_guest(*, email: str, now: datetime) -> tuple[int, int]:
     for order in orders.order_by("pk"):
         erasure_journal.append(_entry_of_order(order), at=now)
         ids.append(order.pk)
+    with short_transaction():
+        payment_links.forget_buyer(links=Q(customer=None, email=email.lower()))
     return len(ids), _erase_asked_for(ids, now=now)
 
 
@@ -238,8 +258,12 @@ def find_account(*, email: str) -> int | None:
 
 def _erase_account(customer_id: int, *, now: datetime) -> None:
     with short_transaction():
-        if privacy.erase_account(customer_id=customer_id, at=now) is not None:
+        account = privacy.erase_account(customer_id=customer_id, at=now)
+        if account is not None:
             Cart.objects.filter(customer_id=customer_id).delete()
+            payment_links.forget_buyer(
+                links=Q(customer_id=customer_id) | Q(customer=None, email=account.email)
+            )
 
 
 def _entry_of_account(account: Customer) -> Entry:
@@ -274,6 +298,9 @@ def _erase_order(order_id: int) -> None:
     sql.later(ERASE_ORDER, order_id=order_id)
     for statement in (FORGET_GUEST_IN_COUPON, FORGET_REASONS, FORGET_RETURNS):
         sql.later(statement, order_id=order_id)
+    letters.forget_letters(order_ids=[order_id])
+    OrderNote.objects.filter(order_id=order_id).exclude(text="").update(text="")
+    payment_links.forget_buyer(links=Q(cart_id=locked.order.cart_id))
     if locked.key is not None:
         sql.later(FORGET_KEY, key_id=locked.key.pk)
     audit.record("ORDER_ERASED", entity_type="order", entity_id=order_id)
