@@ -145,8 +145,8 @@ class ExportView(APIView):
     @operation(
         summary="Export everything held on me",
         description="Account, addresses, carts, orders with their refunds, returns, documents and"
-        " letters, what staff has noted, and what the log says of the account. Cards are not held here but by the payment"
-        " provider: see `GET /me/payment-methods`.",
+        " letters, what staff has noted, and what the log says of the account. Cards are not held"
+        " here but by the payment provider: see `GET /me/payment-methods`.",
         access=Access.TOKEN,
         answers={
             200: Answer(

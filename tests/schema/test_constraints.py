@@ -1085,8 +1085,12 @@ class TestFrozenFields:
         value = FROZEN[name][field]
         if value == "another":
             others = {
-                **{"order": rows.order, "refund": rows.refund, "reverses": rows.invoice},
-                **{"repeats": rows.letter, "author": customer, "customer": customer},
+                "order": rows.order,
+                "refund": rows.refund,
+                "reverses": rows.invoice,
+                "repeats": rows.letter,
+                "author": customer,
+                "customer": customer,
             }
             value = others[field]() if field in others else rows.payment(status="succeeded")
 
