@@ -12,6 +12,7 @@ order, or when staff withdraws it.
 from __future__ import annotations
 
 import hashlib
+import uuid
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
@@ -50,7 +51,6 @@ from orders.services.quoting import (
 )
 
 if TYPE_CHECKING:
-    import uuid
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
@@ -143,7 +143,9 @@ def make_link(
     )
     try:
         with short_transaction():
-            link = _write(checked, key, fingerprint, cart_id=cart["id"], user_id=user_id, now=now)
+            link = _write(
+                checked, key, fingerprint, cart_id=uuid.UUID(cart["id"]), user_id=user_id, now=now
+            )
             if is_sent:
                 _publish_send(link, request_key=key)
     except IntegrityError as exc:
@@ -431,7 +433,7 @@ def _write(
     request_key: str,
     fingerprint: str,
     *,
-    cart_id: str,
+    cart_id: uuid.UUID,
     user_id: int,
     now: datetime,
 ) -> PaymentLink:
