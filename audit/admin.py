@@ -11,11 +11,13 @@ from django.forms import model_to_dict
 from audit import outbox
 from audit import services as audit
 from audit.models import AuditLog, Delivery, OutboxMessage
+from audit.staff_actions import ActionsAdmin, Done, Said, StaffAction
 from config.kernel import request_context
 from config.kernel.admin import PlainAdmin, ReadOnlyAdmin, ReadOnlyInline, entity_type
+from config.kernel.errors import InvalidTransitionError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from django.db.models import Model, QuerySet
     from django.http import HttpRequest
@@ -26,7 +28,7 @@ class AuditedAdmin(PlainAdmin):
 
     The audit log takes the place of Django's admin log, which would keep rows' names, customers'
     e-mail addresses among them, beyond an erasure. Of what was changed it keeps the fields' names
-    and, for those in `audited_values`, what they were changed to.
+    and, for those in `audited_values`, what they were before and after.
 
     Only the changed columns are written, so that a page opened for one thing cannot write back
     an old value of another: a coupon's uses, a password.
@@ -44,10 +46,12 @@ class AuditedAdmin(PlainAdmin):
 
     def save_formset(self, request: HttpRequest, form: Any, formset: Any, change: Any) -> None:
         super().save_formset(request, form, formset, change)
+        before = {id(row_form.instance): row_form.initial for row_form in formset.forms}
         for row in formset.new_objects:
             self._record("STAFF_ADDED", request, row)
         for row, changed in formset.changed_objects:
-            self._record("STAFF_CHANGED", request, row, changed=changed)
+            was = {name: before[id(row)].get(name) for name in changed}
+            self._record("STAFF_CHANGED", request, row, was=was)
         for row in formset.deleted_objects:
             self._record("STAFF_DELETED", request, row)
 
@@ -58,13 +62,13 @@ class AuditedAdmin(PlainAdmin):
         formsets: Any,  # noqa: ARG002 - recorded row by row in save_formset
         add: bool = False,  # noqa: ARG002, FBT001, FBT002 - Django's hook
     ) -> Any:
-        return form.changed_data
+        return {name: form.initial.get(name) for name in form.changed_data}
 
     def log_addition(self, request: HttpRequest, obj: Model, message: Any) -> Any:  # noqa: ARG002 - Django's hook
         self._record("STAFF_ADDED", request, obj)
 
     def log_change(self, request: HttpRequest, obj: Model, message: Any) -> Any:
-        self._record("STAFF_CHANGED", request, obj, changed=message)
+        self._record("STAFF_CHANGED", request, obj, was=message)
 
     def log_deletions(self, request: HttpRequest, queryset: Iterable[Model]) -> Any:
         for row in queryset:
@@ -76,20 +80,29 @@ class AuditedAdmin(PlainAdmin):
         request: HttpRequest,
         row: Model,
         *,
-        changed: Sequence[str] | None = None,
+        was: Mapping[str, Any] | None = None,
     ) -> None:
         """Write down what was done to a row of this page or of a formset on it."""
         page = self.admin_site.get_model_admin(type(row))
         audited: Sequence[str] = getattr(page, "audited_values", ())
-        told = [name for name in audited if changed is None or name in changed]
-        values = {name: str(value) for name, value in model_to_dict(row, fields=told).items()}
+        told = [name for name in audited if was is None or name in was]
+        present = {name: str(value) for name, value in model_to_dict(row, fields=told).items()}
+        data: dict[str, Any] = {"values": present}
+        if was is not None:
+            before = {name: str(_plain(was[name])) for name in present}
+            data = {"changed": list(was), "before": before, "after": present}
         request_context.set_user(user_id=request.user.pk)
         audit.record(
             event_type,
             entity_type=entity_type(type(row)),
             entity_id=row.pk,
-            data={"values": values} if changed is None else {"changed": changed, "values": values},
+            data=data,
         )
+
+
+def _plain(value: Any) -> Any:
+    """A form's value as `model_to_dict` would tell it."""
+    return [getattr(row, "pk", row) for row in value] if isinstance(value, list) else value
 
 
 @admin.register(AuditLog)
@@ -122,8 +135,31 @@ class OutboxMessageAdmin(ReadOnlyAdmin):
     inlines = (DeliveryInline,)
 
 
+class RetryDelivery(StaffAction):
+    name = "retry"
+    label = "Retry now"
+    permission = "audit.change_delivery"
+    icon = "refresh"
+    description = "Tries it again within seconds, also where it was given up."
+
+    def is_offered(self, row: Delivery) -> bool:
+        return row.status in (Delivery.Status.PENDING, Delivery.Status.DEAD)
+
+    def state(self, row: Delivery) -> dict[str, Any]:
+        return {"status": row.status, "attempts": row.attempts}
+
+    def run(self, row: Delivery, said: Said) -> Done:  # noqa: ARG002 - nothing is asked for
+        with transaction.atomic():
+            retried = outbox.retry(delivery_ids=[row.pk], include_dead=True)
+            outbox.nudge_on_commit()
+        if not retried:
+            raise InvalidTransitionError("It is delivered, or on its way at this moment.")
+        return Done(text="It is tried again now.")
+
+
 @admin.register(Delivery)
-class DeliveryAdmin(ReadOnlyAdmin):
+class DeliveryAdmin(ActionsAdmin, ReadOnlyAdmin):
+    staff_actions = (RetryDelivery(),)
     list_display = (
         "created_at",
         "message",

@@ -6,6 +6,8 @@ from django.contrib.admin.apps import AdminConfig
 class OrderkeepAdminConfig(AdminConfig):
     """Django's admin. Being first, it also makes sure that tasks find their Celery app."""
 
+    default_site = "config.staff.site.StaffSite"
+
     def ready(self) -> None:
         """Load the Celery app wherever Django runs: requests and commands hand tasks over too."""
         super().ready()

@@ -22,9 +22,6 @@ def no_such_route(_request: HttpRequest) -> NoReturn:
     raise Http404
 
 
-admin.site.site_header = admin.site.site_title = "Orderkeep"
-admin.site.index_title = "The shop"
-
 urlpatterns = [
     path("api/v1/", include("customers.api.urls")),
     path("api/v1/", include("inventory.api.urls")),

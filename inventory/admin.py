@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Any
 from django.contrib import admin
 
 from audit.admin import AuditedAdmin
-from config.kernel.admin import ADDRESSES_ARE_HTTPS, AmountsForm, ReadOnlyAdmin, ReadOnlyInline
+from config.kernel.admin import (
+    ADDRESSES_ARE_HTTPS,
+    AmountsForm,
+    ReadOnlyAdmin,
+    ReadOnlyInline,
+    TabularInline,
+)
 from inventory.models import (
     Category,
     Price,
@@ -41,20 +47,20 @@ class CategoryAdmin(AuditedAdmin):
     audited_values = ("slug", "name", "parent")
 
 
-class PriceInline(admin.TabularInline):  # type: ignore[type-arg]  # not generic at run time
+class PriceInline(TabularInline):
     model = Price
     form = AmountsForm
     extra = 0
 
 
-class PriceBreakInline(admin.TabularInline):  # type: ignore[type-arg]  # likewise
+class PriceBreakInline(TabularInline):
     model = PriceBreak
     form = AmountsForm
     extra = 0
     ordering = ("currency", "tier", "min_quantity")
 
 
-class ProductImageInline(admin.TabularInline):  # type: ignore[type-arg]  # likewise
+class ProductImageInline(TabularInline):
     model = ProductImage
     extra = 0
     ordering = ("position",)

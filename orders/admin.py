@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from django import forms
 from django.contrib import admin, messages
-from django.contrib.admin.helpers import ActionForm
 from django.db import InterfaceError, OperationalError
+from unfold.forms import ActionForm
 
 from audit import services as audit
 from audit.admin import AuditedAdmin
 from config.kernel import request_context
-from config.kernel.admin import AmountsForm, ReadOnlyAdmin, ReadOnlyInline
+from config.kernel.admin import AmountsForm, ReadOnlyAdmin, ReadOnlyInline, TabularInline
 from config.kernel.clock import Deadline
 from config.kernel.db import CommitOutcomeUnknownError
 from config.kernel.errors import DomainError, ValidationFailedError
@@ -125,7 +125,7 @@ def _said(error: DomainError) -> str:
     return f"{error.message} {json.dumps(error.details)}"
 
 
-class ParcelForm(ActionForm):
+class ParcelForm(ActionForm):  # type: ignore[misc]  # unfold has no types
     """Beside the list of actions: what staff says of a parcel.
 
     Whoever sends the same page again means the same parcel.
@@ -139,7 +139,7 @@ class ParcelForm(ActionForm):
     )
 
 
-class ReturnForm(ActionForm):
+class ReturnForm(ActionForm):  # type: ignore[misc]  # likewise
     """Beside the list of actions: what staff says of a return."""
 
     arrived = forms.CharField(
@@ -325,7 +325,7 @@ class CouponForm(AmountsForm):
         return limit
 
 
-class CouponScopeInline(admin.TabularInline):  # type: ignore[type-arg]  # not generic at run time
+class CouponScopeInline(TabularInline):
     model = CouponScope
     extra = 0
     raw_id_fields = ("product",)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 from urllib.parse import urlencode
 
+import unfold.admin
 from django import forms
-from django.contrib import admin
 from django.core.paginator import Paginator
 from django.db import models
 from django.http import HttpResponseRedirect
@@ -19,14 +19,15 @@ from config.kernel import money
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from django.contrib import admin
     from django.http import HttpRequest, HttpResponse
 
     ModelAdmin = admin.ModelAdmin[Any]
     TabularInline = admin.TabularInline[Any, Any]
     BasePaginator = Paginator[Any]
 else:
-    ModelAdmin = admin.ModelAdmin
-    TabularInline = admin.TabularInline
+    ModelAdmin = unfold.admin.ModelAdmin
+    TabularInline = unfold.admin.TabularInline
     BasePaginator = Paginator
 
 MOST_COUNTED = 10_000

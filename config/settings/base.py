@@ -48,6 +48,9 @@ STOREFRONT_DIR = env.directory("STOREFRONT_DIR")
 
 # --- the house ------------------------------------------------------------------------------
 INSTALLED_APPS = [
+    "config.staff",
+    "unfold.apps.BasicAppConfig",
+    "unfold.contrib.filters",
     "config.apps.OrderkeepAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -359,6 +362,14 @@ CONTENT_SECURITY_POLICY = {
     },
 }
 X_FRAME_OPTIONS = "DENY"
+UNFOLD = {
+    "SITE_TITLE": "Orderkeep",
+    "SITE_HEADER": "Orderkeep",
+    "SITE_SYMBOL": "inventory",
+    "SHOW_VIEW_ON_SITE": False,
+    "STYLES": ["/static/staff/staff.css"],
+    "SIDEBAR": {"show_search": True, "command_search": True},
+}
 SECURE_REFERRER_POLICY = "same-origin"  # in the admin; the edge says no-referrer elsewhere
 
 # Sessions carry the tokens of the shop as well as the cookies of the admin.

@@ -81,7 +81,11 @@ class TestChanges:
                 "STAFF_CHANGED",
                 "customer",
                 shop.customer.pk,
-                {"changed": ["last_name", "status"], "values": {"status": "suspended"}},
+                {
+                    "changed": ["last_name", "status"],
+                    "before": {"status": "active"},
+                    "after": {"status": "suspended"},
+                },
             )
         ]
         assert AuditLog.objects.get(event_type="STAFF_CHANGED").user_id == superuser.pk
@@ -106,7 +110,7 @@ class TestChanges:
             "STAFF_CHANGED",
             "price",
             shop.price.pk,
-            {"changed": ["amount"], "values": {"amount": "12.50"}},
+            {"changed": ["amount"], "before": {"amount": "10.00"}, "after": {"amount": "12.50"}},
         ) in staff_rows()
 
     def test_additions_and_deletions_are_recorded(self, browser, db):
@@ -357,7 +361,11 @@ class TestTerms:
 
         shop.customer.refresh_from_db()
         assert shop.customer.tier == "wholesale"
-        assert staff_rows()[-1][3] == {"changed": ["tier"], "values": {"tier": "wholesale"}}
+        assert staff_rows()[-1][3] == {
+            "changed": ["tier"],
+            "before": {"tier": ""},
+            "after": {"tier": "wholesale"},
+        }
 
 
 class TestRights:

@@ -1,0 +1,154 @@
+"""What stands beside every page of the admin: its pages, grouped by what people come for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from django.apps import apps
+from django.urls import reverse
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from django.contrib.admin import AdminSite
+    from django.http import HttpRequest
+
+
+class Entry(NamedTuple):
+    """A line of the navigation: a list of rows, or a page of its own.
+
+    `model` is `app.model` of the list whose readers see the line; `page` the name of another page
+    of the admin, for which the same right is asked. `query` opens the list filtered.
+    """
+
+    title: str
+    icon: str
+    model: str
+    query: str = ""
+    page: str = ""
+
+
+NAVIGATION: Final[Sequence[tuple[str, Sequence[Entry]]]] = (
+    (
+        "Orders",
+        (
+            Entry("Orders", "shopping_bag", "orders.order"),
+            Entry("Returns", "assignment_return", "orders.return"),
+            Entry("Shipments", "local_shipping", "orders.shipment"),
+            Entry("Invoices", "receipt_long", "orders.invoice"),
+            Entry("Carts", "shopping_cart", "orders.cart"),
+        ),
+    ),
+    (
+        "Customers",
+        (
+            Entry("Customers", "group", "customers.customer"),
+            Entry("Spending", "bar_chart", "customers.customermetrics"),
+            Entry("Addresses", "home_pin", "customers.address"),
+            Entry("E-mail addresses", "alternate_email", "account.emailaddress"),
+        ),
+    ),
+    (
+        "Stock",
+        (
+            Entry("Stock", "inventory_2", "inventory.stocklevel"),
+            Entry("Movements", "swap_vert", "inventory.stockmovement"),
+            Entry("Promised", "lock_clock", "inventory.reservation"),
+            Entry("Warehouses", "warehouse", "inventory.warehouse"),
+        ),
+    ),
+    (
+        "Catalogue",
+        (
+            Entry("Products", "sell", "inventory.product"),
+            Entry("Categories", "category", "inventory.category"),
+            Entry("Prices", "payments", "inventory.price"),
+            Entry("Price breaks", "stacked_line_chart", "inventory.pricebreak"),
+            Entry("Pictures", "image", "inventory.productimage"),
+            Entry("Coupons and promotions", "percent", "orders.coupon"),
+            Entry("Coupon uses", "redeem", "orders.couponredemption"),
+        ),
+    ),
+    (
+        "Money",
+        (
+            Entry("Payments", "credit_card", "payments.payment"),
+            Entry("Refunds", "undo", "payments.refund"),
+            Entry("Disputes", "gavel", "payments.dispute"),
+            Entry("Differences", "difference", "payments.reconciliationcase"),
+            Entry("Ledger", "account_balance", "payments.ledgerentry"),
+        ),
+    ),
+    (
+        "Shop",
+        (
+            Entry("Shipping methods", "deployed_code", "orders.shippingmethod"),
+            Entry("Shipping zones", "public", "orders.shippingzone"),
+            Entry("Shipping rates", "scale", "orders.shippingrate"),
+            Entry("Tax rates", "request_quote", "orders.taxrate"),
+            Entry("Tax destinations", "flag", "orders.taxdestination"),
+        ),
+    ),
+    (
+        "Behind the scenes",
+        (
+            Entry("Audit log", "policy", "audit.auditlog"),
+            Entry("Deliveries", "outbox", "audit.delivery"),
+            Entry("Facts", "campaign", "audit.outboxmessage"),
+            Entry("Provider events", "webhook", "payments.providerevent"),
+            Entry("Books", "fact_check", "orders.checkedinvariant"),
+            Entry("Order states", "timeline", "orders.ordertransition"),
+            Entry("Idempotency keys", "key", "orders.idempotencykey"),
+            Entry("Invoice numbers", "tag", "orders.invoiceseries"),
+        ),
+    ),
+    (
+        "Rights",
+        (
+            Entry("Staff", "badge", "customers.customer", query="is_staff__exact=1"),
+            Entry("Roles", "shield_person", "auth.group"),
+            Entry("Second factors", "phonelink_lock", "mfa.authenticator"),
+        ),
+    ),
+)
+WITHOUT_AN_ENTRY: Final = frozenset(
+    {
+        # Parts of something else: they are read on its page.
+        "orders.couponscope",
+        "orders.orderitem",
+        "orders.refundline",
+        "orders.returnitem",
+        "orders.returnreceipt",
+        "orders.shipmentitem",
+    }
+)
+
+
+def for_request(site: AdminSite, request: HttpRequest) -> list[dict[str, object]]:
+    """The groups with the lines whose lists this member of staff may read, as unfold draws them."""
+    groups = []
+    for title, entries in NAVIGATION:
+        items = [_item(entry, request) for entry in entries if _may_read(site, entry, request)]
+        if items:
+            groups.append({"title": title, "items": items, "separator": False})
+    return groups
+
+
+def _may_read(site: AdminSite, entry: Entry, request: HttpRequest) -> bool:
+    page = site.get_model_admin(apps.get_model(entry.model))
+    return page.has_view_permission(request)
+
+
+def _item(entry: Entry, request: HttpRequest) -> dict[str, object]:
+    name = entry.page or f"{entry.model.replace('.', '_')}_changelist"
+    path = reverse(f"admin:{name}")
+    is_here = request.path.startswith(path)
+    if entry.query or "is_staff__exact" in request.GET:
+        is_here = is_here and request.GET.urlencode() == entry.query
+    return {
+        "title": entry.title,
+        "icon": entry.icon,
+        "link": f"{path}?{entry.query}" if entry.query else path,
+        "active": is_here,
+        "has_permission": True,
+    }

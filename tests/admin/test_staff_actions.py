@@ -1,0 +1,131 @@
+"""Buttons on rows: who sees them, who may press them, and the two audit rows of each press."""
+
+from uuid import uuid4
+
+import pytest
+from django.contrib.auth.models import Permission
+from django.urls import reverse
+
+from audit.models import AuditLog, Delivery
+from tests.admin import rows
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def delivery():
+    delivery = rows.make_everything(1).delivery
+    Delivery.objects.filter(pk=delivery.pk).update(
+        status="dead", attempts=12, last_error="SMTP is away"
+    )
+    return delivery
+
+
+def page_of(row):
+    return reverse("admin:audit_delivery_change", args=[row.pk])
+
+
+def button_of(row, name="retry"):
+    return reverse("admin:audit_delivery_do", args=[row.pk, name])
+
+
+def press(client, row, name="retry", **data):
+    return client.post(button_of(row, name), {"request_key": uuid4(), **data}, follow=True)
+
+
+def audited():
+    return list(
+        AuditLog.objects.filter(event_type__startswith="STAFF_ACTION")
+        .order_by("pk")
+        .values_list("event_type", "entity_type", "entity_id", "user_id", "data")
+    )
+
+
+class TestAButton:
+    def test_stands_on_the_page_while_it_is_of_use(self, browser, delivery):
+        assert "Retry now" in browser.get(page_of(delivery)).content.decode()
+
+        Delivery.objects.filter(pk=delivery.pk).update(
+            status="delivered", delivered_at=delivery.created_at
+        )
+
+        assert "Retry now" not in browser.get(page_of(delivery)).content.decode()
+
+    def test_does_its_work_and_says_so(self, browser, delivery):
+        answer = press(browser, delivery)
+
+        assert "It is tried again now." in answer.content.decode()
+        delivery.refresh_from_db()
+        assert (delivery.status, delivery.attempts) == ("pending", 0)
+
+    def test_leaves_the_state_before_and_after(self, browser, superuser, delivery):
+        press(browser, delivery)
+
+        who = ("delivery", delivery.pk, superuser.pk)
+        before, after = {"status": "dead", "attempts": 12}, {"status": "pending", "attempts": 0}
+        assert audited() == [
+            ("STAFF_ACTION_ASKED", *who, {"action": "retry", "state": before}),
+            ("STAFF_ACTION_DONE", *who, {"action": "retry", "state": after}),
+        ]
+
+    def test_that_is_refused_says_why_and_is_on_record(self, browser, superuser, delivery):
+        Delivery.objects.filter(pk=delivery.pk).update(
+            status="delivered", delivered_at=delivery.created_at
+        )
+
+        answer = press(browser, delivery)
+
+        assert "It is delivered, or on its way at this moment." in answer.content.decode()
+        assert audited()[-1][0] == "STAFF_ACTION_REFUSED"
+        assert audited()[-1][4]["code"] == "INVALID_TRANSITION"
+
+    def test_without_its_key_does_nothing(self, browser, delivery):
+        browser.post(button_of(delivery), {})
+
+        delivery.refresh_from_db()
+        assert delivery.status == "dead"
+        assert audited() == []
+
+    def test_by_get_only_asks(self, browser, delivery):
+        page = browser.get(button_of(delivery)).content.decode()
+
+        assert "also where it was given up" in page
+        assert audited() == []
+
+    @pytest.mark.parametrize("name", ["nothing", "run", "__class__"])
+    def test_that_does_not_exist(self, browser, delivery, name):
+        assert press(browser, delivery, name).status_code == 404
+
+    def test_on_a_row_that_does_not_exist(self, browser, delivery):
+        delivery.pk += 1
+        assert press(browser, delivery).status_code == 404
+
+
+class TestRights:
+    @pytest.fixture
+    def clerk(self, client):
+        clerk = rows.make_customer(2)
+        type(clerk).objects.filter(pk=clerk.pk).update(is_staff=True)
+        client.force_login(clerk)
+        return clerk
+
+    def allow(self, clerk, *codenames):
+        clerk.user_permissions.add(
+            *Permission.objects.filter(codename__in=codenames, content_type__app_label="audit")
+        )
+
+    def test_to_look_are_none_to_press(self, client, clerk, delivery):
+        self.allow(clerk, "view_delivery")
+
+        assert "Retry now" not in client.get(page_of(delivery)).content.decode()
+        assert client.get(button_of(delivery)).status_code == 403
+        assert press(client, delivery).status_code == 403
+        delivery.refresh_from_db()
+        assert delivery.status == "dead"
+
+    def test_of_a_customer_are_none(self, client, delivery):
+        client.force_login(rows.make_customer(3))
+
+        assert client.post(button_of(delivery), {"request_key": uuid4()}).status_code == 302
+        delivery.refresh_from_db()
+        assert delivery.status == "dead"
