@@ -151,7 +151,7 @@ class TestGuest:
             "Ring twice.",
         )
         page.goto("/cart")
-        expect(page.get_by_text("Rye <b>Bread</b>")).to_be_visible()
+        expect(page.get_by_role("link", name="Rye <b>Bread</b>")).to_be_visible()
         page.goto(f"/pay/{link.public_id}")
         expect(page.get_by_text("This link was used")).to_be_visible()
 
