@@ -17,6 +17,7 @@ from django.conf import settings
 from django.http import HttpResponse
 from prometheus_client import Counter, Histogram
 
+from config import latency
 from config.api import BY_STATUS, PAGES_FOR_PEOPLE, error_response
 from config.health import PROBES
 from config.kernel import request_context, server_timing
@@ -202,6 +203,7 @@ def _note(request: HttpRequest, response: HttpResponseBase, *, seconds: float) -
     route = _route(request)
     requests_total.labels(method, route, response.status_code).inc()
     request_seconds.labels(method, route).observe(seconds)
+    latency.sample_if_due()
     log.info(
         "request",
         method=method,

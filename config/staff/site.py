@@ -1,15 +1,19 @@
-"""The admin's frame: what holds for all of its pages."""
+"""The admin's frame: what holds for all of its pages, and the pages of no single app."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from django.template.response import TemplateResponse
+from django.urls import path, reverse
 from unfold.sites import UnfoldAdminSite
 
-from config.staff import navigation
+from config.staff import dashboard, navigation
+from orders import stuck
 
 if TYPE_CHECKING:
-    from django.http import HttpRequest
+    from django.http import HttpRequest, HttpResponse
+    from django.urls import URLPattern
 
 
 class StaffSite(UnfoldAdminSite):  # type: ignore[misc]  # unfold has no types
@@ -18,6 +22,10 @@ class StaffSite(UnfoldAdminSite):  # type: ignore[misc]  # unfold has no types
     index_title = "Today"
     enable_nav_sidebar = True
 
+    def extra_urls(self) -> list[URLPattern]:
+        """Pages that belong to no model."""
+        return [path("stuck/", self.admin_view(self.stuck_view), name="stuck")]
+
     def each_context(self, request: HttpRequest) -> dict[str, Any]:
         """What every page's template is given; colours are in a file, as the policy wants it."""
         return {**super().each_context(request), "colors": None}
@@ -25,3 +33,38 @@ class StaffSite(UnfoldAdminSite):  # type: ignore[misc]  # unfold has no types
     def get_sidebar_list(self, request: HttpRequest) -> list[dict[str, object]]:
         """The navigation, of which everybody sees what they may open."""
         return navigation.for_request(self, request)
+
+    def index(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> TemplateResponse:
+        """The dashboard."""
+        context = {
+            **self.each_context(request),
+            "title": self.index_title,
+            "board": dashboard.for_request(request),
+            **(extra_context or {}),
+        }
+        return TemplateResponse(request, "admin/index.html", context)
+
+    def stuck_view(self, request: HttpRequest) -> HttpResponse:
+        """Everything that does not move, why, and the buttons that help."""
+        heaps = [
+            (heap, [self._stuck_row(request, heap, row) for row in heap.rows])
+            for heap in stuck.find_heaps(may_read=request.user.has_perm)
+        ]
+        context = {
+            **self.each_context(request),
+            "title": "Not moving",
+            "heaps": heaps,
+            "most_counted": stuck.MOST_COUNTED,
+        }
+        return TemplateResponse(request, "staff/stuck.html", context)
+
+    def _stuck_row(
+        self, request: HttpRequest, heap: stuck.Heap, row: stuck.StuckRow
+    ) -> tuple[stuck.StuckRow, str, list[dict[str, Any]]]:
+        page: Any = self.get_model_admin(type(row.row))
+        opts = row.row._meta  # noqa: SLF001 - Django's own name
+        url = reverse(f"admin:{opts.app_label}_{opts.model_name}_change", args=(row.row.pk,))
+        buttons = page.buttons(request, row.row) if heap.buttons else []
+        return row, url, [one for one in buttons if one["action"].name in heap.buttons]

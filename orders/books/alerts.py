@@ -104,6 +104,11 @@ def checked_against(invariant_id: str) -> str:
     return "journal" if invariant_id in _BY_JOURNAL else "database"
 
 
+def what_to_do(invariant_id: str) -> str:
+    """What a person does first where an invariant is violated."""
+    return _ADVICE[invariant_id].what_to_do if invariant_id in _ADVICE else ""
+
+
 def render() -> str:
     """The rules file, as YAML."""
     lines = [

@@ -23,5 +23,5 @@ document.addEventListener("alpine:init", () => {
 // Times are shown where the viewer is: `config.staff.middleware` reads it.
 const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
 if (zone) {
-  document.cookie = `staff_time_zone=${encodeURIComponent(zone)}; path=/admin/; samesite=lax; max-age=31536000`;
+  document.cookie = `staff_time_zone=${zone}; path=/admin/; samesite=lax; max-age=31536000`;
 }

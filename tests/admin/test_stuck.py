@@ -1,0 +1,265 @@
+"""Everything that does not move is on one page, with why and a button; what moves is not."""
+
+import re
+from datetime import timedelta
+
+import pytest
+from django.contrib.auth.models import Permission
+from django.utils import timezone
+
+from audit.models import Delivery, OutboxMessage
+from orders import stuck
+from orders.books import alerts
+from orders.models import CheckedInvariant, Order
+from payments.models import Dispute, Payment, ProviderEvent, ReconciliationCase, Refund
+from tests.admin import rows
+
+pytestmark = pytest.mark.django_db
+HOUR = timedelta(hours=1)
+
+
+@pytest.fixture
+def shop():
+    """A row of everything, none of it stuck."""
+    shop = rows.make_everything(1)
+    now = timezone.now()
+    ReconciliationCase.objects.update(resolved_at=now)
+    Dispute.objects.update(status="won")
+    CheckedInvariant.objects.update(checked_at=now)
+    OutboxMessage.objects.update(fanned_out_at=now)
+    return shop
+
+
+def heaps():
+    return {heap.name: heap for heap in stuck.find_heaps(may_read=lambda _permission: True)}
+
+
+def pend(n, **payment):
+    """A pending order with its payment, an hour old, its hold not over."""
+    now = timezone.now()
+    order = Order.objects.create(
+        order_number=f"WAIT-{n:04}",
+        customer=rows.make_customer(n),
+        subtotal=10,
+        tax_amount=0,
+        shipping_amount=0,
+        total_amount=10,
+        shipping_address=rows.ADDRESS,
+        billing_address=rows.ADDRESS,
+        hold_expires_at=now + HOUR,
+    )
+    row = Payment.objects.create(
+        order=order,
+        currency="USD",
+        amount=10,
+        payment_method_id="pm_card_visa",
+        create_params={},
+        confirm_params={},
+    )
+    fields = {"created_at": now - HOUR, **payment}
+    Payment.objects.filter(pk=row.pk).update(**fields)
+    return order
+
+
+def test_a_shop_where_all_moves_has_no_heaps(shop, browser):
+    assert heaps() == {}
+    assert "Everything moves" in browser.get("/admin/stuck/").content.decode()
+    assert "Everything moves" in browser.get("/admin/").content.decode()
+
+
+class TestPayments:
+    def test_in_doubt(self, shop):
+        order = pend(
+            2,
+            status="requires_action",
+            in_doubt_since=timezone.now() - HOUR,
+            attempts=3,
+            last_error="timeout",
+        )
+
+        (row,) = heaps()["in-doubt"].rows
+
+        assert row.row == order
+        assert row.reason == (
+            "The provider has not said whether 10.00 USD were paid (asked 3 times; last: timeout)."
+        )
+
+    def test_created_and_left(self, shop):
+        pend(2)
+        assert heaps()["in-doubt"].count == 1
+
+    def test_just_created_is_not_stuck(self, shop):
+        pend(2, created_at=timezone.now())
+        assert heaps() == {}
+
+    def test_waiting_for_the_customer_is_not_stuck(self, shop):
+        pend(2, status="requires_action")
+        assert heaps() == {}
+
+    def test_of_a_bank_is_not_stuck(self, shop):
+        pend(2, status="processing", in_doubt_since=timezone.now() - HOUR)
+        assert heaps() == {}
+
+    def test_quarantined(self, shop):
+        pend(2, status="quarantined", last_error="another amount")
+
+        found = heaps()
+
+        assert list(found) == ["quarantined"]
+        assert "another amount" in found["quarantined"].rows[0].reason
+        assert found["quarantined"].buttons == ("settle", "end_quarantine")
+
+    def test_hold_that_is_over(self, shop):
+        order = pend(2, status="requires_action")
+        Order.objects.filter(pk=order.pk).update(hold_expires_at=timezone.now() - HOUR)
+
+        assert list(heaps()) == ["expired-holds"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "is_stuck"),
+    [
+        ({"created_at": timezone.now()}, False),
+        ({"created_at": timezone.now() - HOUR}, True),
+        ({"created_at": timezone.now(), "last_error": "refused: charge_disputed"}, True),
+        ({"status": "pending", "created_at": timezone.now() - timedelta(days=3)}, False),
+        ({"status": "pending", "created_at": timezone.now() - timedelta(days=11)}, True),
+        (
+            {
+                "status": "succeeded",
+                "stripe_refund_id": "re_1",
+                "created_at": timezone.now() - HOUR,
+            },
+            False,
+        ),
+    ],
+)
+def test_refunds(shop, changes, is_stuck):
+    Refund.objects.update(**changes)
+
+    assert ("refunds" in heaps()) is is_stuck
+
+
+def test_a_case_that_is_open(shop):
+    ReconciliationCase.objects.update(resolved_at=None)
+
+    (row,) = heaps()["cases"].rows
+    assert row.reason == "Unknown: not there"
+
+
+def test_a_dispute_whose_evidence_is_due(shop):
+    Dispute.objects.update(status="needs_response", evidence_due_at=timezone.now() + HOUR)
+    assert "fraudulent" in heaps()["disputes"].rows[0].reason
+
+
+@pytest.mark.parametrize(
+    ("status", "age", "is_stuck"),
+    [
+        ("received", HOUR, True),
+        ("received", timedelta(seconds=5), False),
+        ("quarantined", HOUR, True),
+        ("quarantined", timedelta(days=31), False),
+        ("processed", HOUR, False),
+        ("ignored", HOUR, False),
+    ],
+)
+def test_webhooks(shop, status, age, is_stuck):
+    ProviderEvent.objects.update(
+        status=status,
+        received_at=timezone.now() - age,
+        processed_at=None if status == "received" else timezone.now(),
+    )
+
+    assert ("events" in heaps()) is is_stuck
+
+
+class TestDeliveries:
+    def test_given_up(self, shop):
+        Delivery.objects.update(status="dead", attempts=12, last_error="SMTP is away")
+
+        (row,) = heaps()["dead-deliveries"].rows
+
+        assert row.row == shop.delivery
+        assert row.reason == (
+            "order.confirmed to email: given up (tried 12 times; last: SMTP is away)."
+        )
+
+    def test_late(self, shop):
+        Delivery.objects.update(created_at=timezone.now() - HOUR)
+        assert list(heaps()) == ["late-deliveries"]
+
+    def test_facts_nobody_was_told(self, shop):
+        OutboxMessage.objects.update(fanned_out_at=None, occurred_at=timezone.now() - HOUR)
+        assert list(heaps()) == ["unannounced"]
+
+
+class TestTheBooks:
+    def test_that_do_not_balance_say_what_to_do(self, shop):
+        CheckedInvariant.objects.update(violations=2, examples=["ABCD-0001"])
+
+        (row,) = heaps()["books"].rows
+
+        assert "ABCD-0001" in row.reason
+        assert alerts.what_to_do("I5") in row.reason
+
+    def test_that_nobody_checked(self, shop):
+        CheckedInvariant.objects.update(checked_at=timezone.now() - 4 * HOUR)
+        assert list(heaps()) == ["unchecked"]
+
+    def test_compared_last_night_are_not_late(self, shop):
+        CheckedInvariant.objects.update(
+            invariant="I15", checked_at=timezone.now() - timedelta(hours=20)
+        )
+        assert heaps() == {}
+
+
+def test_many_are_counted_and_the_oldest_shown(shop, browser):
+    for n in range(stuck.MOST_SHOWN + 5):
+        OutboxMessage.objects.create(
+            fact="x",
+            aggregate_type="x",
+            aggregate_id=n,
+            dedupe_key=f"x.{n}",
+            payload={},
+            occurred_at=timezone.now() - HOUR,
+        )
+
+    heap = heaps()["unannounced"]
+
+    assert (heap.count, len(heap.rows)) == (25, 20)
+    assert "The 20 that wait longest, of 25" in browser.get("/admin/stuck/").content.decode()
+
+
+class TestThePage:
+    def test_clears_a_stuck_delivery(self, shop, browser):
+        Delivery.objects.update(status="dead", attempts=12)
+        page = browser.get("/admin/stuck/").content.decode()
+        action, key = re.search(
+            r'action="([^"]+/do/retry/)".*?name="request_key" value="([^"]+)"', page, re.DOTALL
+        ).groups()
+
+        browser.post(action, {"request_key": key})
+
+        shop.delivery.refresh_from_db()
+        assert shop.delivery.status == "pending"
+
+    def test_shows_what_may_be_read(self, shop, client):
+        Delivery.objects.update(status="dead")
+        CheckedInvariant.objects.update(violations=2)
+        clerk = rows.make_customer(9)
+        type(clerk).objects.filter(pk=clerk.pk).update(is_staff=True)
+        client.force_login(clerk)
+        assert "Everything moves" in client.get("/admin/stuck/").content.decode()
+
+        clerk.user_permissions.add(
+            Permission.objects.get(codename="view_delivery", content_type__app_label="audit")
+        )
+
+        page = client.get("/admin/stuck/").content.decode()
+        assert "Deliveries given up" in page
+        assert "Books that do not balance" not in page
+        assert "/do/retry/" not in page
+
+    def test_is_for_staff(self, client):
+        client.force_login(rows.make_customer(1))
+        assert client.get("/admin/stuck/").status_code == 302
