@@ -8,10 +8,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from audit import outbox
-from audit.models import OutboxMessage
+from audit.models import Delivery
 from config.kernel import request_context, sql
 from config.kernel.db import short_transaction
-from config.kernel.errors import NotFoundError
 from config.kernel.models import new_uuid
 
 if TYPE_CHECKING:
@@ -87,28 +86,26 @@ def publish(
     outbox.nudge_on_commit()
 
 
-def retry_delivery(*, delivery_id: int) -> bool:
-    """Have a waiting or given-up delivery tried again now; audited by what its fact is about.
+def retry_deliveries(*, aggregate_type: str, aggregate_id: int) -> int:
+    """Have all that waits or was given up of what was told of a thing tried again now; audited.
 
     Opens its own transaction. Repeating is harmless.
 
     Returns:
-        Whether it is due now and was not before.
-
-    Raises:
-        NotFoundError: there is no such delivery.
+        How many deliveries are due now that were not before.
     """
     with short_transaction():
-        message = OutboxMessage.objects.filter(deliveries=delivery_id).first()
-        if message is None:
-            raise NotFoundError
-        is_due = bool(outbox.retry(delivery_ids=[delivery_id], include_dead=True))
-        if is_due:
+        about = Delivery.objects.filter(
+            message__aggregate_type=aggregate_type, message__aggregate_id=aggregate_id
+        )
+        ids = list(about.exclude(status=Delivery.Status.DELIVERED).values_list("pk", flat=True))
+        retried = outbox.retry(delivery_ids=ids, include_dead=True)
+        if retried:
             record(
-                "DELIVERY_RETRIED",
-                entity_type=message.aggregate_type,
-                entity_id=message.aggregate_id,
-                data={"delivery": delivery_id, "fact": message.fact},
+                "DELIVERIES_RETRIED",
+                entity_type=aggregate_type,
+                entity_id=aggregate_id,
+                data={"delivery_ids": ids, "retried": retried},
             )
             outbox.nudge_on_commit()
-    return is_due
+    return retried

@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 from django import forms
-from django.contrib import admin, messages
-from django.db import InterfaceError, OperationalError
-from unfold.forms import ActionForm
+from django.contrib import admin
 
-from audit import services as audit
 from audit.admin import AuditedAdmin
-from config.kernel import request_context
+from audit.staff_actions import ActionsAdmin
 from config.kernel.admin import AmountsForm, ReadOnlyAdmin, ReadOnlyInline, TabularInline
-from config.kernel.clock import Deadline
-from config.kernel.db import CommitOutcomeUnknownError
-from config.kernel.errors import DomainError, ValidationFailedError
-from config.kernel.models import new_uuid
+from orders import order_page, phone_order, selectors
 from orders.models import (
     Cart,
     CartItem,
@@ -46,18 +39,13 @@ from orders.models import (
     TaxDestination,
     TaxRate,
 )
-from orders.services import quarantine, recovery, returns, shipping
-from orders.units import parse_shares, parse_units
-from payments.models import Payment
+from orders.order_actions import LINK_ACTIONS, ORDER_ACTIONS, RETURN_ACTIONS
+from orders.services import payment_links
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
-    from django.db.models import QuerySet
-    from django.http import HttpRequest
-
-MOST_AT_ONCE = 10  # each may take as long as the provider does
-CALL_SECONDS = 12.0
+    from django.http import HttpRequest, HttpResponse
 
 
 class CartItemInline(ReadOnlyInline):
@@ -78,78 +66,8 @@ class CartAdmin(ReadOnlyAdmin):
     inlines = (CartItemInline,)
 
 
-class OrderItemInline(ReadOnlyInline):
-    model = OrderItem
-    fields = (
-        "product_sku",
-        "product_name",
-        "quantity",
-        "unit_price",
-        "discount_amount",
-        "tax_amount",
-        "total_price",
-    )
-
-
-class PaymentInline(ReadOnlyInline):
-    model = Payment
-    fields = (
-        "created_at",
-        "status",
-        "amount",
-        "amount_refunded",
-        "currency",
-        "failure_code",
-        "attempts",
-        "next_attempt_at",
-        "last_error",
-        "payment_intent_id",
-    )
-
-
-class ShipmentInline(ReadOnlyInline):
-    model = Shipment
-    fields = ("shipped_at", "carrier", "tracking_number", "tracking_url")
-
-
-class OrderTransitionInline(ReadOnlyInline):
-    model = OrderTransition
-    fields = ("version", "from_status", "to_status", "at")
-    ordering = ("version",)
-
-
-def _said(error: DomainError) -> str:
-    """An error in a line; of what was typed, which part of it is wrong."""
-    if not isinstance(error, ValidationFailedError):
-        return error.message
-    return f"{error.message} {json.dumps(error.details)}"
-
-
-class ParcelForm(ActionForm):  # type: ignore[misc]  # unfold has no types
-    """Beside the list of actions: what staff says of a parcel.
-
-    Whoever sends the same page again means the same parcel.
-    """
-
-    carrier = forms.CharField(required=False, max_length=50)
-    tracking_number = forms.CharField(required=False, max_length=100)
-    units = forms.CharField(required=False, label="Units (SKU=2 …; empty: all that is left)")
-    request_key = forms.CharField(
-        required=False, label="", widget=forms.HiddenInput, initial=lambda: str(new_uuid())
-    )
-
-
-class ReturnForm(ActionForm):  # type: ignore[misc]  # likewise
-    """Beside the list of actions: what staff says of a return."""
-
-    arrived = forms.CharField(
-        required=False, label="Arrived (SKU=3 SKU=2/1: two, one for sale; empty: all of it)"
-    )
-    words = forms.CharField(required=False, max_length=500, label="Words of a refusal")
-
-
 @admin.register(Order)
-class OrderAdmin(ReadOnlyAdmin):
+class OrderAdmin(ActionsAdmin, ReadOnlyAdmin):
     list_display = (
         "order_number",
         "buyer",
@@ -164,125 +82,39 @@ class OrderAdmin(ReadOnlyAdmin):
     search_fields = ("order_number__exact", "customer__email__iexact", "guest_email__iexact")
     search_help_text = "An order number or an e-mail address, in full"
     ordering = ("-created_at", "-pk")
-    inlines = (OrderItemInline, PaymentInline, ShipmentInline, OrderTransitionInline)
-    actions = ("settle_now", "end_quarantined", "ship_all", "note_delivery")
-    action_form = ParcelForm
-
-    def has_settle_permission(self, request: HttpRequest) -> bool:
-        """Whether this member of staff may have the provider asked about an order."""
-        return request.user.has_perm("orders.change_order")
-
-    @admin.action(description="Settle now: ask the payment provider", permissions=["settle"])
-    def settle_now(self, request: HttpRequest, queryset: QuerySet[Order]) -> None:
-        """Ask about everything that is open about the selected orders, refunds included."""
-        self._do(
-            request,
-            queryset,
-            recovery.settle_now,
-            event_type="SETTLEMENT_REQUESTED_BY_STAFF",
-            done="settled",
-            left="still open: the provider or the customer has not decided",
-        )
-
-    @admin.action(
-        description="End a payment in quarantine: give the money back, cancel the order",
-        permissions=["settle"],
+    staff_actions = ORDER_ACTIONS
+    change_form_outer_before_template = "staff/order.html"
+    fieldsets = (
+        (
+            "Everything on record",
+            {
+                "classes": ("collapse",),
+                # The customer stands above, with a link for those who may follow it.
+                "fields": [
+                    field.name
+                    for field in Order._meta.fields  # noqa: SLF001 - Django's own name
+                    if field.editable and field.name != "customer"
+                ],
+            },
+        ),
     )
-    def end_quarantined(self, request: HttpRequest, queryset: QuerySet[Order]) -> None:
-        """The way out where the provider's story of a payment will never be ours."""
-        self._do(
-            request,
-            queryset,
-            quarantine.end_quarantined,
-            event_type="END_OF_QUARANTINE_REQUESTED_BY_STAFF",
-            done="ended",
-            left="not ended: the provider does not answer, try again",
-        )
 
-    @admin.action(
-        description="Ship in one parcel: the units, or all that is left", permissions=["settle"]
-    )
-    def ship_all(self, request: HttpRequest, queryset: QuerySet[Order]) -> None:
-        """Send the selected orders out; what is said of the parcel stands beside the actions."""
-        try:
-            units = parse_units(request.POST.get("units", "").split())
-        except ValueError as exc:
-            self.message_user(request, f"Units: {exc}.", messages.ERROR)
-            return
-        parcel = shipping.Parcel(
-            carrier=request.POST.get("carrier", ""),
-            tracking_number=request.POST.get("tracking_number", ""),
-            units=units or None,
-            request_key=request.POST.get("request_key") or None,
-        )
-
-        def send(*, order_id: int, deadline: Deadline) -> bool:  # noqa: ARG001 - asks nobody
-            shipping.ship_order(order_id=order_id, parcel=parcel, user_id=request.user.pk)
-            return True
-
-        self._do(
-            request,
-            queryset,
-            send,
-            event_type="SHIPMENT_REQUESTED_BY_STAFF",
-            done="shipped",
-            left="",
-        )
-
-    @admin.action(description="Note that it was delivered", permissions=["settle"])
-    def note_delivery(self, request: HttpRequest, queryset: QuerySet[Order]) -> None:
-        """The last parcel has arrived."""
-
-        def note(*, order_id: int, deadline: Deadline) -> bool:  # noqa: ARG001 - asks nobody
-            shipping.deliver_order(order_id=order_id)
-            return True
-
-        self._do(
-            request,
-            queryset,
-            note,
-            event_type="DELIVERY_NOTED_BY_STAFF",
-            done="delivered",
-            left="",
-        )
-
-    def _do(
+    def change_view(
         self,
         request: HttpRequest,
-        queryset: QuerySet[Order],
-        act: Callable[..., bool],
-        *,
-        event_type: str,
-        done: str,
-        left: str,
-    ) -> None:
-        """Act on each selected order by itself; each gets its audit row and its own message."""
-        request_context.set_user(user_id=request.user.pk)
-        orders = list(queryset.order_by("pk")[: MOST_AT_ONCE + 1])
-        if len(orders) > MOST_AT_ONCE:
-            self.message_user(request, f"At most {MOST_AT_ONCE} at once.", messages.ERROR)
-            return
-        for order in orders:
-            audit.record(
-                event_type,
-                entity_type="order",
-                entity_id=order.pk,
-                data={"order_number": order.order_number},
-            )
-            try:
-                is_done = act(order_id=order.pk, deadline=Deadline(CALL_SECONDS))
-            except DomainError as exc:
-                told, level = _said(exc), messages.ERROR
-            except (CommitOutcomeUnknownError, OperationalError, InterfaceError):
-                told, level = "the database went away; try again", messages.ERROR
-            else:
-                told, level = (done, messages.SUCCESS) if is_done else (left, messages.WARNING)
-            self.message_user(request, f"{order.order_number}: {told}", level)
+        object_id: str,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        """The page where every question about an order is answered."""
+        order = self.get_object(request, object_id)
+        shown = order_page.shown(order, may=request.user.has_perm) if order else {}
+        return super().change_view(request, object_id, form_url, {**shown, **(extra_context or {})})
 
     @admin.display(description="buyer")
     def buyer(self, order: Order) -> str:
         """Whose order it is."""
-        return order.customer.email if order.customer else (order.guest_email or "")
+        return selectors.address_of_buyer(order)
 
 
 @admin.register(OrderItem)
@@ -512,95 +344,14 @@ class ReturnItemInline(ReadOnlyInline):
 
 
 @admin.register(Return)
-class ReturnAdmin(ReadOnlyAdmin):
+class ReturnAdmin(ActionsAdmin, ReadOnlyAdmin):
     list_display = ("created_at", "public_id", "order", "status", "decided_at", "received_at")
     list_filter = ("status",)
     list_select_related = ("order",)
     search_fields = ("order__order_number__exact", "public_id__exact")
     ordering = ("-pk",)
     inlines = (ReturnItemInline,)
-    actions = ("accept", "refuse", "receive_for_sale", "receive_as_scrap", "refund")
-    action_form = ReturnForm
-
-    def has_decide_permission(self, request: HttpRequest) -> bool:
-        """Whether this member of staff may decide about returns."""
-        return request.user.has_perm("orders.change_return")
-
-    @admin.action(description="Accept", permissions=["decide"])
-    def accept(self, request: HttpRequest, queryset: QuerySet[Return]) -> None:
-        """The goods may be sent back."""
-        self._do(request, queryset, returns.accept_return, user_id=request.user.pk)
-
-    @admin.action(description="Refuse, with the words", permissions=["decide"])
-    def refuse(self, request: HttpRequest, queryset: QuerySet[Return]) -> None:
-        """The goods may not be sent back; why stands beside the actions."""
-        self._do(
-            request,
-            queryset,
-            returns.refuse_return,
-            reason=request.POST.get("words", ""),
-            user_id=request.user.pk,
-        )
-
-    @admin.action(description="Received as counted, or all fit for sale", permissions=["decide"])
-    def receive_for_sale(self, request: HttpRequest, queryset: QuerySet[Return]) -> None:
-        """What arrived stands beside the actions; without it, all did and goes on the shelf."""
-        try:
-            counted = parse_shares(request.POST.get("arrived", "").split(), part="/FOR_SALE")
-        except ValueError as exc:
-            self.message_user(request, f"Arrived: {exc}.", messages.ERROR)
-            return
-        arrived = {
-            sku: returns.Arrived(quantity=quantity, restocked=restocked)
-            for sku, (quantity, restocked) in counted.items()
-        }
-        self._do(
-            request,
-            queryset,
-            returns.receive_return,
-            arrived=arrived or None,
-            user_id=request.user.pk,
-        )
-
-    @admin.action(description="Received, all of it scrap", permissions=["decide"])
-    def receive_as_scrap(self, request: HttpRequest, queryset: QuerySet[Return]) -> None:
-        """All of it arrived and nothing can be sold again."""
-        self._do(request, queryset, returns.receive_as_scrap, user_id=request.user.pk)
-
-    @admin.action(description="Refund what arrived", permissions=["decide"])
-    def refund(self, request: HttpRequest, queryset: QuerySet[Return]) -> None:
-        """Give the money for it back."""
-        self._do(
-            request,
-            queryset,
-            returns.refund_return,
-            deadline=Deadline(CALL_SECONDS),
-            user_id=request.user.pk,
-        )
-
-    def _do(
-        self,
-        request: HttpRequest,
-        queryset: QuerySet[Return],
-        act: Callable[..., Any],
-        **arguments: Any,
-    ) -> None:
-        """Act on each selected return by itself; the services write the audit rows."""
-        request_context.set_user(user_id=request.user.pk)
-        chosen = list(queryset.order_by("pk")[: MOST_AT_ONCE + 1])
-        if len(chosen) > MOST_AT_ONCE:
-            self.message_user(request, f"At most {MOST_AT_ONCE} at once.", messages.ERROR)
-            return
-        for wish in chosen:
-            told, level = "done", messages.SUCCESS
-            try:
-                if act(return_id=wish.pk, **arguments) is False:
-                    told, level = "the money is not back yet; it is tried again", messages.WARNING
-            except DomainError as exc:
-                told, level = _said(exc), messages.ERROR
-            except (CommitOutcomeUnknownError, OperationalError, InterfaceError):
-                told, level = "the database went away; try again", messages.ERROR
-            self.message_user(request, f"{wish.public_id}: {told}", level)
+    staff_actions = RETURN_ACTIONS
 
 
 @admin.register(ReturnItem)
@@ -654,13 +405,46 @@ class OrderNoteAdmin(ReadOnlyAdmin):
 
 
 @admin.register(PaymentLink)
-class PaymentLinkAdmin(ReadOnlyAdmin):
+class PaymentLinkAdmin(ActionsAdmin, ReadOnlyAdmin):
     list_display = ("created_at", "email", "created_by", "expires_at", "withdrawn_at")
     list_select_related = ("created_by",)
     search_fields = ("email__iexact",)
     search_help_text = "An e-mail address, in full"
     ordering = ("-pk",)
-    exclude = ("public_id", "cart_id", "fingerprint")  # whoever knows them may order
+    staff_actions = LINK_ACTIONS
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        # Whoever knows the link may order, and sees who it is for.
+        secret = {"id", "public_id", "cart_id", "fingerprint", "request_key"}
+        shown = [field.name for field in self.opts.fields if field.name not in secret]
+        return (*self.get_readonly_fields(request, obj), *shown)
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:  # noqa: ARG002 - Django's hook
+        may_place = request.user.has_perm(phone_order.PERMISSION)
+        return ("link", "state") if may_place else ("state",)
+
+    @admin.display(description="link")
+    def link(self, row: PaymentLink) -> str:
+        """Where the customer pays."""
+        return payment_links.page_of(row)
+
+    @admin.display(description="state")
+    def state(self, row: PaymentLink) -> str:
+        """Whether it can still be used."""
+        return payment_links.why_over(row) or "It waits for the customer; nothing is reserved."
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """Whether this member of staff may take an order by telephone."""
+        return request.user.has_perm(phone_order.PERMISSION)
+
+    def add_view(
+        self,
+        request: HttpRequest,
+        form_url: str = "",  # noqa: ARG002 - Django's hook
+        extra_context: dict[str, Any] | None = None,  # noqa: ARG002 - likewise
+    ) -> HttpResponse:
+        """Take an order by telephone."""
+        return phone_order.view(request, self)
 
 
 @admin.register(CheckedInvariant)

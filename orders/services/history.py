@@ -68,10 +68,8 @@ WORDS: Final = {
     "RECONCILIATION_CASE_OPENED": "The provider's books say something else",
     "DISPUTE_MOVED": "The dispute went on",
     "DISPUTE_EVIDENCE_DUE": "Evidence for the dispute is due",
-    "SETTLEMENT_REQUESTED_BY_STAFF": "Asked the provider to settle it",
-    "END_OF_QUARANTINE_REQUESTED_BY_STAFF": "Asked for the end of the quarantine",
     "LETTER_RESEND_REQUESTED": "Asked for a letter to be sent again",
-    "DELIVERY_RETRIED": "Asked for a delivery to be tried again",
+    "DELIVERIES_RETRIED": "Asked for deliveries to be tried again",
 }
 ALARMING: Final = {
     "PAYMENT_QUARANTINED",
@@ -80,7 +78,10 @@ ALARMING: Final = {
     "RECONCILIATION_CASE_OPENED",
     "DISPUTE_EVIDENCE_DUE",
 }
-TOLD_ELSEWHERE: Final = ("ORDER_NOTE_ADDED",)
+ASKED: Final = "STAFF_ACTION_ASKED"
+REFUSED: Final = "STAFF_ACTION_REFUSED"
+# What came of a button stands in the rows of what it did.
+TOLD_ELSEWHERE: Final = ("ORDER_NOTE_ADDED", "STAFF_ACTION_DONE")
 
 
 class Severity(StrEnum):
@@ -106,13 +107,17 @@ class Handover:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Happening:
-    """One thing that happened. `target` is the row to look at: a model's label and a key."""
+    """One thing that happened. `target` is the row to look at: a model's label and a key.
+
+    `text` is what was written, of a letter or a note.
+    """
 
     at: datetime
     who: str
     kind: str
     title: str
     detail: str = ""
+    text: str = ""
     target: tuple[str, int] | None = None
     severity: Severity = Severity.PLAIN
     handovers: tuple[Handover, ...] = field(default=())
@@ -334,16 +339,35 @@ def _key(row: AuditLog) -> tuple[Any, ...]:
 
 def _from_log(row: AuditLog, who: str) -> Happening:
     data: Mapping[str, Any] = row.data or {}
+    if row.event_type in {ASKED, REFUSED}:
+        return _pressed(row, data, who)
     told = {name: value for name, value in data.items() if name != "order_number" and value}
     words = row.event_type.replace("_", " ").capitalize()
     return Happening(
         at=row.created_at,
         who=who,
-        kind="staff" if row.event_type.endswith("_BY_STAFF") else "order",
+        kind="order",
         title=WORDS.get(row.event_type, words),
         detail="; ".join(f"{name.replace('_', ' ')}: {value}" for name, value in told.items()),
         target=("audit.auditlog", row.pk),
         severity=Severity.BAD if row.event_type in ALARMING else Severity.PLAIN,
+    )
+
+
+def _pressed(row: AuditLog, data: Mapping[str, Any], who: str) -> Happening:
+    """A button, by its name, with what was typed that the log keeps."""
+    is_refused = row.event_type == REFUSED
+    asked: Mapping[str, Any] = data.get("asked") or {}
+    said = [f"{name.replace('_', ' ')}: {value}" for name, value in asked.items()]
+    name = str(data.get("action", "")).replace("_", " ")
+    return Happening(
+        at=row.created_at,
+        who=who,
+        kind="staff",
+        title=f"“{name}” was refused" if is_refused else f"Pressed “{name}”",
+        detail=_said(*said, str(data.get("code", ""))),
+        target=("audit.auditlog", row.pk),
+        severity=Severity.ODD if is_refused else Severity.PLAIN,
     )
 
 
@@ -472,6 +496,7 @@ def _letters(letters: Iterable[Letter]) -> Iterator[Happening]:
             kind="letter",
             title=f"E-mail sent{' again' if letter.repeats_id else ''}: {letter.subject}",
             detail=f"to {letter.recipient}" if letter.recipient else "to somebody erased since",
+            text=letter.readable_text,
             target=("orders.letter", letter.pk),
         )
 
@@ -484,7 +509,8 @@ def _notes(order: Order) -> Iterator[Happening]:
             who=name_of(note.author),
             kind="note",
             title="Note",
-            detail=note.text or "erased with the buyer",
+            detail="" if note.text else "erased with the buyer",
+            text=note.text,
             target=("orders.ordernote", note.pk),
         )
 
@@ -507,7 +533,10 @@ def _units(item: Any) -> str:
 
 
 def _money(amount: Any, currency: str) -> str:
-    return f"{money.format_amount(amount, currency)} {currency}"
+    try:
+        return f"{money.format_amount(amount, currency)} {currency}"
+    except (money.UnsupportedCurrencyError, money.InvalidAmountError):
+        return f"{amount} {currency}"  # the page of an odd row is the one that staff needs most
 
 
 def _said(*parts: str) -> str:

@@ -90,7 +90,8 @@ class TestMoves:
         assert told(order, "order")[0].who == GUEST
 
     def test_are_the_shops_where_nobody_asked(self, order):
-        deliver_what_is_shipped(order)
+        with request_context.bound(request_context.NO_REQUEST):
+            deliver_what_is_shipped(order)
 
         assert told(order, "order")[-1].who == SYSTEM
 
@@ -206,7 +207,7 @@ class TestEverythingElse:
 
         (told_note,) = told(order, "note")
 
-        assert (told_note.who, told_note.detail) == (CLERK, "Ring twice.")
+        assert (told_note.who, told_note.text) == (CLERK, "Ring twice.")
         assert told_note.target == ("orders.ordernote", note.pk)
         assert "Order note added" not in titles(order)
 
@@ -220,12 +221,25 @@ class TestEverythingElse:
         assert (first.kind, first.target) == ("link", ("orders.paymentlink", link.pk))
         assert first.who == "Clara Clerk (clerk@example.com)"
 
-    def test_what_staff_asked_for(self, order, by_clerk):
-        audit.record("SETTLEMENT_REQUESTED_BY_STAFF", entity_type="order", entity_id=order.pk)
+    def test_which_buttons_staff_pressed_and_what_was_refused(self, order, by_clerk):
+        about = {"entity_type": "order", "entity_id": order.pk}
+        asked = {"action": "refund", "state": {}, "asked": {"amount": "1.00"}}
+        audit.record("STAFF_ACTION_ASKED", data=asked, **about)
+        audit.record("STAFF_ACTION_REFUSED", data={"action": "refund", "code": "NO"}, **about)
+        audit.record("STAFF_ACTION_DONE", data={"action": "settle"}, **about)
 
-        (asked,) = told(order, "staff")
+        pressed, refused = told(order, "staff")
 
-        assert (asked.title, asked.who) == ("Asked the provider to settle it", CLERK)
+        assert (pressed.title, pressed.detail, pressed.who) == (
+            "Pressed “refund”",
+            "amount: 1.00",
+            CLERK,
+        )
+        assert (refused.title, refused.detail, refused.severity) == (
+            "“refund” was refused",
+            "NO",
+            Severity.ODD,
+        )
 
     def test_what_no_table_here_knows(self, order):
         audit.record(
@@ -247,6 +261,7 @@ class TestMessages:
 
         assert letter.title == f"E-mail sent: Order {order.order_number} confirmed"
         assert letter.detail == f"to {shopper.customer.email}"
+        assert "Product APPLE" in letter.text
         assert letter.target == ("orders.letter", Letter.objects.get().pk)
         assert "email" not in {one.subscriber for one in fact.handovers}
         assert {one.status for one in fact.handovers} == {"delivered"}

@@ -79,8 +79,7 @@ class TestKeeping:
         assert not Letter.objects.exists()
         monkeypatch.undo()
 
-        delivery = Delivery.objects.get(message=confirmed(order), subscriber="email")
-        audit.retry_delivery(delivery_id=delivery.pk)
+        audit.retry_deliveries(aggregate_type="order", aggregate_id=order.pk)
         outbox.relay()
 
         assert Letter.objects.get().order == order
@@ -178,28 +177,30 @@ class TestResending:
             resend_letter(letter_id=letter.pk, request_key=key)
 
 
-class TestRetryingADelivery:
-    def test_makes_a_dead_one_due_and_is_written_down(self, order):
+class TestRetryingDeliveries:
+    def retry(self, order):
+        return audit.retry_deliveries(aggregate_type="order", aggregate_id=order.pk)
+
+    def test_makes_dead_ones_due_and_is_written_down(self, order):
         delivery = Delivery.objects.filter(message=confirmed(order)).first()
         Delivery.objects.filter(pk=delivery.pk).update(status="dead", attempts=12)
 
-        assert audit.retry_delivery(delivery_id=delivery.pk)
+        assert self.retry(order) == 1
 
         delivery.refresh_from_db()
         assert (delivery.status, delivery.attempts) == ("pending", 0)
-        row = AuditLog.objects.get(event_type="DELIVERY_RETRIED")
+        row = AuditLog.objects.get(event_type="DELIVERIES_RETRIED")
         assert (row.entity_type, row.entity_id) == ("order", order.pk)
-        assert row.data == {"delivery": delivery.pk, "fact": "order.confirmed"}
+        assert row.data == {"delivery_ids": [delivery.pk], "retried": 1}
 
-    def test_leaves_one_that_arrived_alone(self, order):
-        delivery = Delivery.objects.filter(message=confirmed(order), status="delivered").first()
+    def test_leaves_what_arrived_and_other_orders_alone(self, order, shopper):
+        other = order_of(shopper.order(("APPLE", 1)))
+        outbox.relay()
+        theirs = Delivery.objects.filter(message=confirmed(other)).first()
+        Delivery.objects.filter(pk=theirs.pk).update(status="dead", attempts=12)
 
-        assert not audit.retry_delivery(delivery_id=delivery.pk)
+        assert self.retry(order) == 0
 
-        delivery.refresh_from_db()
-        assert delivery.status == "delivered"
-        assert not AuditLog.objects.filter(event_type="DELIVERY_RETRIED").exists()
-
-    def test_of_nothing_is_refused(self, db):
-        with pytest.raises(NotFoundError):
-            audit.retry_delivery(delivery_id=1)
+        theirs.refresh_from_db()
+        assert theirs.status == "dead"
+        assert not AuditLog.objects.filter(event_type="DELIVERIES_RETRIED").exists()
