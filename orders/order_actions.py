@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from django import forms
 from django.utils import timezone
@@ -53,7 +53,8 @@ class OrderAction(StaffAction):
 class LinesForm(StaffForm):
     """A number field for each line of the order, by how many of it may be said."""
 
-    noun = "Units"
+    first: ClassVar[tuple[str, ...]] = ()
+    """Fields that stand before the lines."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -63,6 +64,7 @@ class LinesForm(StaffForm):
             # A page that is sent twice names lines of which nothing is left by now.
             if most or self.is_bound:
                 self._add(line, most)
+        self.order_fields([*self.first, *self.line_fields])
 
     def most_of(self, line: overview.Line) -> int:
         """How many can be said of a line now."""
@@ -244,6 +246,7 @@ class RefundForm(LinesForm):
     """Asked twice: the first time it is answered with the sum, the second time it is done."""
 
     ALL, UNITS, AMOUNT = "all", "units", "amount"
+    first = ("what",)
 
     what = forms.ChoiceField(
         label="Give back",

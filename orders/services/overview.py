@@ -84,14 +84,16 @@ def money_of(order: Order) -> Money:
     under_way = Refund.objects.filter(payment__order=order, status__in=UNDER_WAY).aggregate(
         sum=Sum("amount", default=0)
     )
+    cents = order.total_amount * 0  # zeros are shown with as many digits as the total
+
     return Money(
         currency=order.currency,
-        captured=Decimal(sums["captured"]),
-        refunded=-Decimal(sums["refunded"]),
-        refund_under_way=Decimal(under_way["sum"]),
-        disputed=-Decimal(sums["disputed"]),
-        fees=-Decimal(sums["fees"]),
-        net=Decimal(sums["net"]),
+        captured=cents + sums["captured"],
+        refunded=cents - sums["refunded"],
+        refund_under_way=cents + under_way["sum"],
+        disputed=cents - sums["disputed"],
+        fees=cents - sums["fees"],
+        net=cents + sums["net"],
     )
 
 
