@@ -138,7 +138,7 @@ class OutboxMessageAdmin(ReadOnlyAdmin):
 class RetryDelivery(StaffAction):
     name = "retry"
     label = "Retry now"
-    permission = "audit.change_delivery"
+    permission = "audit.retry_delivery"
     icon = "refresh"
     description = "Tries it again within seconds, also where it was given up."
 
@@ -177,7 +177,7 @@ class DeliveryAdmin(ActionsAdmin, ReadOnlyAdmin):
 
     def has_retry_permission(self, request: HttpRequest) -> bool:
         """Whether this member of staff may have a delivery tried again."""
-        return request.user.has_perm("audit.change_delivery")
+        return request.user.has_perm("audit.retry_delivery")
 
     @admin.action(description="Retry now", permissions=["retry"])
     def retry_now(self, request: HttpRequest, queryset: QuerySet[Delivery]) -> None:

@@ -98,6 +98,7 @@ class Delivery(models.Model):
     class Meta:
         db_table = "deliveries"
         verbose_name_plural = "deliveries"
+        permissions = [("retry_delivery", "Can have a delivery tried again")]
         constraints = [
             models.UniqueConstraint(
                 name="delivery_one_per_message_and_subscriber", fields=["message", "subscriber"]
@@ -113,6 +114,7 @@ class Delivery(models.Model):
                 name="idx_deliveries_waiting",
                 condition=Q(status="pending"),
             ),
+            models.Index(fields=["id"], name="idx_deliveries_dead", condition=Q(status="dead")),
         ]
 
     def __str__(self) -> str:

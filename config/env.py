@@ -7,8 +7,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 from urllib.parse import unquote, urlsplit
+
+from config.kernel import money
+
+if TYPE_CHECKING:
+    from decimal import Decimal
 
 ENVIRONMENTS = ("local", "test", "production")
 SUBMISSION_PORT = 587
@@ -70,6 +75,20 @@ def choice(name: str, default: str, allowed: tuple[str, ...]) -> str:
 def items(name: str, default: str = "") -> list[str]:
     """A list separated by commas; empty parts are dropped."""
     return [part.strip() for part in text(name, default).split(",") if part.strip()]
+
+
+def amounts(name: str, default: str, *, currency: str) -> dict[str, Decimal]:
+    """An amount of this currency, and of others by name: `500.00, EUR=450.00`."""
+    found = {}
+    for part in items(name, default):
+        code, _, amount = part.rpartition("=")
+        try:
+            found[code.strip() or currency] = money.parse_amount(
+                amount.strip(), code.strip() or currency
+            )
+        except (money.InvalidAmountError, money.UnsupportedCurrencyError) as exc:
+            fail(name, f"must look like 500.00 or 500.00,EUR=450.00; {part!r}: {exc}")
+    return found
 
 
 def origins(name: str, default: str = "") -> list[str]:

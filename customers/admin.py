@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from django.http import HttpRequest
 
 RIGHTS = ("is_staff", "is_superuser", "groups")
+NEEDED = {"status": "customers.suspend_customer", "tier": "customers.change_tier"}
+"""What more than the permission to correct particulars a field takes."""
 
 
 class CustomerMetricsInline(ReadOnlyInline):
@@ -69,7 +71,8 @@ class CustomerAdmin(AuditedAdmin):
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         rights = () if request.user.is_superuser else RIGHTS
-        return (*super().get_readonly_fields(request, obj), *rights)
+        theirs = [name for name, needed in NEEDED.items() if not request.user.has_perm(needed)]
+        return (*super().get_readonly_fields(request, obj), *rights, *theirs)
 
     def has_add_permission(self, request: HttpRequest) -> bool:  # noqa: ARG002 - Django's hook
         """Customers sign up by themselves; `createsuperuser` makes the first staff."""

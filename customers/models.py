@@ -82,6 +82,13 @@ class Customer(AbstractBaseUser, PermissionsMixin):
 
     class Meta:
         db_table = "customers"
+        permissions = [
+            ("suspend_customer", "Can suspend a customer, and end that"),
+            ("change_tier", "Can change a customer's tier"),
+            ("note_customer", "Can write a note on a customer"),
+            ("export_customer", "Can export what is held on a customer"),
+            ("erase_customer", "Can erase a customer"),
+        ]
         constraints = [
             models.CheckConstraint(
                 name="customer_status_known",
@@ -231,3 +238,35 @@ class CustomerNote(models.Model):
 
     def __str__(self) -> str:
         return f"note {self.pk}"
+
+
+class SavedView(models.Model):
+    """A list of the admin as a member of staff has filtered it, to be opened again.
+
+    `page` is the list (`orders.order`), `query` its filters as an address has them; what was
+    searched for is not kept, it names customers. Others see it where it `is_shared`.
+    """
+
+    owner = models.ForeignKey(Customer, models.CASCADE, related_name="saved_views", db_index=False)
+    page = models.CharField(max_length=100)
+    name = models.CharField(max_length=60)
+    query = models.CharField(max_length=1_000)
+    is_shared = models.BooleanField(default=False, db_default=False)
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    class Meta:
+        db_table = "saved_views"
+        constraints = [
+            models.UniqueConstraint(
+                name="saved_view_named_once_by_its_owner", fields=["owner", "page", "name"]
+            ),
+            models.CheckConstraint(name="saved_view_has_a_name", condition=~Q(name="")),
+        ]
+        indexes = [
+            models.Index(
+                fields=["page"], name="idx_saved_views_shared", condition=Q(is_shared=True)
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.page} {self.name}"

@@ -28,6 +28,7 @@ from orders.models import (
     OrderTransition,
     PaymentLink,
     RefundLine,
+    RefundProposal,
     Return,
     ReturnItem,
     ReturnReceipt,
@@ -39,8 +40,15 @@ from orders.models import (
     TaxDestination,
     TaxRate,
 )
-from orders.order_actions import LINK_ACTIONS, ORDER_ACTIONS, RETURN_ACTIONS
+from orders.order_actions import (
+    CASE_ACTIONS,
+    LINK_ACTIONS,
+    ORDER_ACTIONS,
+    PROPOSAL_ACTIONS,
+    RETURN_ACTIONS,
+)
 from orders.services import payment_links
+from payments.models import ReconciliationCase
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -84,20 +92,6 @@ class OrderAdmin(ActionsAdmin, ReadOnlyAdmin):
     ordering = ("-created_at", "-pk")
     staff_actions = ORDER_ACTIONS
     change_form_outer_before_template = "staff/order.html"
-    fieldsets = (
-        (
-            "Everything on record",
-            {
-                "classes": ("collapse",),
-                # The customer stands above, with a link for those who may follow it.
-                "fields": [
-                    field.name
-                    for field in Order._meta.fields  # noqa: SLF001 - Django's own name
-                    if field.editable and field.name != "customer"
-                ],
-            },
-        ),
-    )
 
     def change_view(
         self,
@@ -110,6 +104,15 @@ class OrderAdmin(ActionsAdmin, ReadOnlyAdmin):
         order = self.get_object(request, object_id)
         shown = order_page.shown(order, may=request.user.has_perm) if order else {}
         return super().change_view(request, object_id, form_url, {**shown, **(extra_context or {})})
+
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:  # noqa: ARG002 - Django's hook
+        # Above is told, by right, who the customer is; the rest of the row is here.
+        told = {"customer", "guest_email", "guest_first_name", "guest_last_name"}
+        if not request.user.has_perm("payments.view_payment"):
+            told.add("payment_intent_id")
+        fields = [field.name for field in self.opts.fields if field.editable]
+        shown = [name for name in fields if name not in told]
+        return [("Everything on record", {"classes": ("collapse",), "fields": shown})]
 
     @admin.display(description="buyer")
     def buyer(self, order: Order) -> str:
@@ -352,6 +355,46 @@ class ReturnAdmin(ActionsAdmin, ReadOnlyAdmin):
     ordering = ("-pk",)
     inlines = (ReturnItemInline,)
     staff_actions = RETURN_ACTIONS
+
+
+@admin.register(RefundProposal)
+class RefundProposalAdmin(ActionsAdmin, ReadOnlyAdmin):
+    list_display = (
+        *("proposed_at", "order", "kind", "amount", "currency", "status"),
+        *("proposed_by", "decided_by"),
+    )
+    list_filter = ("status", "kind")
+    list_select_related = ("order", "proposed_by", "decided_by")
+    search_fields = ("order__order_number__exact", "case__subject__exact")
+    search_help_text = "An order number or a charge, in full"
+    ordering = ("-pk",)
+    exclude = ("request_key",)
+    staff_actions = PROPOSAL_ACTIONS
+
+
+@admin.register(ReconciliationCase)
+class ReconciliationCaseAdmin(ActionsAdmin, ReadOnlyAdmin):
+    """A difference with the provider. Here, since money goes back by the rules for two people."""
+
+    list_display = (
+        "first_seen_at",
+        "last_seen_at",
+        "classification",
+        "order_number",
+        "subject",
+        "problem",
+        "resolved_at",
+    )
+    list_select_related = ("payment__order",)
+    list_filter = ("classification", ("resolved_at", admin.EmptyFieldListFilter))
+    search_fields = ("subject__exact", "payment__order__order_number__exact")
+    ordering = ("-pk",)
+    staff_actions = CASE_ACTIONS
+
+    @admin.display(description="order")
+    def order_number(self, case: ReconciliationCase) -> str:
+        """Which order it is about, if any."""
+        return case.payment.order.order_number if case.payment else ""
 
 
 @admin.register(ReturnItem)

@@ -110,6 +110,18 @@ class RefundRequestReusedError(DomainError):
     message = "This key stands for another refund of this order; choose a new one."
 
 
+class ProposalWaitingError(InvalidTransitionError):
+    """Another refund of the same order is being looked at by a second person."""
+
+    message = "A large refund of this waits for a second person: have that one decided first."
+
+
+class SamePersonError(InvalidTransitionError):
+    """Whoever proposed a refund may not decide about it."""
+
+    message = "You proposed this refund: somebody else has to decide about it."
+
+
 class ShipmentRequestReusedError(DomainError):
     """The key of a parcel came again with other units or another number."""
 

@@ -13,26 +13,34 @@ from audit.models import Delivery
 from audit.staff_actions import Done, Said, StaffAction, StaffForm, dress, told
 from config.kernel import money
 from config.kernel.errors import DomainError
-from orders.models import Letter, Order, PaymentLink, Return
+from orders.models import Letter, Order, PaymentLink, RefundProposal, Return
 from orders.services import (
     letters,
     notes,
     overview,
     payment_links,
-    quarantine,
     recovery,
+    refund_approval,
     refunds,
     returns,
     shipping,
 )
-from orders.services.cancellation import cancel_order
+from orders.services.refund_approval import Outcome
 from orders.services.refunds import RefundPreview, RefundWish
-from payments.models import Payment, Refund
+from payments.models import Payment, ReconciliationCase, Refund
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ON_ITS_WAY = "Decided; the money is not back yet. The shop goes on asking the provider."
+PROPOSED = "Proposed: so much takes a second person. Nothing has moved."
+
+
+def _given(outcome: Outcome, *, done: str, open_still: str = ON_ITS_WAY) -> Done:
+    """What became of a wish to give money back, in words."""
+    if outcome == Outcome.DONE:
+        return Done(text=done)
+    return Done(text=PROPOSED if outcome == Outcome.PROPOSED else open_still, is_open=True)
 
 
 class OrderAction(StaffAction):
@@ -130,9 +138,14 @@ class EndQuarantine(OrderAction):
         return row.payments.filter(status=Payment.Status.QUARANTINED).exists()
 
     def run(self, row: Order, said: Said) -> Done:
-        if quarantine.end_quarantined(order_id=row.pk, deadline=said.deadline):
-            return Done(text="The quarantine is ended.")
-        return Done(text="Not ended: the provider does not answer. Try again.", is_open=True)
+        outcome = refund_approval.end_quarantined(
+            order_id=row.pk, user_id=said.user_id, deadline=said.deadline
+        )
+        return _given(
+            outcome,
+            done="The quarantine is ended.",
+            open_still="Not ended: the provider does not answer. Try again.",
+        )
 
 
 # --- sending ----------------------------------------------------------------------------------
@@ -232,14 +245,13 @@ class Cancel(OrderAction):
         return living and row.shipped_at is None
 
     def run(self, row: Order, said: Said) -> Done:
-        if cancel_order(
+        outcome = refund_approval.cancel(
             order_id=row.pk,
             reason=said.values["reason"],
+            user_id=said.user_id,
             deadline=said.deadline,
-            requested_by_id=said.user_id,
-        ):
-            return Done(text="Cancelled; whatever was paid is back.")
-        return Done(text=ON_ITS_WAY, is_open=True)
+        )
+        return _given(outcome, done="Cancelled; whatever was paid is back.")
 
 
 class RefundForm(LinesForm):
@@ -325,7 +337,7 @@ class GiveBack(OrderAction):
 
     def run(self, row: Order, said: Said) -> Done:
         wish: RefundWish = said.values["wish"]
-        decided = refunds.decide_refund(
+        outcome = refund_approval.refund(
             order_id=row.pk,
             wish=RefundWish(
                 reason=wish.reason,
@@ -333,12 +345,11 @@ class GiveBack(OrderAction):
                 amount=None if wish.units else said.values["seen_amount"],
                 units=wish.units,
                 request_key=said.request_key,
-                requested_by_id=said.user_id,
             ),
+            user_id=said.user_id,
+            deadline=said.deadline,
         )
-        if refunds.finish_refund(refund_id=decided.pk, deadline=said.deadline):
-            return Done(text="The money is back.")
-        return Done(text=ON_ITS_WAY, is_open=True)
+        return _given(outcome, done="The money is back.")
 
 
 # --- writing ----------------------------------------------------------------------------------
@@ -549,12 +560,112 @@ class RefundReturn(ReturnAction):
         return row.status == Return.Status.RECEIVED
 
     def run(self, row: Return, said: Said) -> Done:
-        if returns.refund_return(return_id=row.pk, deadline=said.deadline, user_id=said.user_id):
-            return Done(text="The money is back.")
-        return Done(text=ON_ITS_WAY, is_open=True)
+        outcome = refund_approval.refund_return(
+            return_id=row.pk, user_id=said.user_id, deadline=said.deadline
+        )
+        return _given(outcome, done="The money is back.")
 
 
 RETURN_ACTIONS = (AcceptReturn(), RefuseReturn(), ReceiveReturn(), RefundReturn())
+
+
+# --- two people -------------------------------------------------------------------------------
+
+
+class TurnDownForm(StaffForm):
+    reason = forms.CharField(max_length=200, label="Why not: for whoever proposed it")
+
+
+class ProposalAction(StaffAction):
+    """What is decided about a colleague's proposal, or taken back of one's own."""
+
+    def is_offered(self, row: RefundProposal) -> bool:
+        return row.status == RefundProposal.Status.WAITING
+
+    def state(self, row: RefundProposal) -> dict[str, Any]:
+        return {
+            "status": row.status,
+            "amount": money.format_amount(row.amount, row.currency),
+            "currency": row.currency,
+        }
+
+
+class ApproveRefund(ProposalAction):
+    name = "approve"
+    label = "Approve and give back"
+    permission = "orders.approve_refund"
+    icon = "done_all"
+    description = (
+        "Gives back exactly this amount. A colleague proposed it; your word is the second."
+    )
+    is_dangerous = True
+
+    def run(self, row: RefundProposal, said: Said) -> Done:
+        outcome = refund_approval.approve(
+            proposal_id=row.pk, user_id=said.user_id, deadline=said.deadline
+        )
+        if outcome == Outcome.DONE:
+            return Done(text="Approved: the money is back, or with the bank.")
+        return Done(text="Approved: the money is on its way.", is_open=True)
+
+
+class RefuseRefund(ProposalAction):
+    name = "refuse"
+    label = "Refuse…"
+    permission = "orders.approve_refund"
+    icon = "block"
+    description = "Nothing is given back."
+    form = TurnDownForm
+
+    def run(self, row: RefundProposal, said: Said) -> Done:
+        refund_approval.refuse(
+            proposal_id=row.pk, user_id=said.user_id, reason=said.values["reason"]
+        )
+        return Done(text="Refused.")
+
+
+class WithdrawRefund(ProposalAction):
+    name = "withdraw"
+    label = "Withdraw"
+    permission = "orders.refund_order"
+    icon = "undo"
+    description = "For whoever proposed it: nothing is given back."
+
+    def run(self, row: RefundProposal, said: Said) -> Done:
+        refund_approval.withdraw(proposal_id=row.pk, user_id=said.user_id)
+        return Done(text="Withdrawn.")
+
+
+PROPOSAL_ACTIONS = (ApproveRefund(), RefuseRefund(), WithdrawRefund())
+
+
+class GiveBackCharge(StaffAction):
+    name = "give_back"
+    label = "Give this money back…"
+    permission = "payments.give_back"
+    icon = "undo"
+    description = "A paid charge that no order of ours has goes back; then the case is closed."
+    is_dangerous = True
+
+    def is_offered(self, row: ReconciliationCase) -> bool:
+        kinds = ReconciliationCase.Classification
+        return row.resolved_at is None and row.classification == kinds.CHARGE_WITHOUT_ORDER
+
+    def state(self, row: ReconciliationCase) -> dict[str, Any]:
+        return {"subject": row.subject, "is_resolved": row.resolved_at is not None}
+
+    def run(self, row: ReconciliationCase, said: Said) -> Done:
+        outcome = refund_approval.give_back_charge(
+            case_id=row.pk, user_id=said.user_id, deadline=said.deadline
+        )
+        return _given(
+            outcome,
+            done="Given back.",
+            open_still="Not back yet: on its way, or not known; try again.",
+        )
+
+
+CASE_ACTIONS = (GiveBackCharge(),)
 
 
 # --- payment links ----------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """What an order's page shows: who, what, where the money and the goods are, and all that happened.
 
-Read with a constant number of statements. What somebody may not open is told without a link.
+Read with a constant number of statements. What somebody may not read elsewhere is not told here
+either, and what they may not open has no link.
 """
 
 from __future__ import annotations
@@ -17,6 +18,18 @@ if TYPE_CHECKING:
 
     from orders.models import Order
 
+RIGHTS: Final = {
+    "payment": "payments.view_payment",
+    "refund": "payments.view_refund",
+    "dispute": "payments.view_dispute",
+    "webhook": "payments.view_providerevent",
+    "document": "orders.view_invoice",
+    "delivery": "audit.view_outboxmessage",
+    "letter": "orders.view_letter",
+    "note": "orders.view_ordernote",
+    "link": "orders.view_paymentlink",
+}
+"""What of an order's story is for those alone who may read where it stands, by its kind."""
 ADDRESS_LINES: Final = ("name", "line1", "line2", "city", "state", "postal_code", "country")
 
 
@@ -29,11 +42,13 @@ def shown(order: Order, *, may: Callable[[str], bool]) -> dict[str, Any]:
     open_returns = Return.objects.filter(order=order).exclude(
         status__in=[Return.Status.REFUSED, Return.Status.REFUNDED]
     )
+    may_see_money = may(RIGHTS["payment"])
     return {
         "order": order,
-        "payment": overview.find_payment(order),
-        "money": overview.money_of(order),
+        "payment": overview.find_payment(order) if may_see_money else None,
+        "money": overview.money_of(order) if may_see_money else None,
         "lines": overview.lines_of(order),
+        "may_see_customer": may("customers.view_customer"),
         "buyer_url": _url("customers.customer", order.customer_id, may),
         "addresses": [
             ("Shipping address", _address(order.shipping_address)),
@@ -43,7 +58,9 @@ def shown(order: Order, *, may: Callable[[str], bool]) -> dict[str, Any]:
             (wish, _url("orders.return", wish.pk, may)) for wish in open_returns.order_by("pk")
         ],
         "history": [
-            (one, _url(*one.target, may) if one.target else None) for one in history.history(order)
+            (one, _url(*one.target, may) if one.target else None)
+            for one in history.history(order)
+            if one.kind not in RIGHTS or may(RIGHTS[one.kind])
         ],
     }
 

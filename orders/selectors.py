@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from django.db.models import Count, F, Prefetch, QuerySet, Sum, prefetch_related_objects
@@ -19,6 +20,7 @@ from orders.models import (
     Order,
     OrderItem,
     OrderNote,
+    RefundProposal,
     Return,
     ReturnItem,
     ShipmentItem,
@@ -28,7 +30,6 @@ from payments.models import Dispute, Payment, ProviderEvent, Refund
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime, time, timedelta
-    from decimal import Decimal
     from uuid import UUID
 
 
@@ -291,10 +292,19 @@ def list_orders_with_papers(*, customer_id: int) -> QuerySet[Order]:
     return list_orders(customer_id=customer_id).prefetch_related(
         Prefetch("payments__refunds", Refund.objects.order_by("id")),
         Prefetch("returns", Return.objects.prefetch_related(RETURN_ITEMS).order_by("id")),
+        Prefetch("refund_proposals", RefundProposal.objects.order_by("id")),
         Prefetch("invoices", Invoice.objects.order_by("id")),
         Prefetch("letters", Letter.objects.order_by("id")),
         Prefetch("staff_notes", OrderNote.objects.order_by("id")),
     )
+
+
+def given_back_alone(*, order_id: int, person_id: int | None) -> Decimal:
+    """What this person has given back of an order without a second one, in its currency."""
+    own = Refund.objects.filter(
+        payment__order_id=order_id, requested_by_id=person_id, proposal__isnull=True
+    ).exclude(status=Refund.Status.FAILED)
+    return own.aggregate(sum=Sum("amount"))["sum"] or Decimal(0)
 
 
 def units_by_line(rows: QuerySet[Any], *, line: str = "order_item_id") -> Counter[int]:

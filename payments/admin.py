@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from django.contrib import admin, messages
-from django.db import InterfaceError, OperationalError, transaction
+from django.contrib import admin
+from django.db import transaction
 from django.utils import timezone
 
 from audit import services as audit
 from config.kernel import request_context
 from config.kernel.admin import ReadOnlyAdmin, ReadOnlyInline
-from config.kernel.clock import Deadline
-from config.kernel.db import CommitOutcomeUnknownError
-from config.kernel.errors import DomainError
-from payments import events, selectors, strangers
+from payments import events, selectors
 from payments.models import (
     Dispute,
     LedgerEntry,
@@ -180,7 +177,7 @@ class ProviderEventAdmin(ReadOnlyAdmin):
 
     def has_retry_permission(self, request: HttpRequest) -> bool:
         """Whether this member of staff may have a webhook worked off again."""
-        return request.user.has_perm("payments.change_providerevent")
+        return request.user.has_perm("payments.retry_event")
 
     @admin.action(description="Work off again", permissions=["retry"])
     def work_off_again(self, request: HttpRequest, queryset: QuerySet[ProviderEvent]) -> None:
@@ -191,59 +188,6 @@ class ProviderEventAdmin(ReadOnlyAdmin):
             request_context.set_user(user_id=request.user.pk)
             audit.record("WEBHOOKS_RETRIED", data={"event_ids": ids, "due": due})
         self.message_user(request, f"{due} webhooks are worked off within seconds.")
-
-
-@admin.register(ReconciliationCase)
-class ReconciliationCaseAdmin(ReadOnlyAdmin):
-    list_display = (
-        "first_seen_at",
-        "last_seen_at",
-        "classification",
-        "order_number",
-        "subject",
-        "problem",
-        "resolved_at",
-    )
-    list_select_related = ("payment__order",)
-    list_filter = ("classification", ("resolved_at", admin.EmptyFieldListFilter))
-    search_fields = ("subject__exact", "payment__order__order_number__exact")
-    ordering = ("-pk",)
-    actions = ("give_back",)
-
-    def has_give_back_permission(self, request: HttpRequest) -> bool:
-        """Whether this member of staff may give money back."""
-        return request.user.has_perm("payments.add_refund")
-
-    @admin.action(
-        description="Give this money back: a paid charge that no order of ours has",
-        permissions=["give_back"],
-    )
-    def give_back(self, request: HttpRequest, queryset: QuerySet[ReconciliationCase]) -> None:
-        """Each by itself, with a message of its own; the case closes once the money is back."""
-        request_context.set_user(user_id=request.user.pk)
-        cases = list(queryset.order_by("pk")[: MOST_AT_ONCE + 1])
-        if len(cases) > MOST_AT_ONCE:
-            self.message_user(request, f"At most {MOST_AT_ONCE} at once.", messages.ERROR)
-            return
-        for case in cases:
-            try:
-                is_back = strangers.give_back(case_id=case.pk, deadline=Deadline(CALL_SECONDS))
-            except DomainError as exc:
-                told, level = exc.message, messages.ERROR
-            except (CommitOutcomeUnknownError, OperationalError, InterfaceError):
-                told, level = "the database went away; try again", messages.ERROR
-            else:
-                told, level = (
-                    ("given back", messages.SUCCESS)
-                    if is_back
-                    else ("not back yet: on its way, or not known; try again", messages.WARNING)
-                )
-            self.message_user(request, f"Charge {case.subject}: {told}", level)
-
-    @admin.display(description="order")
-    def order_number(self, case: ReconciliationCase) -> str:
-        """Which order it is about, if any."""
-        return case.payment.order.order_number if case.payment else ""
 
 
 @admin.register(LedgerEntry)

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from config.kernel.errors import (
     DomainError,
+    InvalidTransitionError,
     ServiceUnavailableError,
     ValidationFailedError,
 )
+
+if TYPE_CHECKING:
+    from decimal import Decimal
 
 
 class ProviderUnavailableError(ServiceUnavailableError):
@@ -30,6 +36,17 @@ class PaymentDisputedError(DomainError):
     code = "INVALID_TRANSITION"
     status = 409
     message = "The payment is disputed: the customer's bank decides about the money."
+
+
+class SecondPersonNeededError(InvalidTransitionError):
+    """So much may not be given back by one alone; `amount` in major units of `currency`."""
+
+    message = "A refund this large takes a second person."
+
+    def __init__(self, *, amount: Decimal, currency: str) -> None:
+        super().__init__()
+        self.amount = amount
+        self.currency = currency
 
 
 class WebhookRefusedError(ValidationFailedError):

@@ -59,6 +59,7 @@ class Payment(models.Model):
 
     class Meta:
         db_table = "payments"
+        permissions = [("end_quarantine", "Can end a payment in quarantine")]
         constraints = [
             models.CheckConstraint(
                 name="payment_status_known",
@@ -107,6 +108,9 @@ class Payment(models.Model):
                 fields=["next_attempt_at", "id"],
                 name="idx_payments_open",
                 condition=Q(status__in=["created", "requires_action", "processing"]),
+            ),
+            models.Index(
+                fields=["id"], name="idx_payments_quarantined", condition=Q(status="quarantined")
             ),
         ]
         triggers = [
@@ -211,6 +215,7 @@ class Refund(models.Model):
                 name="idx_refunds_open",
                 condition=Q(status__in=["due", "pending"]),
             ),
+            models.Index(fields=["created_at"], name="idx_refunds_created_at"),
         ]
         triggers = [
             touches_updated_at(),
@@ -342,6 +347,7 @@ class ProviderEvent(models.Model):
 
     class Meta:
         db_table = "provider_events"
+        permissions = [("retry_event", "Can have a webhook worked off again")]
         constraints = [
             models.CheckConstraint(
                 name="provider_event_status_known",
@@ -365,6 +371,11 @@ class ProviderEvent(models.Model):
                 condition=Q(payment_intent_id__isnull=False),
             ),
             models.Index(fields=["received_at"], name="idx_provider_events_received"),
+            models.Index(
+                fields=["received_at"],
+                name="idx_provider_events_odd",
+                condition=Q(status="quarantined"),
+            ),
         ]
         triggers = [
             pgtrigger.ReadOnly(
@@ -401,6 +412,7 @@ class ReconciliationCase(models.Model):
 
     class Meta:
         db_table = "reconciliation_cases"
+        permissions = [("give_back", "Can give back a charge that no order has")]
         constraints = [
             models.CheckConstraint(
                 name="reconciliation_case_known",

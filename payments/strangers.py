@@ -7,15 +7,17 @@ that was paid may be the very order that was lost with the database: no machine 
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
 
 from audit import services as audit
+from config.kernel import money
 from config.kernel.db import short_transaction
 from config.kernel.errors import InvalidTransitionError, NotFoundError
 from config.kernel.models import new_uuid
-from payments import gateway
+from payments import alone, gateway
 from payments.cases import close_case, open_case
 from payments.gateway import DISPUTE_LOST, MARK, REFUND_DEAD, Intent, Refused, Unknown
 from payments.models import Payment, ReconciliationCase
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from config.kernel.clock import Deadline
+    from payments.alone import Limits
     from payments.gateway import ProviderRefund, RefundAnswer
 
 log = structlog.get_logger(__name__)
@@ -51,18 +54,22 @@ class _Gone(NamedTuple):
         return self.back + self.under_way + self.taken >= intent.amount_received_minor
 
 
-def give_back(*, case_id: int, deadline: Deadline) -> bool:
+def give_back(*, case_id: int, deadline: Deadline, limits: Limits | None = None) -> bool:
     """Give back all that came in for a charge without an order, and close its case.
 
     What a bank has taken by a dispute that was lost is not here any more either. Opens its own
     transactions; never call it inside one. Repeating it is safe, whoever died in between: the key
     is the intent's own, and the provider gives back no more than came in.
 
+    Args:
+        limits: what the person who says so may give back alone; None: see `alone.check`.
+
     Returns:
         Whether all of it is gone. If not, it is on its way or the provider does not say: try again.
 
     Raises:
         NotFoundError: there is no such case.
+        SecondPersonNeededError: it is more than `limits` allow; nothing was given back.
         InvalidTransitionError: it is closed or about something else, a payment of ours has the
             charge or may still take it up, nothing came in, or the provider refuses.
     """
@@ -76,6 +83,13 @@ def give_back(*, case_id: int, deadline: Deadline) -> bool:
     if not isinstance(gone, _Gone):
         return _refused(gone)
     if not gone.will_be_all_of(intent):
+        left = intent.amount_received_minor - gone.back - gone.under_way - gone.taken
+        alone.check(
+            amount=money.from_minor(left, intent.currency),
+            currency=intent.currency,
+            before=Decimal(0),
+            limits=limits,
+        )
         _note("CHARGE_GIVE_BACK_REQUESTED", case, intent)
         answer = _refund(intent, n=gone.refunds, deadline=deadline)
         if isinstance(answer, Refused):

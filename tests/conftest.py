@@ -20,7 +20,10 @@ from tests.shop import Shopper
 
 BEGIN_FIRST = ("crash/", "storefront/", "sandbox/test_launchers", "sandbox/test_bench", "protocol/")
 """Where single tests take many seconds: begun last, they would keep one core for all others."""
-KEPT = {"django_migrations", "django_content_type", "auth_permission"}
+KEPT = {
+    *("django_migrations", "django_content_type", "auth_permission"),
+    *("auth_group", "auth_group_permissions"),
+}
 """Tables whose rows come with the schema."""
 
 

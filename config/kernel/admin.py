@@ -54,6 +54,7 @@ class PlainAdmin(ModelAdmin):
     paginator = CappedPaginator
     show_full_result_count = False
     list_per_page = 50
+    list_before_template = "staff/saved_views.html"
     actions: Any = ()
     formfield_overrides: ClassVar[Any] = ADDRESSES_ARE_HTTPS
 

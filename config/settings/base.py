@@ -224,6 +224,8 @@ try:
     digits(SHOP_CURRENCY)
 except UnsupportedCurrencyError as exc:
     env.fail("SHOP_CURRENCY", str(exc))
+# What one member of staff may give back of an order alone, by currency; of others, nothing.
+REFUND_LIMITS = env.amounts("REFUND_LIMIT", "500", currency=SHOP_CURRENCY)
 if not (len(SHOP_COUNTRY) == 2 and SHOP_COUNTRY.isascii() and SHOP_COUNTRY.isupper()):  # noqa: PLR2004 - ISO 3166-1 alpha-2
     env.fail("SHOP_COUNTRY", f"must be an ISO 3166 code like US, not {SHOP_COUNTRY!r}")
 if SHOP_TIME_ZONE not in zoneinfo.available_timezones():

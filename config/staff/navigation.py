@@ -82,6 +82,12 @@ NAVIGATION: Final[Sequence[tuple[str, Sequence[Entry]]]] = (
         (
             Entry("Payments", "credit_card", "payments.payment"),
             Entry("Refunds", "undo", "payments.refund"),
+            Entry(
+                "Second signature",
+                "approval_delegation",
+                "orders.refundproposal",
+                query="status__exact=waiting",
+            ),
             Entry("Disputes", "gavel", "payments.dispute"),
             Entry("Differences", "difference", "payments.reconciliationcase"),
             Entry("Ledger", "account_balance", "payments.ledgerentry"),
@@ -134,20 +140,36 @@ WITHOUT_AN_ENTRY: Final = frozenset(
 )
 
 
-def for_request(site: AdminSite, request: HttpRequest) -> list[dict[str, object]]:
-    """The groups with the lines whose lists this member of staff may read, as unfold draws them."""
-    groups = [{"title": "", "items": [_page(*page, request) for page in FIRST], "separator": False}]
+class Line(NamedTuple):
+    """An entry as unfold draws it for one request."""
+
+    title: str
+    icon: str
+    link: str
+    active: bool
+    has_permission: bool = True
+
+
+class Group(NamedTuple):
+    """Entries under a title, likewise."""
+
+    title: str
+    items: list[Line]
+
+
+def for_request(site: AdminSite, request: HttpRequest) -> list[Group]:
+    """The groups with the lines whose lists this member of staff may read."""
+    groups = [Group("", [_page(*page, request) for page in FIRST])]
     for title, entries in NAVIGATION:
-        items = [_item(entry, request) for entry in entries if _may_read(site, entry, request)]
-        if items:
-            groups.append({"title": title, "items": items, "separator": False})
+        lines = [_line(entry, request) for entry in entries if _may_read(site, entry, request)]
+        if lines:
+            groups.append(Group(title, lines))
     return groups
 
 
-def _page(title: str, icon: str, name: str, request: HttpRequest) -> dict[str, object]:
+def _page(title: str, icon: str, name: str, request: HttpRequest) -> Line:
     link = reverse(f"admin:{name}")
-    is_here = request.path == link
-    return {"title": title, "icon": icon, "link": link, "active": is_here, "has_permission": True}
+    return Line(title, icon, link, active=request.path == link)
 
 
 def _may_read(site: AdminSite, entry: Entry, request: HttpRequest) -> bool:
@@ -155,16 +177,11 @@ def _may_read(site: AdminSite, entry: Entry, request: HttpRequest) -> bool:
     return page.has_view_permission(request)
 
 
-def _item(entry: Entry, request: HttpRequest) -> dict[str, object]:
+def _line(entry: Entry, request: HttpRequest) -> Line:
     name = entry.page or f"{entry.model.replace('.', '_')}_changelist"
     path = reverse(f"admin:{name}")
     is_here = request.path.startswith(path)
     if entry.query or "is_staff__exact" in request.GET:
         is_here = is_here and request.GET.urlencode() == entry.query
-    return {
-        "title": entry.title,
-        "icon": entry.icon,
-        "link": f"{path}?{entry.query}" if entry.query else path,
-        "active": is_here,
-        "has_permission": True,
-    }
+    link = f"{path}?{entry.query}" if entry.query else path
+    return Line(entry.title, entry.icon, link, active=is_here)

@@ -6,14 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
+from django.views.decorators.http import require_POST
 from unfold.sites import UnfoldAdminSite
 
-from config.staff import dashboard, navigation
+from config.staff import dashboard, navigation, saved_views, search
 from orders import stuck
 
 if TYPE_CHECKING:
     from django.http import HttpRequest, HttpResponse
     from django.urls import URLPattern
+
+LONGEST_SEARCH = 200
 
 
 class StaffSite(UnfoldAdminSite):  # type: ignore[misc]  # unfold has no types
@@ -24,13 +27,21 @@ class StaffSite(UnfoldAdminSite):  # type: ignore[misc]  # unfold has no types
 
     def extra_urls(self) -> list[URLPattern]:
         """Pages that belong to no model."""
-        return [path("stuck/", self.admin_view(self.stuck_view), name="stuck")]
+        return [
+            path("stuck/", self.admin_view(self.stuck_view), name="stuck"),
+            path("views/save/", self.admin_view(require_POST(self.save_view)), name="view_save"),
+            path(
+                "views/<int:view_id>/delete/",
+                self.admin_view(require_POST(self.delete_view)),
+                name="view_delete",
+            ),
+        ]
 
     def each_context(self, request: HttpRequest) -> dict[str, Any]:
         """What every page's template is given; colours are in a file, as the policy wants it."""
         return {**super().each_context(request), "colors": None}
 
-    def get_sidebar_list(self, request: HttpRequest) -> list[dict[str, object]]:
+    def get_sidebar_list(self, request: HttpRequest) -> list[navigation.Group]:
         """The navigation, of which everybody sees what they may open."""
         return navigation.for_request(self, request)
 
@@ -45,6 +56,25 @@ class StaffSite(UnfoldAdminSite):  # type: ignore[misc]  # unfold has no types
             **(extra_context or {}),
         }
         return TemplateResponse(request, "admin/index.html", context)
+
+    def search(
+        self,
+        request: HttpRequest,
+        extra_context: dict[str, Any] | None = None,  # noqa: ARG002 - unfold's signature
+    ) -> HttpResponse:
+        """What the box finds; unfold's own would keep rows in the cache and page through them."""
+        results = search.find(self, request, request.GET.get("s", "")[:LONGEST_SEARCH])
+        return TemplateResponse(
+            request, "unfold/helpers/command_results.html", {"results": results}
+        )
+
+    def save_view(self, request: HttpRequest) -> HttpResponse:
+        """Keep a list as it is filtered."""
+        return saved_views.save(self, request)
+
+    def delete_view(self, request: HttpRequest, view_id: int) -> HttpResponse:
+        """Forget one of one's own."""
+        return saved_views.delete(self, request, view_id)
 
     def stuck_view(self, request: HttpRequest) -> HttpResponse:
         """Everything that does not move, why, and the buttons that help."""

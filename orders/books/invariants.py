@@ -352,6 +352,22 @@ INVARIANTS: Final = (
     ),
     Invariant(
         id="I7",
+        name="approved_refunds_are_what_was_agreed",
+        says="an approved proposal has its refund: of its order, amount and currency",
+        # Money that the books never had (a quarantine, a charge without an order) has none.
+        violators="""
+            SELECT o.order_number AS violator
+            FROM refund_proposals proposal
+            JOIN orders o ON o.id = proposal.order_id
+            LEFT JOIN refunds r ON r.id = proposal.refund_id
+            LEFT JOIN payments p ON p.id = r.payment_id
+            WHERE proposal.status = 'approved' AND proposal.kind <> 'quarantine'
+              AND (r.id IS NULL OR p.order_id <> o.id
+                   OR r.amount <> proposal.amount OR r.currency <> proposal.currency)
+        """,
+    ),
+    Invariant(
+        id="I7",
         name="order_shows_its_dispute",
         says="payment_status is disputed exactly while a dispute is open or lost",
         violators="""

@@ -15,6 +15,7 @@ from orders.models.order import (
     ShipmentItem,
 )
 from orders.models.payment_links import PaymentLink
+from orders.models.proposals import RefundProposal
 from orders.models.returns import Return, ReturnItem, ReturnReceipt
 from orders.models.terms import (
     Coupon,
@@ -43,6 +44,7 @@ __all__ = [
     "OrderTransition",
     "PaymentLink",
     "RefundLine",
+    "RefundProposal",
     "Return",
     "ReturnItem",
     "ReturnReceipt",

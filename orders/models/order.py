@@ -162,6 +162,17 @@ class Order(models.Model):
 
     class Meta:
         db_table = "orders"
+        permissions = [  # what staff may do to an order: `orders.roles` says who
+            ("settle_order", "Can have the payment provider asked about an order"),
+            ("ship_order", "Can ship an order"),
+            ("deliver_order", "Can note that an order was delivered"),
+            ("cancel_order", "Can cancel an order"),
+            ("refund_order", "Can give money of an order back"),
+            ("approve_refund", "Can decide about a colleague's large refund"),
+            ("note_order", "Can write a note on an order"),
+            ("resend_letter", "Can have a letter about an order sent again"),
+            ("place_order", "Can place an order for a customer"),
+        ]
         constraints = [
             models.CheckConstraint(
                 name="order_status_known",
@@ -235,7 +246,21 @@ class Order(models.Model):
         ]
         indexes = [
             models.Index(fields=["customer", "-created_at", "-id"], name="idx_orders_customer_id"),
-            models.Index(fields=["status"], name="idx_orders_status"),
+            models.Index(fields=["status", "-created_at", "-id"], name="idx_orders_status"),
+            # Those that few orders come to, and staff ask for.
+            models.Index(
+                fields=["payment_status", "-created_at", "-id"],
+                name="idx_orders_odd_payment",
+                condition=Q(
+                    payment_status__in=[
+                        "requires_action",
+                        "processing",
+                        "partially_refunded",
+                        "refunded",
+                        "disputed",
+                    ]
+                ),
+            ),
             models.Index(fields=["-created_at", "-id"], name="idx_orders_created_at"),
             models.Index(
                 fields=["hold_expires_at", "id"],
@@ -315,7 +340,7 @@ class OrderItem(models.Model):
     """
 
     order = models.ForeignKey(Order, models.CASCADE, related_name="items", db_index=False)
-    product = models.ForeignKey(Product, models.PROTECT, related_name="+")
+    product = models.ForeignKey(Product, models.PROTECT, related_name="+", db_index=False)
     product_sku = models.CharField(max_length=100)
     product_name = models.CharField(max_length=255)
     quantity = models.PositiveIntegerField()
@@ -353,7 +378,11 @@ class OrderItem(models.Model):
             ),
             models.UniqueConstraint(name="order_item_one_per_product", fields=["order", "product"]),
         ]
-        indexes = [models.Index(fields=["order"], name="idx_order_items_order_id")]
+        indexes = [
+            models.Index(fields=["order"], name="idx_order_items_order_id"),
+            # A product's newest orders, for staff who search by SKU.
+            models.Index(fields=["product", "-order"], name="idx_order_items_product"),
+        ]
         triggers = append_only()
 
     def __str__(self) -> str:
@@ -450,6 +479,13 @@ class Shipment(models.Model):
         constraints = [
             models.UniqueConstraint(
                 name="shipment_once_per_request", fields=["order", "request_key"]
+            ),
+        ]
+        indexes = [
+            models.Index(
+                fields=["tracking_number"],
+                name="idx_shipments_tracking_number",
+                condition=~Q(tracking_number=""),
             ),
         ]
 

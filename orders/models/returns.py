@@ -51,6 +51,10 @@ class Return(models.Model):
 
     class Meta:
         db_table = "returns"
+        permissions = [
+            ("decide_return", "Can accept or refuse a return"),
+            ("receive_return", "Can count what arrived of a return"),
+        ]
         constraints = [
             models.CheckConstraint(
                 name="return_status_known",

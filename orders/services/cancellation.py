@@ -22,12 +22,18 @@ from payments.models import Payment, Refund
 if TYPE_CHECKING:
     from config.kernel.clock import Deadline
     from orders.selectors import LockedOrder
+    from payments.alone import Limits
 
 TRIES: Final = 3  # the provider may say "succeeded" instead: then it is a paid order to cancel
 
 
 def cancel_order(
-    *, order_id: int, reason: str, deadline: Deadline, requested_by_id: int | None = None
+    *,
+    order_id: int,
+    reason: str,
+    deadline: Deadline,
+    requested_by_id: int | None = None,
+    limits: Limits | None = None,
 ) -> bool:
     """End an order that has not been shipped; its full refund is the same thing (rule 8).
 
@@ -37,6 +43,7 @@ def cancel_order(
     Args:
         reason: for people; at most 200 characters are kept, on the order and its refund alone.
         requested_by_id: the member of staff or customer who asked.
+        limits: how much of what was paid that person may give back alone; None: all of it.
 
     Returns:
         True: cancelled, and whatever was paid is back. False: the provider's answer or the
@@ -44,6 +51,7 @@ def cancel_order(
 
     Raises:
         InvalidTransitionError: shipped or later, or a payment is being processed or disputed.
+        SecondPersonNeededError: more would go back than `limits` allow; it is not cancelled.
         OrderInProgressError: somebody else is settling it just now.
     """
     with gateway.bulkhead().place() as has_place:
@@ -52,7 +60,7 @@ def cancel_order(
                 with busy_means_in_progress():
                     with short_transaction():
                         locked = selectors.lock_order(order_id=order_id)
-                        refund_ids = _cancel_locked(locked, reason[:200], requested_by_id)
+                        refund_ids = _cancel_locked(locked, reason[:200], requested_by_id, limits)
                     if locked.order.status == Order.Status.CANCELLED:
                         return not refund_ids or (has_place and _finish(refund_ids, deadline))
                     if not (has_place and _settle_cancelled(locked, reason[:200], deadline)):
@@ -75,11 +83,14 @@ def _settle_cancelled(locked: LockedOrder, reason: str, deadline: Deadline) -> b
     return True
 
 
-def _cancel_locked(locked: LockedOrder, reason: str, requested_by_id: int | None) -> list[int]:
+def _cancel_locked(
+    locked: LockedOrder, reason: str, requested_by_id: int | None, limits: Limits | None
+) -> list[int]:
     """What can be done without the provider. Returns the refunds that are on their way."""
     order, payment = locked.order, locked.payment
     if order.status == Order.Status.CANCELLED:
         if not locked.is_disputed:
+            _check_alone(locked, requested_by_id, limits)
             # The provider may have failed the last refund: a dead order keeps no money.
             payments.request_refund_of_rest(payment, reason=reason, requested_by_id=requested_by_id)
         return _open_refunds(payment)
@@ -88,6 +99,7 @@ def _cancel_locked(locked: LockedOrder, reason: str, requested_by_id: int | None
     if order.shipped_at is not None:
         raise InvalidTransitionError("A part of this order has been shipped.")
     if order.status in Order.PAID_UNSHIPPED:
+        _check_alone(locked, requested_by_id, limits)
         settlement.cancel_paid(locked, note=reason, requested_by_id=requested_by_id)
         return _open_refunds(payment)
     if order.status != Order.Status.PENDING or payment.status == Payment.Status.QUARANTINED:
@@ -99,6 +111,15 @@ def _cancel_locked(locked: LockedOrder, reason: str, requested_by_id: int | None
         Order.objects.filter(pk=order.pk).update(hold_expires_at=locked.at)
         Payment.objects.filter(pk=payment.pk).update(next_attempt_at=Now())
     return []
+
+
+def _check_alone(locked: LockedOrder, requested_by_id: int | None, limits: Limits | None) -> None:
+    """Only where something would go back: all of it may be back or on its way already."""
+    if limits is None:
+        return
+    left = payments.not_given_back(locked.payment)
+    if left:
+        refunds.check_alone(locked, left, person_id=requested_by_id, limits=limits)
 
 
 def _open_refunds(payment: Payment) -> list[int]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
 from django.db.models import Q, Sum
@@ -16,6 +15,8 @@ from orders.services import shipping
 from payments.models import LedgerEntry, Payment, Refund
 
 if TYPE_CHECKING:
+    from decimal import Decimal
+
     from orders.models import Order, OrderItem
 
 UNDER_WAY: Final = (Refund.Status.DUE, Refund.Status.PENDING)

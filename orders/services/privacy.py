@@ -72,6 +72,9 @@ FORGET_REASONS: Final = """
     UPDATE refunds SET reason = ''
     FROM payments WHERE payments.id = refunds.payment_id AND payments.order_id = %(order_id)s
 """
+FORGET_PROPOSALS: Final = """
+    UPDATE refund_proposals SET reason = '', refusal = '' WHERE order_id = %(order_id)s
+"""
 
 
 def subscribe() -> None:
@@ -134,6 +137,17 @@ def _all_of_order(order: Order) -> dict[str, Any]:
             }
             for payment in payments
             for refund in payment.refunds.all()
+        ],
+        "refund_proposals": [
+            {
+                "status": proposal.status,
+                "amount": money.format_amount(proposal.amount, proposal.currency),
+                "currency": proposal.currency,
+                "reason": proposal.reason,
+                "refusal": proposal.refusal,
+                "proposed_at": proposal.proposed_at,
+            }
+            for proposal in order.refund_proposals.all()
         ],
         "returns": [
             {**answers.return_json(wish), "refusal": wish.refusal} for wish in order.returns.all()
@@ -296,7 +310,7 @@ def _erase_order(order_id: int) -> None:
     if locked.order.erased_at is not None or locked.order.status not in FINAL:
         return
     sql.later(ERASE_ORDER, order_id=order_id)
-    for statement in (FORGET_GUEST_IN_COUPON, FORGET_REASONS, FORGET_RETURNS):
+    for statement in (FORGET_GUEST_IN_COUPON, FORGET_REASONS, FORGET_RETURNS, FORGET_PROPOSALS):
         sql.later(statement, order_id=order_id)
     letters.forget_letters(order_ids=[order_id])
     OrderNote.objects.filter(order_id=order_id).exclude(text="").update(text="")

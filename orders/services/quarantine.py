@@ -6,25 +6,28 @@ that is not ours for one. No machine decides about it; a person may, and this is
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from audit import services as audit
+from config.kernel import money
 from config.kernel.db import short_transaction
 from config.kernel.errors import InvalidTransitionError
 from config.kernel.models import new_uuid
 from orders import selectors
 from orders.models import Order
 from orders.services import settlement
-from payments import gateway
+from payments import alone, gateway
 from payments import services as payments
 from payments.gateway import Intent, Refused, Unknown
 from payments.models import Payment
 
 if TYPE_CHECKING:
     from config.kernel.clock import Deadline
+    from payments.alone import Limits
 
 
-def end_quarantined(*, order_id: int, deadline: Deadline) -> bool:
+def end_quarantined(*, order_id: int, deadline: Deadline, limits: Limits | None = None) -> bool:
     """Cancel an order whose payment is in quarantine, and give back whatever came in for it.
 
     The intent is cancelled at the provider or, if it was paid, all that is left of it refunded;
@@ -32,11 +35,15 @@ def end_quarantined(*, order_id: int, deadline: Deadline) -> bool:
     that fits, it is settled instead. Opens its own transactions; never call it inside one.
     Repeating it is safe: the provider gives back no more than came in.
 
+    Args:
+        limits: what the person who says so may give back alone; None: see `payments.alone`.
+
     Returns:
         Whether it has ended. If not, the provider does not say; try again.
 
     Raises:
         InvalidTransitionError: it is not in quarantine, or a bank is about to decide.
+        SecondPersonNeededError: more would go back than `limits` allow; it stays in quarantine.
     """
     payment = Payment.objects.filter(order_id=order_id).order_by("-pk").first()
     if payment is None or payment.status != Payment.Status.QUARANTINED:
@@ -58,7 +65,7 @@ def end_quarantined(*, order_id: int, deadline: Deadline) -> bool:
     if isinstance(answer, Unknown):
         return False
     if answer.status == "succeeded":
-        if not _give_back(payment, answer, deadline):
+        if not _give_back(payment, answer, deadline, limits):
             return False
     elif answer.status != "canceled":
         raise InvalidTransitionError(f"The payment is {answer.status}; try later.")
@@ -66,24 +73,32 @@ def end_quarantined(*, order_id: int, deadline: Deadline) -> bool:
     return True
 
 
-def _give_back(payment: Payment, intent: Intent, deadline: Deadline) -> bool:
+def _give_back(payment: Payment, intent: Intent, deadline: Deadline, limits: Limits | None) -> bool:
     """All that came in, whatever it was; what staff gave back by hand already counts."""
-    if _is_given_back(payment, intent, deadline):
-        return True
+    left = _not_given_back(payment, intent, deadline)
+    if not left:
+        return left is not None
+    alone.check(
+        amount=money.from_minor(left, intent.currency),
+        currency=intent.currency,
+        before=Decimal(0),
+        limits=limits,
+    )
     gateway.create_refund(
         params={"payment_intent": intent.id, "metadata": {"app": gateway.MARK}},
         idempotency_key=f"rq-{new_uuid()}",  # nothing of ours to remember: the list decides
         deadline=deadline,
     )
-    return _is_given_back(payment, intent, deadline)
+    return _not_given_back(payment, intent, deadline) == 0
 
 
-def _is_given_back(payment: Payment, intent: Intent, deadline: Deadline) -> bool:
+def _not_given_back(payment: Payment, intent: Intent, deadline: Deadline) -> int | None:
+    """What is neither back nor on its way, in minor units; None: the provider does not say."""
     listed = payments.list_refunds(payment=payment, deadline=deadline)
     if not isinstance(listed, list):
-        return False
+        return None
     given = sum(told.amount_minor for told in listed if told.status not in gateway.REFUND_DEAD)
-    return given >= intent.amount_received_minor
+    return max(0, intent.amount_received_minor - given)
 
 
 def _close(order_id: int, *, intent: Intent | None) -> None:

@@ -20,6 +20,7 @@ from orders import selectors
 from orders.errors import RefundRequestReusedError
 from orders.models import Order, RefundLine
 from orders.services import invoicing, settlement, shipping
+from payments import alone
 from payments import services as payments
 from payments.cases import open_case
 from payments.errors import PaymentDisputedError, RefundExceedsPaymentError
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from config.kernel.clock import Deadline
     from orders.models import OrderItem
     from orders.selectors import LockedOrder
+    from payments.alone import Limits
 
 PENDING_PAUSE: Final = timedelta(minutes=10)  # the bank takes days
 # Nothing stays in doubt longer than two minutes; a refusal will hardly change its mind.
@@ -47,7 +49,8 @@ class RefundWish:
 
     At most one of `amount` (major units of the order's currency, above zero) and `units` (quantity
     by SKU) is set. `request_key` makes the wish repeatable: the same key on the same order is the
-    same refund. `reason` is for people; at most 200 characters of it are kept.
+    same refund. `reason` is for people; at most 200 characters of it are kept. `limits`: what
+    `requested_by_id` may give back of the order on their own word; None: see `payments.alone`.
     """
 
     reason: str
@@ -55,6 +58,7 @@ class RefundWish:
     units: Mapping[str, int] | None = None
     request_key: str | None = None
     requested_by_id: int | None = None
+    limits: Limits | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,14 +102,34 @@ def decide_refund(*, order_id: int, wish: RefundWish) -> Refund:
     Raises:
         InvalidTransitionError: nothing was paid, nothing is left, or the money is disputed.
         RefundExceedsPaymentError: more than is left.
+        SecondPersonNeededError: more than the wish's limits allow.
         RefundRequestReusedError: the key stands for another refund of this order.
         ValidationFailedError: no such line, more units than were bought, or no amount.
         CommitOutcomeUnknownError: the COMMIT was lost; repeat it with the same key.
     """
     with short_transaction():
-        locked = selectors.lock_order(order_id=order_id)
-        earlier = _decided_before(locked.payment, wish)
-        return earlier or _decide(locked, wish)
+        return decide_locked(selectors.lock_order(order_id=order_id), wish)
+
+
+def decide_locked(locked: LockedOrder, wish: RefundWish) -> Refund:
+    """`decide_refund` as a part of the caller's transaction, which has the locks."""
+    return _decided_before(locked.payment, wish) or _decide(locked, wish)
+
+
+def check_alone(
+    locked: LockedOrder, amount: Decimal, *, person_id: int | None, limits: Limits | None
+) -> None:
+    """Refuse what this person may not give back of the order on their own word. Requires the locks.
+
+    Their refunds of it that did not fail count together, unless a second person agreed to them.
+
+    Raises:
+        SecondPersonNeededError: it is too much.
+    """
+    if limits is None:
+        return
+    before = selectors.given_back_alone(order_id=locked.order.pk, person_id=person_id)
+    alone.check(amount=amount, currency=locked.payment.currency, before=before, limits=limits)
 
 
 def _decided_before(payment: Payment, wish: RefundWish) -> Refund | None:
@@ -138,6 +162,7 @@ def _decide(locked: LockedOrder, wish: RefundWish) -> Refund:
     _check_refundable(locked, left)
     shares = _shares(locked.order, wish.units) if wish.units else {}
     amount = _wished_amount(locked.order, wish, shares, left=left)
+    check_alone(locked, amount, person_id=wish.requested_by_id, limits=wish.limits)
     if amount == left and locked.order.status in Order.PAID_UNSHIPPED:
         refund = settlement.cancel_paid(
             locked,

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from config.kernel.clock import Deadline
     from orders.models import OrderItem
     from orders.selectors import LockedOrder
+    from payments.alone import Limits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,14 +70,14 @@ def accept_return(*, return_id: int, user_id: int | None = None) -> None:
         InvalidTransitionError: it is decided already.
     """
     with short_transaction():
-        wish = _lock(return_id)
+        _, wish = lock_return(return_id=return_id)
         _move(wish, to=Return.Status.ACCEPTED, decided_at=Now(), decided_by_id=user_id)
 
 
 def refuse_return(*, return_id: int, reason: str, user_id: int | None = None) -> None:
     """The goods may not be sent back; their units can be asked for again. Likewise."""
     with short_transaction():
-        wish = _lock(return_id)
+        _, wish = lock_return(return_id=return_id)
         _move(
             wish,
             to=Return.Status.REFUSED,
@@ -99,7 +100,7 @@ def receive_return(
         ValidationFailedError: no such line, or more than was announced.
     """
     with short_transaction():
-        wish = _lock(return_id)
+        _, wish = lock_return(return_id=return_id)
         items = list(wish.items.select_related("order_item").order_by("order_item_id"))
         counted = _checked_arrival(items, arrived)
         _move(wish, to=Return.Status.RECEIVED, received_at=Now())
@@ -129,10 +130,19 @@ def receive_as_scrap(*, return_id: int, user_id: int | None = None) -> None:
     receive_return(return_id=return_id, arrived=arrived, user_id=user_id)
 
 
-def refund_return(*, return_id: int, deadline: Deadline, user_id: int | None = None) -> bool:
+def refund_return(
+    *,
+    return_id: int,
+    deadline: Deadline,
+    user_id: int | None = None,
+    limits: Limits | None = None,
+) -> bool:
     """Give the money for what arrived back, through the ordinary refund by units.
 
     Opens its own transactions; never call it inside one. Repeating it is the same refund.
+
+    Args:
+        limits: what `user_id` may give back of the order alone; None: see `payments.alone`.
 
     Returns:
         Whether the money is back. If not, the sweeper carries it on.
@@ -140,11 +150,19 @@ def refund_return(*, return_id: int, deadline: Deadline, user_id: int | None = N
     Raises:
         InvalidTransitionError: it was not received, nothing arrived, what arrived cost nothing, or
             nothing is left to refund.
+        SecondPersonNeededError: more than `limits` allow.
         ValidationFailedError: units of it were refunded in another way.
     """
-    wish = Return.objects.select_related("refund").filter(pk=return_id).first()
-    if wish is None:
-        raise NotFoundError
+    with short_transaction():
+        locked, wish = lock_return(return_id=return_id)
+        refund = decide_locked(locked, wish, user_id=user_id, limits=limits)
+    return refunds.finish_refund(refund_id=refund.pk, deadline=deadline)
+
+
+def decide_locked(
+    locked: LockedOrder, wish: Return, *, user_id: int | None, limits: Limits | None
+) -> Refund:
+    """Decide the refund of `refund_return` in the caller's transaction, which has the locks."""
     if wish.status not in {Return.Status.RECEIVED, Return.Status.REFUNDED}:
         raise InvalidTransitionError
     units = {
@@ -155,22 +173,21 @@ def refund_return(*, return_id: int, deadline: Deadline, user_id: int | None = N
     }
     if not units:
         raise InvalidTransitionError("Nothing arrived that could be refunded.")
-    refund = refunds.decide_refund(
-        order_id=wish.order_id,
-        wish=RefundWish(
+    refund = refunds.decide_locked(
+        locked,
+        RefundWish(
             reason="returned",
             units=units,
             request_key=_refund_key(wish),
             requested_by_id=user_id,
+            limits=limits,
         ),
     )
-    with short_transaction():
-        wish = _lock(return_id)
-        if wish.status == Return.Status.RECEIVED:
-            _move(wish, to=Return.Status.REFUNDED, refund_id=refund.pk)
-        elif wish.refund_id != refund.pk:
-            Return.objects.filter(pk=wish.pk).update(refund_id=refund.pk)
-    return refunds.finish_refund(refund_id=refund.pk, deadline=deadline)
+    if wish.status == Return.Status.RECEIVED:
+        _move(wish, to=Return.Status.REFUNDED, refund_id=refund.pk)
+    elif wish.refund_id != refund.pk:
+        Return.objects.filter(pk=wish.pk).update(refund_id=refund.pk)
+    return refund
 
 
 def _refund_key(wish: Return) -> str:
@@ -235,15 +252,19 @@ def _checked_arrival(
     return [(item, arrived.get(sku, nothing)) for sku, item in by_sku.items()]
 
 
-def _lock(return_id: int) -> Return:
-    """Lock key → order → payment → return; stock levels come after."""
+def lock_return(*, return_id: int) -> tuple[LockedOrder, Return]:
+    """Lock key → order → payment → return; stock levels come after. Requires a transaction.
+
+    Raises:
+        NotFoundError: there is no such return.
+    """
     order_id = Return.objects.filter(pk=return_id).values_list("order_id", flat=True).first()
     if order_id is None:
         raise NotFoundError
     locked = selectors.lock_order(order_id=order_id)
-    wish = Return.objects.select_for_update().get(pk=return_id)
+    wish = Return.objects.select_for_update(of=["self"]).select_related("refund").get(pk=return_id)
     wish.order = locked.order
-    return wish
+    return locked, wish
 
 
 def _move(wish: Return, *, to: Return.Status, **changes: Any) -> None:

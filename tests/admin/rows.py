@@ -42,6 +42,7 @@ from orders.models import (
     OrderNote,
     PaymentLink,
     RefundLine,
+    RefundProposal,
     Return,
     ReturnItem,
     ReturnReceipt,
@@ -145,10 +146,11 @@ class Everything:
     delivery: Delivery
 
 
-def make_everything(n: int) -> Everything:
+def make_everything(n: int, **order_fields: Any) -> Everything:
     """One row in every table of the admin."""
     order = make_order(
         n,
+        **order_fields,
         idempotency_key=IdempotencyKey.objects.create(
             scope=f"customer:{n}",
             key=f"key-{n}",
@@ -215,6 +217,9 @@ def make_everything(n: int) -> Everything:
         )
     )
     RefundLine.objects.create(refund=refund, order_item=item, quantity=1, amount=Decimal("1.00"))
+    RefundProposal.objects.create(
+        kind="amount", order=order, currency="USD", amount=Decimal("1.00"), proposed_by=customer
+    )
     Dispute.objects.create(
         payment=payment,
         stripe_dispute_id=f"dp_{n}",

@@ -422,7 +422,7 @@ class TestRetryNow:
         assert row.user_id == superuser.pk
         assert row.data == {"delivery_ids": [dead.pk], "retried": 1}
 
-    def test_needs_the_permission_to_change_deliveries(self, client, dead):
+    def test_needs_its_permission(self, client, dead):
         viewer = rows.make_customer(98, email="viewer@example.com", is_staff=True)
         viewer.user_permissions.set(Permission.objects.filter(codename="view_delivery"))
         client.force_login(viewer)

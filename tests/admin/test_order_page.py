@@ -168,8 +168,10 @@ class TestThePage:
 
         without = {}
         with connection.cursor() as cursor:
-            # What has no index for it is then read as a whole all the same.
-            cursor.execute("SET LOCAL enable_seqscan = off")
+            # Whatever the tables hold: what remains allowed always has a condition for its index,
+            # and where there is no such index, all of it is read in spite of this.
+            for way in ("seqscan", "indexscan", "indexonlyscan"):
+                cursor.execute(f"SET LOCAL enable_{way} = off")
             for query in queries:
                 cursor.execute(f"EXPLAIN (FORMAT JSON) {query['sql']}")
                 ((plan,),) = cursor.fetchall()
@@ -420,6 +422,20 @@ class TestGivingBack:
 
         assert told in text
         assert not Refund.objects.exists()
+
+    @pytest.mark.parametrize("way", ["refund", "cancel"])
+    def test_of_much_takes_a_second_person(self, browser, order, settings, way):
+        settings.REFUND_LIMITS = {"USD": Decimal("5.00")}
+
+        if way == "refund":
+            _, text = refund(browser, order, what="all")
+        else:
+            text = press(browser, order, "cancel", reason="x")
+
+        assert "takes a second person" in text
+        assert order.status == "confirmed"
+        assert not Refund.objects.exists()
+        assert order.refund_proposals.get().status == "waiting"
 
     def test_says_that_the_provider_does_not_answer(self, browser, order, provider):
         provider.fail("unavailable", path="/v1/refunds", times=None)

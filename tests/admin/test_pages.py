@@ -104,8 +104,8 @@ DELETABLE = {
 }
 
 
-# A cart's lines stand on its page; a session's key opens the account.
-WITHOUT_A_PAGE = {"orders.CartItem", "customers.Session"}
+# A cart's lines stand on its page, saved views above lists; a session's key opens the account.
+WITHOUT_A_PAGE = {"orders.CartItem", "customers.Session", "customers.SavedView"}
 
 
 def url(model, page, *args):

@@ -14,8 +14,8 @@ from config.kernel.clock import Deadline
 from config.kernel.errors import DomainError
 from inventory.models import StockLevel, StockMovement
 from orders import selectors
-from orders.models import Invoice, InvoiceSeries, Order, Return, Shipment
-from orders.services import invoicing, returns
+from orders.models import Invoice, InvoiceSeries, Order, RefundProposal, Return, Shipment
+from orders.services import invoicing, refund_approval, returns
 from orders.services.cancellation import cancel_order
 from orders.services.refunds import RefundWish, decide_refund, finish_refund, sync_refunds
 from orders.services.shipping import Parcel, ship_order
@@ -202,3 +202,80 @@ def wait_for_somebody_to_wait():
                 return
         time.sleep(0.01)
     pytest.fail("nobody waits for the lock")
+
+
+class TestTwoPeople:
+    @pytest.fixture
+    def staff(self, transactional_db):
+        return [factories.CustomerFactory(is_staff=True) for _ in range(5)]
+
+    @pytest.fixture(autouse=True)
+    def _limits(self, settings):
+        settings.REFUND_LIMITS = {"USD": Decimal("5.00")}
+
+    def refund(self, order, who, amount, key):
+        return lambda: refund_approval.refund(
+            order_id=order.pk,
+            wish=RefundWish(reason="x", amount=Decimal(amount), request_key=key),
+            user_id=who.pk,
+            deadline=Deadline(20),
+        )
+
+    def test_who_approve_at_once_give_back_once(self, product, staff, provider):
+        order = bought(product)
+        proposer, *others = staff
+        self.refund(order, proposer, "5.01", "page")()
+        proposal = RefundProposal.objects.get()
+
+        outcomes = at_once(
+            *[
+                told(
+                    lambda who=who: refund_approval.approve(
+                        proposal_id=proposal.pk, user_id=who.pk, deadline=Deadline(20)
+                    )
+                )
+                for who in others
+            ]
+        )
+
+        assert Counter(outcomes) == {"done": 1, "INVALID_TRANSITION": 3}
+        assert Refund.objects.get().amount == Decimal("5.01")
+        assert len(provider.refunds_of(order.payments.get().payment_intent_id)) == 1
+
+    def test_who_approve_and_refuse_at_once_do_one_of_it(self, product, staff, provider):
+        order = bought(product)
+        proposer, yes, no, *_ = staff
+        self.refund(order, proposer, "5.01", "page")()
+        pk = RefundProposal.objects.get().pk
+
+        outcomes = at_once(
+            told(
+                lambda: refund_approval.approve(
+                    proposal_id=pk, user_id=yes.pk, deadline=Deadline(20)
+                )
+            ),
+            told(lambda: refund_approval.refuse(proposal_id=pk, user_id=no.pk, reason="")),
+        )
+
+        assert sorted(outcomes) == ["INVALID_TRANSITION", "done"]
+        is_approved = outcomes[0] == "done"
+        assert RefundProposal.objects.get().status == ("approved" if is_approved else "refused")
+        assert Refund.objects.count() == is_approved
+
+    def test_one_person_in_many_tabs_stays_below_the_limit(self, product, staff, provider):
+        order = bought(product)
+        clerk = staff[0]
+
+        outcomes = at_once(*[self.refund(order, clerk, "2.00", f"tab {n}") for n in range(6)])
+
+        assert Counter(outcomes) == {"done": 2, "proposed": 4}
+        assert [refund.amount for refund in Refund.objects.all()] == [Decimal("2.00")] * 2
+        assert RefundProposal.objects.count() == 1
+
+    def test_one_page_sent_by_many_hands_is_one_proposal(self, product, staff, provider):
+        order = bought(product)
+
+        outcomes = at_once(*[self.refund(order, staff[0], "6.00", "page") for _ in range(4)])
+
+        assert outcomes == ["proposed"] * 4
+        assert RefundProposal.objects.count() == 1

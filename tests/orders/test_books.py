@@ -17,6 +17,7 @@ from orders import books
 from orders.books.findings import Finding
 from orders.books.invariants import INVARIANTS
 from orders.models import Order
+from orders.roles import make_roles
 from tests.orders.busy_shop import open_busy_shop
 from tests.provider import PaymentServer
 
@@ -32,6 +33,7 @@ def busy(django_db_setup, django_db_blocker):
         finally:
             with pgtrigger.ignore():  # permissions and content types are made anew
                 call_command("flush", verbosity=0, interactive=False)
+            make_roles()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +64,13 @@ REFUND = """
     INSERT INTO refunds (uuid, payment_id, currency, amount, next_attempt_at)
     SELECT gen_random_uuid(), id, currency, {amount}, now() - interval '{age} minutes'
     FROM payments WHERE order_id = {{paid}}
+"""
+AGREED = """
+    INSERT INTO refund_proposals (kind, order_id, currency, amount, units, proposed_by_id, status,
+                                  refund_id)
+    SELECT 'rest', {about}, currency, amount + {more}, '{{{{}}}}',
+           (SELECT min(id) FROM customers), 'approved', {refund}
+    FROM refunds WHERE id = {{refund}}
 """
 AUDIT_ROW = """
     INSERT INTO audit_logs (event_type, entity_type, entity_id, data)
@@ -342,6 +351,18 @@ BREAKS = [
             SELECT {refund}, item.id, 2, refunds.amount FROM order_items item, refunds
             WHERE item.order_id = {cancelled} AND refunds.id = {refund}
         """,
+    ),
+    *(
+        Break(
+            name="approved_refunds_are_what_was_agreed",
+            without=("refund_proposals.refund_proposal_decided_by_somebody",),
+            sql=AGREED.format(about=about, more=more, refund=refund),
+        )
+        for about, more, refund in (
+            ("{cancelled}", 0, "NULL"),  # nothing was given back
+            ("{cancelled}", 1, "id"),  # another amount
+            ("{paid}", 0, "id"),  # another order
+        )
     ),
     Break(
         name="invoice_numbers_have_no_gap",

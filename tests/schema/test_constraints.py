@@ -23,7 +23,7 @@ from config.kernel.db import (
     violated_constraint,
 )
 from config.kernel.errors import InvalidTransitionError
-from customers.models import Address, Customer, CustomerMetrics, CustomerNote
+from customers.models import Address, Customer, CustomerMetrics, CustomerNote, SavedView
 from inventory.models import (
     Price,
     PriceBreak,
@@ -48,6 +48,7 @@ from orders.models import (
     OrderTransition,
     PaymentLink,
     RefundLine,
+    RefundProposal,
     Return,
     ReturnItem,
     ReturnReceipt,
@@ -231,6 +232,17 @@ class Rows:
         fields = {"classification": "unknown", "subject": f"pi_{next(self.numbers)}"}
         return ReconciliationCase.objects.create(**{**fields, **changes})
 
+    def proposal(self, **changes):
+        fields = {
+            "kind": "amount",
+            "currency": "USD",
+            "amount": 1,
+            "proposed_by": changes.get("proposed_by") or customer(),
+        }
+        if not {"order", "case"} & changes.keys():
+            fields["order"] = self.order()
+        return RefundProposal.objects.create(**{**fields, **changes})
+
     def refund_line(self, **changes):
         refund = self.refund()
         item = self.item(order=refund.payment.order)
@@ -312,6 +324,13 @@ def untriggered(row, **changes):
     """The constraint alone: a trigger would refuse earlier."""
     with pgtrigger.ignore(), transaction.atomic():
         update(row, **changes)
+
+
+def decided(status):
+    """What a proposal is changed to, and what its constraints want beside it."""
+    by = None if status in {"waiting", "withdrawn"} else customer()
+    at = None if status == "waiting" else LONG_AGO
+    return {"status": status, "decided_by": by, "decided_at": at}
 
 
 def once_more(legs, **changes):
@@ -396,6 +415,11 @@ def metrics(**changes):
     )
 
 
+def saved_view(**changes):
+    fields = {"owner": changes.pop("owner", None) or customer(), "page": "orders.order"}
+    return SavedView.objects.create(**{**fields, "name": "To call", "query": "a=1", **changes})
+
+
 def address(**changes):
     return Address.objects.create(customer=customer(), **{**shop.ADDRESS, **changes})
 
@@ -441,6 +465,8 @@ REFUSED: dict[str, list[Any]] = {
     "customer_metrics_one_per_currency": [lambda r: twice(metrics, "customer", "currency")],
     "customer_metrics_not_negative": [lambda r: metrics(lifetime_value=Decimal("-0.01"))],
     "customer_note_once_per_request": [lambda r: twice(customer_note, "customer", "request_key")],
+    "saved_view_has_a_name": [lambda r: saved_view(name="")],
+    "saved_view_named_once_by_its_owner": [lambda r: twice(saved_view, "owner", "page", "name")],
     "address_country_is_a_code": [
         lambda r: address(country="us"),
         lambda r: address(country="U"),
@@ -707,6 +733,44 @@ REFUSED: dict[str, list[Any]] = {
         lambda r: untriggered(r.returned(), status="refunded"),
         lambda r: r.returned(refund=r.refund()),
     ],
+    "refund_proposal_kind_known": [lambda r: r.proposal(kind="gift")],
+    "refund_proposal_status_known": [
+        lambda r: untriggered(r.proposal(), **decided("lost")),
+    ],
+    "refund_proposal_of_something": [lambda r: r.proposal(amount=0)],
+    "refund_proposal_about_what_its_kind_says": [
+        lambda r: r.proposal(kind="charge"),
+        lambda r: r.proposal(case=r.case()),
+        lambda r: r.proposal(kind="charge", case=r.case(), order=r.order()),
+    ],
+    "refund_proposal_of_a_return_names_it": [
+        lambda r: r.proposal(kind="return"),
+        lambda r: r.proposal(returned=r.returned()),
+    ],
+    "refund_proposal_of_units_names_them": [
+        lambda r: r.proposal(kind="units"),
+        lambda r: r.proposal(units={"TEA": 1}),
+    ],
+    "refund_proposal_takes_a_second_person": [
+        lambda r: [
+            update(r.proposal(proposed_by=who), **{**decided("approved"), "decided_by": who})
+            for who in [customer()]
+        ],
+    ],
+    "refund_proposal_decided_by_somebody": [
+        lambda r: update(r.proposal(), status="approved", decided_at=LONG_AGO),
+        lambda r: update(r.proposal(), status="withdrawn"),
+        lambda r: update(r.proposal(), decided_by=customer()),
+        lambda r: update(r.proposal(), **{**decided("withdrawn"), "decided_by": customer()}),
+    ],
+    "refund_proposal_moves_money_when_approved": [
+        lambda r: update(r.proposal(), refund=r.refund()),
+        lambda r: update(r.proposal(), refund=r.refund(), **decided("refused")),
+    ],
+    "refund_proposal_one_waiting_per_order": [lambda r: twice(r.proposal, "order")],
+    "refund_proposal_one_waiting_per_case": [
+        lambda r: twice(lambda case=None: r.proposal(kind="charge", case=case or r.case()), "case")
+    ],
     "return_item_once_per_return": [lambda r: twice(r.return_item, "parent", "order_item")],
     "return_item_of_something": [lambda r: r.return_item(quantity=0)],
     "return_receipt_restocks_what_came": [lambda r: r.receipt(restocked=2)],
@@ -775,6 +839,9 @@ class TestNamedConstraints:
         rows.item()
         rows.reservation()
         rows.refund(amount=TEN)
+        update(rows.proposal(), refund=rows.refund(), **decided("approved"))
+        rows.proposal(kind="charge", case=rows.case())
+        rows.proposal(kind="units", units={"TEA": 1})
         LedgerEntry.objects.bulk_create(rows.legs())
         rows.answer(rows.key())
         rows.shipment_item()
@@ -849,6 +916,12 @@ EDGES = {
         "received": {"refunded"},
         "refunded": set(),
     },
+    RefundProposal: {
+        "waiting": {"approved", "refused", "withdrawn"},
+        "approved": set(),
+        "refused": set(),
+        "withdrawn": set(),
+    },
 }
 FIRST = {
     Order: "pending",
@@ -856,6 +929,7 @@ FIRST = {
     Payment: "created",
     Refund: "due",
     Return: "requested",
+    RefundProposal: "waiting",
 }
 
 
@@ -865,6 +939,8 @@ def with_status(model, status):
         return {"status": status, "amount_received": TEN if status == "succeeded" else 0}
     if model is Refund:
         return {"status": status, "stripe_refund_id": f"re_{uuid.uuid4()}"}
+    if model is RefundProposal:
+        return decided(status)
     if model is Return:
         rows = Rows()
         rows.numbers = itertools.count(uuid.uuid4().int % 10**9)  # apart from the test's own rows
@@ -879,6 +955,7 @@ def make(rows, model):
         Payment: rows.payment,
         Refund: rows.refund,
         Return: rows.returned,
+        RefundProposal: rows.proposal,
     }[model]()
 
 
@@ -1062,6 +1139,18 @@ FROZEN = {
         "request_key": "other",
         "created_at": LONG_AGO,
     },
+    "RefundProposal": {
+        "kind": "rest",
+        "order": "another",
+        "returned": "another",
+        "case": "another",
+        "currency": "EUR",
+        "amount": OTHER,
+        "units": {"TEA": 1},
+        "request_key": "other",
+        "proposed_by": "another",
+        "proposed_at": LONG_AGO,
+    },
 }
 
 
@@ -1080,6 +1169,7 @@ class TestFrozenFields:
             "Letter": rows.letter,
             "OrderNote": rows.note,
             "CustomerNote": customer_note,
+            "RefundProposal": rows.proposal,
         }
         row = makers[name]()
         value = FROZEN[name][field]
@@ -1091,6 +1181,9 @@ class TestFrozenFields:
                 "repeats": rows.letter,
                 "author": customer,
                 "customer": customer,
+                "returned": rows.returned,
+                "case": rows.case,
+                "proposed_by": customer,
             }
             value = others[field]() if field in others else rows.payment(status="succeeded")
 
