@@ -63,6 +63,11 @@ class OutboxMessage(models.Model):
                 name="idx_outbox_waiting",
                 condition=Q(fanned_out_at__isnull=True),
             ),
+            models.Index(  # what an order's page tells of it
+                fields=["aggregate_id"],
+                name="idx_outbox_of_order",
+                condition=Q(aggregate_type="order"),
+            ),
         ]
 
     def __str__(self) -> str:

@@ -8,7 +8,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from audit import outbox
+from audit.models import Delivery
 from config.kernel import request_context, sql
+from config.kernel.db import short_transaction
 from config.kernel.models import new_uuid
 
 if TYPE_CHECKING:
@@ -82,3 +84,28 @@ def publish(
         payload=sql.json(payload),
     )
     outbox.nudge_on_commit()
+
+
+def retry_deliveries(*, aggregate_type: str, aggregate_id: int) -> int:
+    """Have all that waits or was given up of what was told of a thing tried again now; audited.
+
+    Opens its own transaction. Repeating is harmless.
+
+    Returns:
+        How many deliveries are due now that were not before.
+    """
+    with short_transaction():
+        about = Delivery.objects.filter(
+            message__aggregate_type=aggregate_type, message__aggregate_id=aggregate_id
+        )
+        ids = list(about.exclude(status=Delivery.Status.DELIVERED).values_list("pk", flat=True))
+        retried = outbox.retry(delivery_ids=ids, include_dead=True)
+        if retried:
+            record(
+                "DELIVERIES_RETRIED",
+                entity_type=aggregate_type,
+                entity_id=aggregate_id,
+                data={"delivery_ids": ids, "retried": retried},
+            )
+            outbox.nudge_on_commit()
+    return retried

@@ -54,11 +54,18 @@ class StaffForm(forms.Form):
         self.row = row
         super().__init__(*args, **kwargs)
         for field in self.fields.values():
-            _dress(field.widget)
+            dress(field.widget)
+
+    def carry(self, name: str, value: str) -> None:
+        """Have a field hold a value when the page, which was sent, is shown again."""
+        sent: Any = self.data
+        sent = sent.copy()
+        sent[name] = value
+        self.data = sent
 
 
-def _dress(widget: forms.Widget) -> None:
-    """Give it unfold's looks."""
+def dress(widget: forms.Widget) -> None:
+    """Give it unfold's looks; for a form that adds fields of its own."""
     classes = INPUT_CLASSES
     if isinstance(widget, forms.CheckboxInput):
         classes = CHECKBOX_CLASSES

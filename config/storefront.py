@@ -19,7 +19,7 @@ from django.views.decorators.http import condition, require_safe
 
 INDEX = "index.html"
 PAGES = (
-    *("", "search", "cart", "checkout", "c/<str:slug>", "p/<str:sku>"),
+    *("", "search", "cart", "checkout", "pay/<str:link>", "c/<str:slug>", "p/<str:sku>"),
     *("account", "account/<path:page>", "orders/<str:order_number>"),
 )
 # Product pictures may lie at a content network; everything else comes from here.

@@ -16,7 +16,7 @@ from audit.admin import AuditedAdmin
 from audit.staff_actions import ActionsAdmin, Done, Said, StaffAction
 from config.kernel.admin import ReadOnlyAdmin, ReadOnlyInline, SearchByIndex
 from customers import services
-from customers.models import Address, Customer, CustomerMetrics
+from customers.models import Address, Customer, CustomerMetrics, CustomerNote
 
 if TYPE_CHECKING:
     from django.http import HttpRequest
@@ -135,6 +135,15 @@ class AddressAdmin(ReadOnlyAdmin):
     list_filter = ("country",)
     list_select_related = ("customer",)
     search_fields = ("customer__email__exact",)
+    search_help_text = "An e-mail address, in full"
+    ordering = ("-pk",)
+
+
+@admin.register(CustomerNote)
+class CustomerNoteAdmin(ReadOnlyAdmin):
+    list_display = ("created_at", "customer", "author", "text")
+    list_select_related = ("customer", "author")
+    search_fields = ("customer__email__iexact",)
     search_help_text = "An e-mail address, in full"
     ordering = ("-pk",)
 

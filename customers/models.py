@@ -11,7 +11,7 @@ from django.db import models
 from django.db.models import Func, Q
 from django.db.models.functions import Now, Upper
 
-from config.kernel.models import new_uuid, touches_updated_at
+from config.kernel.models import erasable, new_uuid, touches_updated_at
 
 
 class CustomerManager(BaseUserManager["Customer"]):
@@ -222,6 +222,35 @@ class CustomerMetrics(models.Model):
 
     def __str__(self) -> str:
         return f"{self.customer_id} {self.currency}"
+
+
+class CustomerNote(models.Model):
+    """What a member of staff wants the others to know of a customer; part of what an export tells.
+
+    The same `request_key` again is the same note. Erasing the customer blanks the text.
+    """
+
+    customer = models.ForeignKey(  # its index is the unique one
+        Customer, models.PROTECT, related_name="staff_notes", db_index=False
+    )
+    author = models.ForeignKey(Customer, models.PROTECT, related_name="+", db_index=False)
+    text = models.CharField(max_length=2_000, blank=True)
+    request_key = models.CharField(max_length=64)
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    class Meta:
+        db_table = "customer_notes"
+        constraints = [
+            models.UniqueConstraint(
+                name="customer_note_once_per_request", fields=["customer", "request_key"]
+            ),
+        ]
+        triggers = erasable(
+            personal=["text"], frozen=["customer", "author", "request_key", "created_at"]
+        )
+
+    def __str__(self) -> str:
+        return f"note {self.pk}"
 
 
 class SavedView(models.Model):

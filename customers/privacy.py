@@ -18,7 +18,7 @@ from audit import services as audit
 from config.kernel import money
 from customers import services
 from customers.errors import StaffAccountError
-from customers.models import Address, Customer, CustomerMetrics, Session
+from customers.models import Address, Customer, CustomerMetrics, CustomerNote, Session
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -62,6 +62,11 @@ def export_account(*, customer_id: int) -> dict[str, Any]:
             }
             for row in CustomerMetrics.objects.filter(customer_id=customer_id).order_by("currency")
         ],
+        "staff_notes": list(
+            CustomerNote.objects.filter(customer_id=customer_id)
+            .order_by("pk")
+            .values("text", "created_at")
+        ),
         "activity": log.list_activity(customer_id=customer_id),
     }
 
@@ -114,6 +119,7 @@ def erase_account(*, customer_id: int, at: datetime) -> Customer | None:
         (Authenticator, "user"),
     ):
         model.objects.filter(**{owner: customer_id}).delete()
+    CustomerNote.objects.filter(customer_id=customer_id).exclude(text="").update(text="")
     audit.record("CUSTOMER_ERASED", entity_type="customer", entity_id=customer_id)
     audit.publish(
         "customer.erased",

@@ -13,16 +13,18 @@ from django.db.models import F
 
 from audit import services as audit
 from config.kernel import postal
+from config.kernel.api import text as texts
 from config.kernel.db import short_transaction
 from config.kernel.errors import (
     InvalidTransitionError,
     NotFoundError,
+    RequestKeyReusedError,
     ValidationFailedError,
 )
 from config.kernel.models import new_uuid
 from customers import mail, selectors
 from customers.errors import EditConflictError, InactiveCustomerError
-from customers.models import Address, Customer, CustomerMetrics, Session
+from customers.models import Address, Customer, CustomerMetrics, CustomerNote, Session
 from customers.sessions import staff_session_lasts
 
 if TYPE_CHECKING:
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from django.db.models import QuerySet
 
 MAX_ADDRESSES: Final = 50
+LONGEST_NOTE: Final = 2_000
 ADDRESS_PARTS: Final = (
     "name", "line1", "line2", "city", "state", "postal_code", "country", "phone",
 )  # fmt: skip
@@ -401,6 +404,46 @@ def delete_address(*, customer_id: int, public_id: uuid.UUID) -> None:
         address = selectors.get_address(customer_id=customer_id, public_id=public_id)
         _record_address("ADDRESS_DELETED", address)
         address.delete()
+
+
+def add_note(*, customer_id: int, text: str, user_id: int, request_key: str) -> CustomerNote:
+    """Keep what staff should know of a customer. Opens its own transaction; audited without words.
+
+    It is a part of what the customer's export tells.
+
+    Args:
+        text: up to 2,000 characters, newlines and tabs among them.
+        request_key: at most 64 characters; the same again on the same customer is the same note.
+
+    Returns:
+        The note; an earlier one where the key was used before.
+
+    Raises:
+        NotFoundError: there is no such account, or it was erased.
+        ValidationFailedError: nothing in it, too long, control characters, or a card number.
+        RequestKeyReusedError: the key stands for another note.
+    """
+    kept = texts.checked(text, field="text", longest=LONGEST_NOTE, multiline=True)
+    key = texts.checked(request_key, field="request_key", longest=64)
+    with short_transaction():
+        account = Customer.objects.select_for_update(no_key=True).filter(pk=customer_id).first()
+        if account is None or account.erased_at is not None:
+            raise NotFoundError
+        earlier = CustomerNote.objects.filter(customer_id=customer_id, request_key=key).first()
+        if earlier is not None:
+            if earlier.text != kept:
+                raise RequestKeyReusedError
+            return earlier
+        note = CustomerNote.objects.create(
+            customer_id=customer_id, author_id=user_id, text=kept, request_key=key
+        )
+        audit.record(
+            "CUSTOMER_NOTE_ADDED",
+            entity_type="customer",
+            entity_id=customer_id,
+            data={"note": note.pk, "length": len(kept)},
+        )
+    return note
 
 
 def _lock_active(customer_id: int) -> None:

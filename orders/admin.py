@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 from django import forms
-from django.contrib import admin, messages
-from django.db import InterfaceError, OperationalError
-from unfold.forms import ActionForm
+from django.contrib import admin
 
-from audit import services as audit
 from audit.admin import AuditedAdmin
-from audit.staff_actions import ActionsAdmin, Done, Said, StaffAction, StaffForm
-from config.kernel import money, request_context
+from audit.staff_actions import ActionsAdmin
 from config.kernel.admin import AmountsForm, ReadOnlyAdmin, ReadOnlyInline, TabularInline
-from config.kernel.clock import Deadline
-from config.kernel.db import CommitOutcomeUnknownError
-from config.kernel.errors import DomainError, ValidationFailedError
-from config.kernel.models import new_uuid
-from orders import search
+from orders import order_page, phone_order, search, selectors
 from orders.coupon_page import CouponEffectPage
 from orders.models import (
     BackgroundJob,
@@ -32,9 +23,12 @@ from orders.models import (
     IdempotencyKey,
     Invoice,
     InvoiceSeries,
+    Letter,
     Order,
     OrderItem,
+    OrderNote,
     OrderTransition,
+    PaymentLink,
     RefundLine,
     RefundProposal,
     Return,
@@ -48,21 +42,22 @@ from orders.models import (
     TaxDestination,
     TaxRate,
 )
-from orders.services import recovery, refund_approval, returns, shipping
-from orders.services.refund_approval import Outcome
-from orders.units import parse_shares, parse_units
-from payments.models import Payment, ReconciliationCase
+from orders.order_actions import (
+    CASE_ACTIONS,
+    LINK_ACTIONS,
+    ORDER_ACTIONS,
+    PROPOSAL_ACTIONS,
+    RETURN_ACTIONS,
+)
+from orders.services import payment_links
+from payments.models import ReconciliationCase
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from django.db.models import QuerySet
-    from django.http import HttpRequest
+    from django.http import HttpRequest, HttpResponse
     from django.urls import URLPattern
-
-MOST_AT_ONCE = 10  # each may take as long as the provider does
-CALL_SECONDS = 12.0
-PROPOSED = "proposed: so much takes a second person; nothing has moved"
 
 
 class CartItemInline(ReadOnlyInline):
@@ -77,99 +72,14 @@ class CartItemInline(ReadOnlyInline):
 class CartAdmin(ReadOnlyAdmin):
     list_display = ("__str__", "customer", "currency", "coupon_code", "changed_at", "expires_at")
     list_select_related = ("customer",)
-    search_fields = ("customer__email__iexact",)
+    search_fields = ("customer__email__exact",)
     ordering = ("-pk",)
     exclude = ("public_id",)  # whoever knows it may use a guest's cart
     inlines = (CartItemInline,)
 
 
-class OrderItemInline(ReadOnlyInline):
-    model = OrderItem
-    fields = (
-        "product_sku",
-        "product_name",
-        "quantity",
-        "unit_price",
-        "discount_amount",
-        "tax_amount",
-        "total_price",
-    )
-
-
-class PaymentInline(ReadOnlyInline):
-    model = Payment
-    fields = (
-        "created_at",
-        "status",
-        "amount",
-        "amount_refunded",
-        "currency",
-        "failure_code",
-        "attempts",
-        "next_attempt_at",
-        "last_error",
-        "payment_intent_id",
-    )
-
-
-class ShipmentInline(ReadOnlyInline):
-    model = Shipment
-    fields = ("shipped_at", "carrier", "tracking_number", "tracking_url")
-
-
-class OrderTransitionInline(ReadOnlyInline):
-    model = OrderTransition
-    fields = ("version", "from_status", "to_status", "at")
-    ordering = ("version",)
-
-
-def _told(outcome: Outcome | bool, *, done: str, left: str) -> tuple[str, int]:  # noqa: FBT001 - what services answer
-    """What became of something, in words."""
-    if outcome == Outcome.PROPOSED:
-        return PROPOSED, messages.WARNING
-    if outcome in {True, Outcome.DONE}:
-        return done, messages.SUCCESS
-    return left, messages.WARNING
-
-
-def _said(error: DomainError) -> str:
-    """An error in a line; of what was typed, which part of it is wrong."""
-    if not isinstance(error, ValidationFailedError):
-        return error.message
-    return f"{error.message} {json.dumps(error.details)}"
-
-
-def _staff_id(request: HttpRequest) -> int:
-    """Who presses: the site lets nobody else in."""
-    assert request.user.pk is not None  # noqa: S101 - see above
-    return request.user.pk
-
-
-class ParcelForm(ActionForm):  # type: ignore[misc]  # unfold has no types
-    """Beside the list of actions: what staff says of a parcel.
-
-    Whoever sends the same page again means the same parcel.
-    """
-
-    carrier = forms.CharField(required=False, max_length=50)
-    tracking_number = forms.CharField(required=False, max_length=100)
-    units = forms.CharField(required=False, label="Units (SKU=2 …; empty: all that is left)")
-    request_key = forms.CharField(
-        required=False, label="", widget=forms.HiddenInput, initial=lambda: str(new_uuid())
-    )
-
-
-class ReturnForm(ActionForm):  # type: ignore[misc]  # likewise
-    """Beside the list of actions: what staff says of a return."""
-
-    arrived = forms.CharField(
-        required=False, label="Arrived (SKU=3 SKU=2/1: two, one for sale; empty: all of it)"
-    )
-    words = forms.CharField(required=False, max_length=500, label="Words of a refusal")
-
-
 @admin.register(Order)
-class OrderAdmin(ReadOnlyAdmin):
+class OrderAdmin(ActionsAdmin, ReadOnlyAdmin):
     list_display = (
         "order_number",
         "buyer",
@@ -184,9 +94,8 @@ class OrderAdmin(ReadOnlyAdmin):
     search_fields = ("order_number",)  # for the box; `orders.search` does it
     search_help_text = search.HINT
     ordering = ("-created_at", "-pk")
-    inlines = (OrderItemInline, PaymentInline, ShipmentInline, OrderTransitionInline)
-    actions = ("settle_now", "end_quarantined", "ship_all", "note_delivery")
-    action_form = ParcelForm
+    staff_actions = ORDER_ACTIONS
+    change_form_outer_before_template = "staff/order.html"
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Order], search_term: str
@@ -196,146 +105,38 @@ class OrderAdmin(ReadOnlyAdmin):
             return super().get_search_results(request, queryset, search_term)
         return queryset.filter(pk__in=search.search_orders(search_term).values("pk")), False
 
-    def has_settle_permission(self, request: HttpRequest) -> bool:
-        """Whether this member of staff may have the provider asked about an order."""
-        return request.user.has_perm("orders.settle_order")
-
-    def has_end_quarantine_permission(self, request: HttpRequest) -> bool:
-        """Whether this member of staff may end a payment in quarantine."""
-        return request.user.has_perm("payments.end_quarantine")
-
-    def has_ship_permission(self, request: HttpRequest) -> bool:
-        """Whether this member of staff may send parcels out."""
-        return request.user.has_perm("orders.ship_order")
-
-    def has_deliver_permission(self, request: HttpRequest) -> bool:
-        """Whether this member of staff may say that a parcel has arrived."""
-        return request.user.has_perm("orders.deliver_order")
-
-    @admin.action(description="Settle now: ask the payment provider", permissions=["settle"])
-    def settle_now(self, request: HttpRequest, queryset: QuerySet[Order]) -> None:
-        """Ask about everything that is open about the selected orders, refunds included."""
-        self._do(
-            request,
-            queryset,
-            recovery.settle_now,
-            event_type="SETTLEMENT_REQUESTED_BY_STAFF",
-            done="settled",
-            left="still open: the provider or the customer has not decided",
-        )
-
-    @admin.action(
-        description="End a payment in quarantine: give the money back, cancel the order",
-        permissions=["end_quarantine"],
-    )
-    def end_quarantined(self, request: HttpRequest, queryset: QuerySet[Order]) -> None:
-        """The way out where the provider's story of a payment will never be ours."""
-
-        def end(*, order_id: int, deadline: Deadline) -> Outcome:
-            return refund_approval.end_quarantined(
-                order_id=order_id, user_id=_staff_id(request), deadline=deadline
-            )
-
-        self._do(
-            request,
-            queryset,
-            end,
-            event_type="END_OF_QUARANTINE_REQUESTED_BY_STAFF",
-            done="ended",
-            left="not ended: the provider does not answer, try again",
-        )
-
-    @admin.action(
-        description="Ship in one parcel: the units, or all that is left", permissions=["ship"]
-    )
-    def ship_all(self, request: HttpRequest, queryset: QuerySet[Order]) -> None:
-        """Send the selected orders out; what is said of the parcel stands beside the actions."""
-        try:
-            units = parse_units(request.POST.get("units", "").split())
-        except ValueError as exc:
-            self.message_user(request, f"Units: {exc}.", messages.ERROR)
-            return
-        parcel = shipping.Parcel(
-            carrier=request.POST.get("carrier", ""),
-            tracking_number=request.POST.get("tracking_number", ""),
-            units=units or None,
-            request_key=request.POST.get("request_key") or None,
-        )
-
-        def send(*, order_id: int, deadline: Deadline) -> bool:  # noqa: ARG001 - asks nobody
-            shipping.ship_order(order_id=order_id, parcel=parcel, user_id=request.user.pk)
-            return True
-
-        self._do(
-            request,
-            queryset,
-            send,
-            event_type="SHIPMENT_REQUESTED_BY_STAFF",
-            done="shipped",
-            left="",
-        )
-
-    @admin.action(description="Note that it was delivered", permissions=["deliver"])
-    def note_delivery(self, request: HttpRequest, queryset: QuerySet[Order]) -> None:
-        """The last parcel has arrived."""
-
-        def note(*, order_id: int, deadline: Deadline) -> bool:  # noqa: ARG001 - asks nobody
-            shipping.deliver_order(order_id=order_id)
-            return True
-
-        self._do(
-            request,
-            queryset,
-            note,
-            event_type="DELIVERY_NOTED_BY_STAFF",
-            done="delivered",
-            left="",
-        )
-
-    def _do(
+    def change_view(
         self,
         request: HttpRequest,
-        queryset: QuerySet[Order],
-        act: Callable[..., Outcome | bool],
-        *,
-        event_type: str,
-        done: str,
-        left: str,
-    ) -> None:
-        """Act on each selected order by itself; each gets its audit row and its own message."""
-        request_context.set_user(user_id=request.user.pk)
-        orders = list(queryset.order_by("pk")[: MOST_AT_ONCE + 1])
-        if len(orders) > MOST_AT_ONCE:
-            self.message_user(request, f"At most {MOST_AT_ONCE} at once.", messages.ERROR)
-            return
-        for order in orders:
-            audit.record(
-                event_type,
-                entity_type="order",
-                entity_id=order.pk,
-                data={"order_number": order.order_number},
-            )
-            try:
-                outcome = act(order_id=order.pk, deadline=Deadline(CALL_SECONDS))
-            except DomainError as exc:
-                told, level = _said(exc), messages.ERROR
-            except (CommitOutcomeUnknownError, OperationalError, InterfaceError):
-                told, level = "the database went away; try again", messages.ERROR
-            else:
-                told, level = _told(outcome, done=done, left=left)
-            self.message_user(request, f"{order.order_number}: {told}", level)
+        object_id: str,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        """The page where every question about an order is answered."""
+        order = self.get_object(request, object_id)
+        shown = order_page.shown(order, may=request.user.has_perm) if order else {}
+        return super().change_view(request, object_id, form_url, {**shown, **(extra_context or {})})
+
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:  # noqa: ARG002 - Django's hook
+        # Above is told, by right, who the customer is; the rest of the row is here.
+        told = {"customer", "guest_email", "guest_first_name", "guest_last_name"}
+        if not request.user.has_perm("payments.view_payment"):
+            told.add("payment_intent_id")
+        fields = [field.name for field in self.opts.fields if field.editable]
+        shown = [name for name in fields if name not in told]
+        return [("Everything on record", {"classes": ("collapse",), "fields": shown})]
 
     @admin.display(description="buyer")
     def buyer(self, order: Order) -> str:
         """Whose order it is."""
-        return order.customer.email if order.customer else (order.guest_email or "")
+        return selectors.address_of_buyer(order)
 
 
 @admin.register(OrderItem)
 class OrderItemAdmin(ReadOnlyAdmin):
     list_display = ("order", "product_sku", "product_name", "quantity", "total_price")
     list_select_related = ("order",)
-    search_fields = ("order__order_number__exact", "product_sku__exact")
+    search_fields = ("order__order_number__exact", "product__sku__exact")
     ordering = ("-pk",)
 
 
@@ -564,171 +365,14 @@ class ReturnItemInline(ReadOnlyInline):
 
 
 @admin.register(Return)
-class ReturnAdmin(ReadOnlyAdmin):
+class ReturnAdmin(ActionsAdmin, ReadOnlyAdmin):
     list_display = ("created_at", "public_id", "order", "status", "decided_at", "received_at")
     list_filter = ("status",)
     list_select_related = ("order",)
     search_fields = ("order__order_number__exact", "public_id__exact")
     ordering = ("-pk",)
     inlines = (ReturnItemInline,)
-    actions = ("accept", "refuse", "receive_for_sale", "receive_as_scrap", "refund")
-    action_form = ReturnForm
-
-    def has_decide_permission(self, request: HttpRequest) -> bool:
-        """Whether this member of staff may decide about returns."""
-        return request.user.has_perm("orders.decide_return")
-
-    def has_receive_permission(self, request: HttpRequest) -> bool:
-        """Whether this member of staff may count what arrived."""
-        return request.user.has_perm("orders.receive_return")
-
-    def has_refund_permission(self, request: HttpRequest) -> bool:
-        """Whether this member of staff may give money back."""
-        return request.user.has_perm("orders.refund_order")
-
-    @admin.action(description="Accept", permissions=["decide"])
-    def accept(self, request: HttpRequest, queryset: QuerySet[Return]) -> None:
-        """The goods may be sent back."""
-        self._do(request, queryset, returns.accept_return, user_id=request.user.pk)
-
-    @admin.action(description="Refuse, with the words", permissions=["decide"])
-    def refuse(self, request: HttpRequest, queryset: QuerySet[Return]) -> None:
-        """The goods may not be sent back; why stands beside the actions."""
-        self._do(
-            request,
-            queryset,
-            returns.refuse_return,
-            reason=request.POST.get("words", ""),
-            user_id=request.user.pk,
-        )
-
-    @admin.action(description="Received as counted, or all fit for sale", permissions=["receive"])
-    def receive_for_sale(self, request: HttpRequest, queryset: QuerySet[Return]) -> None:
-        """What arrived stands beside the actions; without it, all did and goes on the shelf."""
-        try:
-            counted = parse_shares(request.POST.get("arrived", "").split(), part="/FOR_SALE")
-        except ValueError as exc:
-            self.message_user(request, f"Arrived: {exc}.", messages.ERROR)
-            return
-        arrived = {
-            sku: returns.Arrived(quantity=quantity, restocked=restocked)
-            for sku, (quantity, restocked) in counted.items()
-        }
-        self._do(
-            request,
-            queryset,
-            returns.receive_return,
-            arrived=arrived or None,
-            user_id=request.user.pk,
-        )
-
-    @admin.action(description="Received, all of it scrap", permissions=["receive"])
-    def receive_as_scrap(self, request: HttpRequest, queryset: QuerySet[Return]) -> None:
-        """All of it arrived and nothing can be sold again."""
-        self._do(request, queryset, returns.receive_as_scrap, user_id=request.user.pk)
-
-    @admin.action(description="Refund what arrived", permissions=["refund"])
-    def refund(self, request: HttpRequest, queryset: QuerySet[Return]) -> None:
-        """Give the money for it back."""
-        self._do(
-            request,
-            queryset,
-            refund_approval.refund_return,
-            deadline=Deadline(CALL_SECONDS),
-            user_id=_staff_id(request),
-        )
-
-    def _do(
-        self,
-        request: HttpRequest,
-        queryset: QuerySet[Return],
-        act: Callable[..., Any],
-        **arguments: Any,
-    ) -> None:
-        """Act on each selected return by itself; the services write the audit rows."""
-        request_context.set_user(user_id=request.user.pk)
-        chosen = list(queryset.order_by("pk")[: MOST_AT_ONCE + 1])
-        if len(chosen) > MOST_AT_ONCE:
-            self.message_user(request, f"At most {MOST_AT_ONCE} at once.", messages.ERROR)
-            return
-        for wish in chosen:
-            try:
-                outcome = act(return_id=wish.pk, **arguments)
-            except DomainError as exc:
-                told, level = _said(exc), messages.ERROR
-            except (CommitOutcomeUnknownError, OperationalError, InterfaceError):
-                told, level = "the database went away; try again", messages.ERROR
-            else:
-                told, level = _told(
-                    True if outcome is None else outcome,
-                    done="done",
-                    left="the money is not back yet; it is tried again",
-                )
-            self.message_user(request, f"{wish.public_id}: {told}", level)
-
-
-class RefusalForm(StaffForm):
-    reason = forms.CharField(max_length=200, label="Why not: for whoever proposed it")
-
-
-class ProposalAction(StaffAction):
-    """What is decided about a colleague's proposal, or taken back of one's own."""
-
-    def is_offered(self, row: RefundProposal) -> bool:
-        return row.status == RefundProposal.Status.WAITING
-
-    def state(self, row: RefundProposal) -> dict[str, Any]:
-        return {
-            "status": row.status,
-            "amount": money.format_amount(row.amount, row.currency),
-            "currency": row.currency,
-        }
-
-
-class ApproveRefund(ProposalAction):
-    name = "approve"
-    label = "Approve and give back"
-    permission = "orders.approve_refund"
-    icon = "done_all"
-    description = (
-        "Gives back exactly this amount. A colleague proposed it; your word is the second."
-    )
-    is_dangerous = True
-
-    def run(self, row: RefundProposal, said: Said) -> Done:
-        outcome = refund_approval.approve(
-            proposal_id=row.pk, user_id=said.user_id, deadline=said.deadline
-        )
-        if outcome == Outcome.DONE:
-            return Done(text="Approved: the money is back, or with the bank.")
-        return Done(text="Approved: the money is on its way.", is_open=True)
-
-
-class RefuseRefund(ProposalAction):
-    name = "refuse"
-    label = "Refuse…"
-    permission = "orders.approve_refund"
-    icon = "block"
-    description = "Nothing is given back."
-    form = RefusalForm
-
-    def run(self, row: RefundProposal, said: Said) -> Done:
-        refund_approval.refuse(
-            proposal_id=row.pk, user_id=said.user_id, reason=said.values["reason"]
-        )
-        return Done(text="Refused.")
-
-
-class WithdrawRefund(ProposalAction):
-    name = "withdraw"
-    label = "Withdraw"
-    permission = "orders.refund_order"
-    icon = "undo"
-    description = "For whoever proposed it: nothing is given back."
-
-    def run(self, row: RefundProposal, said: Said) -> Done:
-        refund_approval.withdraw(proposal_id=row.pk, user_id=said.user_id)
-        return Done(text="Withdrawn.")
+    staff_actions = RETURN_ACTIONS
 
 
 @admin.register(RefundProposal)
@@ -743,11 +387,11 @@ class RefundProposalAdmin(ActionsAdmin, ReadOnlyAdmin):
     search_help_text = "An order number or a charge, in full"
     ordering = ("-pk",)
     exclude = ("request_key",)
-    staff_actions = (ApproveRefund(), RefuseRefund(), WithdrawRefund())
+    staff_actions = PROPOSAL_ACTIONS
 
 
 @admin.register(ReconciliationCase)
-class ReconciliationCaseAdmin(ReadOnlyAdmin):
+class ReconciliationCaseAdmin(ActionsAdmin, ReadOnlyAdmin):
     """A difference with the provider. Here, since money goes back by the rules for two people."""
 
     list_display = (
@@ -763,41 +407,7 @@ class ReconciliationCaseAdmin(ReadOnlyAdmin):
     list_filter = ("classification", ("resolved_at", admin.EmptyFieldListFilter))
     search_fields = ("subject__exact", "payment__order__order_number__exact")
     ordering = ("-pk",)
-    actions = ("give_back",)
-
-    def has_give_back_permission(self, request: HttpRequest) -> bool:
-        """Whether this member of staff may give money back that no order has."""
-        return request.user.has_perm("payments.give_back")
-
-    @admin.action(
-        description="Give this money back: a paid charge that no order of ours has",
-        permissions=["give_back"],
-    )
-    def give_back(self, request: HttpRequest, queryset: QuerySet[ReconciliationCase]) -> None:
-        """Each by itself, with a message of its own; the case closes once the money is back."""
-        request_context.set_user(user_id=request.user.pk)
-        cases = list(queryset.order_by("pk")[: MOST_AT_ONCE + 1])
-        if len(cases) > MOST_AT_ONCE:
-            self.message_user(request, f"At most {MOST_AT_ONCE} at once.", messages.ERROR)
-            return
-        for case in cases:
-            try:
-                outcome = refund_approval.give_back_charge(
-                    case_id=case.pk,
-                    user_id=_staff_id(request),
-                    deadline=Deadline(CALL_SECONDS),
-                )
-            except DomainError as exc:
-                told, level = exc.message, messages.ERROR
-            except (CommitOutcomeUnknownError, OperationalError, InterfaceError):
-                told, level = "the database went away; try again", messages.ERROR
-            else:
-                told, level = _told(
-                    outcome,
-                    done="given back",
-                    left="not back yet: on its way, or not known; try again",
-                )
-            self.message_user(request, f"Charge {case.subject}: {told}", level)
+    staff_actions = CASE_ACTIONS
 
     @admin.display(description="order")
     def order_number(self, case: ReconciliationCase) -> str:
@@ -834,6 +444,70 @@ class InvoiceSeriesAdmin(ReadOnlyAdmin):
     ordering = ("series",)
 
 
+@admin.register(Letter)
+class LetterAdmin(ReadOnlyAdmin):
+    list_display = ("sent_at", "order", "recipient", "subject", "fact")
+    list_select_related = ("order",)
+    search_fields = ("order__order_number__exact",)
+    search_help_text = "An order number, in full"
+    ordering = ("-pk",)
+    # A guest's link opens the order: it is for the guest alone.
+    fields = ("order", "fact", "recipient", "subject", "readable_text", "repeats", "sent_at")
+    readonly_fields = fields
+
+
+@admin.register(OrderNote)
+class OrderNoteAdmin(ReadOnlyAdmin):
+    list_display = ("created_at", "order", "author", "text")
+    list_select_related = ("order", "author")
+    search_fields = ("order__order_number__exact",)
+    search_help_text = "An order number, in full"
+    ordering = ("-pk",)
+
+
+@admin.register(PaymentLink)
+class PaymentLinkAdmin(ActionsAdmin, ReadOnlyAdmin):
+    list_display = ("created_at", "email", "created_by", "expires_at", "withdrawn_at")
+    list_select_related = ("created_by",)
+    search_fields = ("email__iexact",)
+    search_help_text = "An e-mail address, in full"
+    ordering = ("-pk",)
+    staff_actions = LINK_ACTIONS
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        # Whoever knows the link may order, and sees who it is for.
+        secret = {"id", "public_id", "cart_id", "fingerprint", "request_key"}
+        shown = [field.name for field in self.opts.fields if field.name not in secret]
+        return (*self.get_readonly_fields(request, obj), *shown)
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:  # noqa: ARG002 - Django's hook
+        may_place = request.user.has_perm(phone_order.PERMISSION)
+        return ("link", "state") if may_place else ("state",)
+
+    @admin.display(description="link")
+    def link(self, row: PaymentLink) -> str:
+        """Where the customer pays."""
+        return payment_links.page_of(row)
+
+    @admin.display(description="state")
+    def state(self, row: PaymentLink) -> str:
+        """Whether it can still be used."""
+        return payment_links.why_over(row) or "It waits for the customer; nothing is reserved."
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """Whether this member of staff may take an order by telephone."""
+        return request.user.has_perm(phone_order.PERMISSION)
+
+    def add_view(
+        self,
+        request: HttpRequest,
+        form_url: str = "",  # noqa: ARG002 - Django's hook
+        extra_context: dict[str, Any] | None = None,  # noqa: ARG002 - likewise
+    ) -> HttpResponse:
+        """Take an order by telephone."""
+        return phone_order.view(request, self)
+
+
 @admin.register(CheckedInvariant)
 class CheckedInvariantAdmin(ReadOnlyAdmin):
     list_display = ("name", "invariant", "violations", "examples", "checked_at", "seconds")
@@ -848,6 +522,6 @@ class BackgroundJobAdmin(ReadOnlyAdmin):
     list_display = ("created_at", "kind", "subject", "status", "done", "total", "owner", "error")
     list_filter = ("status", "kind")
     list_select_related = ("owner",)
-    search_fields = ("uuid", "owner__email__iexact")
+    search_fields = ("uuid", "owner__email__exact")
     ordering = ("-pk",)
     exclude = ("request_key", "result", "applies")

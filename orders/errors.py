@@ -61,6 +61,15 @@ class CartOrderedError(InvalidTransitionError):
         super().__init__(details={"order_number": order_number})
 
 
+class PaymentLinkUsedError(InvalidTransitionError):
+    """An order was made of what this link opened; `details` name it."""
+
+    message = "This link was used: the order has been placed."
+
+    def __init__(self, *, order_number: str) -> None:
+        super().__init__(details={"order_number": order_number})
+
+
 class PaymentRequiresActionError(DomainError):
     """The customer has to do something: 3-D Secure, a redirect."""
 

@@ -156,14 +156,6 @@ ROLES: Final = {
 }
 """Names of permissions (`app.codename`) by the name of the group that has them."""
 
-AWAITED: Final = frozenset(
-    {
-        *_view("orders", "letter", "ordernote", "paymentlink"),
-        *_view("customers", "customernote"),
-    }
-)
-"""Permissions of models that are being built; a role gets them when they are there."""
-
 
 def make_roles() -> None:
     """Give each role's group exactly the permissions of the table; other groups stay as they are.
@@ -189,7 +181,6 @@ def make_roles() -> None:
 
 
 def _checked(names: Iterable[str], known: Iterable[str]) -> list[str]:
-    missing = set(names) - set(known)
-    if missing - AWAITED:
-        raise LookupError(f"no such permissions: {', '.join(sorted(missing - AWAITED))}")
-    return sorted(set(names) - missing)
+    if missing := set(names) - set(known):
+        raise LookupError(f"no such permissions: {', '.join(sorted(missing))}")
+    return sorted(names)

@@ -16,8 +16,10 @@ from customers.models import Customer
 from orders.models import (
     IdempotencyKey,
     Invoice,
+    Letter,
     Order,
     OrderItem,
+    OrderNote,
     RefundProposal,
     Return,
     ReturnItem,
@@ -232,6 +234,11 @@ def get_order_and_buyer(*, order_id: int) -> Order:
     return order  # type: ignore[no-any-return]  # what was asked for
 
 
+def address_of_buyer(order: Order) -> str:
+    """Where e-mail about an order goes, by its customer at hand; empty if nowhere."""
+    return order.customer.email if order.customer else (order.guest_email or "")
+
+
 def get_order_to_invoice(*, order_id: int) -> tuple[Order, bool]:
     """An order, and whether anything was ever paid for it; likewise.
 
@@ -281,12 +288,14 @@ def list_orders(
 
 
 def list_orders_with_papers(*, customer_id: int) -> QuerySet[Order]:
-    """A customer's own orders, likewise, with their refunds, returns and documents too."""
+    """A customer's own orders, likewise, with all that was written about them too."""
     return list_orders(customer_id=customer_id).prefetch_related(
         Prefetch("payments__refunds", Refund.objects.order_by("id")),
         Prefetch("returns", Return.objects.prefetch_related(RETURN_ITEMS).order_by("id")),
         Prefetch("refund_proposals", RefundProposal.objects.order_by("id")),
         Prefetch("invoices", Invoice.objects.order_by("id")),
+        Prefetch("letters", Letter.objects.order_by("id")),
+        Prefetch("staff_notes", OrderNote.objects.order_by("id")),
     )
 
 

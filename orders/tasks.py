@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from config.kernel.clock import Deadline
 from orders.books import reconciliation, watch
-from orders.services import carts, events, jobs, privacy, recovery
+from orders.services import carts, events, jobs, payment_links, privacy, recovery
 from payments import bookkeeping
 
 EVENTS_SECONDS = 25.0  # others wait for the worker
@@ -56,6 +56,8 @@ def tend_carts(**_: Any) -> None:
     while carts.tell_abandoned(limit=CARTS_AT_ONCE) == CARTS_AT_ONCE:
         pass
     while carts.forget_expired(limit=CARTS_AT_ONCE) == CARTS_AT_ONCE:
+        pass
+    while payment_links.forget_expired(limit=CARTS_AT_ONCE) == CARTS_AT_ONCE:
         pass
 
 

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from typing import Any
 
 from allauth.headless.tokens.strategies.jwt import internal as tokens
 from django.conf import settings
 from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
 from django.test import Client
+from django.utils import timezone
 
 from customers.models import Customer
 from customers.sessions import SessionStore
-from orders.models import Order
+from orders.models import Order, PaymentLink
+from orders.services.payment_links import PhoneOrder, make_link
+from orders.services.placement import Guest
+from orders.services.quoting import BasketLine
 
 ADDRESS = {
     "name": "Ada Lovelace",
@@ -23,6 +28,7 @@ ADDRESS = {
     "country": "US",
 }
 BERLIN = {**ADDRESS, "state": "", "city": "Berlin", "postal_code": "10115", "country": "DE"}
+APPLE = (("APPLE", 1),)
 _keys = itertools.count()
 
 
@@ -79,3 +85,23 @@ def order_of(answer: Any) -> Order:
     body = answer.json()
     number = body.get("order_number") or body["error"]["details"]["order_number"]
     return Order.objects.get(order_number=number)
+
+
+def payment_link(*items: tuple[str, int], **changes: Any) -> PaymentLink:
+    """A guest's order, taken by telephone; of one APPLE if nothing is said."""
+    wish = PhoneOrder(
+        customer_id=None,
+        guest=Guest(email="guest@example.com", first_name="Grace", last_name="Hopper"),
+        lines=[BasketLine(sku=sku, quantity=quantity) for sku, quantity in items or APPLE],
+        shipping_address=ADDRESS,
+    )
+    clerk, _ = Customer.objects.get_or_create(
+        email="clerk@example.com", first_name="Clara", last_name="Clerk", is_staff=True
+    )
+    return make_link(
+        wish=replace(wish, **changes),
+        request_key=f"test-{next(_keys)}",
+        user_id=clerk.pk,
+        is_sent=False,
+        now=timezone.now(),
+    )

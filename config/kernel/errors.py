@@ -47,6 +47,14 @@ class InvalidTransitionError(DomainError):
     message = "This is not possible in the current state."
 
 
+class RequestKeyReusedError(DomainError):
+    """The key of a form came again with other contents: sent, gone back to, changed, sent again."""
+
+    code = "IDEMPOTENCY_KEY_REUSED"
+    status = 422
+    message = "This form was sent before, with other contents; open it anew and send that."
+
+
 class RateLimitExceededError(DomainError):
     """Too many of these in a while; `retry_after_seconds` tells when to come back."""
 

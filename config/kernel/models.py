@@ -56,11 +56,34 @@ def append_only() -> list[pgtrigger.Trigger]:
     """Rows are written once: no UPDATE, no DELETE, no TRUNCATE."""
     return [
         pgtrigger.Protect(name="never_changed", operation=pgtrigger.Update | pgtrigger.Delete),
-        pgtrigger.Trigger(
-            name="never_truncated",
-            level=pgtrigger.Statement,
-            when=pgtrigger.Before,
-            operation=pgtrigger.Truncate,
-            func="RAISE EXCEPTION '% is append-only', TG_TABLE_NAME;",
-        ),
+        _never_truncated(),
     ]
+
+
+def erasable(*, personal: Sequence[str], frozen: Sequence[str]) -> list[pgtrigger.Trigger]:
+    """Rows are written once, and of a person who is erased they keep that they were written.
+
+    Args:
+        personal: text columns that an UPDATE may blank, all of them at once, and not rewrite.
+        frozen: all other columns.
+    """
+    return [
+        pgtrigger.ReadOnly(name="all_else_is_frozen", fields=list(frozen)),
+        pgtrigger.Protect(
+            name="only_ever_blanked",
+            operation=pgtrigger.Update,
+            condition=~pgtrigger.Q(**{f"new__{name}": "" for name in personal}),
+        ),
+        pgtrigger.Protect(name="never_deleted", operation=pgtrigger.Delete),
+        _never_truncated(),
+    ]
+
+
+def _never_truncated() -> pgtrigger.Trigger:
+    return pgtrigger.Trigger(
+        name="never_truncated",
+        level=pgtrigger.Statement,
+        when=pgtrigger.Before,
+        operation=pgtrigger.Truncate,
+        func="RAISE EXCEPTION '% is append-only', TG_TABLE_NAME;",
+    )

@@ -343,6 +343,7 @@ THROTTLE_RATES = {
     "anonymous": (1_200, 60),
     "orders": (120, 60),
     "carts": (60, 60),  # new ones
+    "payment_links": (60, 60),
     "export": (5, 3_600),
     "saved_cards": (3, 60),  # to save a card is to learn whether it is good
     # Declined payments: of one buyer, and of all guests of an address, who choose their names.

@@ -45,6 +45,8 @@ NAVIGATION: Final[Sequence[tuple[str, Sequence[Entry]]]] = (
             Entry("Returns", "assignment_return", "orders.return"),
             Entry("Shipments", "local_shipping", "orders.shipment"),
             Entry("Invoices", "receipt_long", "orders.invoice"),
+            Entry("Phone orders", "phone_in_talk", "orders.paymentlink"),
+            Entry("Letters", "mail", "orders.letter"),
             Entry("Carts", "shopping_cart", "orders.cart"),
         ),
     ),
@@ -142,6 +144,8 @@ FILTERED: Final = {entry.query for _, entries in NAVIGATION for entry in entries
 WITHOUT_AN_ENTRY: Final = frozenset(
     {
         # Parts of something else: they are read on its page.
+        "customers.customernote",
+        "orders.ordernote",
         "orders.couponscope",
         "orders.orderitem",
         "orders.refundline",

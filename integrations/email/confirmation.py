@@ -34,17 +34,17 @@ def send(message: OutboxMessage) -> str | None:
         DeliveryFailedError: the mail server refused it; says its code, never the address.
     """
     order = selectors.get_order_and_buyer(order_id=message.payload["order_id"])
-    recipient = order.customer.email if order.customer else (order.guest_email or "")
+    recipient = selectors.address_of_buyer(order)
     if not letters.is_deliverable(recipient):
         return "not sent: no address left to send it to"
-    letters.send(
+    return letters.send_about_order(
+        order_id=order.pk,
         recipient=recipient,
         subject=f"Order {order.order_number} confirmed",
         template="order_confirmed",
         context=_context(order, selectors.list_items(order_id=order.pk)),
         message=message,
     )
-    return None
 
 
 def _context(order: Order, items: Sequence[OrderItem]) -> dict[str, Any]:

@@ -29,6 +29,11 @@ def delete_letters_of_order(message: OutboxMessage) -> str | None:
     return _delete({f"order-{message.aggregate_id}"})
 
 
+def delete_letters_of_link(message: OutboxMessage) -> str | None:
+    """Delete every letter that carried this payment link; likewise."""
+    return _delete({f"payment-link-{message.aggregate_id}"})
+
+
 def _delete(about: set[str]) -> str | None:
     directory = Path(settings.MAIL_DIR)
     if not directory.is_dir():

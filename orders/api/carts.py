@@ -14,7 +14,7 @@ from config.kernel.api.paths import uuid_in_path
 from config.kernel.api.schema import Access, Answer, Refusal, operation, path_parameter
 from orders import selectors
 from orders.api import examples
-from orders.api.rights import GUEST_TOKEN, ORDER_NUMBER, own_order
+from orders.api.rights import GUEST_TOKEN, ORDER_NUMBER, own_order, shopper_of
 from orders.api.serializers import (
     NOTHING_TO_SAY,
     CartCouponRequestSerializer,
@@ -25,7 +25,6 @@ from orders.api.serializers import (
 )
 from orders.errors import CartOrderedError
 from orders.services import carts
-from orders.services.carts import Shopper
 from orders.services.quoting import BasketLine
 
 if TYPE_CHECKING:
@@ -74,7 +73,7 @@ class CartsView(APIView):
     def post(self, request: Request) -> Response:
         wanted = CartRequestSerializer.read(request.data)
         cart = carts.open_cart(
-            shopper=_shopper(request),
+            shopper=shopper_of(request),
             lines=CartRequestSerializer.to_lines(wanted),
             currency=wanted.get("currency"),
             coupon_code=wanted.get("coupon_code"),
@@ -100,7 +99,7 @@ class CartView(APIView):
     def get(self, request: Request, cart_id: str) -> Response:
         return Response(
             carts.get_cart(
-                cart_id=uuid_in_path(cart_id), shopper=_shopper(request), now=timezone.now()
+                cart_id=uuid_in_path(cart_id), shopper=shopper_of(request), now=timezone.now()
             )
         )
 
@@ -115,7 +114,7 @@ class CartView(APIView):
         operation_id="delete_cart",
     )
     def delete(self, request: Request, cart_id: str) -> Response:
-        carts.delete_cart(cart_id=uuid_in_path(cart_id), shopper=_shopper(request))
+        carts.delete_cart(cart_id=uuid_in_path(cart_id), shopper=shopper_of(request))
         return Response(status=HTTPStatus.NO_CONTENT)
 
 
@@ -148,7 +147,7 @@ class CartItemView(APIView):
         wanted = CartItemRequestSerializer.read(request.data)
         cart = carts.set_item(
             cart_id=uuid_in_path(cart_id),
-            shopper=_shopper(request),
+            shopper=shopper_of(request),
             sku=sku,
             quantity=wanted["quantity"],
             now=timezone.now(),
@@ -180,7 +179,7 @@ class CartCouponView(APIView):
         wanted = CartCouponRequestSerializer.read(request.data)
         cart = carts.set_coupon(
             cart_id=uuid_in_path(cart_id),
-            shopper=_shopper(request),
+            shopper=shopper_of(request),
             coupon_code=wanted["coupon_code"],
             now=timezone.now(),
         )
@@ -221,7 +220,7 @@ class OrderAgainView(APIView):
         NothingToSaySerializer.read(request.data)
         order, _ = own_order(request, order_number)
         cart = carts.open_cart(
-            shopper=_shopper(request),
+            shopper=shopper_of(request),
             lines=[
                 BasketLine(sku=item.product_sku, quantity=item.quantity)
                 for item in selectors.list_items(order_id=order.pk)
@@ -232,13 +231,6 @@ class OrderAgainView(APIView):
             keep_unsold=True,
         )
         return _created(cart)
-
-
-def _shopper(request: Request) -> Shopper:
-    user = request.user
-    if not user.is_authenticated:
-        return Shopper(customer_id=None)
-    return Shopper(customer_id=user.pk, tier=user.tier, may_write=user.is_active)
 
 
 def _created(cart: dict[str, object]) -> Response:

@@ -94,6 +94,18 @@ CART: Final[dict[str, Any]] = {
     **QUOTE,
 }
 
+PAYMENT_LINK_ID: Final = "8d0f6b1c-3a2e-4c57-b9d4-1e6f7a8b9c0d"
+PAYMENT_LINK: Final[dict[str, Any]] = {
+    "id": PAYMENT_LINK_ID,
+    "cart_id": "c2a7d9e4-5b1f-4a36-8e70-94d3b2c1a0f5",
+    "expires_at": "2026-11-29T12:00:00.104733Z",
+    "customer": {"email": "grace@example.com", "first_name": "Grace", "last_name": "Hopper"},
+    "shipping_address": ADDRESS,
+    "coupon_code": None,
+    "notes": "Ring twice.",
+    **QUOTE,
+}
+
 ORDER: Final[dict[str, Any]] = {
     "id": "0192f0c1-7a52-7d01-8b3c-5e6f70819a2b",
     "order_number": ORDER_NUMBER,
@@ -224,6 +236,9 @@ EXPORT: Final[dict[str, Any]] = {
     "email_addresses": [{"email": "ada@example.com", "verified": True, "primary": True}],
     "addresses": [{**ADDRESS, "created_at": "2026-11-20T08:05:00.882210Z"}],
     "bought": [{"currency": "USD", "order_count": 1, "lifetime_value": "46.57"}],
+    "staff_notes": [
+        {"text": "Wants to be called before noon.", "created_at": "2026-11-25T10:00:00.104733Z"}
+    ],
     "activity": [
         {
             "created_at": "2026-11-27T07:59:00.512001Z",
@@ -253,6 +268,17 @@ EXPORT: Final[dict[str, Any]] = {
                 {**document, "buyer": {"billing_address": ADDRESS, "shipping_address": ADDRESS}}
                 for document in DOCUMENTS
             ],
+            "letters": [
+                {
+                    "recipient": "ada@example.com",
+                    "subject": f"Order {ORDER_NUMBER} confirmed",
+                    "text": "Hello Ada, …",
+                    "sent_at": "2026-11-22T12:00:03.250180Z",
+                }
+            ],
+            "staff_notes": [
+                {"text": "Leave it next door.", "created_at": "2026-11-23T09:00:00.104733Z"}
+            ],
         }
     ],
     "carts": [
@@ -262,6 +288,15 @@ EXPORT: Final[dict[str, Any]] = {
             "coupon_code": "",
             "changed_at": "2026-11-26T19:00:00.104733Z",
             "items": [{"sku": "DEMO-PLENTY", "quantity": 2}],
+        }
+    ],
+    "payment_links": [
+        {
+            **PAYMENT_LINK["customer"],
+            "shipping_address": ADDRESS,
+            "notes": PAYMENT_LINK["notes"],
+            "created_at": "2026-11-22T12:00:00.104733Z",
+            "expires_at": PAYMENT_LINK["expires_at"],
         }
     ],
 }

@@ -24,6 +24,7 @@ from orders.api.serializers import (
     ExportedAddressSerializer,
     ExportedCartSerializer,
     ExportedEmailSerializer,
+    GuestSerializer,
     OrderSerializer,
 )
 from orders.services import privacy
@@ -62,6 +63,31 @@ class ExportedDocumentSerializer(DocumentSerializer):
     buyer = BuyerSerializer()
 
 
+class ExportedLetterSerializer(serializers.Serializer[Any]):
+    """An e-mail about an order, as it was sent."""
+
+    recipient = serializers.CharField()
+    subject = serializers.CharField()
+    text = serializers.CharField()
+    sent_at = serializers.DateTimeField()
+
+
+class StaffNoteSerializer(serializers.Serializer[Any]):
+    """What staff wrote down, for each other."""
+
+    text = serializers.CharField()
+    created_at = serializers.DateTimeField()
+
+
+class ExportedPaymentLinkSerializer(GuestSerializer):
+    """An order that was put together on the telephone."""
+
+    shipping_address = AddressSerializer()
+    notes = serializers.CharField()
+    created_at = serializers.DateTimeField()
+    expires_at = serializers.DateTimeField()
+
+
 class ExportedOrderSerializer(OrderSerializer):
     """An order with whatever else is kept of it; a guest's, claimed since, with its guest."""
 
@@ -72,6 +98,8 @@ class ExportedOrderSerializer(OrderSerializer):
     refunds = ExportedRefundSerializer(many=True)
     returns = ExportedReturnSerializer(many=True)
     documents = ExportedDocumentSerializer(many=True)
+    letters = ExportedLetterSerializer(many=True)
+    staff_notes = StaffNoteSerializer(many=True)
 
 
 class ExportSerializer(serializers.Serializer[Any]):
@@ -82,9 +110,11 @@ class ExportSerializer(serializers.Serializer[Any]):
     email_addresses = ExportedEmailSerializer(many=True)
     addresses = ExportedAddressSerializer(many=True)
     bought = BoughtSerializer(many=True)
+    staff_notes = StaffNoteSerializer(many=True)
     activity = ActivitySerializer(many=True)
     orders = ExportedOrderSerializer(many=True)
     carts = ExportedCartSerializer(many=True)
+    payment_links = ExportedPaymentLinkSerializer(many=True)
 
 
 class MeView(ProfileView):
@@ -114,9 +144,9 @@ class ExportView(APIView):
 
     @operation(
         summary="Export everything held on me",
-        description="Account, addresses, carts, orders with their refunds, returns and documents,"
-        " and what the log says of the account. Cards are not held here but by the payment"
-        " provider: see `GET /me/payment-methods`.",
+        description="Account, addresses, carts, orders with their refunds, returns, documents and"
+        " letters, what staff has noted, and what the log says of the account. Cards are not held"
+        " here but by the payment provider: see `GET /me/payment-methods`.",
         access=Access.TOKEN,
         answers={
             200: Answer(

@@ -10,6 +10,7 @@ from config.kernel.api.schema import path_parameter, query_parameter
 from config.kernel.errors import NotFoundError
 from orders import answers, selectors
 from orders.api import examples
+from orders.services.carts import Shopper
 
 if TYPE_CHECKING:
     from rest_framework.request import Request
@@ -30,6 +31,14 @@ GUEST_TOKEN = query_parameter(
 def customer_id_of(request: Request) -> int | None:
     """The customer whose access token came with it; None of a guest."""
     return request.user.pk if request.user.is_authenticated else None
+
+
+def shopper_of(request: Request) -> Shopper:
+    """Whose cart it would be."""
+    user = request.user
+    if not user.is_authenticated:
+        return Shopper(customer_id=None)
+    return Shopper(customer_id=user.pk, tier=user.tier, may_write=user.is_active)
 
 
 def own_order(request: Request, order_number: str) -> tuple[Order, Payment]:

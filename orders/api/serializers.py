@@ -337,6 +337,18 @@ class CartSerializer(QuoteSerializer):
     estimated_delivery = serializers.DateField(allow_null=True, help_text="likewise")
 
 
+class PaymentLinkSerializer(QuoteSerializer):
+    """What is behind a payment link: who it is for, where to, and what it costs now."""
+
+    id = serializers.UUIDField()
+    cart_id = serializers.UUIDField(help_text="for `POST /orders`, in place of `items`")
+    expires_at = serializers.DateTimeField()
+    customer = GuestSerializer(help_text="for `POST /orders` without an access token")
+    shipping_address = AddressSerializer()
+    coupon_code = serializers.CharField(allow_null=True)
+    notes = serializers.CharField(allow_null=True)
+
+
 class ShipmentItemSerializer(serializers.Serializer[Any]):
     """What lies in a parcel."""
 

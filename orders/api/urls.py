@@ -2,7 +2,15 @@
 
 from django.urls import path
 
-from orders.api import after_sales, carts, payment_methods, privacy, views, webhooks
+from orders.api import (
+    after_sales,
+    carts,
+    payment_links,
+    payment_methods,
+    privacy,
+    views,
+    webhooks,
+)
 
 urlpatterns = [
     path("me", privacy.MeView.as_view(), name="me"),
@@ -20,6 +28,11 @@ urlpatterns = [
     path("carts/<str:cart_id>", carts.CartView.as_view(), name="cart"),
     path("carts/<str:cart_id>/coupon", carts.CartCouponView.as_view(), name="cart-coupon"),
     path("carts/<str:cart_id>/items/<str:sku>", carts.CartItemView.as_view(), name="cart-item"),
+    path(
+        "payment-links/<str:payment_link_id>",
+        payment_links.PaymentLinkView.as_view(),
+        name="payment-link",
+    ),
     path("orders", views.OrderListView.as_view(), name="orders"),
     path("orders/<str:order_number>", views.OrderView.as_view(), name="order"),
     path(

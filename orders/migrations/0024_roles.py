@@ -11,11 +11,11 @@ def make(apps, schema_editor):
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('orders', '0022_background_jobs'),
-        ('customers', '0009_rights_to_export'),
+        ('orders', '0023_letters_notes_links'),
+        ('customers', '0010_notes'),
         ('inventory', '0012_rights_to_export'),
         ('payments', '0007_rights_to_export'),
-        ('audit', '0005_staff_permissions'),
+        ('audit', '0006_outbox_of_order'),
         ('account', '0009_emailaddress_unique_primary_email'),
         ('auth', '0012_alter_user_first_name_max_length'),
         ('contenttypes', '0002_remove_content_type_name'),

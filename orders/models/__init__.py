@@ -2,6 +2,7 @@
 
 from orders.models.books import CheckedInvariant
 from orders.models.cart import Cart, CartItem
+from orders.models.correspondence import Letter, OrderNote
 from orders.models.invoices import Invoice, InvoiceSeries
 from orders.models.jobs import BackgroundJob, BackgroundJobChunk
 from orders.models.order import (
@@ -14,6 +15,7 @@ from orders.models.order import (
     Shipment,
     ShipmentItem,
 )
+from orders.models.payment_links import PaymentLink
 from orders.models.proposals import RefundProposal
 from orders.models.returns import Return, ReturnItem, ReturnReceipt
 from orders.models.terms import (
@@ -38,9 +40,12 @@ __all__ = [
     "IdempotencyKey",
     "Invoice",
     "InvoiceSeries",
+    "Letter",
     "Order",
     "OrderItem",
+    "OrderNote",
     "OrderTransition",
+    "PaymentLink",
     "RefundLine",
     "RefundProposal",
     "Return",

@@ -26,8 +26,8 @@ from customers import selectors as customers
 from customers.models import Customer
 from orders import answers, erasure_journal, selectors
 from orders.erasure_journal import Entry
-from orders.models import Cart, Order
-from orders.services import jobs
+from orders.models import Cart, Order, OrderNote
+from orders.services import jobs, letters, payment_links
 from orders.services.one_by_one import by_itself
 
 if TYPE_CHECKING:
@@ -113,6 +113,7 @@ def export_customer(*, customer_id: int, now: datetime) -> dict[str, Any]:
                 "items__product"
             )
         ],
+        "payment_links": payment_links.export_links(customer_id=customer_id),
     }
 
 
@@ -155,6 +156,18 @@ def _all_of_order(order: Order) -> dict[str, Any]:
             {**answers.document_json(document), "buyer": document.buyer}
             for document in order.invoices.all()
         ],
+        "letters": [
+            {
+                "recipient": letter.recipient,
+                "subject": letter.subject,
+                "text": letter.body_text,
+                "sent_at": letter.sent_at,
+            }
+            for letter in order.letters.all()
+        ],
+        "staff_notes": [
+            {"text": note.text, "created_at": note.created_at} for note in order.staff_notes.all()
+        ],
     }
 
 
@@ -184,7 +197,11 @@ def erase_orders_of(*, customer_id: int) -> int:
     Returns:
         How many orders keep their address until they are sent or cancelled.
     """
-    return _erase_orders(Order.objects.filter(customer_id=customer_id))
+    orders = Order.objects.filter(customer_id=customer_id)
+    with short_transaction():
+        # What was written to them goes at once; the parcel that is still to be sent needs none.
+        letters.forget_letters(order_ids=list(orders.values_list("pk", flat=True)))
+    return _erase_orders(orders)
 
 
 def erase_guest(*, email: str, now: datetime) -> tuple[int, int]:
@@ -201,6 +218,8 @@ def erase_guest(*, email: str, now: datetime) -> tuple[int, int]:
     for order in orders.order_by("pk"):
         erasure_journal.append(_entry_of_order(order), at=now)
         ids.append(order.pk)
+    with short_transaction():
+        payment_links.forget_buyer(links=Q(customer=None, email=email.lower()))
     return len(ids), _erase_asked_for(ids, now=now)
 
 
@@ -253,9 +272,13 @@ def find_account(*, email: str) -> int | None:
 
 def _erase_account(customer_id: int, *, now: datetime) -> None:
     with short_transaction():
-        if privacy.erase_account(customer_id=customer_id, at=now) is not None:
+        account = privacy.erase_account(customer_id=customer_id, at=now)
+        if account is not None:
             Cart.objects.filter(customer_id=customer_id).delete()
             jobs.forget_people()
+            payment_links.forget_buyer(
+                links=Q(customer_id=customer_id) | Q(customer=None, email=account.email)
+            )
 
 
 def _entry_of_account(account: Customer) -> Entry:
@@ -290,6 +313,9 @@ def _erase_order(order_id: int) -> None:
     sql.later(ERASE_ORDER, order_id=order_id)
     for statement in (FORGET_GUEST_IN_COUPON, FORGET_REASONS, FORGET_RETURNS, FORGET_PROPOSALS):
         sql.later(statement, order_id=order_id)
+    letters.forget_letters(order_ids=[order_id])
+    OrderNote.objects.filter(order_id=order_id).exclude(text="").update(text="")
+    payment_links.forget_buyer(links=Q(cart_id=locked.order.cart_id))
     if locked.key is not None:
         sql.later(FORGET_KEY, key_id=locked.key.pk)
     jobs.forget_people()

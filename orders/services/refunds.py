@@ -61,7 +61,33 @@ class RefundWish:
     limits: Limits | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RefundPreview:
+    """What a wish would give back, in major units; `is_cancellation`: the order ends with it."""
+
+    amount: Decimal
+    is_cancellation: bool
+
+
 # --- deciding ---------------------------------------------------------------------------------
+
+
+def preview_refund(*, order_id: int, wish: RefundWish) -> RefundPreview:
+    """What `decide_refund` would give back now; writes nothing. Opens its own transaction.
+
+    Raises:
+        as `decide_refund`, but for what its key stands for.
+    """
+    with short_transaction():
+        locked = selectors.lock_order(order_id=order_id)
+        left = payments.not_given_back(locked.payment)
+        _check_refundable(locked, left)
+        shares = _shares(locked.order, wish.units) if wish.units else {}
+        amount = _wished_amount(locked.order, wish, shares, left=left)
+        is_cancellation = amount == left and locked.order.status in Order.PAID_UNSHIPPED
+        if shares and not is_cancellation:
+            _check_something_is_sent(locked.order, shares)
+    return RefundPreview(amount=amount, is_cancellation=is_cancellation)
 
 
 def decide_refund(*, order_id: int, wish: RefundWish) -> Refund:

@@ -77,6 +77,25 @@ def ship_order(*, order_id: int, parcel: Parcel, user_id: int | None = None) -> 
         return _sent_before(locked.order, parcel) or _send(locked, parcel, user_id=user_id)
 
 
+def begin_processing(*, order_id: int) -> None:
+    """The warehouse has taken up a paid order. Opens its own transaction; repeating is harmless.
+
+    It can still be cancelled until a part of it has left.
+
+    Raises:
+        InvalidTransitionError: not paid, or shipped, cancelled or refunded.
+        PaymentDisputedError: the customer's bank has taken the money.
+        CommitOutcomeUnknownError: the COMMIT was lost; repeating is harmless.
+    """
+    with short_transaction():
+        locked = selectors.lock_order(order_id=order_id)
+        if locked.order.status == Order.Status.PROCESSING:
+            return
+        _check_shippable(locked)
+        _move(locked, to=Order.Status.PROCESSING, event_type="ORDER_PROCESSING_BEGUN")
+        settlement.announce(locked.order)
+
+
 def deliver_order(*, order_id: int) -> None:
     """The last parcel has arrived. Opens its own transaction; repeating changes nothing.
 

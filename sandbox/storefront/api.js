@@ -18,7 +18,7 @@ export class ApiError extends Error {
   }
 }
 
-// --- who is logged in ---------------------------------------------------------------------------
+// --- who is logged in ---
 
 export const session = new EventTarget();
 
@@ -52,7 +52,7 @@ async function renew() {
   else if (answer.status < 500 && answer.status !== 429) keep(null);
 }
 
-// --- requests -----------------------------------------------------------------------------------
+// --- requests ---
 
 async function send(method, url, { body, headers = {}, signal, token } = {}) {
   const timeout = AbortSignal.timeout(LONGEST_ANSWER);
@@ -130,7 +130,7 @@ export async function all(path, options) {
   return found;
 }
 
-// --- accounts: allauth's own shapes -------------------------------------------------------------
+// --- accounts: allauth's own shapes ---
 
 /** One of allauth's routes: `{status, data, meta, errors}`; tokens that come are kept. */
 export async function account(method, path, body, { sessionToken, withToken } = {}) {

@@ -17,6 +17,7 @@ route("/c/:slug", category);
 route("/p/:sku", product);
 route("/cart", cartView);
 route("/checkout", checkout);
+route("/pay/:link", checkout);
 route("/orders/:number", order);
 route("/account", account.overview);
 route("/account/login", account.logIn);
@@ -25,7 +26,7 @@ route("/account/password/reset", account.askForReset);
 route("/account/password/reset/key/:key", account.reset);
 route("/account/verify-email/:key", account.verify);
 
-// --- the bar ------------------------------------------------------------------------------------
+// --- the bar ---
 
 const TYPING = 250; // milliseconds without a key before the search begins
 const input = document.getElementById("q");

@@ -6,7 +6,7 @@ const CART = "cart"; // localStorage: whoever knows the id may use the cart, as 
 const ATTEMPT = "attempt"; // sessionStorage: an address stands in it
 const GUEST = "guest-tokens"; // sessionStorage: each opens one order
 
-// --- the cart -----------------------------------------------------------------------------------
+// --- the cart ---
 
 export const cart = Object.assign(new EventTarget(), { now: null });
 
@@ -74,7 +74,7 @@ session.addEventListener("change", () => {
   if (!isLoggedIn()) forgetCart(); // the customer's stays with the account
 });
 
-// --- guests' orders -----------------------------------------------------------------------------
+// --- guests' orders ---
 
 export function keepGuestToken(number, token) {
   if (!token) return;
@@ -91,7 +91,7 @@ export function guestQuery(number) {
   return token ? `?token=${encodeURIComponent(token)}` : "";
 }
 
-// --- placing an order, once ---------------------------------------------------------------------
+// --- placing an order, once ---
 
 const PAUSES = [1, 3, 7, 10, 5]; // seconds: tries after 1, 4, 11, 21 and 26 (docs/api.md)
 const NO_LAST_WORD = new Set([0, 429, 500, 503]);

@@ -14,7 +14,7 @@ from django.contrib.auth.models import Group
 
 from audit import services as audit
 from audit.models import Delivery, OutboxMessage
-from customers.models import Address, Customer, CustomerMetrics
+from customers.models import Address, Customer, CustomerMetrics, CustomerNote
 from inventory.models import (
     Category,
     Price,
@@ -39,8 +39,11 @@ from orders.models import (
     IdempotencyKey,
     Invoice,
     InvoiceSeries,
+    Letter,
     Order,
     OrderItem,
+    OrderNote,
+    PaymentLink,
     RefundLine,
     RefundProposal,
     Return,
@@ -293,6 +296,32 @@ def make_everything(n: int, **order_fields: Any) -> Everything:
 
     cart = Cart.objects.create(customer=customer, currency="USD", expires_at=NOW)
     CartItem.objects.create(cart=cart, product=product, quantity=1)
+
+    Letter.objects.create(
+        order=order,
+        message_uuid=uuid.uuid4(),
+        fact="order.confirmed",
+        recipient=customer.email,
+        subject=f"Order {order.order_number} confirmed",
+        body_text=f"See https://shop.test/orders/{order.order_number}?token={SECRET}",
+        body_html=f"<p>{SECRET}</p>",
+    )
+    OrderNote.objects.create(order=order, author=customer, text="Ring twice.", request_key="k")
+    CustomerNote.objects.create(
+        customer=customer, author=customer, text="Call before noon.", request_key="k"
+    )
+    PaymentLink.objects.create(
+        cart_id=uuid.uuid4(),
+        customer=customer,
+        email=customer.email,
+        first_name="Ann",
+        last_name=f"Lee {n}",
+        shipping_address=ADDRESS,
+        created_by=customer,
+        request_key=f"k-{n}",
+        fingerprint=SECRET,
+        expires_at=NOW,
+    )
 
     audit.record("ORDER_CREATED", entity_type="order", entity_id=order.pk)
     message = OutboxMessage.objects.create(

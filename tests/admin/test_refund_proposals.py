@@ -48,8 +48,8 @@ def staff(role):
 def propose(client, who, wish):
     client.force_login(who)
     page = client.post(
-        reverse("admin:orders_return_changelist"),
-        {"action": "refund", "_selected_action": [wish.pk]},
+        reverse("admin:orders_return_do", args=[wish.pk, "refund"]),
+        {"request_key": uuid4()},
         follow=True,
     ).content.decode()
     return page, RefundProposal.objects.first()

@@ -23,7 +23,7 @@ from orders.services.invoicing import issue_invoice
 from orders.services.returns import request_return
 from orders.services.shipping import Parcel, ship_order
 from tests import factories
-from tests.shop import Shopper
+from tests.shop import Shopper, payment_link
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -128,7 +128,7 @@ def furnish(identity: str) -> Furnished:
     bought, sent = shopper.order((SKUS[0], 2)).json(), _sent(shopper)
     return Furnished(
         shopper=shopper,
-        examples=_order(bought) | _document(bought),
+        examples=_order(bought) | _document(bought) | _payment_link(),
         of_operation={
             f"POST {ORDER}/cancel": _order(shopper.order((SKUS[0], 2)).json()),
             f"POST {ORDER}/claim": _order(guest.order((SKUS[0], 2)).json()),
@@ -178,6 +178,10 @@ def _sent(shopper: Shopper) -> dict[str, str]:
 def _cart(guest: Shopper) -> dict[str, str]:
     line = {"sku": SKUS[0], "quantity": 2}
     return {examples.CART_ID: guest.post("/carts", {"items": [line]}).json()["id"]}
+
+
+def _payment_link() -> dict[str, str]:
+    return {examples.PAYMENT_LINK_ID: str(payment_link((SKUS[0], 2)).public_id)}
 
 
 def _address(shopper: Shopper) -> dict[str, str]:

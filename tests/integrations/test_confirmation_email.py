@@ -177,7 +177,8 @@ class TestConfirmation:
             rows.add_item(order, n=n)
         message = confirmed(order)
 
-        with django_assert_num_queries(2):
+        # The order, its lines, whether it was sent; keeping it: a lock and a row in a transaction.
+        with django_assert_num_queries(3 + 4):
             confirmation.send(message)
 
     def test_is_sent_outside_any_transaction_of_the_relay(self, order, monkeypatch):

@@ -20,12 +20,24 @@ from django.utils import timezone
 
 from audit import outbox
 from audit.models import AuditLog, OutboxMessage
+from customers import services as customers
 from customers.models import Address, Customer, Session
 from orders import books, erasure_journal
-from orders.models import Cart, IdempotencyKey, Order, Return, ReturnItem
-from orders.services import privacy
+from orders.models import (
+    Cart,
+    IdempotencyKey,
+    Letter,
+    Order,
+    OrderNote,
+    PaymentLink,
+    Return,
+    ReturnItem,
+)
+from orders.services import letters as correspondence
+from orders.services import notes, payment_links, privacy
+from orders.services.placement import Guest
 from tests import factories
-from tests.shop import Shopper, access_token, order_of
+from tests.shop import Shopper, access_token, order_of, payment_link
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -112,6 +124,18 @@ def refuse(wish):
 
 def erase(shopper):
     privacy.erase_customer(customer_id=shopper.customer.pk, now=timezone.now())
+
+
+def note_everywhere(shopper):
+    """What staff writes about somebody, and an order that is taken by telephone, also for later."""
+    clerk = factories.CustomerFactory(is_staff=True)
+    for row in Order.objects.filter(customer=shopper.customer):
+        said = {"text": "whisper: leave it next door", "user_id": clerk.pk, "request_key": "k"}
+        notes.add_note(order_id=row.pk, **said)
+    customers.add_note(customer_id=shopper.customer.pk, **said)
+    payment_link(
+        customer_id=shopper.customer.pk, guest=None, shipping_address=ADDRESS, notes="whisper"
+    )
 
 
 def traces():
@@ -235,6 +259,28 @@ class TestAnExport:
         names = ("guest_email", "guest_first_name", "guest_last_name")
         assert [told[name] for name in names] == list(buyer.values())
 
+    def test_holds_the_letters_and_what_staff_has_noted(self, zuleika):
+        row = order(zuleika)
+        note_everywhere(zuleika)
+        outbox.relay()
+
+        told = zuleika.get("/me/export").json()
+
+        (mine,) = told["orders"]
+        (letter,) = mine["letters"]
+        assert letter["recipient"] == EMAIL
+        assert letter["subject"] == f"Order {row.order_number} confirmed"
+        assert "7 Marzipan Lane" in letter["text"]
+        whisper = "whisper: leave it next door"
+        assert [each["text"] for each in mine["staff_notes"]] == [whisper]
+        assert [each["text"] for each in told["staff_notes"]] == [whisper]
+        (link,) = told["payment_links"]
+        assert (link["email"], link["shipping_address"], link["notes"]) == (
+            EMAIL,
+            ADDRESS,
+            "whisper",
+        )
+
     def test_takes_a_constant_number_of_statements(self, zuleika):
         counts = []
         for orders in (1, 5):
@@ -261,9 +307,13 @@ class TestAnErasure:
             content_type="application/json",
             headers=zuleika.headers,
         )
+        note_everywhere(zuleika)
         outbox.relay()
         assert len(letters(settings)) > 0
         assert len(traces()) > 5
+        assert {each.split(":")[0] for each in traces()} >= {
+            *("letters", "order_notes", "customer_notes", "payment_links"),
+        }
 
         answer = zuleika.client.delete("/api/v1/me", headers=zuleika.headers)
         outbox.relay()
@@ -271,6 +321,86 @@ class TestAnErasure:
         assert (answer.status_code, answer.content) == (204, b"")
         assert traces() == []
         assert letters(settings) == []
+
+    def test_keeps_that_letters_and_notes_were_written(self, zuleika):
+        row = order(zuleika)
+        note_everywhere(zuleika)
+        outbox.relay()
+
+        erase(zuleika)
+        outbox.relay()
+
+        letter, note = Letter.objects.get(order=row), OrderNote.objects.get(order=row)
+        assert (letter.recipient, letter.body_text, letter.body_html) == ("", "", "")
+        assert letter.subject == f"Order {row.order_number} confirmed"
+        assert note.text == ""
+
+    def test_takes_the_letters_of_what_is_still_to_be_sent_at_once(self, zuleika):
+        row = order(zuleika, status="confirmed")
+        outbox.relay()
+        assert Letter.objects.get(order=row).body_text
+
+        erase(zuleika)
+        outbox.relay()
+
+        row.refresh_from_db()
+        assert row.shipping_address == ADDRESS
+        assert Letter.objects.get(order=row).body_text == ""
+
+    def test_lets_no_letter_be_kept_that_was_on_its_way_meanwhile(self, zuleika):
+        row = order(zuleika)
+        erase(zuleika)
+        message = OutboxMessage.objects.get(fact="order.confirmed", aggregate_id=row.pk)
+
+        correspondence.keep_letter(
+            order_id=row.pk,
+            message=message,
+            recipient=EMAIL,
+            subject="Confirmed",
+            body_text="Hello Zuleika",
+            body_html="<p>Hello Zuleika</p>",
+        )
+
+        letter = Letter.objects.get(order=row)
+        assert (letter.recipient, letter.body_text, letter.body_html) == ("", "", "")
+
+    def test_ends_the_links_that_wait_for_a_payment(self, zuleika, settings):
+        link = payment_link(customer_id=zuleika.customer.pk, guest=None, shipping_address=ADDRESS)
+        payment_links.send_link(link_id=link.pk, request_key="k")
+        outbox.relay()
+        assert str(link.public_id) in "".join(letters(settings))
+
+        erase(zuleika)
+        outbox.relay()
+
+        assert Client().get(f"/api/v1/payment-links/{link.public_id}").status_code == 404
+        link.refresh_from_db()
+        assert (link.email, link.shipping_address) == ("", {})
+        assert letters(settings) == []
+
+    def test_of_a_guest_ends_their_links_too(self, apple, guest):
+        link = payment_link(shipping_address=ADDRESS)
+
+        privacy.erase_guest(email="Guest@example.com", now=timezone.now())
+
+        link.refresh_from_db()
+        assert (link.email, link.first_name, link.shipping_address) == ("", "", {})
+        assert link.withdrawn_at is not None
+
+    def test_of_a_guest_takes_the_link_that_became_an_order(self, apple, guest):
+        link = payment_link(shipping_address=ADDRESS)
+        other = payment_link(
+            shipping_address=ADDRESS,
+            guest=Guest(email="other@example.com", first_name="O", last_name="Ther"),
+        )
+        placed = guest.order(items=None, cart_id=str(link.cart_id))
+        Order.objects.update(status="shipped", shipped_at=timezone.now())
+        assert placed.status_code == 201
+
+        privacy.erase_guest(email="guest@example.com", now=timezone.now())
+
+        assert PaymentLink.objects.get(pk=link.pk).email == ""
+        assert PaymentLink.objects.get(pk=other.pk).email == "other@example.com"
 
     def test_keeps_the_books(self, zuleika):
         before = order(zuleika, status="cancelled")

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Final
 from audit import outbox
 from config.kernel.clock import Deadline
 from config.kernel.db import CommitOutcomeUnknownError
-from orders.models import Return
+from orders.models import Order, Return
 from orders.services import recovery
 from orders.services.refunds import RefundWish, decide_refund, finish_refund
 from orders.services.returns import accept_return, receive_return, refund_return, request_return
-from orders.services.shipping import Parcel, ship_order
+from orders.services.shipping import Parcel, begin_processing, ship_order
 from tests import webhooks
 from tests.proof import stories
 from tests.proof.actors import DiedError
@@ -268,9 +268,11 @@ REFUNDING_A_PART = UseCase(
 
 
 def _send(scene: Scene) -> None:
-    """One unit by itself, then the rest."""
+    """Taken up, then one unit by itself, then the rest."""
     order_id, sku = scene.order.pk, scene.sku
     try:
+        if scene.order.status == Order.Status.CONFIRMED:
+            begin_processing(order_id=order_id)
         for parcel in (
             Parcel(carrier="UPS", units={sku: 1}, request_key="first"),
             Parcel(carrier="UPS", request_key="rest"),

@@ -23,7 +23,7 @@ from config.kernel.db import (
     violated_constraint,
 )
 from config.kernel.errors import InvalidTransitionError
-from customers.models import Address, Customer, CustomerMetrics, SavedView
+from customers.models import Address, Customer, CustomerMetrics, CustomerNote, SavedView
 from inventory.models import (
     Price,
     PriceBreak,
@@ -45,9 +45,12 @@ from orders.models import (
     IdempotencyKey,
     Invoice,
     InvoiceSeries,
+    Letter,
     Order,
     OrderItem,
+    OrderNote,
     OrderTransition,
+    PaymentLink,
     RefundLine,
     RefundProposal,
     Return,
@@ -128,6 +131,32 @@ class Rows:
             Payment.objects.filter(pk=payment.pk).update(status=status, amount_received=received)
         payment.refresh_from_db()
         return payment
+
+    def letter(self, **changes):
+        fields = {
+            "order": self.order(),
+            "message_uuid": uuid.uuid4(),
+            "fact": "order.confirmed",
+            "subject": "Confirmed",
+        }
+        return Letter.objects.create(**{**fields, **changes})
+
+    def note(self, **changes):
+        made = {} if "order" in changes else {"order": self.order()}
+        fields = {"author": customer(), "request_key": "k"}
+        return OrderNote.objects.create(**{**fields, **made, **changes})
+
+    def payment_link(self, **changes):
+        fields = {
+            "cart_id": uuid.uuid4(),
+            "email": "guest@example.com",
+            "shipping_address": {},
+            "created_by": customer(),
+            "request_key": str(uuid.uuid4()),
+            "fingerprint": "0" * 64,
+            "expires_at": LONG_AGO,
+        }
+        return PaymentLink.objects.create(**{**fields, **changes})
 
     def returned(self, **changes):
         fields = {"reason": "broken"}
@@ -465,6 +494,12 @@ def chunk(**changes):
     return BackgroundJobChunk.objects.create(**{**fields, **changes})
 
 
+def customer_note(**changes):
+    fields = {"request_key": "k", "author": customer()}
+    made = {} if "customer" in changes else {"customer": customer()}
+    return CustomerNote.objects.create(**{**fields, **made, **changes})
+
+
 def cart_item(**changes):
     needed = {"cart": cart, "product": product}
     fields = {name: make() for name, make in needed.items() if name not in changes}
@@ -481,6 +516,7 @@ REFUSED: dict[str, list[Any]] = {
     ],
     "customer_metrics_one_per_currency": [lambda r: twice(metrics, "customer", "currency")],
     "customer_metrics_not_negative": [lambda r: metrics(lifetime_value=Decimal("-0.01"))],
+    "customer_note_once_per_request": [lambda r: twice(customer_note, "customer", "request_key")],
     "saved_view_has_a_name": [lambda r: saved_view(name="")],
     "saved_view_named_once_by_its_owner": [lambda r: twice(saved_view, "owner", "page", "name")],
     "address_country_is_a_code": [
@@ -775,6 +811,10 @@ REFUSED: dict[str, list[Any]] = {
             "request_key",
         )
     ],
+    "letter_once_per_message": [lambda r: twice(r.letter, "message_uuid")],
+    "order_note_once_per_request": [lambda r: twice(r.note, "order", "request_key")],
+    "payment_link_one_per_cart": [lambda r: twice(r.payment_link, "cart_id")],
+    "payment_link_once_per_request": [lambda r: twice(r.payment_link, "request_key")],
     "return_status_known": [lambda r: untriggered(r.returned(), status="lost")],
     "return_refund_follows_the_status": [
         lambda r: untriggered(r.returned(), status="refunded"),
@@ -1221,6 +1261,26 @@ FROZEN = {
         "object_id": "other",
         "payload": {"other": 1},
     },
+    "Letter": {
+        "order": "another",
+        "message_uuid": uuid.uuid4(),
+        "fact": "other",
+        "repeats": "another",
+        "subject": "Other",
+        "sent_at": LONG_AGO,
+    },
+    "OrderNote": {
+        "order": "another",
+        "author": "another",
+        "request_key": "other",
+        "created_at": LONG_AGO,
+    },
+    "CustomerNote": {
+        "customer": "another",
+        "author": "another",
+        "request_key": "other",
+        "created_at": LONG_AGO,
+    },
     "RefundProposal": {
         "kind": "rest",
         "order": "another",
@@ -1247,6 +1307,10 @@ class TestFrozenFields:
             "Refund": rows.refund,
             "Invoice": rows.invoice,
             "ProviderEvent": rows.event,
+            # Blank ones: else their words would be what the database refuses to change.
+            "Letter": rows.letter,
+            "OrderNote": rows.note,
+            "CustomerNote": customer_note,
             "RefundProposal": rows.proposal,
         }
         row = makers[name]()
@@ -1256,6 +1320,9 @@ class TestFrozenFields:
                 "order": rows.order,
                 "refund": rows.refund,
                 "reverses": rows.invoice,
+                "repeats": rows.letter,
+                "author": customer,
+                "customer": customer,
                 "returned": rows.returned,
                 "case": rows.case,
                 "proposed_by": customer,
@@ -1276,6 +1343,48 @@ class TestFrozenFields:
         }
 
         assert frozen == {name: set(fields) for name, fields in FROZEN.items()}
+
+
+ERASABLE = {
+    "letters": lambda r: r.letter(recipient="a@example.com", body_text="Hello"),
+    "order_notes": lambda r: r.note(text="Ring twice."),
+    "customer_notes": lambda r: customer_note(text="Call before noon."),
+}
+BLANKED = {
+    "letters": "recipient = '', body_text = '', body_html = ''",
+    "order_notes": "text = ''",
+    "customer_notes": "text = ''",
+}
+REWRITTEN = {
+    "letters": "body_text = 'Other'",
+    "order_notes": "text = 'Other'",
+    "customer_notes": "text = 'Other'",
+}
+
+
+class TestErasableTables:
+    @pytest.mark.parametrize("table", ERASABLE)
+    def test_take_a_blank_and_no_other_words(self, rows, table):
+        ERASABLE[table](rows)
+        as_at_commit()
+
+        assert refused(f"UPDATE {table} SET {REWRITTEN[table]}")
+        assert refused(f"DELETE FROM {table}")
+        assert refused(f"TRUNCATE {table} CASCADE")
+        with connection.cursor() as cursor:
+            cursor.execute(f"UPDATE {table} SET {BLANKED[table]}")
+            assert cursor.rowcount == 1
+        assert refused(f"UPDATE {table} SET {REWRITTEN[table]}")
+
+    def test_are_those_in_the_table_above(self):
+        erasable = {
+            model._meta.db_table
+            for model in our_models()
+            for trigger in getattr(model._meta, "triggers", [])
+            if trigger.name == "only_ever_blanked"
+        }
+
+        assert erasable == set(ERASABLE)
 
 
 class TestAnAnsweredKey:

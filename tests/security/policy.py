@@ -104,6 +104,8 @@ API = {
     "PUT /api/v1/carts/{cart_id}/coupon": its_shopper(
         200, body={"coupon_code": None}, suspended=403
     ),
+    # Knowing the link is having it.
+    "GET /api/v1/payment-links/{payment_link_id}": anybody(200),
     "GET /api/v1/orders": customers(200),
     # Let in, and told that the key is missing: tests/api/test_orders_input.py goes further.
     "POST /api/v1/orders": customers(400, body={"items": [LINE]}, suspended=403),

@@ -19,7 +19,7 @@ from orders.services.shipping import Parcel, ship_order
 from tests import factories
 from tests.admin import rows
 from tests.security import policy
-from tests.shop import Shopper, order_of
+from tests.shop import Shopper, order_of, payment_link
 
 METHODS = ("get", "post", "put", "patch", "delete")
 ACCOUNTS = "/_allauth/app/v1/"
@@ -92,6 +92,7 @@ def belongings(shopper):
         "document_number": issue_invoice(order_id=order.pk).document_number,
         "return_id": "none-before-it-is-sent",
         "cart_id": shopper.post("/carts", {"items": [policy.LINE]}).json()["id"],
+        "payment_link_id": str(payment_link().public_id),
         "address_id": address_id,
         "payment_method_id": payment_method_id,
     }

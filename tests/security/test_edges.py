@@ -25,7 +25,7 @@ from customers.sessions import SessionStore
 from inventory.models import Reservation
 from orders.models import Order
 from tests import factories
-from tests.shop import ADDRESS, Shopper
+from tests.shop import ADDRESS, Shopper, payment_link
 
 ROOT = Path(__file__).parents[2]
 
@@ -96,10 +96,12 @@ class TestRow6Ids:
         carts = [guest.post("/carts").json()["id"] for _ in range(2)]
         addresses = [shopper.post("/me/addresses", ADDRESS).json()["id"] for _ in range(2)]
 
-        assert {uuid.UUID(one).version for one in carts} == {4}  # knowing it is having it
+        links = [str(payment_link().public_id) for _ in range(2)]
+
+        assert {uuid.UUID(one).version for one in (*carts, *links)} == {4}  # to know is to have
         # An address' own begins with its time; whose it is, is asked as well.
         assert {uuid.UUID(one).version for one in addresses} == {7}
-        assert len({one[-12:] for one in (*carts, *addresses)}) == 4
+        assert len({one[-12:] for one in (*carts, *addresses, *links)}) == 6
 
     def test_of_orders_are_numbers_that_do_not_follow_each_other(self, shopper):
         factories.ProductFactory(sku="APPLE")
@@ -117,7 +119,7 @@ class TestRow6Ids:
         # A document's number is counted by law, and looked for below one's own order alone.
         assert named == {
             *("sku", "order_number", "cart_id", "address_id", "return_id", "document_number"),
-            "payment_method_id",
+            *("payment_method_id", "payment_link_id"),
         }
 
 

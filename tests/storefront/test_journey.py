@@ -8,6 +8,7 @@ from playwright.sync_api import expect
 
 from orders.models import Order
 from payments.models import Payment
+from tests.shop import payment_link
 from tests.storefront.steps import (
     DESKTOP,
     IN_A_BROWSER,
@@ -131,6 +132,28 @@ class TestGuest:
 
         heading(page, "Thank you")
         assert page.url.endswith(f"/orders/{placed['order_number']}")
+
+    def test_pays_for_what_was_ordered_by_telephone_and_keeps_the_own_cart(self, page):
+        fill_cart(page, "Rye <b>Bread</b>")
+        link = payment_link(("MILK-1", 2), notes="Ring twice.")
+
+        page.goto(f"/pay/{link.public_id}")
+        expect(page.get_by_label("E-mail")).to_have_value("guest@example.com")
+        expect(page.get_by_label("Street and number")).to_have_value("1 Main Street")
+        expect(page.get_by_text("2 × Fresh Milk")).to_be_visible()
+        pay(page)
+
+        heading(page, "Thank you")
+        order = Order.objects.get()
+        assert (order.cart_id, order.status, order.notes) == (
+            link.cart_id,
+            "confirmed",
+            "Ring twice.",
+        )
+        page.goto("/cart")
+        expect(page.get_by_role("link", name="Rye <b>Bread</b>")).to_be_visible()
+        page.goto(f"/pay/{link.public_id}")
+        expect(page.get_by_text("This link was used")).to_be_visible()
 
     def test_is_told_of_an_order_that_is_not_theirs_to_see(self, page, guest):
         page.goto(f"/orders/{guest.order(('MILK-1', 1)).json()['order_number']}")

@@ -22,7 +22,7 @@ class TestPages:
         [
             *("/", "/search?q=milk", "/cart", "/checkout", "/c/dairy", "/p/DEMO-PLENTY"),
             *("/account", "/account/login", "/account/verify-email/a:b:c"),
-            *("/account/password/reset/key/1-abc", "/orders/ABC-1?token=x"),
+            *("/account/password/reset/key/1-abc", "/orders/ABC-1?token=x", "/pay/8d0f6b1c"),
         ],
     )
     def test_are_one_document(self, client, path):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rest_framework import serializers
 
@@ -14,6 +14,9 @@ from config.kernel.api.serializers import (
     StrictSerializer,
 )
 from config.kernel.errors import ValidationFailedError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 class AddressSerializer(StrictSerializer):
@@ -43,3 +46,15 @@ class AddressSerializer(StrictSerializer):
             return postal.checked(attrs)
         except ValidationFailedError as exc:
             raise serializers.ValidationError(exc.details) from None
+
+
+def checked_address(sent: Mapping[str, Any]) -> dict[str, Any]:
+    """An address as an order keeps it, for those who ask from elsewhere than a request's body.
+
+    Raises:
+        ValidationFailedError: `details` name the fields.
+    """
+    try:
+        return AddressSerializer.read(sent)
+    except serializers.ValidationError as exc:
+        raise ValidationFailedError(details=exc.detail) from None

@@ -6,6 +6,8 @@ import re
 import unicodedata
 from itertools import accumulate
 
+from config.kernel.errors import ValidationFailedError
+
 # C0, DEL and C1 (Unicode category Cc); line and paragraph separators, which break lines in logs
 # and mail headers just like a newline; explicit bidirectional controls, which show one text and
 # store another (https://unicode.org/reports/tr36/#Bidirectional_Text_Spoofing).
@@ -65,6 +67,28 @@ def unprintable_in(text: str, *, multiline: bool = False) -> str | None:
 def normalized(text: str) -> str:
     """The one spelling (NFC) under which equal looking text is stored and compared."""
     return unicodedata.normalize("NFC", text)
+
+
+def checked(text: str, *, field: str, longest: int, multiline: bool = False) -> str:
+    """A text that somebody of the shop has typed, trimmed, as it is to be kept.
+
+    Args:
+        field: what an error calls it.
+        longest: in characters, once trimmed.
+
+    Raises:
+        ValidationFailedError: nothing in it, too long, control characters, or a card number.
+    """
+    kept = normalized(text.replace("\r\n", "\n").strip())
+    if not kept:
+        problem: str | None = "Write something."
+    elif len(kept) > longest:
+        problem = f"At most {longest:,} characters."
+    else:
+        problem = problem_with(kept, multiline=multiline)
+    if problem:
+        raise ValidationFailedError(details={field: [problem]})
+    return kept
 
 
 def looks_like_card_number(text: str) -> bool:

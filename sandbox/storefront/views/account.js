@@ -14,7 +14,7 @@ const email = () => field("E-mail", { type: "email", autocomplete: "username", r
 const password = (label, properties) => field(label, { type: "password", required: true, maxlength: 1_024, ...properties });
 const newPassword = (label) => password(label, { autocomplete: "new-password", minlength: 8, hint: "At least 8 characters; a few words are best." });
 
-// --- coming in ----------------------------------------------------------------------------------
+// --- coming in ---
 
 /** Where to after the log-in: a path of the shop, never somewhere else. */
 function next(query) {
@@ -154,7 +154,7 @@ export function verify({ params, title }) {
   );
 }
 
-// --- being in -----------------------------------------------------------------------------------
+// --- being in ---
 
 export function overview({ title, signal }) {
   if (!isLoggedIn()) {

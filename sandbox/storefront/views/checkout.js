@@ -9,21 +9,20 @@ import { addressFields, nameFields } from "./address.js";
 import { totals } from "./totals.js";
 
 const DRAFT = "checkout"; // sessionStorage: what was typed, so that a reload loses nothing
-// The provider's documented test methods. A real shop shows its card fields (Stripe Elements) here.
 export const TEST_CARDS = [
   ["pm_card_visa", "Visa", "Pays at once."],
   ["pm_card_threeDSecure2Required", "Visa with 3-D Secure", "The bank asks you first."],
   ["pm_card_chargeDeclined", "Declined card", "The bank says no."],
   ["pm_card_chargeDeclinedInsufficientFunds", "Empty card", "Not enough money on it."],
-  ["pm_card_authenticationRequired", "Mastercard with 3-D Secure", "The bank asks you first."],
   ["pm_usBankAccount_success", "Bank debit (USD)", "Takes time: the order waits for the bank."],
 ];
 
-export function checkout({ title, signal }) {
+/** Of one's cart, or of what a payment link (`/pay/:link`) is for. */
+export function checkout({ params: { link }, title, signal }) {
   title("Checkout");
   const load = async () => {
     const [found, addresses, cards, me] = await Promise.all([
-      loadCart(),
+      link ? get(`/payment-links/${link}`, { signal }) : loadCart(),
       isLoggedIn() ? all("/me/addresses", { signal }) : [],
       isLoggedIn() ? all("/me/payment-methods", { signal }) : [],
       isLoggedIn() ? get("/me", { signal }) : null,
@@ -43,7 +42,9 @@ function shown({ found, addresses, cards, me }) {
 }
 
 function form({ found, addresses, cards, me, resume = false }) {
-  const draft = JSON.parse(sessionStorage.getItem(DRAFT)) ?? {};
+  const agreed = found?.cart_id && { ...found, address: found.shipping_address };
+  const draft = agreed || (JSON.parse(sessionStorage.getItem(DRAFT)) ?? {});
+  const cart_id = agreed?.cart_id ?? cartId();
   let quote = found;
   let asked = 0;
 
@@ -92,7 +93,7 @@ function form({ found, addresses, cards, me, resume = false }) {
     if (!isAddressed()) return;
     const mine = (asked += 1);
     try {
-      const fresh = await post("/quotes", { cart_id: cartId(), shipping_address: address.read(), ...(method() ? { shipping_method: method() } : {}) });
+      const fresh = await post("/quotes", { cart_id, shipping_address: address.read(), ...(method() ? { shipping_method: method() } : {}) });
       if (mine !== asked) return; // a later one is on its way
       quote = fresh;
       address.errors({});
@@ -120,7 +121,7 @@ function form({ found, addresses, cards, me, resume = false }) {
   // --- placing it ---
   function order() {
     return {
-      cart_id: cartId(),
+      cart_id,
       payment_method_id: payment.querySelector(":checked").value,
       shipping_address: address.read(),
       ...(method() ? { shipping_method: method() } : {}),
@@ -144,7 +145,7 @@ function form({ found, addresses, cards, me, resume = false }) {
     keepGuestToken(body.order_number, body.guest_token);
     if (save?.input.checked) await post("/me/addresses", address.read()).catch(() => null);
     sessionStorage.removeItem(DRAFT);
-    if (body.status !== "pending") forgetCart();
+    if (body.status !== "pending" && !agreed) forgetCart();
     navigate(`/orders/${body.order_number}`);
   }
 

@@ -119,7 +119,7 @@ function settle(order) {
   }, () => null);
 }
 
-// --- what is shown ------------------------------------------------------------------------------
+// --- what is shown ---
 
 function headline(order) {
   if (order.status === "pending") {
