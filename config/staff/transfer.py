@@ -17,6 +17,7 @@ from django.http import (
 )
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
+from unfold.widgets import UnfoldAdminFileFieldWidget
 
 from audit.staff_actions import StaffForm, told
 from config.kernel import request_context
@@ -80,7 +81,8 @@ class ImportForm(StaffForm):
         label="File",
         help_text="CSV in UTF-8 or XLSX, the names of the columns in its first line; at most"
         f" {settings.MAX_UPLOAD_BYTES // 1024**2} MB.",
-        widget=forms.FileInput(attrs={"accept": ".csv,.xlsx"}),
+        # Its script stumbles over any other input of files.
+        widget=UnfoldAdminFileFieldWidget(attrs={"accept": ".csv,.xlsx"}),
     )
 
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 BATCH: Final = 2_000  # instances read at a time
 MOST_IDS: Final = 10_000  # rows picked one by one, by a search for one
-BATCH_SECONDS: Final = 60  # the role's own limit suits requests, not a filter that finds little
+BATCH_SECONDS: Final = 60  # the role's own limits suit requests, not a filter that finds little
 
 EXPORTS: Final[Mapping[str, type[Export]]] = {
     "orders": resources.Orders,
@@ -143,7 +143,8 @@ def _cells(export: Export, columns: list[str]) -> list[Callable[[Any], Any]]:
 
 def _batch(rows: QuerySet[Any]) -> list[Any]:
     with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute("SELECT set_config('statement_timeout', %s, true)", [f"{BATCH_SECONDS}s"])
+        for limit in ("statement_timeout", "idle_in_transaction_session_timeout"):
+            cursor.execute("SELECT set_config(%s, %s, true)", [limit, f"{BATCH_SECONDS}s"])
         return list(rows[:BATCH])
 
 

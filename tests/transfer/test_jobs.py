@@ -357,7 +357,7 @@ class TestForgetting:
 
     @pytest.mark.parametrize("subject", ["customers", "orders"])
     def test_an_erased_customer_takes_their_files_along(self, manager, subject):
-        customer = rows.make_everything(1).customer
+        customer = rows.make_order(1).customer
         ask(manager, "products", request_key="no person in it")
         job = ask(manager, subject)
         run()
