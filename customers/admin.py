@@ -8,12 +8,13 @@ import allauth.account.admin
 import allauth.mfa.admin  # noqa: F401 - both register pages that are replaced below
 from allauth.account.models import EmailAddress
 from allauth.mfa.models import Authenticator
+from django import forms
 from django.contrib import admin
 from django.contrib.auth.models import Group, Permission
 from django.db.models import F
 
 from audit.admin import AuditedAdmin
-from audit.staff_actions import ActionsAdmin, Done, Said, StaffAction
+from audit.staff_actions import ActionsAdmin, Done, Said, StaffAction, StaffForm
 from config.kernel.admin import ReadOnlyAdmin, ReadOnlyInline, SearchByIndex
 from customers import services
 from customers.models import Address, Customer, CustomerMetrics, CustomerNote
@@ -31,6 +32,50 @@ class CustomerMetricsInline(ReadOnlyInline):
     fields = ("currency", "order_count", "lifetime_value", "updated_at")
     ordering = ("currency",)
     show_change_link = False
+
+
+class CustomerNoteInline(ReadOnlyInline):
+    model = CustomerNote
+    fk_name = "customer"
+    fields = ("created_at", "author", "text")
+    ordering = ("-pk",)
+    show_change_link = False
+    verbose_name_plural = "notes of staff"
+
+    def get_queryset(self, request: HttpRequest) -> Any:
+        return super().get_queryset(request).select_related("author")
+
+
+class NoteForm(StaffForm):
+    text = forms.CharField(
+        widget=forms.Textarea(attrs={"rows": 5}),
+        max_length=services.LONGEST_NOTE,
+        label="Note",
+        help_text="For colleagues. The customer is told of it in an export of their data.",
+    )
+
+
+class AddNote(StaffAction):
+    name = "note"
+    label = "Add note…"
+    permission = "customers.note_customer"
+    icon = "edit_note"
+    form = NoteForm
+
+    def is_offered(self, row: Customer) -> bool:
+        return row.erased_at is None
+
+    def state(self, row: Customer) -> dict[str, Any]:
+        return {"notes": row.staff_notes.count()}
+
+    def run(self, row: Customer, said: Said) -> Done:
+        services.add_note(
+            customer_id=row.pk,
+            text=said.values["text"],
+            user_id=said.user_id,
+            request_key=said.request_key,
+        )
+        return Done(text="The note is on record.")
 
 
 class ResetSecondFactor(StaffAction):
@@ -57,7 +102,7 @@ class ResetSecondFactor(StaffAction):
 
 @admin.register(Customer)
 class CustomerAdmin(SearchByIndex, ActionsAdmin, AuditedAdmin):
-    staff_actions = (ResetSecondFactor(),)
+    staff_actions = (AddNote(), ResetSecondFactor())
     list_display = ("email", "first_name", "last_name", "status", "is_staff", "created_at")
     list_filter = ("status", "is_staff")
     search_fields = ("email__exact", "last_name__iexact")
@@ -91,7 +136,7 @@ class CustomerAdmin(SearchByIndex, ActionsAdmin, AuditedAdmin):
         "updated_at",
     )
     filter_horizontal = ("groups",)
-    inlines = (CustomerMetricsInline,)
+    inlines = (CustomerMetricsInline, CustomerNoteInline)
     audited_values = ("status", "tier", "is_staff", "is_superuser")
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
