@@ -2,55 +2,17 @@
 
 from __future__ import annotations
 
-import pytest
-from django.conf import settings as django_settings
-from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 
 from config.kernel.clock import Deadline
-from customers.models import Customer
-from customers.sessions import SessionStore
 from inventory.models import Product
 from orders.services import jobs
 from tests import factories
-from tests.storefront.steps import BROWSER, DESKTOP, IN_A_BROWSER, WAIT, shoot
+from tests.browser import IN_A_BROWSER, shoot
 
 pytestmark = IN_A_BROWSER
 
 XSS = "<img src=x onerror=alert(1)>"
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    with pytest.MonkeyPatch.context() as patch, sync_playwright() as playwright:
-        patch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "1")
-        browser = playwright.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def page(chromium, live_server):
-    """A member of staff who is logged in; whatever the browser complains of fails the test."""
-    boss = Customer.objects.create_superuser("b@example.com", None, first_name="B", last_name="O")
-    session = SessionStore()
-    session[SESSION_KEY] = str(boss.pk)
-    session[BACKEND_SESSION_KEY] = django_settings.AUTHENTICATION_BACKENDS[0]
-    session[HASH_SESSION_KEY] = boss.get_session_auth_hash()
-    session.save()
-    context = chromium.new_context(base_url=live_server.url, viewport=DESKTOP)
-    cookie = {"name": django_settings.SESSION_COOKIE_NAME, "value": session.session_key}
-    context.add_cookies([{**cookie, "url": live_server.url}])
-    context.set_default_timeout(WAIT)
-    expect.set_options(timeout=WAIT)
-    page = context.new_page()
-    broken: list[str] = []
-    page.on("pageerror", lambda error: broken.append(f"{page.url}: {error.stack}"))
-    page.on("dialog", lambda dialog: (broken.append(dialog.message), dialog.dismiss()))
-    page.on("console", lambda said: said.type == "error" and broken.append(said.text))
-    yield page
-    context.close()
-    assert broken == []
 
 
 def run():
@@ -83,12 +45,12 @@ def test_a_file_is_previewed_and_confirmed_without_a_reload(page):
         {"name": "list.csv", "mimeType": "text/csv", "buffer": text.encode()}
     )
 
-    shoot(page, "admin-import")
+    shoot(page, "staff-import")
     page.get_by_role("button", name="Check the file").click()
     expect(page.get_by_text("Waits for a worker.")).to_be_visible()
     run()
     expect(page.get_by_text(XSS)).to_be_visible()
-    shoot(page, "admin-import-preview")
+    shoot(page, "staff-import-preview")
     assert not Product.objects.exists()
 
     page.get_by_role("button", name="Write all of it").click()
