@@ -70,11 +70,17 @@ def watched(
     page.on("dialog", lambda dialog: (broken.append(f"{page.url}: a dialog"), dialog.dismiss()))
     yield page
     context.close()
-    assert broken == []
+    if broken:
+        pytest.fail("\n".join(broken))
 
 
 def shoot(page: Page, name: str) -> None:
     """Keep a picture of the whole page for people to look at."""
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-    page.evaluate("scrollTo(0, 0)")  # else what sticks to the top is taken in the middle
-    page.screenshot(path=SCREENSHOTS / f"{name}.png", full_page=True)
+    size = page.viewport_size
+    assert size
+    # What sticks to an edge of the window would be taken in the middle of a page that is longer.
+    height = page.evaluate("document.documentElement.scrollHeight")
+    page.set_viewport_size({**size, "height": max(height, size["height"])})
+    page.screenshot(path=SCREENSHOTS / f"{name}.png")
+    page.set_viewport_size(size)

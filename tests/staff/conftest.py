@@ -11,6 +11,7 @@ from django.contrib.auth.models import Group
 from django.test import Client
 
 from tests import factories
+from tests.admin import rows
 from tests.browser import watched
 
 if TYPE_CHECKING:
@@ -38,6 +39,14 @@ def colleague(role: str = "") -> Customer:
     if role:
         who.groups.add(Group.objects.get(name=role))
     return who
+
+
+@pytest.fixture
+def everything(transactional_db):
+    """A row in every table of the admin. Groups outlive a test, so theirs goes again."""
+    roles = Group.objects.in_bulk()
+    yield rows.make_everything(1)
+    Group.objects.exclude(pk__in=roles).delete()
 
 
 @pytest.fixture
