@@ -356,17 +356,6 @@ class TestTerms:
         assert (zone.countries, zone.regions) == (["GB"], ["SCOTLAND"])
         assert zone.postal_prefixes == ["KW15", "HS"]
 
-    def test_a_customers_tier_is_recorded(self, browser, shop):
-        save(browser, shop.customer, tier="wholesale")
-
-        shop.customer.refresh_from_db()
-        assert shop.customer.tier == "wholesale"
-        assert staff_rows()[-1][3] == {
-            "changed": ["tier"],
-            "before": {"tier": ""},
-            "after": {"tier": "wholesale"},
-        }
-
 
 class TestRights:
     def test_a_clerk_corrects_a_customer_but_gives_no_rights(self, clerk, shop):
