@@ -18,7 +18,7 @@ from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
-from unfold.widgets import CHECKBOX_CLASSES, FILE_CLASSES, INPUT_CLASSES, SELECT_CLASSES
+from unfold.widgets import CHECKBOX_CLASSES, INPUT_CLASSES, SELECT_CLASSES
 
 from audit import services as audit
 from config.kernel import request_context
@@ -65,14 +65,17 @@ class StaffForm(forms.Form):
 
 
 def dress(widget: forms.Widget) -> None:
-    """Give it unfold's looks; for a form that adds fields of its own."""
+    """Give it unfold's looks; for a form that adds fields of its own.
+
+    A field for a file takes `UnfoldAdminFileFieldWidget`: unfold's script knows no other.
+    """
+    if isinstance(widget, forms.FileInput):
+        return
     classes = INPUT_CLASSES
     if isinstance(widget, forms.CheckboxInput):
         classes = CHECKBOX_CLASSES
     elif isinstance(widget, forms.Select):
         classes = SELECT_CLASSES
-    elif isinstance(widget, forms.FileInput):
-        classes = FILE_CLASSES
     widget.attrs.setdefault("class", " ".join(classes))
 
 

@@ -83,6 +83,15 @@ class CartAdmin(ReadOnlyAdmin):
     inlines = (CartItemInline,)
 
 
+class PaymentStatusFilter(admin.ChoicesFieldListFilter):
+    """As any; orders whose payment has not begun are pending, and of those an index knows."""
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Order]) -> Any:
+        if Order.PaymentStatus.PENDING in (self.lookup_val or ()):
+            queryset = queryset.filter(status=Order.Status.PENDING)
+        return super().queryset(request, queryset)
+
+
 @admin.register(Order)
 class OrderAdmin(ActionsAdmin, ReadOnlyAdmin):
     list_display = (
@@ -94,7 +103,7 @@ class OrderAdmin(ActionsAdmin, ReadOnlyAdmin):
         "currency",
         "created_at",
     )
-    list_filter = ("status", "payment_status")
+    list_filter = ("status", ("payment_status", PaymentStatusFilter))
     list_select_related = ("customer",)
     search_fields = ("order_number",)  # for the box; `orders.search` does it
     search_help_text = search.HINT

@@ -164,12 +164,8 @@ class ProviderEventAdmin(ReadOnlyAdmin):
         "last_error",
     )
     list_filter = ("status",)
-    search_fields = (
-        "stripe_event_id__exact",
-        "payment_intent_id__exact",
-        "object_id__exact",
-        "event_type__exact",
-    )
+    search_fields = ("stripe_event_id__exact", "payment_intent_id__exact")
+    search_help_text = "The provider's id of an event or a payment intent"
     ordering = ("-pk",)
     # A payment intent in it carries the secret with which a browser confirms it.
     exclude = ("payload",)

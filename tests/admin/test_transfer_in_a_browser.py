@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 from django.conf import settings as django_settings
 from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
+from django.utils import timezone
 from playwright.sync_api import expect, sync_playwright
 
 from config.kernel.clock import Deadline
+from customers import staff_log_in
 from customers.models import Customer
 from customers.sessions import SessionStore
 from inventory.models import Product
@@ -37,6 +39,7 @@ def page(chromium, live_server):
     session[SESSION_KEY] = str(boss.pk)
     session[BACKEND_SESSION_KEY] = django_settings.AUTHENTICATION_BACKENDS[0]
     session[HASH_SESSION_KEY] = boss.get_session_auth_hash()
+    staff_log_in.mark(session, now=timezone.now())
     session.save()
     context = chromium.new_context(base_url=live_server.url, viewport=DESKTOP)
     cookie = {"name": django_settings.SESSION_COOKIE_NAME, "value": session.session_key}

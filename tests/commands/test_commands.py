@@ -38,7 +38,7 @@ USES = {
 """Each with arguments that do something in the busy shop."""
 MISTAKES = [
     ("adjust_stock", ("TEA", "MAIN", "none", "--reason", "x"), "delta"),
-    ("adjust_stock", ("TEA", "MAIN", "0", "--reason", "x"), "DELTA: not 0"),
+    ("adjust_stock", ("TEA", "MAIN", "0", "--reason", "x"), "DELTA: Not 0"),
     ("adjust_stock", ("NOPE", "MAIN", "1", "--reason", "x"), "there is no product NOPE"),
     ("adjust_stock", ("TEA", "NOPE", "1", "--reason", "x"), "there is no warehouse NOPE"),
     ("backfill_events", ("--hours", "-1"), "--hours must lie between"),
