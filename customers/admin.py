@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import allauth.account.admin
 import allauth.mfa.admin  # noqa: F401 - both register pages that are replaced below
@@ -20,7 +20,11 @@ from customers.models import Address, Customer, CustomerMetrics, CustomerNote
 from customers.staff_actions import CUSTOMER_ACTIONS
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from django.http import HttpRequest
+
+    from audit.staff_actions import StaffAction
 
 RIGHTS = ("is_staff", "is_superuser", "groups")
 ON_RECORD = (
@@ -35,7 +39,7 @@ class CustomerAdmin(SearchByIndex, ActionsAdmin, AuditedAdmin):
     `orders.admin` registers it, with what orders know of a customer.
     """
 
-    staff_actions = CUSTOMER_ACTIONS
+    staff_actions: ClassVar[Sequence[StaffAction]] = CUSTOMER_ACTIONS
     list_display = ("email", "first_name", "last_name", "status", "is_staff", "created_at")
     list_filter = ("status", "is_staff")
     search_fields = ("email__exact", "last_name__iexact")

@@ -464,14 +464,18 @@ def _keep_note(customer_id: int, text: str, *, user_id: int, key: str) -> tuple[
 # --- what staff decide about an account -------------------------------------------------------
 
 
-def suspend_customer(*, customer_id: int, reason: str, user_id: int, request_key: str) -> None:
-    """Let a customer in no more: their sessions end at once, and no log-in begins another.
+def suspend_customer(
+    *, customer_id: int, reason: str, is_logged_out: bool, user_id: int, request_key: str
+) -> None:
+    """Let a customer write nothing any more, at once, and log in nowhere.
 
+    Where they are logged in they go on reading what is theirs, unless they are logged out as well.
     Orders stay as they are; staff cancels those that shall not go on. The reason is kept as a
     note, in the same transaction, and is none of the log's. Opens its own transaction.
 
     Args:
         reason: up to 500 characters, newlines among them; part of the customer's export.
+        is_logged_out: whether their sessions end, too.
         user_id: the member of staff.
         request_key: at most 64 characters; the same again changes nothing.
 
@@ -492,7 +496,8 @@ def suspend_customer(*, customer_id: int, reason: str, user_id: int, request_key
         if account.status == Customer.Status.SUSPENDED:
             raise InvalidTransitionError("This account is suspended already.")
         _set_status(account, Customer.Status.SUSPENDED, event_type="CUSTOMER_SUSPENDED")
-        end_other_sessions(customer_id=customer_id, session_key=None)
+        if is_logged_out:
+            end_other_sessions(customer_id=customer_id, session_key=None)
 
 
 def reactivate_customer(*, customer_id: int, user_id: int) -> None:

@@ -105,6 +105,11 @@ class SuspendForm(StaffForm):
         label="Why",
         help_text="Kept as a note. The customer is told of it in an export of their data.",
     )
+    is_logged_out = forms.BooleanField(
+        required=False,
+        label="Log them out everywhere as well",
+        help_text="Else they go on reading what is theirs where they are logged in.",
+    )
 
 
 class Suspend(CustomerAction):
@@ -113,11 +118,12 @@ class Suspend(CustomerAction):
     permission = "customers.suspend_customer"
     icon = "block"
     description = (
-        "Ends every session of the account at once; nobody logs in to it or orders with it any"
-        " more. Its orders go on as they are: cancel those that shall not."
+        "From now on nobody logs in to the account, orders with it or changes anything in it. Its"
+        " orders go on as they are: cancel those that shall not."
     )
     form = SuspendForm
     is_dangerous = True
+    audited = ("is_logged_out",)
 
     def is_offered(self, row: Customer) -> bool:
         return super().is_offered(row) and row.status != Customer.Status.SUSPENDED
@@ -126,10 +132,11 @@ class Suspend(CustomerAction):
         services.suspend_customer(
             customer_id=row.pk,
             reason=said.values["reason"],
+            is_logged_out=said.values["is_logged_out"],
             user_id=said.user_id,
             request_key=said.request_key,
         )
-        return Done(text="Suspended, and logged out everywhere.")
+        return Done(text="Suspended.")
 
 
 class Reactivate(CustomerAction):

@@ -98,4 +98,4 @@ class PlacePhoneOrder(StaffAction):
     form = StaffForm
 
     def is_offered(self, row: Customer) -> bool:
-        return row.is_active
+        return row.status == row.Status.ACTIVE
