@@ -14,6 +14,7 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
+from django.utils import timezone
 
 from audit import outbox
 from audit.models import AuditLog, OutboxMessage
@@ -25,6 +26,7 @@ from orders.services.returns import request_return
 from orders.services.shipping import Parcel, ship_order
 from tests import factories
 from tests.admin import rows
+from tests.admin.plans import read_without_an_index
 from tests.shop import Shopper, order_of, payment_link
 
 pytestmark = pytest.mark.django_db
@@ -231,6 +233,18 @@ class TestThePage:
             look(manager, customer)
 
         assert len(many) == len(few) <= 35
+
+    def test_reads_everything_by_an_index(self, ann, customer):
+        order = order_of(ann.order(("APPLE", 1)))
+        ship_order(order_id=order.pk, parcel=Parcel(carrier="UPS"))
+        request_return(order_id=order.pk, units={"APPLE": 1}, reason="x")
+        payment_link(customer_id=customer.pk, guest=None)
+
+        with CaptureQueriesContext(connection) as queries:
+            customer_page.shown(customer, may=lambda _permission: True, now=timezone.now())
+
+        assert len(queries) > 10
+        assert read_without_an_index(queries) == {}
 
     def test_of_an_erased_customer_opens_and_offers_nothing(self, manager, ann, customer):
         order = order_of(ann.order(("APPLE", 1)))
