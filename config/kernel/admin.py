@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 from urllib.parse import urlencode
 
@@ -13,16 +14,18 @@ from django.db import models
 from django.http import HttpResponseRedirect
 from django.urls import reverse
 from django.utils.functional import cached_property
+from django.utils.html import format_html
 from django.utils.text import camel_case_to_spaces
 
 from config.kernel import money
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from django.contrib import admin
     from django.db.models import QuerySet
     from django.http import HttpRequest, HttpResponse
+    from django.utils.safestring import SafeString
 
     ModelAdmin = admin.ModelAdmin[Any]
     TabularInline = admin.TabularInline[Any, Any]
@@ -50,6 +53,29 @@ ADDRESSES_ARE_HTTPS: Final[Any] = {models.URLField: {"assume_scheme": "https"}}
 """Where staff leaves the scheme out; for inlines, too: they do not take their parent's."""
 
 
+STATES: Final = frozenset({"status", "payment_status"})
+TONES: Final = {
+    "good": {"confirmed", "delivered", "done", "processed", "shipped", "succeeded", "won"},
+    "bad": {"dead", "disputed", "failed", "lost", "needs_response", "quarantined", "suspended"},
+    "wait": {"due", "pending", "processing", "received", "requested", "requires_action", "waiting"},
+}
+"""How a state looks in a list, where it is not plain."""
+
+
+@functools.cache
+def pill(field: str) -> Callable[[Any], SafeString]:
+    """A column of a list that shows a state with its colour; its words say the same."""
+
+    def shown(row: Any) -> SafeString:
+        value = getattr(row, field)
+        tone = next((tone for tone, states in TONES.items() if value in states), "plain")
+        words = getattr(row, f"get_{field}_display")()
+        return format_html('<span class="staff-pill staff-pill-{}">{}</span>', tone, words)
+
+    shown.short_description = field.replace("_", " ")  # type: ignore[attr-defined]  # Django reads it
+    return shown
+
+
 class PlainAdmin(ModelAdmin):
     """A list without queries for what nobody asked; a row's history is its audit log."""
 
@@ -59,6 +85,11 @@ class PlainAdmin(ModelAdmin):
     list_before_template = "staff/saved_views.html"
     actions: Any = ()
     formfield_overrides: ClassVar[Any] = ADDRESSES_ARE_HTTPS
+
+    def get_list_display(self, request: HttpRequest) -> Any:
+        return [
+            pill(name) if name in STATES else name for name in super().get_list_display(request)
+        ]
 
     def history_view(
         self,
