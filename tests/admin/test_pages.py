@@ -30,8 +30,6 @@ EDITABLE = {
         "phone",
         "date_of_birth",
         "marketing_consent",
-        "status",
-        "tier",
         "is_staff",
         "is_superuser",
         "groups",
