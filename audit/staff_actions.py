@@ -207,6 +207,8 @@ class ActionsAdmin(PlainAdmin):
         return [
             {
                 "action": action,
+                # Told here: a template would call the form's class, without its row.
+                "asks": action.form is not None or action.is_dangerous,
                 "url": self._url(row, action),
                 "request_key": new_uuid(),
             }

@@ -20,7 +20,14 @@ from tests import factories
 from tests.provider import PaymentServer
 from tests.shop import Shopper
 
-BEGIN_FIRST = ("crash/", "storefront/", "sandbox/test_launchers", "sandbox/test_bench", "protocol/")
+BEGIN_FIRST = (
+    "crash/",
+    "storefront/",
+    "staff/",
+    "sandbox/test_launchers",
+    "sandbox/test_bench",
+    "protocol/",
+)
 """Where single tests take many seconds: begun last, they would keep one core for all others."""
 KEPT = {
     *("django_migrations", "django_content_type", "auth_permission"),
@@ -117,3 +124,15 @@ def shopper(shop):
 def guest(shop):
     """Somebody without an account."""
     return Shopper()
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    """One browser for the tests of a file.
+
+    Not for longer: its loop stays in this thread, and other tests have loops of their own.
+    """
+    from tests.browser import launched  # noqa: PLC0415 - few tests need one, and it loads long
+
+    with launched() as browser:
+        yield browser

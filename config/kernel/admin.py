@@ -28,11 +28,11 @@ if TYPE_CHECKING:
     from django.utils.safestring import SafeString
 
     ModelAdmin = admin.ModelAdmin[Any]
-    TabularInline = admin.TabularInline[Any, Any]
+    BaseInline = admin.TabularInline[Any, Any]
     BasePaginator = Paginator[Any]
 else:
     ModelAdmin = unfold.admin.ModelAdmin
-    TabularInline = unfold.admin.TabularInline
+    BaseInline = unfold.admin.TabularInline
     BasePaginator = Paginator
 
 MOST_COUNTED = 2_500
@@ -176,6 +176,16 @@ class ReadOnlyAdmin(SearchByIndex):
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002 - Django's hook
         return False
+
+
+class TabularInline(BaseInline):
+    """Rows in a table, each field of which has a name: a column's title is none to who hears it."""
+
+    def formfield_for_dbfield(self, db_field: Any, request: Any, **kwargs: Any) -> Any:
+        field = super().formfield_for_dbfield(db_field, request, **kwargs)
+        if field:
+            field.widget.attrs.setdefault("aria-label", field.label)
+        return field
 
 
 class ReadOnlyInline(TabularInline):

@@ -7,6 +7,8 @@ from django.contrib.auth.models import Permission
 from django.urls import reverse
 
 from audit.models import AuditLog, Delivery
+from inventory.models import StockLevel
+from orders.models import Order
 from tests.admin import rows
 
 pytestmark = pytest.mark.django_db
@@ -50,6 +52,14 @@ class TestAButton:
         )
 
         assert "Retry now" not in browser.get(page_of(delivery)).content.decode()
+
+    def test_that_asks_for_something_leads_to_its_page(self, browser, delivery):
+        for row, name in ((Order.objects.get(), "ship"), (StockLevel.objects.get(), "count")):
+            place = f"admin:{row._meta.app_label}_{row._meta.model_name}"
+
+            page = browser.get(reverse(f"{place}_change", args=[row.pk])).content.decode()
+
+            assert f'href="{reverse(f"{place}_do", args=[row.pk, name])}"' in page
 
     def test_does_its_work_and_says_so(self, browser, delivery):
         answer = press(browser, delivery)

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import re
-import shutil
-from pathlib import Path
 from urllib.parse import urlsplit
 
-import pytest
-from django.conf import settings
 from django.core import mail
 from playwright.sync_api import expect
 
@@ -17,23 +13,7 @@ from orders.models import Order
 from orders.services.shipping import Parcel, ship_order
 from tests import factories
 
-BROWSER = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
-SCREENSHOTS = Path(settings.BASE_DIR, ".local", "screenshots")
-DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 320, "height": 640}
-WAIT = 20_000  # milliseconds for whatever is waited for: a busy machine is no failure
 PASSWORD = factories.PASSWORD
-IN_A_BROWSER = [
-    pytest.mark.django_db(transaction=True),
-    pytest.mark.skipif(not BROWSER, reason="no Chromium here: apt-get install chromium"),
-]
-
-
-def shoot(page, name):
-    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-    page.evaluate("scrollTo(0, 0)")  # else what sticks to the top is taken in the middle
-    page.screenshot(path=SCREENSHOTS / f"{name}.png", full_page=True)
 
 
 def fill_cart(page, *names):

@@ -15,8 +15,8 @@ from audit import outbox
 from customers.models import Customer
 from orders.models import Order
 from tests import factories
+from tests.browser import IN_A_BROWSER
 from tests.storefront.steps import (
-    IN_A_BROWSER,
     fill_address,
     fill_cart,
     heading,

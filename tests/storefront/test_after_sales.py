@@ -11,8 +11,8 @@ from audit import outbox
 from config.kernel.clock import Deadline
 from orders.models import Order, Return
 from orders.services import events
+from tests.browser import IN_A_BROWSER
 from tests.storefront.steps import (
-    IN_A_BROWSER,
     fill_address,
     fill_cart,
     heading,

@@ -8,18 +8,15 @@ from playwright.sync_api import expect
 
 from orders.models import Order
 from payments.models import Payment
+from tests.browser import DESKTOP, IN_A_BROWSER, PHONE, shoot
 from tests.shop import payment_link
 from tests.storefront.steps import (
-    DESKTOP,
-    IN_A_BROWSER,
-    PHONE,
     fill_address,
     fill_cart,
     heading,
     order_link,
     pay,
     ship,
-    shoot,
     sign_up,
 )
 
