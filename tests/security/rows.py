@@ -103,6 +103,7 @@ EVIDENCE: dict[int, tuple[str, list[str]]] = {
         "stored XSS",
         [
             TEXTS + "test_row_44_no_page_of_the_admin_shows_text_as_markup",
+            "tests/staff/test_hostile_texts.py",
             "tests/integrations/test_confirmation_email.py::TestHostileParticulars",
         ],
     ),

@@ -12,7 +12,7 @@ from inventory.models import StockLevel
 from orders.models import BackgroundJob, RefundProposal
 from tests import factories
 from tests.browser import IN_A_BROWSER
-from tests.staff.steps import type_password
+from tests.staff.steps import search, type_password
 
 pytestmark = IN_A_BROWSER
 
@@ -93,5 +93,13 @@ def test_at_the_door(page):
     found = violations(page)
     type_password(page, "new@example.com")
     found += violations(page)
+
+    assert found == []
+
+
+def test_in_the_box_that_searches(page, everything):
+    page.goto("/admin/")
+    search(page, everything.order.order_number)
+    found = violations(page)
 
     assert found == []

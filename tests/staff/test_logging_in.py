@@ -46,7 +46,7 @@ def test_a_second_factor_is_set_up_once_and_asked_for_ever_after(desk, monkeypat
     page.get_by_role("link", name="I have kept them").click()
     expect(page).to_have_url("/admin/orders/order/")
 
-    page.get_by_text("Nora").first.click()
+    page.get_by_role("button", name="Nora").click()
     page.get_by_role("button", name="Log out").click()
     page.goto("/admin/")
     type_password(page, EMAIL)

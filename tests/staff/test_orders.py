@@ -35,6 +35,7 @@ def test_is_found_refunded_in_part_and_its_rest_shipped(desk, order):
     page = desk("Manager")
     page.goto("/admin/")
     search(page, order.order_number)
+    page.keyboard.press("Enter")
     expect(page.get_by_role("heading", name="Money, in USD")).to_be_visible()
 
     press(page, "Refund…")

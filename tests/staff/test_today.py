@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from playwright.sync_api import expect
 
@@ -58,7 +60,7 @@ def test_a_filtered_list_is_kept_by_a_name_and_opened_by_it(page, paid):
     )
     page.goto("/admin/orders/order/")
     expect(page.get_by_role("link", name=order_of(declined).order_number)).to_be_visible()
-    page.get_by_role("link", name="Filters").or_(page.get_by_text("Filters")).first.click()
+    page.get_by_role("button", name="Filters").click()
     page.get_by_role("link", name="Confirmed").click()
     expect(page.get_by_role("link", name=order_of(declined).order_number)).to_have_count(0)
     page.get_by_text("Keep this view").click()
@@ -71,3 +73,34 @@ def test_a_filtered_list_is_kept_by_a_name_and_opened_by_it(page, paid):
     expect(page.get_by_role("link", name=paid.order_number)).to_be_visible()
     expect(page.get_by_role("link", name=order_of(declined).order_number)).to_have_count(0)
     assert Order.objects.count() == 2
+
+
+def test_the_frame_does_what_its_buttons_say_without_a_mouse(page, paid):
+    page.goto("/admin/orders/order/")
+    link = page.get_by_role("link", name="Not moving")
+    navigation = page.get_by_role("button", name="Navigation")
+    navigation.press("Enter")
+    expect(link).not_to_be_visible()
+    navigation.press("Enter")
+    expect(link).to_be_visible()
+
+    menu = page.get_by_role("button", name="boss@example.com")
+    menu.press("Enter")
+    expect(page.get_by_role("link", name="Where I am logged in")).to_be_visible()
+    page.get_by_role("button", name="Dark").press("Enter")
+    expect(page.locator("html")).to_have_class(re.compile("dark"))
+    menu.press("Enter")
+
+    page.get_by_role("button", name="Filters").press("Enter")
+    expect(page.get_by_role("link", name="Confirmed")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("link", name="Confirmed")).not_to_be_visible()
+
+    page.keyboard.press("Control+k")
+    expect(page.locator("#search-input-command")).to_be_focused()
+    page.keyboard.type("nothing like it")
+    expect(page.get_by_text("Nothing found.")).to_be_visible()
+    page.keyboard.press("Enter")  # which opens nothing
+    page.keyboard.press("Escape")
+    page.keyboard.press("Escape")
+    expect(page.locator("#search-input-command")).not_to_be_visible()

@@ -10,7 +10,6 @@ document.addEventListener("alpine:init", () => {
     sidebarMobileOpen: false,
     sidebarDesktopOpen: localStorage.getItem("sidebarDesktopOpen") !== "0",
     // What unfold's expressions take from the browser.
-    localStorage: { setItem: (key, value) => window.localStorage.setItem(key, value) },
     window: { location: { pathname: location.pathname, search: location.search } },
     init() {
       this.activeTab = getCurrentTab() || this.activeTab;
@@ -31,16 +30,27 @@ function searchCommandWithFirst() {
       if (event.target.id === "command-results" && this.hasResults) this.currentIndex = 1;
     },
     selectItem(...how) {
-      if (this.items?.[this.currentIndex - 1]) box.selectItem.call(this, ...how);
+      const found = this.items?.[this.currentIndex - 1];
+      if (found?.querySelector("a")) box.selectItem.call(this, ...how);
     },
   };
 }
 
-// An icon is the name of a picture in a font; where words stand beside it, they are to be heard.
 document.addEventListener("DOMContentLoaded", () => {
-  for (const icon of document.querySelectorAll(".material-symbols-outlined:not([aria-hidden])")) {
+  // An icon is the name of a picture in a font; where words stand beside it, they are to be heard.
+  for (const icon of document.querySelectorAll("span.material-symbols-outlined:not([aria-hidden])")) {
     const isAlone = icon.parentElement.textContent.trim() === icon.textContent.trim();
     if (!isAlone) icon.setAttribute("aria-hidden", "true");
+  }
+  // Unfold has things to click on that no key reaches: those become buttons.
+  for (const thing of document.querySelectorAll("[x-on\\:click]:not(a[href], button, h3, tr)")) {
+    thing.setAttribute("role", "button");
+    thing.tabIndex = 0;
+    thing.addEventListener("keydown", (event) => {
+      if (event.target !== thing || !["Enter", " "].includes(event.key)) return;
+      event.preventDefault();
+      thing.click();
+    });
   }
 });
 
