@@ -117,8 +117,8 @@ class AuditLogAdmin(ReadOnlyAdmin):
         "request_id",
     )
     # What the indexes answer; a row's own page links here with its entity.
-    search_fields = ("event_type__exact", "entity_type__exact")
-    search_help_text = "An event type (ORDER_CREATED) or an entity type (order)"
+    search_fields = ("event_type__exact",)
+    search_help_text = "An event type, like ORDER_CREATED"
     ordering = ("-pk",)
 
 

@@ -15,10 +15,10 @@ from django import forms
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
 from django.db import InterfaceError, OperationalError
-from django.http import Http404, HttpResponseRedirect
+from django.http import Http404, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
-from unfold.widgets import CHECKBOX_CLASSES, FILE_CLASSES, INPUT_CLASSES, SELECT_CLASSES
+from unfold.widgets import CHECKBOX_CLASSES, INPUT_CLASSES, SELECT_CLASSES
 
 from audit import services as audit
 from config.kernel import request_context
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from django.db.models import Model
-    from django.http import HttpRequest, HttpResponse
+    from django.http import HttpRequest
     from django.urls import URLPattern
 
 CALL_SECONDS: Final = 12.0  # the provider is given as long as a buyer's request
@@ -65,14 +65,17 @@ class StaffForm(forms.Form):
 
 
 def dress(widget: forms.Widget) -> None:
-    """Give it unfold's looks; for a form that adds fields of its own."""
+    """Give it unfold's looks; for a form that adds fields of its own.
+
+    A field for a file takes `UnfoldAdminFileFieldWidget`: unfold's script knows no other.
+    """
+    if isinstance(widget, forms.FileInput):
+        return
     classes = INPUT_CLASSES
     if isinstance(widget, forms.CheckboxInput):
         classes = CHECKBOX_CLASSES
     elif isinstance(widget, forms.Select):
         classes = SELECT_CLASSES
-    elif isinstance(widget, forms.FileInput):
-        classes = FILE_CLASSES
     widget.attrs.setdefault("class", " ".join(classes))
 
 
@@ -90,11 +93,24 @@ class Said:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Download:
+    """A file that the browser is to save."""
+
+    name: str
+    content_type: str
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Done:
-    """What became of it, in words for the person; `is_open` where it is not finished yet."""
+    """What became of it, in words for the person; `is_open` where it is not finished yet.
+
+    `file` is the answer itself, where there is one: the person stays on the page.
+    """
 
     text: str
     is_open: bool = False
+    file: Download | None = None
 
 
 class StaffAction:
@@ -143,6 +159,14 @@ def told(error: DomainError) -> str:
     if not isinstance(error, ValidationFailedError) or not error.details:
         return error.message
     return f"{error.message} {json.dumps(error.details, default=str)}"
+
+
+def _saved(file: Download) -> HttpResponse:
+    return HttpResponse(
+        file.content,
+        content_type=file.content_type,
+        headers={"Content-Disposition": f'attachment; filename="{file.name}"'},
+    )
 
 
 class ActionsAdmin(PlainAdmin):
@@ -238,6 +262,8 @@ class ActionsAdmin(PlainAdmin):
         self._record_press(
             "STAFF_ACTION_DONE", action, row, {"is_open": True} if done.is_open else {}
         )
+        if done.file is not None:
+            return _saved(done.file)
         level = messages.WARNING if done.is_open else messages.SUCCESS
         self.message_user(request, done.text, level)
         return self._back(row)

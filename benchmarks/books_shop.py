@@ -256,7 +256,7 @@ STEPS: Final = (
         SELECT level.id, moved.kind, moved.quantity, 'delivery'
         FROM stock_levels level
         CROSS JOIN LATERAL (
-            VALUES ('receive', level.on_hand), ('receive', 10), ('count', -10)
+            VALUES ('receive', level.on_hand), ('receive', 10), ('adjust', -10)
         ) AS moved (kind, quantity)
         """,
     ),
@@ -473,7 +473,7 @@ def _take_away(cursor: Any) -> list[tuple[str, str, None]]:
         cursor.execute(f'ALTER TABLE {table} DROP CONSTRAINT "{name}"')
     cursor.execute(
         """
-        SELECT c.relname, pg_get_indexdef(i.indexrelid)
+        SELECT c.relname, replace(pg_get_indexdef(i.indexrelid), ' ON ONLY ', ' ON ')
         FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
         WHERE i.indrelid = ANY(%s::text[]::regclass[]) AND NOT i.indisprimary
         ORDER BY c.relname

@@ -109,6 +109,11 @@ def list_staff_sessions(*, customer_id: int, now: datetime) -> QuerySet[Session]
     ).order_by("-staff_since", "session_key")
 
 
+def count_sessions(*, customer_id: int, now: datetime) -> int:
+    """In how many places somebody is logged in to an account, or half way in."""
+    return Session.objects.filter(customer_id=customer_id, expire_date__gt=now).count()
+
+
 def list_customer_ids(*, after: int, limit: int) -> list[int]:
     """The next accounts by id."""
     customers = Customer.objects.filter(pk__gt=after).order_by("pk")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
@@ -23,7 +24,7 @@ from config.kernel.errors import (
 )
 from config.kernel.models import new_uuid
 from customers import mail, selectors
-from customers.errors import EditConflictError, InactiveCustomerError
+from customers.errors import EditConflictError, InactiveCustomerError, StaffAccountError
 from customers.models import Address, Customer, CustomerMetrics, CustomerNote, Session
 from customers.sessions import staff_session_lasts
 
@@ -36,9 +37,11 @@ if TYPE_CHECKING:
 
 MAX_ADDRESSES: Final = 50
 LONGEST_NOTE: Final = 2_000
+LONGEST_REASON: Final = 500
 ADDRESS_PARTS: Final = (
     "name", "line1", "line2", "city", "state", "postal_code", "country", "phone",
 )  # fmt: skip
+TIER: Final = re.compile(r"^[a-z0-9_-]{0,30}\Z")
 LEFT_OUT_IF_EMPTY: Final = ("line2", "state", "phone")
 
 log = structlog.get_logger(__name__)
@@ -80,12 +83,16 @@ def update_profile(*, customer_id: int, version: int, changes: Mapping[str, Any]
             data={"fields": sorted(changes), "version": customer.version},
         )
         if "marketing_consent" in changes:
-            _tell_consent(customer)
+            tell_consent(customer)
     return customer
 
 
-def _tell_consent(customer: Customer) -> None:
-    """Who consents to be written to, and since when, has to be shown: the log keeps each word."""
+def tell_consent(customer: Customer) -> None:
+    """Keep on record what a customer has said on being written to, and tell the world.
+
+    The log keeps each word: who consents, and since when, has to be shown. Requires the
+    transaction that has written it, under a version of its own.
+    """
     consents = customer.marketing_consent
     audit.record(
         "MARKETING_CONSENT_GIVEN" if consents else "MARKETING_CONSENT_WITHDRAWN",
@@ -426,24 +433,169 @@ def add_note(*, customer_id: int, text: str, user_id: int, request_key: str) -> 
     kept = texts.checked(text, field="text", longest=LONGEST_NOTE, multiline=True)
     key = texts.checked(request_key, field="request_key", longest=64)
     with short_transaction():
-        account = Customer.objects.select_for_update(no_key=True).filter(pk=customer_id).first()
-        if account is None or account.erased_at is not None:
-            raise NotFoundError
-        earlier = CustomerNote.objects.filter(customer_id=customer_id, request_key=key).first()
-        if earlier is not None:
-            if earlier.text != kept:
-                raise RequestKeyReusedError
-            return earlier
-        note = CustomerNote.objects.create(
-            customer_id=customer_id, author_id=user_id, text=kept, request_key=key
+        _lock_living(customer_id)
+        note, _ = _keep_note(customer_id, kept, user_id=user_id, key=key)
+    return note
+
+
+def _keep_note(customer_id: int, text: str, *, user_id: int, key: str) -> tuple[CustomerNote, bool]:
+    """The note of this key, and whether it is new. The customer is locked.
+
+    Raises:
+        RequestKeyReusedError: the key stands for another note.
+    """
+    earlier = CustomerNote.objects.filter(customer_id=customer_id, request_key=key).first()
+    if earlier is not None:
+        if earlier.text != text:
+            raise RequestKeyReusedError
+        return earlier, False
+    note = CustomerNote.objects.create(
+        customer_id=customer_id, author_id=user_id, text=text, request_key=key
+    )
+    audit.record(
+        "CUSTOMER_NOTE_ADDED",
+        entity_type="customer",
+        entity_id=customer_id,
+        data={"note": note.pk, "length": len(text)},
+    )
+    return note, True
+
+
+# --- what staff decide about an account -------------------------------------------------------
+
+
+def suspend_customer(
+    *, customer_id: int, reason: str, is_logged_out: bool, user_id: int, request_key: str
+) -> None:
+    """Let a customer write nothing any more, at once, and log in nowhere.
+
+    Where they are logged in they go on reading what is theirs, unless they are logged out as well.
+    Orders stay as they are; staff cancels those that shall not go on. The reason is kept as a
+    note, in the same transaction, and is none of the log's. Opens its own transaction.
+
+    Args:
+        reason: up to 500 characters, newlines among them; part of the customer's export.
+        is_logged_out: whether their sessions end, too.
+        user_id: the member of staff.
+        request_key: at most 64 characters; the same again changes nothing.
+
+    Raises:
+        NotFoundError: there is no such account, or it was erased.
+        InvalidTransitionError: it is suspended already.
+        StaffAccountError: it works here, and whoever asks is no superuser, or is it themselves.
+        ValidationFailedError: no reason, too long, control characters, or a card number.
+        RequestKeyReusedError: the key stands for something else.
+    """
+    words = texts.checked(reason, field="reason", longest=LONGEST_REASON, multiline=True)
+    key = texts.checked(request_key, field="request_key", longest=64)
+    with short_transaction():
+        account = _lock_to_decide(customer_id, user_id=user_id)
+        _, is_new = _keep_note(customer_id, f"Suspended: {words}", user_id=user_id, key=key)
+        if not is_new:
+            return
+        if account.status == Customer.Status.SUSPENDED:
+            raise InvalidTransitionError("This account is suspended already.")
+        _set_status(account, Customer.Status.SUSPENDED, event_type="CUSTOMER_SUSPENDED")
+        if is_logged_out:
+            end_other_sessions(customer_id=customer_id, session_key=None)
+
+
+def reactivate_customer(*, customer_id: int, user_id: int) -> None:
+    """Let a suspended or inactive customer in again. Opens its own transaction.
+
+    Raises:
+        NotFoundError: there is no such account, or it was erased.
+        InvalidTransitionError: it is active.
+        StaffAccountError: as for `suspend_customer`.
+    """
+    with short_transaction():
+        account = _lock_to_decide(customer_id, user_id=user_id)
+        if account.status == Customer.Status.ACTIVE:
+            raise InvalidTransitionError("This account is active already.")
+        _set_status(account, Customer.Status.ACTIVE, event_type="CUSTOMER_REACTIVATED")
+
+
+def change_tier(*, customer_id: int, tier: str, user_id: int) -> None:
+    """Have price breaks and promotions call a customer otherwise. Opens its own transaction.
+
+    Orders that were placed keep their prices. The tier that it is already changes nothing.
+
+    Args:
+        tier: lower-case letters, digits, `_` and `-`, at most 30; empty: none.
+
+    Raises:
+        NotFoundError: there is no such account, or it was erased.
+        ValidationFailedError: no tier is called so.
+        StaffAccountError: as for `suspend_customer`.
+    """
+    if not TIER.fullmatch(tier):
+        raise ValidationFailedError(
+            details={"tier": ["Lower-case letters, digits, _ and - only; at most 30."]}
         )
+    with short_transaction():
+        account = _lock_to_decide(customer_id, user_id=user_id)
+        if account.tier == tier:
+            return
+        Customer.objects.filter(pk=customer_id).update(tier=tier, version=F("version") + 1)
         audit.record(
-            "CUSTOMER_NOTE_ADDED",
+            "CUSTOMER_TIER_CHANGED",
             entity_type="customer",
             entity_id=customer_id,
-            data={"note": note.pk, "length": len(kept)},
+            data={"before": account.tier, "after": tier},
         )
-    return note
+
+
+def end_sessions_of(*, customer_id: int, user_id: int) -> int:
+    """Log a customer out everywhere, by the word of staff. Opens its own transaction.
+
+    Returns:
+        How many sessions have ended.
+
+    Raises:
+        NotFoundError: there is no such account, or it was erased.
+        StaffAccountError: as for `suspend_customer`.
+    """
+    with short_transaction():
+        _lock_to_decide(customer_id, user_id=user_id)
+        return end_other_sessions(customer_id=customer_id, session_key=None)
+
+
+def _set_status(account: Customer, status: str, *, event_type: str) -> None:
+    Customer.objects.filter(pk=account.pk).update(status=status, version=F("version") + 1)
+    audit.record(
+        event_type,
+        entity_type="customer",
+        entity_id=account.pk,
+        data={"before": account.status, "after": status},
+    )
+
+
+def _lock_living(customer_id: int) -> Customer:
+    """Lock an account.
+
+    Raises:
+        NotFoundError: there is none, or it was erased.
+    """
+    account = Customer.objects.select_for_update(no_key=True).filter(pk=customer_id).first()
+    if account is None or account.erased_at is not None:
+        raise NotFoundError
+    return account
+
+
+def _lock_to_decide(customer_id: int, *, user_id: int) -> Customer:
+    """Lock an account that a member of staff decides about.
+
+    Raises:
+        NotFoundError: there is none, or it was erased.
+        StaffAccountError: it works here; see below.
+    """
+    account = _lock_living(customer_id)
+    if account.is_staff or account.is_superuser:
+        if customer_id == user_id:
+            raise StaffAccountError("This is your own account: a colleague decides about it.")
+        if not Customer.objects.filter(pk=user_id, is_superuser=True).exists():
+            raise StaffAccountError("This account works here: superusers alone decide about it.")
+    return account
 
 
 def _lock_active(customer_id: int) -> None:

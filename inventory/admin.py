@@ -286,7 +286,7 @@ class ReservationAdmin(ReadOnlyAdmin):
     list_display = ("created_at", "order", "sku", "quantity", "status")
     list_filter = ("status",)
     list_select_related = ("stock_level__product", "order")
-    search_fields = ("stock_level__product__sku__istartswith", "order__order_number__exact")
+    search_fields = ("order__order_number__exact",)  # a product's are on its stock's page
     ordering = ("-pk",)
 
     @admin.display(description="SKU")

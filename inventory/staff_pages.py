@@ -13,6 +13,7 @@ from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
 from django.utils.text import slugify
+from unfold.widgets import UnfoldAdminFileFieldWidget
 
 from audit.staff_actions import TRY_AGAIN, WENT_AWAY, StaffForm
 from config.kernel import request_context
@@ -40,7 +41,11 @@ MOST_SHOWN: Final = 500
 class StockFileForm(StaffForm):
     """A file that was chosen, or the text of one that was previewed."""
 
-    file = forms.FileField(label="CSV file", required=False)
+    file = forms.FileField(
+        label="CSV file",
+        required=False,
+        widget=UnfoldAdminFileFieldWidget(attrs={"accept": ".csv"}),
+    )
     text = forms.CharField(widget=forms.HiddenInput, required=False, strip=False)
     seen = forms.JSONField(widget=forms.HiddenInput, required=False)
     reason = forms.CharField(

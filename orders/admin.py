@@ -6,12 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 from django import forms
 from django.contrib import admin
+from django.urls import reverse
+from django.utils import timezone
 
 from audit.admin import AuditedAdmin
 from audit.staff_actions import ActionsAdmin
 from config.kernel.admin import AmountsForm, ReadOnlyAdmin, ReadOnlyInline, TabularInline
-from orders import order_page, phone_order, search, selectors
+from customers.admin import CustomerAdmin
+from customers.models import Customer
+from orders import customer_page, order_page, phone_order, search, selectors
 from orders.coupon_page import CouponEffectPage
+from orders.customer_actions import ALL_CUSTOMER_ACTIONS, PlacePhoneOrder
 from orders.models import (
     BackgroundJob,
     Cart,
@@ -78,6 +83,15 @@ class CartAdmin(ReadOnlyAdmin):
     inlines = (CartItemInline,)
 
 
+class PaymentStatusFilter(admin.ChoicesFieldListFilter):
+    """As any; orders whose payment has not begun are pending, and of those an index knows."""
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Order]) -> Any:
+        if Order.PaymentStatus.PENDING in (self.lookup_val or ()):
+            queryset = queryset.filter(status=Order.Status.PENDING)
+        return super().queryset(request, queryset)
+
+
 @admin.register(Order)
 class OrderAdmin(ActionsAdmin, ReadOnlyAdmin):
     list_display = (
@@ -89,7 +103,7 @@ class OrderAdmin(ActionsAdmin, ReadOnlyAdmin):
         "currency",
         "created_at",
     )
-    list_filter = ("status", "payment_status")
+    list_filter = ("status", ("payment_status", PaymentStatusFilter))
     list_select_related = ("customer",)
     search_fields = ("order_number",)  # for the box; `orders.search` does it
     search_help_text = search.HINT
@@ -130,6 +144,37 @@ class OrderAdmin(ActionsAdmin, ReadOnlyAdmin):
     def buyer(self, order: Order) -> str:
         """Whose order it is."""
         return selectors.address_of_buyer(order)
+
+
+@admin.register(Customer)
+class CustomerPageAdmin(CustomerAdmin):
+    """A customer with what they ordered. Here, since customers know nothing of orders."""
+
+    staff_actions = ALL_CUSTOMER_ACTIONS
+    change_form_outer_before_template = "staff/customer.html"
+
+    def change_view(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        """The page where every question about a customer is answered."""
+        customer = self.get_object(request, object_id)
+        shown: dict[str, Any] = {}
+        if customer is not None and self.has_view_permission(request, customer):
+            may, now = request.user.has_perm, timezone.now()
+            shown = customer_page.shown(customer, may=may, now=now)
+        return super().change_view(request, object_id, form_url, {**shown, **(extra_context or {})})
+
+    def buttons(self, request: HttpRequest, row: Any) -> list[dict[str, Any]]:
+        phone = PlacePhoneOrder()
+        buttons = super().buttons(request, row)
+        if request.user.has_perm(phone.permission) and phone.is_offered(row):
+            url = f"{reverse('admin:orders_paymentlink_add')}?customer={row.pk}"
+            buttons.append({"action": phone, "url": url})
+        return buttons
 
 
 @admin.register(OrderItem)

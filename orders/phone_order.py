@@ -18,6 +18,7 @@ from config.kernel import request_context
 from config.kernel.api.serializers import country_codes
 from config.kernel.errors import DomainError, ValidationFailedError
 from customers import selectors as customers
+from customers.models import Customer
 from orders.services.payment_links import (
     LONGEST_NOTES,
     MAX_QUANTITY,
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from django.http import HttpRequest, HttpResponse
 
 PERMISSION: Final = "orders.place_order"
+MAY_SEE_WHO: Final = "customers.view_customer"
+MAY_SEE_WHERE: Final = "customers.view_address"
 SPARE_LINES: Final = 5
 MOST_LINES: Final = 100
 ADDRESS: Final = (*("name", "line1", "line2", "city", "state", "postal_code", "country", "phone"),)
@@ -151,7 +154,9 @@ def view(request: HttpRequest, page: Any) -> HttpResponse:
     if not request.user.has_perm(PERMISSION):
         raise PermissionDenied
     form = PhoneOrderForm(
-        request.POST if request.method == "POST" else None, country=settings.SHOP_COUNTRY
+        request.POST if request.method == "POST" else None,
+        initial=_known(request),
+        country=settings.SHOP_COUNTRY,
     )
     quote: dict[str, Any] | None = None
     if form.is_valid():
@@ -175,6 +180,21 @@ def view(request: HttpRequest, page: Any) -> HttpResponse:
         "back_url": reverse("admin:orders_paymentlink_changelist"),
     }
     return TemplateResponse(request, "staff/phone_order.html", context)
+
+
+def _known(request: HttpRequest) -> dict[str, Any]:
+    """Of the customer from whose page one comes: who it is, and their newest address."""
+    number = request.GET.get("customer", "")
+    if not (number.isascii() and number.isdigit() and request.user.has_perm(MAY_SEE_WHO)):
+        return {}
+    customer = Customer.objects.filter(pk=number, is_active=True).first()
+    if customer is None:
+        return {}
+    known = {"email": customer.email}
+    if request.user.has_perm(MAY_SEE_WHERE):
+        newest = customers.list_addresses(customer_id=customer.pk).first()
+        known |= {part: getattr(newest, part) for part in ADDRESS} if newest else {}
+    return known
 
 
 def _make(request: HttpRequest, page: Any, form: PhoneOrderForm, wish: PhoneOrder) -> HttpResponse:

@@ -7,13 +7,14 @@ million orders is searched as fast as one of a hundred.
 from __future__ import annotations
 
 import re
-from typing import Final
-
-from django.db.models import Q, QuerySet
+from typing import TYPE_CHECKING, Final
 
 from customers.models import Customer
 from orders.models import Order, OrderItem, Shipment
 from payments.models import Dispute, Payment, Refund
+
+if TYPE_CHECKING:
+    from django.db.models import QuerySet
 
 MOST_OF_A_PRODUCT: Final = 10_000
 """Of a best-seller's orders the newest so many are found; nobody reads further."""
@@ -33,25 +34,35 @@ def search_orders(text: str) -> QuerySet[Order]:
     if not text:
         return Order.objects.none()
     if "@" in text:
-        email = text.lower()
-        customers = Customer.objects.filter(email=email)
-        return Order.objects.filter(Q(customer__in=customers) | Q(guest_email__in=[email, text]))
-    if text.startswith("pi_"):
-        return _of_payments(Payment.objects.filter(payment_intent_id=text))
-    if text.startswith(("re_", "pyr_")):
-        refunds = Refund.objects.filter(stripe_refund_id=text)
-        return _of_payments(Payment.objects.filter(pk__in=refunds.values("payment_id")))
-    if text.startswith(("dp_", "du_")):
-        disputes = Dispute.objects.filter(stripe_dispute_id=text)
-        return _of_payments(Payment.objects.filter(pk__in=disputes.values("payment_id")))
-    for find in (_by_number, _by_parcel, _by_sku):
+        return _by_email(text)
+    for find in (_by_reference, _by_number, _by_parcel, _by_sku):
         found = find(text)
         if found.exists():
             return found
     return Order.objects.none()
 
 
-def _of_payments(payments: QuerySet[Payment]) -> QuerySet[Order]:
+def _by_email(text: str) -> QuerySet[Order]:
+    # Put together, not joined by OR: that would read all orders.
+    of_customers = Order.objects.filter(
+        customer__in=Customer.objects.filter(email=text.lower()).values("pk")
+    )
+    of_guests = Order.objects.filter(guest_email__in=[text.lower(), text])
+    both = of_customers.order_by().values("pk").union(of_guests.order_by().values("pk"))
+    return Order.objects.filter(pk__in=both)
+
+
+def _by_reference(text: str) -> QuerySet[Order]:
+    """By what the provider calls a payment, a refund or a dispute."""
+    payments = Payment.objects.none()
+    if text.startswith("pi_"):
+        payments = Payment.objects.filter(payment_intent_id=text)
+    elif text.startswith(("re_", "pyr_")):
+        refunds = Refund.objects.filter(stripe_refund_id=text)
+        payments = Payment.objects.filter(pk__in=refunds.values("payment_id"))
+    elif text.startswith(("dp_", "du_")):
+        disputes = Dispute.objects.filter(stripe_dispute_id=text)
+        payments = Payment.objects.filter(pk__in=disputes.values("payment_id"))
     return Order.objects.filter(pk__in=payments.values("order_id"))
 
 

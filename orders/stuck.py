@@ -10,12 +10,21 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from django.db.models import Q
+from django.db.models import Exists, OuterRef, Q
 from django.utils import timezone
 
 from audit.models import Delivery, OutboxMessage
+from inventory.models import ScheduledPrice
 from orders.books.alerts import STALE_SECONDS, checked_against, what_to_do
-from orders.models import CheckedInvariant, Order
+from orders.models import (
+    BackgroundJob,
+    CheckedInvariant,
+    Order,
+    RefundProposal,
+    Return,
+    ReturnReceipt,
+)
+from orders.services.history import name_of
 from payments import selectors as payments
 from payments.models import Dispute, Payment, ProviderEvent, ReconciliationCase, Refund
 from payments.services import REFUSED
@@ -35,6 +44,8 @@ REFUND_PATIENCE: Final = timedelta(minutes=10)
 BANK_PATIENCE: Final = timedelta(days=10)  # a refund at the bank takes up to that
 DELIVERY_PATIENCE: Final = timedelta(minutes=10)
 QUARANTINE_SHOWN: Final = timedelta(days=30)
+RETURN_PATIENCE: Final = timedelta(days=14)  # consumer law gives no longer
+FAILURE_SHOWN: Final = timedelta(days=7)  # as long as a job is kept
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,6 +177,26 @@ def _why_refund(refund: Refund) -> str:
     )
 
 
+def _why_proposal(proposal: RefundProposal) -> str:
+    about = f"order {proposal.order.order_number}" if proposal.order else str(proposal.case)
+    return (
+        f"{name_of(proposal.proposed_by)} proposes to give {proposal.amount} {proposal.currency}"
+        f" back for {about} ({proposal.get_kind_display()})."
+    )
+
+
+def _unpaid_returns(now: datetime) -> QuerySet[Return]:
+    """Received, something of it arrived, and no money went back."""
+    arrived = ReturnReceipt.objects.filter(item__parent=OuterRef("pk"), quantity__gt=0)
+    return (
+        Return.objects.filter(
+            Exists(arrived), status=Return.Status.RECEIVED, received_at__lte=now - RETURN_PATIENCE
+        )
+        .select_related("order")
+        .order_by("received_at")
+    )
+
+
 def _why_case(case: ReconciliationCase) -> str:
     return f"{case.get_classification_display()}: {case.problem}"
 
@@ -225,6 +256,42 @@ def _why_delivery(delivery: Delivery) -> str:
     tried = f"tried {delivery.attempts} times{_last(delivery.last_error)}"
     end = "given up" if delivery.status == Delivery.Status.DEAD else "not there yet"
     return f"{delivery.message.fact} to {delivery.subscriber}: {end} ({tried})."
+
+
+# --- what beat and the workers do --------------------------------------------------------------
+
+
+def _overdue_prices(now: datetime) -> QuerySet[ScheduledPrice]:
+    late = now - PATIENCE
+    return (
+        ScheduledPrice.objects.filter(
+            Q(status=ScheduledPrice.Status.WAITING, starts_at__lte=late)
+            | Q(status=ScheduledPrice.Status.RUNNING, ends_at__lte=late)
+        )
+        .select_related("product")
+        .order_by("starts_at")
+    )
+
+
+def _why_price(scheduled: ScheduledPrice) -> str:
+    what = f"{scheduled.product.sku}, {scheduled.amount} {scheduled.currency}"
+    if scheduled.status == ScheduledPrice.Status.WAITING:
+        return f"{what} should have begun."
+    return f"{what} should have ended, and still holds."
+
+
+def _failed_jobs(now: datetime) -> QuerySet[BackgroundJob]:
+    return (
+        BackgroundJob.objects.filter(
+            status=BackgroundJob.Status.FAILED, finished_at__gte=now - FAILURE_SHOWN
+        )
+        .select_related("owner")
+        .order_by("finished_at")
+    )
+
+
+def _why_job(job: BackgroundJob) -> str:
+    return f"{name_of(job.owner)} asked for it: {job.error}"
 
 
 # --- the books ----------------------------------------------------------------------------------
@@ -304,6 +371,30 @@ _WAYS: Final[Sequence[_Way]] = (
         buttons=("settle",),
     ),
     _Way(
+        name="proposals",
+        title="Refunds that wait for a second person",
+        meaning="A colleague's word was not enough for so much. Look at it, then agree or refuse.",
+        permission="orders.view_refundproposal",
+        rows=lambda now: (  # noqa: ARG005
+            RefundProposal.objects.filter(status=RefundProposal.Status.WAITING)
+            .select_related("order", "case", "proposed_by")
+            .order_by("proposed_at")
+        ),
+        since=lambda proposal: proposal.proposed_at,
+        reason=_why_proposal,
+        buttons=("approve", "refuse"),
+    ),
+    _Way(
+        name="returns",
+        title="Returns that nobody refunded",
+        meaning="The goods are back for two weeks, and the customer's money is not.",
+        permission="orders.view_return",
+        rows=_unpaid_returns,
+        since=lambda wish: wish.received_at,
+        reason=lambda wish: f"What came back of order {wish.order.order_number} is not paid back.",
+        buttons=("refund",),
+    ),
+    _Way(
         name="cases",
         title="Differences with the provider",
         meaning="What the nightly comparison found and only a person may decide.",
@@ -347,6 +438,29 @@ _WAYS: Final[Sequence[_Way]] = (
         rows=_unchecked,
         since=lambda kept: kept.checked_at,
         reason=lambda kept: f"“{kept.name}” was not checked since.",
+    ),
+    _Way(
+        name="prices",
+        title="Scheduled prices that are late",
+        meaning="Beat or the worker does not run. Until then the shop sells at the former price.",
+        permission="inventory.view_scheduledprice",
+        rows=_overdue_prices,
+        since=lambda scheduled: (
+            scheduled.starts_at
+            if scheduled.status == ScheduledPrice.Status.WAITING
+            else scheduled.ends_at
+        ),
+        reason=_why_price,
+        buttons=("stop",),
+    ),
+    _Way(
+        name="jobs",
+        title="Exports and imports that failed",
+        meaning="They are not tried again: whoever asked for one asks again.",
+        permission="orders.view_backgroundjob",
+        rows=_failed_jobs,
+        since=lambda job: job.finished_at,
+        reason=_why_job,
     ),
     _Way(
         name="events",

@@ -9,6 +9,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from audit import services as audit
+from audit.staff_actions import ActionsAdmin, Done, Said, StaffAction
 from config.kernel import request_context
 from config.kernel.admin import ReadOnlyAdmin, ReadOnlyInline
 from payments import events, selectors
@@ -151,8 +152,27 @@ class DisputeAdmin(ReadOnlyAdmin):
         return dispute.payment.order.order_number
 
 
+class WorkOff(StaffAction):
+    name = "work_off"
+    label = "Work off again"
+    permission = "payments.retry_event"
+    icon = "refresh"
+    description = "Looks into it within seconds, also where it is in quarantine."
+
+    def is_offered(self, row: ProviderEvent) -> bool:
+        return row.status in (ProviderEvent.Status.RECEIVED, ProviderEvent.Status.QUARANTINED)
+
+    def state(self, row: ProviderEvent) -> dict[str, Any]:
+        return {"status": row.status, "attempts": row.attempts}
+
+    def run(self, row: ProviderEvent, said: Said) -> Done:  # noqa: ARG002 - nothing is asked for
+        events.work_off_again(event_ids=[row.pk])
+        return Done(text="It is worked off within seconds.")
+
+
 @admin.register(ProviderEvent)
-class ProviderEventAdmin(ReadOnlyAdmin):
+class ProviderEventAdmin(ActionsAdmin, ReadOnlyAdmin):
+    staff_actions = (WorkOff(),)
     list_display = (
         "received_at",
         "event_type",
@@ -164,12 +184,8 @@ class ProviderEventAdmin(ReadOnlyAdmin):
         "last_error",
     )
     list_filter = ("status",)
-    search_fields = (
-        "stripe_event_id__exact",
-        "payment_intent_id__exact",
-        "object_id__exact",
-        "event_type__exact",
-    )
+    search_fields = ("stripe_event_id__exact", "payment_intent_id__exact")
+    search_help_text = "The provider's id of an event or a payment intent"
     ordering = ("-pk",)
     # A payment intent in it carries the secret with which a browser confirms it.
     exclude = ("payload",)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from orders.figures import Slice, Span
 
-KEPT_SECONDS: Final = 20
+KEPT_SECONDS: Final = 20  # of a span of hours; of one of days, for each of them
 MINUTES_OF_LATENCY: Final = 180
 
 GOOD, BAD, CALM, WARM = "#0d9488", "#dc2626", "#94a3b8", "#d97706"
@@ -108,7 +108,7 @@ def for_request(request: HttpRequest) -> Dashboard:
     board = Dashboard(span=span, zone=zone, currency=settings.SHOP_CURRENCY)
     board.heaps = stuck.find_heaps(may_read=may_read)
     if may_read("orders.view_order"):
-        slices = _kept(f"orders:{span.name}:{zone}", lambda: _orders(span, zone))
+        slices = _kept(span, f"orders:{zone}", lambda: _orders(span, zone))
         board.charts += _order_charts(span, slices, with_money=may_read("payments.view_payment"))
     if may_read("payments.view_refund"):
         board.charts.append(_kept_chart_of_refunds(span, zone))
@@ -123,13 +123,16 @@ def for_request(request: HttpRequest) -> Dashboard:
     return board
 
 
-def _kept(name: str, read: Callable[[], Any]) -> Any:
-    """A span's figures are the same for all for some seconds: a wall of screens costs one."""
-    key = f"dashboard:{name}:{settings.SHOP_CURRENCY}"
+def _kept(span: Span, name: str, read: Callable[[], Any]) -> Any:
+    """A span's figures are the same for all for a while: a wall of screens costs one.
+
+    The longer the span, the less the latest minutes change its picture.
+    """
+    key = f"dashboard:{name}:{span.name}:{settings.SHOP_CURRENCY}"
     kept = cache.get(key)
     if kept is None:
         kept = read()
-        cache.set(key, kept, KEPT_SECONDS)
+        cache.set(key, kept, KEPT_SECONDS * span.units if span.unit == "day" else KEPT_SECONDS)
     return kept
 
 
@@ -231,7 +234,8 @@ def _order_charts(span: Span, slices: Sequence[dict[str, Any]], *, with_money: b
 
 def _kept_chart_of_refunds(span: Span, zone: str) -> Chart:
     slices = _kept(
-        f"refunds:{span.name}:{zone}",
+        span,
+        f"refunds:{zone}",
         lambda: [
             {"begin": one.begin.timestamp(), "count": one.count, "amount": str(one.amount)}
             for one in figures.refunds_by_slice(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import zoneinfo
 from typing import TYPE_CHECKING, Final
 
@@ -35,5 +36,10 @@ class ViewersTimeZone:
 
 
 def _zone(name: str) -> zoneinfo.ZoneInfo:
-    known = name in zoneinfo.available_timezones()
-    return zoneinfo.ZoneInfo(name if known else settings.SHOP_TIME_ZONE)
+    return zoneinfo.ZoneInfo(name if name in _known_zones() else settings.SHOP_TIME_ZONE)
+
+
+@functools.cache
+def _known_zones() -> frozenset[str]:
+    """Looked up once: they are files, several hundred."""
+    return frozenset(zoneinfo.available_timezones())

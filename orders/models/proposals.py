@@ -124,6 +124,13 @@ class RefundProposal(models.Model):
                 condition=Q(status="waiting", case__isnull=False),
             ),
         ]
+        indexes = [
+            models.Index(
+                fields=["proposed_at"],
+                name="idx_refund_proposals_waiting",
+                condition=Q(status="waiting"),
+            ),
+        ]
         triggers = [
             pgtrigger.ReadOnly(
                 name="wish_is_frozen",

@@ -68,6 +68,13 @@ class Return(models.Model):
                 | (~Q(status="refunded") & Q(refund__isnull=True)),
             ),
         ]
+        indexes = [
+            models.Index(
+                fields=["received_at"],
+                name="idx_returns_to_refund",
+                condition=Q(status="received"),
+            ),
+        ]
         triggers = [
             touches_updated_at(),
             *legal_statuses(

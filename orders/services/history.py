@@ -223,7 +223,7 @@ def _refunds(payments: Iterable[Payment]) -> Iterator[tuple[tuple[Any, ...], Hap
             who=SYSTEM,
             kind="refund",
             title=f"Refund of {_money(refund.amount, refund.currency)} decided",
-            detail=_said(refund.reason, refund.last_error),
+            detail=said(refund.reason, refund.last_error),
             target=("payments.refund", refund.pk),
             severity=Severity.ODD if refund.last_error else Severity.PLAIN,
         )
@@ -265,7 +265,7 @@ def _returns(order: Order) -> Iterator[tuple[tuple[Any, ...], Happening]]:
             who=BUYER,
             kind="return",
             title="Wants to send something back",
-            detail=_said(", ".join(parts.get(wish.pk, [])), wish.reason),
+            detail=said(", ".join(parts.get(wish.pk, [])), wish.reason),
             target=("orders.return", wish.pk),
             severity=Severity.ODD,
         )
@@ -309,7 +309,7 @@ def _logged(order: Order, known: dict[tuple[Any, ...], Happening]) -> list[Happe
         created_at__gte=order.created_at - BEFORE_IT_WAS,
     ).exclude(event_type__in=TOLD_ELSEWHERE)
     newest = list(rows.order_by("-created_at", "-pk")[:MOST_OF_A_KIND])
-    names = _names({row.user_id for row in newest})
+    names = names_of({row.user_id for row in newest})
     found = []
     for row in reversed(newest):
         who = _who(row, order, names)
@@ -340,7 +340,7 @@ def _key(row: AuditLog) -> tuple[Any, ...]:
 def _from_log(row: AuditLog, who: str) -> Happening:
     data: Mapping[str, Any] = row.data or {}
     if row.event_type in {ASKED, REFUSED}:
-        return _pressed(row, data, who)
+        return pressed(row, data, who)
     told = {name: value for name, value in data.items() if name != "order_number" and value}
     words = row.event_type.replace("_", " ").capitalize()
     return Happening(
@@ -354,24 +354,25 @@ def _from_log(row: AuditLog, who: str) -> Happening:
     )
 
 
-def _pressed(row: AuditLog, data: Mapping[str, Any], who: str) -> Happening:
+def pressed(row: AuditLog, data: Mapping[str, Any], who: str) -> Happening:
     """A button, by its name, with what was typed that the log keeps."""
     is_refused = row.event_type == REFUSED
     asked: Mapping[str, Any] = data.get("asked") or {}
-    said = [f"{name.replace('_', ' ')}: {value}" for name, value in asked.items()]
+    typed = [f"{name.replace('_', ' ')}: {value}" for name, value in asked.items()]
     name = str(data.get("action", "")).replace("_", " ")
     return Happening(
         at=row.created_at,
         who=who,
         kind="staff",
         title=f"“{name}” was refused" if is_refused else f"Pressed “{name}”",
-        detail=_said(*said, str(data.get("code", ""))),
+        detail=said(*typed, str(data.get("code", ""))),
         target=("audit.auditlog", row.pk),
         severity=Severity.ODD if is_refused else Severity.PLAIN,
     )
 
 
-def _names(user_ids: set[int | None]) -> dict[int, str]:
+def names_of(user_ids: set[int | None]) -> dict[int, str]:
+    """Whoever stands behind these numbers, as others know them, by number. One statement."""
     people = Customer.objects.filter(pk__in=[pk for pk in user_ids if pk is not None])
     return {one.pk: name_of(one) for one in people}
 
@@ -402,7 +403,7 @@ def _payments(payments: Iterable[Payment]) -> Iterator[Happening]:
             who=SYSTEM,
             kind="payment",
             title=f"Payment of {_money(payment.amount, payment.currency)} begun",
-            detail=_said(
+            detail=said(
                 f"now {payment.status}",
                 payment.failure_code,
                 payment.decline_code,
@@ -417,7 +418,7 @@ def _payments(payments: Iterable[Payment]) -> Iterator[Happening]:
                 who=SYSTEM,
                 kind="payment",
                 title="The payment's outcome is not known",
-                detail=_said(f"asked {payment.attempts} times since", payment.last_error),
+                detail=said(f"asked {payment.attempts} times since", payment.last_error),
                 target=("payments.payment", payment.pk),
                 severity=Severity.ODD,
             )
@@ -433,7 +434,7 @@ def _webhooks(payments: Iterable[Payment]) -> Iterator[Happening]:
             who=PROVIDER,
             kind="webhook",
             title=f"The provider says {event.event_type}",
-            detail=_said(event.status, event.last_error),
+            detail=said(event.status, event.last_error),
             target=("payments.providerevent", event.pk),
             severity=Severity.BAD if is_bad else Severity.PLAIN,
         )
@@ -539,5 +540,6 @@ def _money(amount: Any, currency: str) -> str:
         return f"{amount} {currency}"  # the page of an odd row is the one that staff needs most
 
 
-def _said(*parts: str) -> str:
+def said(*parts: str) -> str:
+    """These in a line; what is empty is left out."""
     return "; ".join(filter(None, parts))

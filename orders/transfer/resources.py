@@ -134,21 +134,26 @@ class Orders(Export):
     )
 
     def read(self) -> QuerySet[Order]:
+        # Lists, not managers: a query set each would take a third of the time.
         return Order.objects.select_related("customer").prefetch_related(
-            Prefetch("items", OrderItem.objects.only("order_id", "quantity")),
+            Prefetch("items", OrderItem.objects.only("order_id", "quantity"), to_attr="sold"),
             Prefetch(
                 "payments",
                 Payment.objects.only(
                     *("order_id", "amount_received", "amount_refunded", "payment_intent_id")
                 ).order_by("pk"),
+                to_attr="paid",
             ),
             Prefetch(
                 "invoices",
                 Invoice.objects.filter(kind=Invoice.Kind.INVOICE).only(
                     *("order_id", "series", "number")
                 ),
+                to_attr="invoiced",
             ),
-            Prefetch("shipments", Shipment.objects.only("order_id", "tracking_number")),
+            Prefetch(
+                "shipments", Shipment.objects.only("order_id", "tracking_number"), to_attr="sent"
+            ),
         )
 
     def dehydrate_email(self, order: Order) -> str | None:
@@ -159,29 +164,29 @@ class Orders(Export):
             return order.customer.get_full_name()
         return f"{order.guest_first_name} {order.guest_last_name}".strip()
 
-    def dehydrate_lines(self, order: Order) -> int:
-        return len(order.items.all())
+    def dehydrate_lines(self, order: Any) -> int:
+        return len(order.sold)
 
-    def dehydrate_units(self, order: Order) -> int:
-        return sum(item.quantity for item in order.items.all())
+    def dehydrate_units(self, order: Any) -> int:
+        return sum(item.quantity for item in order.sold)
 
-    def dehydrate_captured_amount(self, order: Order) -> Decimal:
-        captured = sum((one.amount_received for one in order.payments.all()), Decimal(0))
+    def dehydrate_captured_amount(self, order: Any) -> Decimal:
+        captured = sum((one.amount_received for one in order.paid), Decimal(0))
         return Decimal(money.format_amount(captured, order.currency))
 
-    def dehydrate_refunded_amount(self, order: Order) -> Decimal:
-        refunded = sum((one.amount_refunded for one in order.payments.all()), Decimal(0))
+    def dehydrate_refunded_amount(self, order: Any) -> Decimal:
+        refunded = sum((one.amount_refunded for one in order.paid), Decimal(0))
         return Decimal(money.format_amount(refunded, order.currency))
 
-    def dehydrate_payment_intent(self, order: Order) -> str | None:
-        intents = [one.payment_intent_id for one in order.payments.all() if one.payment_intent_id]
+    def dehydrate_payment_intent(self, order: Any) -> str | None:
+        intents = [one.payment_intent_id for one in order.paid if one.payment_intent_id]
         return intents[-1] if intents else None
 
-    def dehydrate_invoice_number(self, order: Order) -> str | None:
-        return next((one.document_number for one in order.invoices.all()), None)
+    def dehydrate_invoice_number(self, order: Any) -> str | None:
+        return next((one.document_number for one in order.invoiced), None)
 
-    def dehydrate_tracking_numbers(self, order: Order) -> str:
-        return " ".join(one.tracking_number for one in order.shipments.all() if one.tracking_number)
+    def dehydrate_tracking_numbers(self, order: Any) -> str:
+        return " ".join(one.tracking_number for one in order.sent if one.tracking_number)
 
     def dehydrate_ship_to_name(self, order: Order) -> Any:
         return order.shipping_address.get("name")
@@ -230,11 +235,12 @@ class OrderLines(Export):
 
     def read(self) -> QuerySet[Order]:
         return Order.objects.prefetch_related(
-            Prefetch("items", OrderItem.objects.order_by("pk"))
+            Prefetch("items", OrderItem.objects.order_by("pk"), to_attr="sold")
         ).only(*("order_number", "created_at", "status", "currency", "tax_included"))
 
-    def rows_of(self, instance: Order) -> Iterable[OrderItem]:
-        return instance.items.all()
+    def rows_of(self, instance: Any) -> Iterable[OrderItem]:
+        sold: list[OrderItem] = instance.sold
+        return sold
 
 
 class Customers(Export):

@@ -2,15 +2,25 @@
 
 import re
 from datetime import timedelta
+from uuid import uuid4
 
 import pytest
 from django.contrib.auth.models import Permission
+from django.urls import reverse
 from django.utils import timezone
 
 from audit.models import Delivery, OutboxMessage
+from inventory.models import ScheduledPrice
 from orders import stuck
 from orders.books import alerts
-from orders.models import CheckedInvariant, Order
+from orders.models import (
+    BackgroundJob,
+    CheckedInvariant,
+    Order,
+    RefundProposal,
+    Return,
+    ReturnReceipt,
+)
 from payments.models import Dispute, Payment, ProviderEvent, ReconciliationCase, Refund
 from tests.admin import rows
 
@@ -27,6 +37,8 @@ def shop():
     Dispute.objects.update(status="won")
     CheckedInvariant.objects.update(checked_at=now)
     OutboxMessage.objects.update(fanned_out_at=now)
+    RefundProposal.objects.update(status="withdrawn", decided_at=now)
+    ScheduledPrice.objects.update(status="cancelled", ended_at=now)
     return shop
 
 
@@ -119,25 +131,101 @@ class TestPayments:
 @pytest.mark.parametrize(
     ("changes", "is_stuck"),
     [
-        ({"created_at": timezone.now()}, False),
-        ({"created_at": timezone.now() - HOUR}, True),
-        ({"created_at": timezone.now(), "last_error": "refused: charge_disputed"}, True),
-        ({"status": "pending", "created_at": timezone.now() - timedelta(days=3)}, False),
-        ({"status": "pending", "created_at": timezone.now() - timedelta(days=11)}, True),
-        (
-            {
-                "status": "succeeded",
-                "stripe_refund_id": "re_1",
-                "created_at": timezone.now() - HOUR,
-            },
-            False,
-        ),
+        ({"age": timedelta(0)}, False),
+        ({"age": HOUR}, True),
+        ({"age": timedelta(0), "last_error": "refused: charge_disputed"}, True),
+        ({"status": "pending", "age": timedelta(days=3)}, False),
+        ({"status": "pending", "age": timedelta(days=11)}, True),
+        ({"status": "succeeded", "stripe_refund_id": "re_1", "age": HOUR}, False),
     ],
 )
 def test_refunds(shop, changes, is_stuck):
-    Refund.objects.update(**changes)
+    age = changes.get("age", HOUR)
+    fields = {name: value for name, value in changes.items() if name != "age"}
+    Refund.objects.update(created_at=timezone.now() - age, **fields)
 
     assert ("refunds" in heaps()) is is_stuck
+
+
+class TestWhatPeopleAreToDecide:
+    def test_a_refund_that_waits_for_a_second_person(self, shop, browser):
+        waiting = propose(shop.order, shop.customer)
+
+        (row,) = heaps()["proposals"].rows
+
+        assert (row.row, row.since) == (waiting, waiting.proposed_at)
+        assert row.reason == (
+            "Ann Lee 1 (ann1@example.com) proposes to give 12.00 USD back for order ABCD-0001"
+            " (an amount)."
+        )
+        assert buttons_beside(browser, "proposals") == {"approve", "refuse"}
+
+    def test_a_strangers_charge_that_waits_for_one(self, shop):
+        case = ReconciliationCase.objects.get()
+        RefundProposal.objects.create(
+            kind="charge", case=case, currency="USD", amount=12, proposed_by=shop.customer
+        )
+
+        assert "back for unknown pi_1 (a charge without" in heaps()["proposals"].rows[0].reason
+
+    @pytest.mark.parametrize("status", ["approved", "refused", "withdrawn"])
+    def test_one_that_was_decided_waits_for_nobody(self, shop, status):
+        waiting = propose(shop.order, shop.customer)
+        RefundProposal.objects.filter(pk=waiting.pk).update(
+            status=status,
+            decided_at=timezone.now(),
+            decided_by=None if status == "withdrawn" else rows.make_customer(7),
+        )
+
+        assert heaps() == {}
+
+    @pytest.mark.parametrize(
+        ("age", "arrived", "is_stuck"),
+        [
+            (timedelta(days=15), 1, True),
+            (timedelta(days=13), 1, False),
+            (timedelta(days=15), 0, False),
+        ],
+    )
+    def test_a_return_that_nobody_refunded(self, shop, browser, age, arrived, is_stuck):
+        wish = Return.objects.create(order=shop.order, reason="broken")
+        item = wish.items.create(order_item=shop.order.items.get(), quantity=1)
+        ReturnReceipt.objects.create(item=item, quantity=arrived, restocked=0)
+        for status in ("accepted", "received"):
+            Return.objects.filter(pk=wish.pk).update(
+                status=status, received_at=timezone.now() - age
+            )
+
+        found = heaps()
+
+        assert ("returns" in found) is is_stuck
+        if is_stuck:
+            assert found["returns"].rows[0].row == wish
+            assert "order ABCD-0001" in found["returns"].rows[0].reason
+            assert buttons_beside(browser, "returns") == {"refund"}
+
+    def test_a_return_that_is_on_its_way_is_not_stuck(self, shop):
+        long_ago = timezone.now() - timedelta(days=90)
+        Return.objects.update(status="accepted", decided_at=long_ago, created_at=long_ago)
+
+        assert heaps() == {}
+
+
+def propose(order, by):
+    return RefundProposal.objects.create(
+        kind="amount", order=order, currency="USD", amount=12, proposed_by=by
+    )
+
+
+def buttons_beside(browser, name):
+    """Of the first row of a heap, as the page draws them."""
+    shown = {
+        heap.name: beside
+        for heap, beside in browser.get("/admin/stuck/").context["heaps"]
+        if beside
+    }
+    _, _, buttons = shown[name][0]
+    return {button["action"].name for button in buttons}
 
 
 def test_a_case_that_is_open(shop):
@@ -171,6 +259,91 @@ def test_webhooks(shop, status, age, is_stuck):
     )
 
     assert ("events" in heaps()) is is_stuck
+
+
+def test_a_webhook_has_a_button(shop, browser):
+    ProviderEvent.objects.update(
+        status="quarantined", received_at=timezone.now(), processed_at=timezone.now()
+    )
+    assert buttons_beside(browser, "events") == {"work_off"}
+
+    browser.post(
+        reverse(
+            "admin:payments_providerevent_do", args=[ProviderEvent.objects.get().pk, "work_off"]
+        ),
+        {"request_key": uuid4()},
+    )
+
+    assert ProviderEvent.objects.get().status == "received"
+
+
+class TestScheduledPrices:
+    def schedule(self, shop, *, runs=False, **fields):
+        scheduled = ScheduledPrice.objects.create(
+            product=shop.product, currency="USD", amount=9, **fields
+        )
+        if runs:
+            ScheduledPrice.objects.filter(pk=scheduled.pk).update(
+                status="running", applied_at=scheduled.starts_at
+            )
+        return scheduled
+
+    def test_that_should_have_begun(self, shop, browser):
+        scheduled = self.schedule(shop, starts_at=timezone.now() - HOUR)
+
+        (row,) = heaps()["prices"].rows
+
+        assert (row.row, row.since) == (scheduled, scheduled.starts_at)
+        assert row.reason == "APPLE-1, 9.00 USD should have begun."
+        assert buttons_beside(browser, "prices") == {"stop"}
+
+    def test_that_should_have_ended(self, shop):
+        now = timezone.now()
+        scheduled = self.schedule(shop, runs=True, starts_at=now - 2 * HOUR, ends_at=now - HOUR)
+
+        (row,) = heaps()["prices"].rows
+
+        assert (row.row, row.since) == (scheduled, scheduled.ends_at)
+        assert row.reason == "APPLE-1, 9.00 USD should have ended, and still holds."
+
+    def test_whose_time_has_not_come_are_not_stuck(self, shop):
+        now = timezone.now()
+        self.schedule(shop, runs=True, starts_at=now - 2 * HOUR, ends_at=now + HOUR)
+        self.schedule(shop, starts_at=now + HOUR)
+
+        assert heaps() == {}
+
+    def test_whose_moment_is_now_are_not_stuck(self, shop):
+        self.schedule(shop, starts_at=timezone.now())
+
+        assert heaps() == {}
+
+
+@pytest.mark.parametrize(
+    ("status", "age", "is_stuck"),
+    [
+        ("failed", timedelta(days=6), True),
+        ("failed", timedelta(days=8), False),
+        ("cancelled", timedelta(days=1), False),
+    ],
+)
+def test_exports_and_imports(shop, browser, status, age, is_stuck):
+    now = timezone.now()
+    job = BackgroundJob.objects.create(
+        kind="export", subject="orders", owner=shop.customer, request_key="k", expires_at=now
+    )
+    BackgroundJob.objects.filter(pk=job.pk).update(
+        status=status, finished_at=now - age, error="The worker was away."
+    )
+
+    found = heaps()
+
+    assert ("jobs" in found) is is_stuck
+    if is_stuck:
+        assert found["jobs"].rows[0].reason == (
+            "Ann Lee 1 (ann1@example.com) asked for it: The worker was away."
+        )
+        assert "The worker was away." in browser.get("/admin/stuck/").content.decode()
 
 
 class TestDeliveries:

@@ -11,6 +11,8 @@ from audit import outbox
 from audit.models import AuditLog, OutboxMessage
 from config.kernel.clock import Deadline
 from config.kernel.errors import DomainError
+from customers import services as customers
+from customers.models import CustomerNote
 from inventory.models import StockLevel
 from orders.models import Letter, Order, OrderNote, PaymentLink
 from orders.services.cancellation import cancel_order
@@ -164,3 +166,69 @@ class TestPhoneOrders:
         at_once(*[told(lambda: withdraw_link(link_id=link.pk))] * 3)
 
         assert AuditLog.objects.filter(event_type="PAYMENT_LINK_WITHDRAWN").count() == 1
+
+
+class TestACustomer:
+    @pytest.fixture
+    def customer(self, transactional_db):
+        return factories.CustomerFactory()
+
+    def happened(self, event_type):
+        return AuditLog.objects.filter(event_type=event_type).count()
+
+    def test_is_suspended_once_a_wish_and_noted_once(self, customer, clerk):
+        said = {
+            "customer_id": customer.pk,
+            "reason": "Chargebacks.",
+            "is_logged_out": True,
+            "user_id": clerk.pk,
+            "request_key": "k",
+        }
+
+        outcomes = at_once(*[told(lambda: customers.suspend_customer(**said))] * 4)
+
+        assert set(outcomes) <= {"done", "ORDER_IN_PROGRESS"}
+        assert self.happened("CUSTOMER_SUSPENDED") == 1
+        assert CustomerNote.objects.count() == 1
+
+    def test_whom_two_suspend_is_suspended_by_one(self, customer, clerk):
+        def suspend(key):
+            return told(
+                lambda: customers.suspend_customer(
+                    customer_id=customer.pk,
+                    reason=f"Because of {key}.",
+                    is_logged_out=False,
+                    user_id=clerk.pk,
+                    request_key=key,
+                )
+            )
+
+        outcomes = at_once(suspend("one"), suspend("two"))
+
+        assert sorted(outcomes) == ["INVALID_TRANSITION", "done"]
+        assert self.happened("CUSTOMER_SUSPENDED") == 1
+        assert CustomerNote.objects.count() == 1
+
+    def test_suspended_while_they_order_has_an_order_or_none(self, customer, clerk, provider):
+        factories.open_shop()
+        factories.ProductFactory(sku="APPLE", on_hand=9)
+        shopper = Shopper(customer)
+
+        answer, outcome = at_once(
+            lambda: shopper.order(("APPLE", 2)),
+            told(
+                lambda: customers.suspend_customer(
+                    customer_id=customer.pk,
+                    reason="Chargebacks.",
+                    is_logged_out=False,
+                    user_id=clerk.pk,
+                    request_key="k",
+                )
+            ),
+        )
+
+        assert outcome == "done"
+        assert answer.status_code in {201, 403}
+        living = Order.objects.filter(customer=customer, status="confirmed").count()
+        assert living == (answer.status_code == 201)
+        assert StockLevel.objects.get().allocated == 2 * living

@@ -19,7 +19,10 @@ PRIVACY = "tests/orders/test_privacy.py::"
 
 EVIDENCE: dict[int, tuple[str, list[str]]] = {
     1: ("somebody else's order", [AUTH + "TestTheApi", PLACING + "TestThreeDSecure"]),
-    2: ("every route × everybody", [AUTH + "TestTheApi", AUTH + "TestTheAdmin"]),
+    2: (
+        "every route × everybody, every role × every action",
+        [AUTH + "TestTheApi", AUTH + "TestTheAdmin", "tests/admin/test_matrix.py"],
+    ),
     3: (
         "an order of somebody else's cart, address, coupon, card",
         [
@@ -154,7 +157,6 @@ EVIDENCE: dict[int, tuple[str, list[str]]] = {
     ),
 }
 LATER = {
-    2: "staff with some permissions: roles are issue 6",
     30: "the database ends a statement after 15 s; 3 s were meant",
     50: "no addresses can be entered in the admin: issue 7",
     46: "export_orders is issue 7",

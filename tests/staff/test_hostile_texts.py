@@ -201,7 +201,8 @@ def test_on_forms(look, rf):
 
 def test_on_pages_of_no_row(look, page):
     boss = Customer.objects.get(is_superuser=True)
-    BackgroundJob.objects.update(owner=boss)
+    with pgtrigger.ignore():  # as it shows what went wrong
+        BackgroundJob.objects.update(owner=boss, status="failed")
     Delivery.objects.update(status="dead")
 
     shown = {name: look(target) for name, target in pages_of_no_row()}

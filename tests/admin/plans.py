@@ -1,0 +1,29 @@
+"""Asks PostgreSQL whether a page's statements each have an index to go by."""
+
+from __future__ import annotations
+
+from django.db import connection
+
+
+def read_without_an_index(queries):
+    """The statements that read a table as a whole, by the table's name."""
+    without = {}
+    with connection.cursor() as cursor:
+        # Whatever the tables hold: what remains allowed always has a condition for its index,
+        # and where there is no such index, all of it is read in spite of this.
+        for way in ("seqscan", "indexscan", "indexonlyscan"):
+            cursor.execute(f"SET LOCAL enable_{way} = off")
+        for query in queries:
+            cursor.execute(f"EXPLAIN (FORMAT JSON) {query['sql']}")
+            ((plan,),) = cursor.fetchall()
+            without |= dict.fromkeys(_read_whole(plan[0]["Plan"]), query["sql"])
+    return without
+
+
+def _read_whole(node):
+    """Tables, and indexes, of which a plan reads all."""
+    is_scan = "Relation Name" in node and "Bitmap" not in node["Node Type"]
+    if is_scan and "Index Cond" not in node:
+        yield node["Relation Name"]
+    for part in node.get("Plans", []):
+        yield from _read_whole(part)
