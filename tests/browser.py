@@ -17,7 +17,7 @@ from playwright.sync_api import expect, sync_playwright
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from playwright.sync_api import Browser, ConsoleMessage, Page
+    from playwright.sync_api import Browser, ConsoleMessage, Dialog, Page
 
 BROWSER = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
@@ -65,9 +65,13 @@ def watched(
         if said.type == "error" and not (may_be_refused and said.text.startswith(REFUSED)):
             broken.append(f"{page.url}: {said.text}")
 
+    def dismiss(dialog: Dialog) -> None:
+        broken.append(f"{page.url}: a dialog")
+        dialog.dismiss()
+
     page.on("console", note_error)
     page.on("pageerror", lambda error: broken.append(f"{page.url}: {error.stack or error}"))
-    page.on("dialog", lambda dialog: (broken.append(f"{page.url}: a dialog"), dialog.dismiss()))
+    page.on("dialog", dismiss)
     yield page
     context.close()
     if broken:

@@ -17,8 +17,6 @@ from tests.browser import watched
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
-    from customers.models import Customer
-
 
 class Desk(Protocol):
     """Makes the page of somebody with a role, or, without one, of a superuser."""
@@ -26,10 +24,10 @@ class Desk(Protocol):
     def __call__(self, role: str = "", **options: Any) -> Page: ...
 
 
-def colleague(role: str = "") -> Customer:
+def colleague(role: str = "") -> Any:
     """Somebody who works here: in this role alone, or, without one, a superuser."""
     name = role or "Boss"
-    who: Customer = factories.CustomerFactory(
+    who: Any = factories.CustomerFactory(
         email=f"{name.lower()}@example.com",
         first_name="Sam",
         last_name=name,
@@ -61,8 +59,8 @@ def desk(chromium, live_server, shop, provider):
             page: Page = open_pages.enter_context(
                 watched(chromium, base_url=live_server.url, **options)
             )
-            cookie = {"name": django_settings.SESSION_COOKIE_NAME, "value": session}
-            page.context.add_cookies([{**cookie, "url": live_server.url}])  # type: ignore[list-item]
+            name = django_settings.SESSION_COOKIE_NAME
+            page.context.add_cookies([{"name": name, "value": session, "url": live_server.url}])
             return page
 
         yield sit_down
