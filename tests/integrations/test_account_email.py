@@ -268,6 +268,18 @@ class TestReset:
         me = Client().get("/api/v1/me", headers={"Authorization": f"Bearer {token}"})
         assert me.status_code == 401
 
+    @pytest.mark.parametrize("hash_", ["4242424242424242", "a4242-4242-4242-4242b"])
+    def test_takes_a_key_that_has_the_digits_of_a_card_number_for_a_key(self, token, hash_):
+        """One in some hundreds has: it is made by chance."""
+        answer = reset(f"1-d9v1x2-{hash_}")
+
+        assert answer.status_code == 400
+        assert answer.json()["errors"][0]["code"] == "invalid_password_reset"
+
+    @pytest.mark.parametrize("key", ["\x00", "1-d9v1x2-\x00", "a\nb"])
+    def test_a_key_with_control_characters_is_none(self, token, key):
+        assert reset(key).status_code == 400
+
     def test_wants_a_good_password(self, token):
         key = self.asked_key()
 
