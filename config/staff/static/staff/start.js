@@ -79,3 +79,12 @@ const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
 if (zone) {
   document.cookie = `staff_time_zone=${zone}; path=/admin/; samesite=lax; max-age=31536000`;
 }
+
+// The page is hidden until Alpine has started: what should have the focus could not take it before.
+document.addEventListener("alpine:initialized", () => {
+  requestAnimationFrame(() => {
+    if (document.activeElement === document.body) {
+      document.querySelector("[autofocus]")?.focus();
+    }
+  });
+});
