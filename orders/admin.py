@@ -47,14 +47,11 @@ from orders.models import (
     TaxDestination,
     TaxRate,
 )
-from orders.order_actions import (
-    CASE_ACTIONS,
-    LINK_ACTIONS,
-    ORDER_ACTIONS,
-    PROPOSAL_ACTIONS,
-    RETURN_ACTIONS,
-)
 from orders.services import payment_links
+from orders.staff_actions.of_orders import ORDER_ACTIONS
+from orders.staff_actions.of_payment_links import LINK_ACTIONS
+from orders.staff_actions.of_refunds import CASE_ACTIONS, PROPOSAL_ACTIONS
+from orders.staff_actions.of_returns import RETURN_ACTIONS
 from payments.models import ReconciliationCase
 
 if TYPE_CHECKING:

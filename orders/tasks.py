@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from config.kernel.clock import Deadline
 from orders.books import reconciliation, watch
-from orders.services import carts, events, jobs, payment_links, privacy, recovery
+from orders.services import carts, events, job_running, jobs, payment_links, privacy, recovery
 from payments import bookkeeping
 
 EVENTS_SECONDS = 25.0  # others wait for the worker
@@ -94,7 +94,7 @@ def compare_books(**_: Any) -> None:
 @shared_task(soft_time_limit=3_500, time_limit=3_600, acks_late=False)
 def run_jobs(**_: Any) -> None:
     """Run exports and imports that staff asked for; beat calls it every 15 seconds."""
-    jobs.run_due(deadline=Deadline(JOBS_SECONDS))
+    job_running.run_due(deadline=Deadline(JOBS_SECONDS))
 
 
 @shared_task(soft_time_limit=280, time_limit=300, acks_late=False)

@@ -20,10 +20,12 @@ from audit.models import AuditLog, Delivery
 from inventory.models import StockLevel
 from orders import order_page
 from orders.models import Letter, Order, OrderNote, PaymentLink
-from orders.order_actions import LINK_ACTIONS, ORDER_ACTIONS, RETURN_ACTIONS
 from orders.services.notes import add_note
 from orders.services.returns import request_return
 from orders.services.shipping import Parcel, ship_order
+from orders.staff_actions.of_orders import ORDER_ACTIONS
+from orders.staff_actions.of_payment_links import LINK_ACTIONS
+from orders.staff_actions.of_returns import RETURN_ACTIONS
 from payments.models import Payment, Refund
 from tests import factories
 from tests.admin import rows

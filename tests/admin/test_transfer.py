@@ -16,7 +16,7 @@ from config.kernel.models import new_uuid
 from config.staff.transfer import EXPORTS_OF, IMPORTS_OF
 from inventory.models import Category, Product
 from orders.models import BackgroundJob, Order
-from orders.services import jobs
+from orders.services import job_running
 from orders.transfer.exports import EXPORTS
 from orders.transfer.imports import IMPORTS
 from tests import factories
@@ -45,7 +45,7 @@ def clerk(client):
 
 
 def run():
-    jobs.run_due(deadline=Deadline(60))
+    job_running.run_due(deadline=Deadline(60))
 
 
 def page_of(answer):

@@ -6,7 +6,7 @@ from playwright.sync_api import expect
 
 from config.kernel.clock import Deadline
 from inventory.models import Product
-from orders.services import jobs
+from orders.services import job_running
 from tests import factories
 from tests.browser import IN_A_BROWSER, shoot
 
@@ -16,7 +16,7 @@ XSS = "<img src=x onerror=alert(1)>"
 
 
 def run():
-    jobs.run_due(deadline=Deadline(60))
+    job_running.run_due(deadline=Deadline(60))
 
 
 def test_an_export_is_asked_for_and_downloaded_without_a_reload(page):

@@ -12,7 +12,7 @@ from django.contrib.auth.models import Permission
 from openpyxl import Workbook, load_workbook
 
 from config.kernel.clock import Deadline
-from orders.services import jobs
+from orders.services import job_running, jobs
 from orders.transfer.exports import Selection
 from tests import factories
 
@@ -41,7 +41,7 @@ def manager(staff):
 
 
 def run():
-    return jobs.run_due(deadline=Deadline(60))
+    return job_running.run_due(deadline=Deadline(60))
 
 
 def export(subject, user, *, file_format="csv", **selection):

@@ -16,7 +16,7 @@ from config.kernel.errors import InvalidTransitionError, NotFoundError, Validati
 from inventory.models import Product
 from orders.errors import NotAllowedError
 from orders.models import BackgroundJob, BackgroundJobChunk
-from orders.services import jobs, privacy
+from orders.services import job_running, jobs, privacy
 from orders.transfer import exports, imports
 from orders.transfer.exports import Selection
 from tests import factories
@@ -76,7 +76,7 @@ class TestAsking:
 
 class TestRunning:
     def test_writes_the_file_in_pieces(self, manager, products, monkeypatch):
-        monkeypatch.setattr(jobs, "CHUNK", 100)
+        monkeypatch.setattr(job_running, "CHUNK", 100)
         monkeypatch.setattr(exports, "BATCH", 1)
 
         job = ask(manager)
@@ -91,7 +91,7 @@ class TestRunning:
         assert (job.done, job.total, job.attempts) == (5, 5, 1)
 
     def test_by_many_at_once_runs_each_once(self, manager, products, monkeypatch):
-        monkeypatch.setattr(jobs, "MOST_AT_ONCE", 4)
+        monkeypatch.setattr(job_running, "MOST_AT_ONCE", 4)
         for n in range(6):
             ask(manager, request_key=f"{n}")
 
@@ -102,10 +102,10 @@ class TestRunning:
         assert AuditLog.objects.filter(event_type="EXPORT").count() == 6
 
     def test_leaves_a_worker_to_others(self, manager, products, monkeypatch):
-        monkeypatch.setattr(jobs, "MOST_AT_ONCE", 1)
+        monkeypatch.setattr(job_running, "MOST_AT_ONCE", 1)
         first, second = ask(manager), ask(manager, request_key="another")
 
-        assert jobs._take() == first
+        assert job_running._take() == first
         assert run() == 0
 
         second.refresh_from_db()
@@ -114,7 +114,7 @@ class TestRunning:
     def test_does_not_begin_after_its_deadline(self, manager):
         ask(manager)
 
-        assert jobs.run_due(deadline=Deadline(-1)) == 0
+        assert job_running.run_due(deadline=Deadline(-1)) == 0
 
     def test_an_error_fails_the_job_without_its_words(self, manager, monkeypatch):
         def breaks(*_, **__):
@@ -151,10 +151,10 @@ class TestRunning:
 
 class TestAWorkerThatDies:
     def test_leaves_the_job_to_another_who_begins_it_anew(self, manager, products, monkeypatch):
-        monkeypatch.setattr(jobs, "CHUNK", 100)
+        monkeypatch.setattr(job_running, "CHUNK", 100)
         job = ask(manager)
-        dead = jobs._take()
-        half = jobs._Written(dead)
+        dead = job_running._take()
+        half = job_running._Written(dead)
         half.write("x" * 500)  # a chunk is kept, and nothing more is heard
         assert BackgroundJobChunk.objects.filter(job=job).exists()
 
@@ -167,18 +167,18 @@ class TestAWorkerThatDies:
         assert len(read_csv(content(job, manager))) == 5
 
     def test_and_rises_again_can_write_no_more(self, manager, products, monkeypatch):
-        monkeypatch.setattr(jobs, "CHUNK", 100)
+        monkeypatch.setattr(job_running, "CHUNK", 100)
         job = ask(manager)
-        dead = jobs._take()
+        dead = job_running._take()
         let_lease_end(job)
         run()
         before = content(job, manager)
 
         with pytest.raises(jobs.JobLostError):
-            jobs._Written(dead).write("x" * 500)
+            job_running._Written(dead).write("x" * 500)
         with pytest.raises(jobs.JobLostError), transaction.atomic():
-            jobs._finish(dead, BackgroundJob.Status.DONE, lease=dead.lease, size=1)
-        jobs._fail(dead, "late")
+            jobs.finish(dead, BackgroundJob.Status.DONE, lease=dead.lease, size=1)
+        job_running._fail(dead, "late")
 
         job.refresh_from_db()
         assert (job.status, content(job, manager)) == ("done", before)
@@ -187,14 +187,14 @@ class TestAWorkerThatDies:
 
     def test_each_time_fails_the_job_in_the_end(self, manager):
         job = ask(manager)
-        for _ in range(jobs.MOST_ATTEMPTS):
-            assert jobs._take() == job
+        for _ in range(job_running.MOST_ATTEMPTS):
+            assert job_running._take() == job
             let_lease_end(job)
 
         run()
 
         job.refresh_from_db()
-        assert (job.status, job.error) == ("failed", jobs.TOO_MANY_TRIES)
+        assert (job.status, job.error) == ("failed", job_running.TOO_MANY_TRIES)
 
     def test_within_an_import_has_written_nothing(self, manager, monkeypatch):
         factories.CategoryFactory()
@@ -205,7 +205,7 @@ class TestAWorkerThatDies:
             raise OperationalError
 
         with monkeypatch.context() as patch:
-            patch.setattr(jobs, "_counts", is_cut_off)  # after the products, before the end
+            patch.setattr(job_running, "_counts", is_cut_off)  # after the products, before the end
             run()
         assert not Product.objects.exists()
         let_lease_end(job)
@@ -230,7 +230,7 @@ class TestAWorkerThatDies:
             return really(*args, **kwargs)
 
         monkeypatch.setattr(imports, "read_file", slowly)
-        monkeypatch.setattr(jobs, "LEASE", timedelta(0))
+        monkeypatch.setattr(job_running, "LEASE", timedelta(0))
 
         def works():
             try:
@@ -373,7 +373,7 @@ class TestForgetting:
         monkeypatch.setattr(exports, "BATCH", 1)
         first, second = (rows.make_customer(n) for n in (1, 2))
         job = ask(manager, "customers")
-        really = jobs._Written.note
+        really = job_running._Written.note
         erased = []
 
         def erased_meanwhile(self, *args, **kwargs):
@@ -382,7 +382,7 @@ class TestForgetting:
                 privacy.erase_customer(customer_id=first.pk, now=timezone.now())
             really(self, *args, **kwargs)
 
-        monkeypatch.setattr(jobs._Written, "note", erased_meanwhile)
+        monkeypatch.setattr(job_running._Written, "note", erased_meanwhile)
         run()
 
         job.refresh_from_db()

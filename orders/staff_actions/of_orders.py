@@ -1,4 +1,4 @@
-"""The buttons of an order's and a return's page: each asks, and makes one call of a service."""
+"""The buttons of an order's page."""
 
 from __future__ import annotations
 
@@ -13,34 +13,22 @@ from audit.models import Delivery
 from audit.staff_actions import Done, Said, StaffAction, StaffForm, dress, told
 from config.kernel import money
 from config.kernel.errors import DomainError
-from orders.models import Letter, Order, PaymentLink, RefundProposal, Return
+from orders.models import Letter, Order
 from orders.services import (
     letters,
     notes,
     overview,
-    payment_links,
     recovery,
     refund_approval,
     refunds,
-    returns,
     shipping,
 )
-from orders.services.refund_approval import Outcome
 from orders.services.refunds import RefundPreview, RefundWish
-from payments.models import Payment, ReconciliationCase, Refund
+from orders.staff_actions.outcomes import told_of
+from payments.models import Payment, Refund
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-ON_ITS_WAY = "Decided; the money is not back yet. The shop goes on asking the provider."
-PROPOSED = "Proposed: so much takes a second person. Nothing has moved."
-
-
-def _given(outcome: Outcome, *, done: str, open_still: str = ON_ITS_WAY) -> Done:
-    """What became of a wish to give money back, in words."""
-    if outcome == Outcome.DONE:
-        return Done(text=done)
-    return Done(text=PROPOSED if outcome == Outcome.PROPOSED else open_still, is_open=True)
 
 
 class OrderAction(StaffAction):
@@ -141,7 +129,7 @@ class EndQuarantine(OrderAction):
         outcome = refund_approval.end_quarantined(
             order_id=row.pk, user_id=said.user_id, deadline=said.deadline
         )
-        return _given(
+        return told_of(
             outcome,
             done="The quarantine is ended.",
             open_still="Not ended: the provider does not answer. Try again.",
@@ -251,7 +239,7 @@ class Cancel(OrderAction):
             user_id=said.user_id,
             deadline=said.deadline,
         )
-        return _given(outcome, done="Cancelled; whatever was paid is back.")
+        return told_of(outcome, done="Cancelled; whatever was paid is back.")
 
 
 class RefundForm(LinesForm):
@@ -349,7 +337,7 @@ class GiveBack(OrderAction):
             user_id=said.user_id,
             deadline=said.deadline,
         )
-        return _given(outcome, done="The money is back.")
+        return told_of(outcome, done="The money is back.")
 
 
 # --- writing ----------------------------------------------------------------------------------
@@ -449,261 +437,3 @@ ORDER_ACTIONS = (
     ResendLetter(),
     RetryDeliveries(),
 )
-
-
-# --- returns ----------------------------------------------------------------------------------
-
-
-class ReturnAction(StaffAction):
-    """What is done to a return."""
-
-    def state(self, row: Return) -> dict[str, Any]:
-        return {"status": row.status, "refund": row.refund_id}
-
-
-class AcceptReturn(ReturnAction):
-    name = "accept"
-    label = "Accept"
-    permission = "orders.decide_return"
-    icon = "check"
-    description = "The goods may be sent back."
-
-    def is_offered(self, row: Return) -> bool:
-        return row.status == Return.Status.REQUESTED
-
-    def run(self, row: Return, said: Said) -> Done:
-        returns.accept_return(return_id=row.pk, user_id=said.user_id)
-        return Done(text="Accepted.")
-
-
-class RefusalForm(StaffForm):
-    words = forms.CharField(max_length=500, label="Why not", help_text="The customer is told this")
-
-
-class RefuseReturn(ReturnAction):
-    name = "refuse"
-    label = "Refuse…"
-    permission = "orders.decide_return"
-    icon = "block"
-    description = "The goods may not be sent back; their units can be asked for again."
-    form = RefusalForm
-
-    def is_offered(self, row: Return) -> bool:
-        return row.status == Return.Status.REQUESTED
-
-    def run(self, row: Return, said: Said) -> Done:
-        returns.refuse_return(return_id=row.pk, reason=said.values["words"], user_id=said.user_id)
-        return Done(text="Refused.")
-
-
-class ArrivalForm(StaffForm):
-    """What arrived of each line, and how many of these can be sold again."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.lines: dict[int, str] = {}
-        items = self.row.items.select_related("order_item").order_by("order_item_id")
-        for item in items:
-            sku = item.order_item.product_sku
-            self.lines[item.pk] = sku
-            for part, label in (("arrived", "arrived"), ("restocked", "of these fit for sale")):
-                field = forms.IntegerField(
-                    label=f"{sku}: {label}",
-                    min_value=0,
-                    max_value=item.quantity,
-                    initial=item.quantity,
-                )
-                dress(field.widget)
-                self.fields[f"{part}_{item.pk}"] = field
-
-    def clean(self) -> dict[str, Any]:
-        if self.errors:
-            return self.cleaned_data
-        counted = {}
-        for pk, sku in self.lines.items():
-            came = self.cleaned_data[f"arrived_{pk}"]
-            restocked = self.cleaned_data[f"restocked_{pk}"]
-            if restocked > came:
-                self.add_error(f"restocked_{pk}", "No more than arrived.")
-            counted[sku] = returns.Arrived(quantity=came, restocked=restocked)
-        self.cleaned_data["counted"] = counted
-        return self.cleaned_data
-
-
-class ReceiveReturn(ReturnAction):
-    name = "receive"
-    label = "Count what arrived…"
-    permission = "orders.receive_return"
-    icon = "move_to_inbox"
-    description = "What is fit for sale goes back on the shelf; the rest is scrap."
-    form = ArrivalForm
-
-    def is_offered(self, row: Return) -> bool:
-        return row.status == Return.Status.ACCEPTED
-
-    def run(self, row: Return, said: Said) -> Done:
-        returns.receive_return(
-            return_id=row.pk, arrived=said.values["counted"], user_id=said.user_id
-        )
-        return Done(text="Counted, and back on the shelf where it is fit for sale.")
-
-
-class RefundReturn(ReturnAction):
-    name = "refund"
-    label = "Refund what arrived…"
-    permission = "orders.refund_order"
-    icon = "undo"
-    description = "Gives the money for the units that arrived back."
-    is_dangerous = True
-
-    def is_offered(self, row: Return) -> bool:
-        return row.status == Return.Status.RECEIVED
-
-    def run(self, row: Return, said: Said) -> Done:
-        outcome = refund_approval.refund_return(
-            return_id=row.pk, user_id=said.user_id, deadline=said.deadline
-        )
-        return _given(outcome, done="The money is back.")
-
-
-RETURN_ACTIONS = (AcceptReturn(), RefuseReturn(), ReceiveReturn(), RefundReturn())
-
-
-# --- two people -------------------------------------------------------------------------------
-
-
-class TurnDownForm(StaffForm):
-    reason = forms.CharField(max_length=200, label="Why not: for whoever proposed it")
-
-
-class ProposalAction(StaffAction):
-    """What is decided about a colleague's proposal, or taken back of one's own."""
-
-    def is_offered(self, row: RefundProposal) -> bool:
-        return row.status == RefundProposal.Status.WAITING
-
-    def state(self, row: RefundProposal) -> dict[str, Any]:
-        return {
-            "status": row.status,
-            "amount": money.format_amount(row.amount, row.currency),
-            "currency": row.currency,
-        }
-
-
-class ApproveRefund(ProposalAction):
-    name = "approve"
-    label = "Approve and give back"
-    permission = "orders.approve_refund"
-    icon = "done_all"
-    description = (
-        "Gives back exactly this amount. A colleague proposed it; your word is the second."
-    )
-    is_dangerous = True
-
-    def run(self, row: RefundProposal, said: Said) -> Done:
-        outcome = refund_approval.approve(
-            proposal_id=row.pk, user_id=said.user_id, deadline=said.deadline
-        )
-        if outcome == Outcome.DONE:
-            return Done(text="Approved: the money is back, or with the bank.")
-        return Done(text="Approved: the money is on its way.", is_open=True)
-
-
-class RefuseRefund(ProposalAction):
-    name = "refuse"
-    label = "Refuse…"
-    permission = "orders.approve_refund"
-    icon = "block"
-    description = "Nothing is given back."
-    form = TurnDownForm
-
-    def run(self, row: RefundProposal, said: Said) -> Done:
-        refund_approval.refuse(
-            proposal_id=row.pk, user_id=said.user_id, reason=said.values["reason"]
-        )
-        return Done(text="Refused.")
-
-
-class WithdrawRefund(ProposalAction):
-    name = "withdraw"
-    label = "Withdraw"
-    permission = "orders.refund_order"
-    icon = "undo"
-    description = "For whoever proposed it: nothing is given back."
-
-    def run(self, row: RefundProposal, said: Said) -> Done:
-        refund_approval.withdraw(proposal_id=row.pk, user_id=said.user_id)
-        return Done(text="Withdrawn.")
-
-
-PROPOSAL_ACTIONS = (ApproveRefund(), RefuseRefund(), WithdrawRefund())
-
-
-class GiveBackCharge(StaffAction):
-    name = "give_back"
-    label = "Give this money back…"
-    permission = "payments.give_back"
-    icon = "undo"
-    description = "A paid charge that no order of ours has goes back; then the case is closed."
-    is_dangerous = True
-
-    def is_offered(self, row: ReconciliationCase) -> bool:
-        kinds = ReconciliationCase.Classification
-        return row.resolved_at is None and row.classification == kinds.CHARGE_WITHOUT_ORDER
-
-    def state(self, row: ReconciliationCase) -> dict[str, Any]:
-        return {"subject": row.subject, "is_resolved": row.resolved_at is not None}
-
-    def run(self, row: ReconciliationCase, said: Said) -> Done:
-        outcome = refund_approval.give_back_charge(
-            case_id=row.pk, user_id=said.user_id, deadline=said.deadline
-        )
-        return _given(
-            outcome,
-            done="Given back.",
-            open_still="Not back yet: on its way, or not known; try again.",
-        )
-
-
-CASE_ACTIONS = (GiveBackCharge(),)
-
-
-# --- payment links ----------------------------------------------------------------------------
-
-
-class LinkAction(StaffAction):
-    """What is done to the link of a phone order."""
-
-    permission = "orders.place_order"
-
-    def is_offered(self, row: PaymentLink) -> bool:
-        return payment_links.why_over(row) is None
-
-    def state(self, row: PaymentLink) -> dict[str, Any]:
-        return {"over": payment_links.why_over(row)}
-
-
-class SendLink(LinkAction):
-    name = "send"
-    label = "Send it by e-mail"
-    icon = "send"
-    description = "Sends the link to the customer, once more if it was sent before."
-
-    def run(self, row: PaymentLink, said: Said) -> Done:
-        payment_links.send_link(link_id=row.pk, request_key=said.request_key)
-        return Done(text="It is sent within seconds.")
-
-
-class WithdrawLink(LinkAction):
-    name = "withdraw"
-    label = "Withdraw…"
-    icon = "link_off"
-    description = "Nobody can use the link any more."
-    is_dangerous = True
-
-    def run(self, row: PaymentLink, said: Said) -> Done:  # noqa: ARG002 - nothing is asked for
-        payment_links.withdraw_link(link_id=row.pk)
-        return Done(text="Withdrawn.")
-
-
-LINK_ACTIONS = (SendLink(), WithdrawLink())

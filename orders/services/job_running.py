@@ -1,0 +1,375 @@
+"""Runs the jobs of staff: takes one up by a lease, writes its file or the shop's rows, ends it.
+
+A worker renews its lease with all it writes; one that dies leaves a lease that ends, and another
+begins the job anew. A worker whose job was taken from it, or cancelled, can write nothing more. An
+import is written in one transaction, which also says that it is done, and which holds the job's
+row: it happens once or not at all.
+"""
+
+from __future__ import annotations
+
+import io
+import tempfile
+import time
+import traceback
+import uuid
+import zlib
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+import structlog
+from django.conf import settings
+from django.db import InterfaceError, OperationalError, connection, transaction
+from django.db.models.functions import Now
+
+from audit import services as audit
+from config.kernel import csv_files, request_context, sql, xlsx_files
+from config.kernel.db import short_transaction
+from config.kernel.errors import ValidationFailedError
+from inventory.errors import UnusableFileError
+from orders.errors import NotAllowedError
+from orders.models import BackgroundJob, BackgroundJobChunk
+from orders.models.jobs import LONGEST_ERROR
+from orders.services.jobs import CHUNK, LOCK, JobLostError, finish, pieces_of, require_right
+from orders.transfer import exports, imports
+from orders.transfer.exports import EXPORTS, Selection, Table
+from orders.transfer.formats import csv_cells
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from typing import IO
+
+    from config.kernel.clock import Deadline
+
+LEASE: Final = timedelta(minutes=2)  # longer than a batch may take (`exports.BATCH_SECONDS`)
+RENEWED_EVERY_SECONDS: Final = 15.0
+IMPORT_SECONDS: Final = 300  # of each statement; the role's own limits suit short requests
+MOST_ATTEMPTS: Final = 3
+MOST_AT_ONCE: Final = max(1, settings.CELERY_WORKER_CONCURRENCY - 1)
+"""Jobs that run at a time: of a worker's processes one is left to the sweeper and the relay."""
+TOO_MANY_TRIES: Final = "every try ended without a word: was the worker stopped, or out of memory?"
+
+log = structlog.get_logger(__name__)
+
+
+def run_due(*, deadline: Deadline) -> int:
+    """Run jobs, oldest first, until none is waiting. Returns how many ended.
+
+    Opens its own transactions; never call it inside one. Any number of workers may: no job is
+    run by two of them, and no more than `MOST_AT_ONCE` run in all.
+
+    Args:
+        deadline: no further job begins after it.
+    """
+    ended = 0
+    while deadline.remaining() > 0 and (job := _take()) is not None:
+        _run(job)
+        ended += 1
+    return ended
+
+
+def _take() -> BackgroundJob | None:
+    """Lease the job that has waited longest, or whose worker is gone; give up what failed often."""
+    with short_transaction():
+        sql.execute("SELECT pg_advisory_xact_lock(%(lock)s)", lock=LOCK)
+        found = sql.fetch_one(
+            """
+            SELECT id, attempts FROM background_jobs
+            WHERE (status = 'queued' OR status = 'running' AND lease_until <= statement_timestamp())
+              AND (SELECT count(*) FROM background_jobs
+                   WHERE status = 'running' AND lease_until > statement_timestamp()) < %(most)s
+            ORDER BY id LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED
+            """,
+            most=MOST_AT_ONCE,
+        )
+        if found is None:
+            return None
+        # What an earlier try left; what is written from now on is this one's.
+        BackgroundJobChunk.objects.filter(
+            job_id=found.id, part=BackgroundJobChunk.Part.RESULT
+        ).delete()
+        BackgroundJob.objects.filter(pk=found.id).update(
+            status=BackgroundJob.Status.RUNNING,
+            lease=uuid.uuid4(),
+            lease_until=Now() + LEASE,
+            attempts=found.attempts + 1,
+            started_at=Now(),
+            done=0,
+            total=None,
+        )
+    return BackgroundJob.objects.select_related("owner", "applies").get(pk=found.id)
+
+
+def _run(job: BackgroundJob) -> None:
+    asker = request_context.RequestContext(user_id=job.owner_id)
+    with request_context.bound(asker):
+        try:
+            if job.attempts > MOST_ATTEMPTS:
+                _fail(job, TOO_MANY_TRIES)
+                return
+            _RUN[BackgroundJob.Kind(job.kind)](job)
+        except JobLostError:
+            log.info("job_lost", job_id=job.pk)
+        except (OperationalError, InterfaceError) as exc:
+            # The database was away, or too slow: the lease ends, and another try follows.
+            connection.close()
+            log.warning("job_put_off", job_id=job.pk, error=type(exc).__name__)
+        except (UnusableFileError, ValidationFailedError, NotAllowedError) as exc:
+            _fail(job, str(exc))
+        except Exception as exc:
+            _fail(job, _described(exc))
+            raise
+
+
+def _export(job: BackgroundJob) -> None:
+    _still_allowed(job, EXPORTS[job.subject].permission)
+    asked = job.parameters
+    with_personal = asked["with_personal"]
+    if job.is_personal:
+        _still_allowed(job, "customers.export_customers")
+    table = exports.open_table(
+        job.subject,
+        Selection(filters=asked["filters"], ids=asked["ids"], with_personal=with_personal),
+    )
+    written = _Written(job)
+    write = _write_xlsx if asked["format"] == "xlsx" else _write_csv
+    rows = write(table, written)
+    with short_transaction():
+        written.flush()
+        finish(
+            job,
+            BackgroundJob.Status.DONE,
+            lease=job.lease,
+            size=written.size,
+            result={"rows": rows, "columns": table.columns},
+        )
+        audit.record(
+            "EXPORT",
+            entity_type="background_job",
+            entity_id=job.pk,
+            data={
+                "subject": job.subject,
+                "rows": rows,
+                "bytes": written.size,
+                "format": asked["format"],
+                "filters": asked["filters"],
+                "picked": None if asked["ids"] is None else len(asked["ids"]),
+                "personal": job.is_personal,
+            },
+        )
+
+
+def _write_csv(table: Table, written: _Written) -> int:
+    lines = csv_files.writer(written)
+    lines.writerow(csv_cells(table.columns))
+    count = 0
+    for done, rows in table.rows:
+        lines.writerows(map(csv_cells, rows))
+        count += len(rows)
+        written.note(done, total=table.total)
+    return count
+
+
+def _write_xlsx(table: Table, written: _Written) -> int:
+    count = 0
+    with xlsx_files.Writer(title="export") as sheet, tempfile.TemporaryFile() as file:
+        sheet.writerow(table.columns)
+        for done, rows in table.rows:
+            count += len(rows)
+            if count > xlsx_files.MOST_ROWS:
+                most = f"{xlsx_files.MOST_ROWS:,}"
+                raise ValidationFailedError(
+                    f"XLSX has room for {most} rows: choose CSV, or a shorter period"
+                )
+            for row in rows:
+                sheet.writerow(row)
+            written.note(done, total=table.total)
+        sheet.save(_Beating(file, written))  # type: ignore[arg-type]  # what `zipfile` needs of a file
+        file.seek(0)
+        for piece in iter(lambda: file.read(CHUNK), b""):
+            written.add(piece)
+    return count
+
+
+class _Written:
+    """A job's file on its way into the database; every write renews the lease, or finds it lost."""
+
+    def __init__(self, job: BackgroundJob) -> None:
+        self.size = 0
+        self._job = job
+        self._waiting = io.BytesIO()
+        self._chunks = 0
+        self._done: tuple[int, int | None] = (0, None)
+        self._renewed_at = time.monotonic()
+
+    def write(self, text: str) -> None:
+        """Take text, as `csv.writer` gives it."""
+        self.add(text.encode())
+
+    def add(self, piece: bytes) -> None:
+        """Take bytes; keep them as soon as they are enough for a chunk."""
+        self.size += len(piece)
+        self._waiting.write(piece)
+        if self._waiting.tell() >= CHUNK:
+            with short_transaction():
+                self.flush()
+
+    def note(self, done: int, *, total: int) -> None:
+        """Say how far it is."""
+        self._done = (min(done, total), total)
+        self.renew(every=1.0)
+
+    def renew(self, *, every: float = RENEWED_EVERY_SECONDS) -> None:
+        """Renew the lease, unless that was done just now."""
+        if time.monotonic() - self._renewed_at >= every:
+            with short_transaction():
+                self._renew()
+
+    def flush(self) -> None:
+        """Keep what waits. Requires a transaction."""
+        self._renew()
+        if piece := self._waiting.getvalue():
+            BackgroundJobChunk.objects.create(
+                job=self._job,
+                part=BackgroundJobChunk.Part.RESULT,
+                n=self._chunks,
+                data=zlib.compress(piece, level=6),
+            )
+            self._chunks += 1
+            self._waiting = io.BytesIO()
+
+    def _renew(self) -> None:
+        done, total = self._done
+        held = BackgroundJob.objects.filter(
+            pk=self._job.pk, lease=self._job.lease, status=BackgroundJob.Status.RUNNING
+        ).update(lease_until=Now() + LEASE, done=done, total=total)
+        if not held:
+            raise JobLostError
+        self._renewed_at = time.monotonic()
+
+
+class _Beating:
+    """A file that renews a job's lease while a workbook is packed into it."""
+
+    def __init__(self, file: IO[bytes], written: _Written) -> None:
+        self._file = file
+        self._written = written
+
+    def write(self, piece: bytes) -> int:
+        self._written.renew()
+        return self._file.write(piece)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+
+def _preview(job: BackgroundJob) -> None:
+    _still_allowed(job, imports.PERMISSIONS[job.subject])
+    with _upload(job) as file, _held(job):
+        outcome = imports.read_file(job.subject, file, dry_run=True)
+        finish(
+            job,
+            BackgroundJob.Status.DONE,
+            lease=job.lease,
+            result=asdict(outcome),
+            done=outcome.lines,
+            total=outcome.lines,
+        )
+
+
+def _import(job: BackgroundJob) -> None:
+    preview = job.applies
+    assert preview is not None  # noqa: S101 - a constraint says so
+    _still_allowed(job, imports.PERMISSIONS[job.subject])
+    with _upload(preview) as file, _held(job):
+        outcome = imports.read_file(job.subject, file, dry_run=False)
+        if outcome.bad_lines:
+            first = outcome.problems[0]
+            raise UnusableFileError(
+                f"nothing was changed: since the preview {outcome.bad_lines} lines became bad;"
+                f" line {first['line']}: {first['reason']}"
+            )
+        counts = {"written": True, **_counts(outcome)}
+        finish(
+            job,
+            BackgroundJob.Status.DONE,
+            lease=job.lease,
+            result=counts,
+            done=outcome.lines,
+            total=outcome.lines,
+        )
+        audit.record(
+            "IMPORT",
+            entity_type="background_job",
+            entity_id=job.pk,
+            data={"subject": job.subject, "preview": preview.pk, **_counts(outcome)},
+        )
+
+
+_RUN: Final[Mapping[BackgroundJob.Kind, Callable[[BackgroundJob], None]]] = {
+    BackgroundJob.Kind.EXPORT: _export,
+    BackgroundJob.Kind.PREVIEW: _preview,
+    BackgroundJob.Kind.IMPORT: _import,
+}
+
+
+def _counts(outcome: imports.Outcome) -> dict[str, int]:
+    names = ("lines", "created", "updated", "unchanged", "prices", "bad_lines")
+    return {name: getattr(outcome, name) for name in names}
+
+
+@contextmanager
+def _held(job: BackgroundJob) -> Iterator[None]:
+    """One transaction that holds the job's row: whoever looks for work passes it by meanwhile.
+
+    However long it takes, no lease is needed: the lock ends with the worker.
+    """
+    with transaction.atomic(durable=True), connection.cursor() as cursor:
+        for limit in ("lock_timeout", "statement_timeout", "idle_in_transaction_session_timeout"):
+            cursor.execute("SELECT set_config(%s, %s, true)", [limit, f"{IMPORT_SECONDS}s"])
+        held = BackgroundJob.objects.select_for_update(no_key=True).filter(
+            pk=job.pk, lease=job.lease, status=BackgroundJob.Status.RUNNING
+        )
+        if not held.exists():
+            raise JobLostError
+        yield
+
+
+@contextmanager
+def _upload(job: BackgroundJob) -> Iterator[IO[bytes]]:
+    with tempfile.TemporaryFile() as file:
+        for piece in pieces_of(job.pk, BackgroundJobChunk.Part.UPLOAD):
+            file.write(piece)
+        file.seek(0)
+        yield file
+
+
+def _still_allowed(job: BackgroundJob, permission: str) -> None:
+    try:
+        require_right(job.owner, permission)
+    except NotAllowedError:
+        raise NotAllowedError("whoever asked for it may not do this any more") from None
+
+
+def _fail(job: BackgroundJob, error: str) -> None:
+    with short_transaction():
+        try:
+            finish(job, BackgroundJob.Status.FAILED, lease=job.lease, error=error[:LONGEST_ERROR])
+        except JobLostError:
+            return
+        BackgroundJobChunk.objects.filter(job=job, part=BackgroundJobChunk.Part.RESULT).delete()
+        audit.record(
+            "JOB_FAILED",
+            entity_type="background_job",
+            entity_id=job.pk,
+            data={"subject": job.subject, "kind": job.kind, "attempts": job.attempts},
+        )
+
+
+def _described(exc: Exception) -> str:
+    """Name an error and its place; its text may quote personal data."""
+    last_frame = traceback.extract_tb(exc.__traceback__)[-1:]
+    where = "".join(f" at {frame.name}:{frame.lineno}" for frame in last_frame)
+    return f"{type(exc).__name__}{where}"
