@@ -388,6 +388,8 @@ CONTENT_SECURITY_POLICY = {
 }
 X_FRAME_OPTIONS = "DENY"
 UNFOLD = {
+    # It leads to the audit log.
+    "SHOW_HISTORY": lambda request: request.user.has_perm("audit.view_auditlog"),
     "SITE_TITLE": "Orderkeep",
     "SITE_HEADER": "Orderkeep",
     "SITE_SYMBOL": "inventory",
