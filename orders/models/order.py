@@ -481,6 +481,11 @@ class Shipment(models.Model):
             models.UniqueConstraint(
                 name="shipment_once_per_request", fields=["order", "request_key"]
             ),
+            models.CheckConstraint(  # customers click it
+                name="shipment_tracking_url_is_a_web_page",
+                condition=Q(tracking_url="") | Q(tracking_url__regex=r"^https?://"),
+                violation_error_message="An address begins with https:// or http://.",
+            ),
         ]
         indexes = [
             models.Index(
