@@ -399,6 +399,7 @@ UNFOLD = {
         "navigation": [
             {"title": "Change password", "link": reverse_lazy("admin:password_change")},
             {"title": "Where I am logged in", "link": reverse_lazy("admin:sessions")},
+            {"title": "New recovery codes", "link": reverse_lazy("admin:recovery_codes")},
         ]
     },
 }
