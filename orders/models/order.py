@@ -275,7 +275,10 @@ class Order(models.Model):
             ),
         ]
         triggers = [
-            touches_updated_at(),
+            touches_updated_at(  # that its key is forgotten, weeks later, is no change of an order
+                unless="OLD.idempotency_key_id IS NOT NULL AND NEW.idempotency_key_id IS NULL"
+                " AND NEW.erased_at IS NOT DISTINCT FROM OLD.erased_at"
+            ),
             pgtrigger.ReadOnly(
                 name="amounts_are_frozen",
                 fields=[

@@ -23,7 +23,6 @@ from typing import TYPE_CHECKING, Any, Final
 import structlog
 from django.conf import settings
 from django.db import InterfaceError, OperationalError, connection, transaction
-from django.db.models import Q
 from django.db.models.functions import Now
 from django.utils import timezone
 
@@ -44,6 +43,8 @@ from orders.transfer.formats import CONTENT_TYPES, csv_cells
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from typing import IO
+
+    from django.db.models import QuerySet
 
     from config.kernel.clock import Deadline
 
@@ -690,16 +691,23 @@ def _pieces(job_id: int, part: BackgroundJobChunk.Part) -> Iterator[bytes]:
         n += 1
 
 
+def count_expired() -> int:
+    """How many jobs `forget_expired` would remove."""
+    return _expired().count()
+
+
 def forget_expired(*, limit: int) -> int:
     """Remove jobs whose time is over, with their files. Returns how many; opens transactions."""
-    old = Q(expires_at__lte=Now()) & ~Q(status=BackgroundJob.Status.RUNNING)
-    ids = list(
-        BackgroundJob.objects.filter(old).order_by("-pk").values_list("pk", flat=True)[:limit]
-    )
+    ids = list(_expired().order_by("-pk").values_list("pk", flat=True)[:limit])
     for job_id in ids:  # an import before the preview that it applies
         with short_transaction():
             BackgroundJob.objects.filter(pk=job_id).delete()
     return len(ids)
+
+
+def _expired() -> QuerySet[BackgroundJob]:
+    over = BackgroundJob.objects.filter(expires_at__lte=Now())
+    return over.exclude(status=BackgroundJob.Status.RUNNING)
 
 
 def forget_people() -> None:
