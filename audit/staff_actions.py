@@ -60,6 +60,13 @@ class StaffForm(forms.Form):
         for field in self.fields.values():
             dress(field.widget)
 
+    def errors_on_top(self) -> list[str]:
+        """What is wrong with all of it, and with fields that nobody sees."""
+        hidden = [
+            f"{field.label}: {error}" for field in self.hidden_fields() for error in field.errors
+        ]
+        return [*self.non_field_errors(), *hidden]
+
     def carry(self, name: str, value: str) -> None:
         """Have a field hold a value when the page, which was sent, is shown again."""
         sent: Any = self.data

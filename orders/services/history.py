@@ -507,7 +507,7 @@ def _letters(letters: Iterable[Letter]) -> Iterator[Happening]:
             who=SYSTEM,
             kind="letter",
             title=f"E-mail sent{' again' if letter.repeats_id else ''}: {letter.subject}",
-            detail=f"to {letter.recipient}" if letter.recipient else "to somebody erased since",
+            detail=f"to {letter.recipient}" if letter.recipient else "its words are gone",
             text=letter.readable_text,
             target=("orders.letter", letter.pk),
         )

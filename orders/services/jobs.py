@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Q
 from django.db.models.functions import Now
 from django.utils import timezone
 
@@ -32,6 +31,8 @@ from orders.transfer.formats import CONTENT_TYPES
 if TYPE_CHECKING:
     import uuid
     from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from django.db.models import QuerySet
 
 KEPT: Final = timedelta(days=7)
 MOST_OPEN: Final = 10  # of one person, waiting or running
@@ -343,16 +344,23 @@ def pieces_of(job_id: int, part: BackgroundJobChunk.Part) -> Iterator[bytes]:
         n += 1
 
 
+def count_expired() -> int:
+    """How many jobs `forget_expired` would remove."""
+    return _expired().count()
+
+
 def forget_expired(*, limit: int) -> int:
     """Remove jobs whose time is over, with their files. Returns how many; opens transactions."""
-    old = Q(expires_at__lte=Now()) & ~Q(status=BackgroundJob.Status.RUNNING)
-    ids = list(
-        BackgroundJob.objects.filter(old).order_by("-pk").values_list("pk", flat=True)[:limit]
-    )
+    ids = list(_expired().order_by("-pk").values_list("pk", flat=True)[:limit])
     for job_id in ids:  # an import before the preview that it applies
         with short_transaction():
             BackgroundJob.objects.filter(pk=job_id).delete()
     return len(ids)
+
+
+def _expired() -> QuerySet[BackgroundJob]:
+    over = BackgroundJob.objects.filter(expires_at__lte=Now())
+    return over.exclude(status=BackgroundJob.Status.RUNNING)
 
 
 def forget_people() -> None:

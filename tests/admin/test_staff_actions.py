@@ -95,9 +95,10 @@ class TestAButton:
         assert audited()[-1][0] == "STAFF_ACTION_REFUSED"
         assert audited()[-1][4]["code"] == "INVALID_TRANSITION"
 
-    def test_without_its_key_does_nothing(self, browser, delivery):
-        browser.post(button_of(delivery), {})
+    def test_without_its_key_does_nothing_and_says_why(self, browser, delivery):
+        page = browser.post(button_of(delivery), {}).content.decode()
 
+        assert "Request key: This field is required." in page
         delivery.refresh_from_db()
         assert delivery.status == "dead"
         assert audited() == []
