@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from config import env
-from sandbox.processes import StartError, last_line, write_private
+from config.processes import write_private
+from sandbox.processes import StartError, last_line
 from sandbox.servers import secret
 
 if TYPE_CHECKING:

@@ -12,12 +12,12 @@ import sys
 from typing import TYPE_CHECKING
 
 from config import env
+from config.processes import FileLock
 from sandbox import environment, servers
 from sandbox.postgres import Postgres
 from sandbox.processes import (
     Child,
     Command,
-    FileLock,
     Register,
     accepts_connections,
     ignore_stop_signals,

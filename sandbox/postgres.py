@@ -22,15 +22,8 @@ from typing import TYPE_CHECKING
 import psycopg2
 from psycopg2 import sql
 
-from sandbox.processes import (
-    Command,
-    StartError,
-    await_end,
-    find_working_in,
-    is_zombie,
-    kill_all,
-    remembered_port,
-)
+from config.processes import await_end, find_working_in, is_zombie, kill_all
+from sandbox.processes import Command, StartError, remembered_port
 from sandbox.servers import secret
 
 if TYPE_CHECKING:

@@ -15,8 +15,9 @@ import psycopg2
 import pytest
 import redis
 
+from config.processes import find_working_in
 from sandbox import postgres, servers, valkey
-from sandbox.processes import StartError, find_working_in
+from sandbox.processes import StartError
 
 MARK = "written before the crash"
 
