@@ -145,6 +145,8 @@ class LocalServers:
                 continue
             self.running.append(servers.start(server, register=self.register))
             endpoints[variable] = server.url
+            if isinstance(server, Postgres):
+                endpoints["BACKUP_DATABASE_URL"] = server.backup_url
         return endpoints
 
     def hand_over(self) -> list[Child]:
