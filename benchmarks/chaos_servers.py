@@ -10,6 +10,7 @@ import json
 import sys
 import time
 
+from config.processes import write_private
 from sandbox import environment, servers
 from sandbox.postgres import Postgres
 from sandbox.processes import (
@@ -18,7 +19,6 @@ from sandbox.processes import (
     StopRequestedError,
     catch_stop_signals,
     stop_was_requested,
-    write_private,
 )
 from sandbox.supervisor import Supervisor
 from sandbox.valkey import Valkey

@@ -21,8 +21,8 @@ import psycopg2
 import redis
 
 from benchmarks.chaos_wire import Wire
+from config.processes import free_port
 from sandbox import environment
-from sandbox.processes import free_port
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,10 +12,11 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
+from config.processes import free_port
 from sandbox import environment, foreground, up
 from sandbox.hosting import Host
 from sandbox.manage import NOWHERE, replace_by, with_servers
-from sandbox.processes import StartError, catch_stop_signals, free_port
+from sandbox.processes import StartError, catch_stop_signals
 from sandbox.tests import test_environment
 
 if TYPE_CHECKING:

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from config import env
-from sandbox.processes import StartError, last_line, write_private
+from config.processes import write_private
+from sandbox.processes import StartError, last_line
 from sandbox.servers import secret
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ INTEGRATIONS = ("CRM", "ANALYTICS", "FULFILMENT", "SUPPORT", "MARKETING")
 # What a command of the same checkout takes over from the `bin/up` that runs.
 SHARED = (
     *("ENVIRONMENT", "BIND", "PORT", "PUBLIC_URL", "DATABASE_URL", "REDIS_URL", "SECRET_KEY"),
+    "BACKUP_DATABASE_URL",
     *("STRIPE_SECRET_KEY", "STRIPE_PUBLISHABLE_KEY", "STRIPE_WEBHOOK_SECRET", "STRIPE_API_BASE"),
     *("ALLOWED_HOSTS", "CSRF_TRUSTED_ORIGINS", "CORS_ALLOWED_ORIGINS"),
     *("SHOP_CURRENCY", "SHOP_COUNTRY", "SHOP_TIME_ZONE", "HOLD_MINUTES", "THROTTLE"),

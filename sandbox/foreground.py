@@ -8,7 +8,8 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
-from sandbox.processes import StartError, die_with_parent, ignore_stop_signals
+from config.processes import die_with_parent
+from sandbox.processes import StartError, ignore_stop_signals
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -12,12 +12,12 @@ import sys
 from typing import TYPE_CHECKING
 
 from config import env
+from config.processes import FileLock
 from sandbox import environment, servers
 from sandbox.postgres import Postgres
 from sandbox.processes import (
     Child,
     Command,
-    FileLock,
     Register,
     accepts_connections,
     ignore_stop_signals,
@@ -145,6 +145,8 @@ class LocalServers:
                 continue
             self.running.append(servers.start(server, register=self.register))
             endpoints[variable] = server.url
+            if isinstance(server, Postgres):
+                endpoints["BACKUP_DATABASE_URL"] = server.backup_url
         return endpoints
 
     def hand_over(self) -> list[Child]:

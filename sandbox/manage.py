@@ -21,6 +21,9 @@ NOWHERE = {
     "REDIS_URL": "redis://127.0.0.1:1/0",
     "STRIPE_API_BASE": "http://127.0.0.1:1",
 }
+# What is for the time when they are lost.
+WITHOUT_SERVERS = frozenset({"restore"})
+HELP = frozenset({"-h", "--help", "help", "--version"})
 HOST_STARTS_SECONDS = 120.0
 
 
@@ -28,7 +31,7 @@ def main() -> int:
     """Run the command line's Django command."""
     arguments = sys.argv[1:]
     argv = [sys.executable, str(environment.ROOT / "manage.py"), *arguments]
-    if not arguments or {"-h", "--help", "help", "--version"} & set(arguments):
+    if not arguments or arguments[0] in WITHOUT_SERVERS or HELP & set(arguments):
         replace_by(argv, environment.complete(NOWHERE))
     return with_servers(argv, command=COMMAND)
 

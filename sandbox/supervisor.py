@@ -6,7 +6,8 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sandbox.processes import Child, Command, Register, StartError, kill_all, session_members, spawn
+from config.processes import kill_all
+from sandbox.processes import Child, Command, Register, StartError, session_members, spawn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

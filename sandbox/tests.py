@@ -9,10 +9,11 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from config.processes import FileLock
 from sandbox import environment, foreground
 from sandbox.hosting import LocalServers
 from sandbox.manage import SERVERS
-from sandbox.processes import FileLock, Register, ignore_stop_signals
+from sandbox.processes import Register, ignore_stop_signals
 from sandbox.up import cores
 
 if TYPE_CHECKING:

@@ -12,15 +12,8 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from sandbox.processes import (
-    Command,
-    StartError,
-    await_end,
-    find_working_in,
-    kill_all,
-    remembered_port,
-    write_private,
-)
+from config.processes import await_end, find_working_in, kill_all, write_private
+from sandbox.processes import Command, StartError, remembered_port
 from sandbox.servers import secret
 
 CLEAR_SECONDS = 3.0

@@ -55,6 +55,7 @@ INSTALLED_APPS = [
     "unfold.apps.BasicAppConfig",
     "unfold.contrib.filters",
     "config.apps.OrderkeepAdminConfig",
+    "config.backups",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.messages",
@@ -124,6 +125,11 @@ DATABASES = {
         "OPTIONS": {"connect_timeout": 2, "application_name": "orderkeep"},
     },
 }
+# Whom backups connect as: it has to have REPLICATION, which the shop's own role needs not.
+BACKUP_DATABASE = env.database(
+    "BACKUP_DATABASE_URL" if env.text("BACKUP_DATABASE_URL", "") else "DATABASE_URL"
+)
+POSTGRES_BIN = env.directory("POSTGRES_BIN")
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 USE_TZ = True
 TIME_ZONE = "UTC"

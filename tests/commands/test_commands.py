@@ -16,7 +16,7 @@ from tests.orders.busy_shop import open_busy_shop
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-OURS = ("audit", "inventory", "orders")
+OURS = ("audit", "config.backups", "inventory", "orders")
 PERIOD = ("--from", "2020-01-01", "--to", "2999-01-01")
 USES = {
     "adjust_stock": ("TEA", "MAIN", "1", "--reason", "found one"),
@@ -37,12 +37,17 @@ USES = {
     "retry_deliveries": (),
 }
 """Each with arguments that do something in the busy shop."""
+OF_BACKUPS = {"backup": ("{tmp}/b",), "restore": ("{tmp}/b",), "restore_drill": ()}
+"""They copy whole databases: what they do is shown in tests/backups."""
 MISTAKES = [
     ("adjust_stock", ("TEA", "MAIN", "none", "--reason", "x"), "delta"),
     ("adjust_stock", ("TEA", "MAIN", "0", "--reason", "x"), "DELTA: Not 0"),
     ("adjust_stock", ("NOPE", "MAIN", "1", "--reason", "x"), "there is no product NOPE"),
     ("adjust_stock", ("TEA", "NOPE", "1", "--reason", "x"), "there is no warehouse NOPE"),
     ("backfill_events", ("--hours", "-1"), "--hours must lie between"),
+    ("backup", (), "DIR"),
+    ("backup", ("{tmp}/b", "--keep", "0"), "--keep: at least 1"),
+    ("backup", ("{tmp}/b", "--follow", "--keep", "3"), "not allowed with --follow"),
     ("check_books", ("--since", "yesterday"), "--since"),
     ("check_books", ("--journal", "{tmp}/nowhere"), "nowhere"),
     ("erase_customer", (), "EMAIL"),
@@ -56,12 +61,15 @@ MISTAKES = [
     ("import_products", ("{tmp}/nowhere.csv",), "the file cannot be read"),
     ("prune", ("--table", "orders"), "--table: invalid choice: 'orders'"),
     ("reconcile_payments", ("--refund-strangers",), "needs --repair"),
+    ("restore", ("{tmp}/nowhere",), "nowhere is no backup directory"),
+    ("restore", ("{tmp}/nowhere", "--to", "soon"), "--to: 'soon' is no date"),
+    ("restore_drill", ("{tmp}/nowhere", "--scratch", "/dev/null/x"), "/dev/null/x cannot be used"),
     ("refund_order", ("NOPE",), "there is no order NOPE"),
     ("refund_order", ("{order}", "--amount", "1.005"), "--amount"),
     ("refund_order", ("{order}", "--amount", "1000000"), "higher than what is left"),
     ("refund_order", ("{order}", "--line", "TEA"), "--line: SKU=QUANTITY"),
 ]
-every_command = pytest.mark.parametrize("name", list(USES))
+every_command = pytest.mark.parametrize("name", [*USES, *OF_BACKUPS])
 
 
 @pytest.fixture
@@ -99,12 +107,12 @@ def in_a_shell(capsys, **words):
 def test_all_of_ours_are_here():
     ours = {name for name, app in get_commands().items() if app in OURS}
 
-    assert ours == set(USES)
+    assert ours == {*USES, *OF_BACKUPS}
     assert all(isinstance(load_command_class(get_commands()[x], x), ServiceCommand) for x in ours)
 
 
-@every_command
 class TestEach:
+    @every_command
     def test_explains_itself_and_every_argument(self, name, capsys):
         with pytest.raises(SystemExit) as ended:
             call_command(name, "--help")
@@ -122,6 +130,7 @@ class TestEach:
         ]
         assert silent == []
 
+    @pytest.mark.parametrize("name", list(USES))
     def test_answers_machines_and_people_and_says_nothing_personal(self, name, run, caplog):
         caplog.set_level("DEBUG")
 
@@ -139,8 +148,11 @@ class TestEach:
             assert personal not in caplog.text
             assert personal not in complained + complained_to_people
 
+    @every_command
     def test_refuses_an_argument_it_has_not(self, name, alone):
-        code, said, complained = alone(name, *USES[name], "--no-such-thing")
+        arguments = (USES | OF_BACKUPS)[name]
+
+        code, said, complained = alone(name, *arguments, "--no-such-thing")
 
         assert (code, said) == (2, "")
         assert complained == (f"manage.py {name}: error: unrecognized arguments: --no-such-thing\n")

@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from sandbox.processes import die_with_parent
+from config.processes import die_with_parent
 
 ROOT = Path(__file__).resolve().parents[2]
 KEY = "sk_test_of_the_tests"

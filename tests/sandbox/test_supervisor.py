@@ -14,18 +14,11 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
+from config.processes import FileLock, lives
 from sandbox import processes
 from sandbox import supervisor as supervision
 from sandbox.environment import ROOT
-from sandbox.processes import (
-    Command,
-    FileLock,
-    Register,
-    lives,
-    session_members,
-    spawn,
-    wait_until,
-)
+from sandbox.processes import Command, Register, session_members, spawn, wait_until
 from sandbox.supervisor import Supervisor
 
 if TYPE_CHECKING:
@@ -230,7 +223,7 @@ class TestFileLock:
     def test_is_gone_with_its_killed_holder(self, tmp_path: Path):
         path = tmp_path / "lock"
         script = (
-            "import sys, time; from pathlib import Path; from sandbox.processes import FileLock;"
+            "import sys, time; from pathlib import Path; from config.processes import FileLock;"
             "FileLock(Path(sys.argv[1])).acquire(); print('held', flush=True); time.sleep(1000)"
         )
         argv = [sys.executable, "-c", script, str(path)]
