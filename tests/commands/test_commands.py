@@ -34,6 +34,8 @@ USES = {
     "relay_outbox": (),
     "release_expired": (),
     "retry_deliveries": (),
+    "seal_audit": (),
+    "verify_audit": (),
 }
 """Each with arguments that do something in the busy shop."""
 MISTAKES = [
@@ -58,6 +60,7 @@ MISTAKES = [
     ("refund_order", ("{order}", "--amount", "1.005"), "--amount"),
     ("refund_order", ("{order}", "--amount", "1000000"), "higher than what is left"),
     ("refund_order", ("{order}", "--line", "TEA"), "--line: SKU=QUANTITY"),
+    ("verify_audit", ("--from-number", "0"), "--from-number: '0' is no number of a seal"),
 ]
 every_command = pytest.mark.parametrize("name", list(USES))
 
@@ -66,6 +69,7 @@ every_command = pytest.mark.parametrize("name", list(USES))
 def run(capsys, tmp_path, settings, provider):
     """Run one as a shell does, in the busy shop; its exit code and what it said."""
     settings.ERASURE_JOURNAL = str(tmp_path / "erasures.jsonl")
+    settings.AUDIT_SEAL_DIR = str(tmp_path / "seals")
     provider._post("/_test/reset", {})
     order = open_busy_shop(provider)["paid"].order_number
     (tmp_path / "products.csv").write_text("sku,name\r\nTEA,Green tea\r\n")

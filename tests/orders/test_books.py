@@ -689,6 +689,23 @@ BREAKS = [
             UPDATE audit_logs SET xid = '3' WHERE entity_id = {paid} AND data ->> 'to' = 'confirmed'
         """,
     ),
+    *(
+        Break(
+            name="seals_follow_each_other",
+            sql=f"""
+                INSERT INTO audit_seals (number, from_xid, to_xid, row_count, newest_at, root,
+                                         previous, digest, signature, key_id, created_at)
+                SELECT number, from_xid, to_xid, 1, now(), zeros, previous, digest, zeros || zeros,
+                       'k', now()
+                FROM (VALUES (1, 0, 5, '1', '0'), {second}) kept
+                         (number, from_xid, to_xid, mark, before),
+                     LATERAL (SELECT decode(repeat('00', 32), 'hex')) zero (zeros),
+                     LATERAL (SELECT sha256(mark::bytea), sha256(before::bytea)) made
+                         (digest, previous)
+            """,
+        )
+        for second in ("(3, 5, 9, '2', '1')", "(2, 6, 9, '2', '1')", "(2, 5, 9, '2', '2')")
+    ),
     Break(
         name="no_order_is_pending_past_its_hold",
         sql="""

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 class Command(ServiceCommand):
     help = (
         "Seal the audit log's rows that no seal covers yet, as a worker does every few seconds, "
-        "and complete the copies of the seals outside the database. Exit code: 0 all is well, 1 the "
-        "copies could not be written, 2 nothing could be sealed."
+        "and complete the copies of the seals outside the database. Exit code: 0 all is well, "
+        "1 the copies could not be written, 2 nothing could be sealed."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
