@@ -331,9 +331,17 @@ def twice(make, *names):
 def seal(**changes):
     """The first one; `changes` may make it another."""
     fields = {
-        **{"number": 1, "from_xid": 0, "to_xid": 5, "row_count": 1, "newest_at": LONG_AGO},
-        **{"root": bytes(32), "previous": bytes(32), "digest": bytes(32)},
-        **{"signature": bytes(64), "key_id": "k", "created_at": LONG_AGO},
+        "number": 1,
+        "from_xid": 0,
+        "to_xid": 5,
+        "row_count": 1,
+        "newest_at": LONG_AGO,
+        "root": bytes(32),
+        "previous": bytes(32),
+        "digest": bytes(32),
+        "signature": bytes(64),
+        "key_id": "k",
+        "created_at": LONG_AGO,
     }
     return AuditSeal.objects.create(**{**fields, **changes})
 
@@ -1008,8 +1016,12 @@ class TestNamedConstraints:
         seal(leaves=bytes(48))
         seal(number=2, from_xid=5, to_xid=9, row_count=3)
         seal(
-            **{"number": 3, "from_xid": 9, "to_xid": 9, "row_count": 0},
-            **{"newest_at": None, "retired_before": LONG_AGO},
+            number=3,
+            from_xid=9,
+            to_xid=9,
+            row_count=0,
+            newest_at=None,
+            retired_before=LONG_AGO,
         )
 
         as_at_commit()
