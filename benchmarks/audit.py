@@ -40,8 +40,8 @@ FILL: Final = """
         FOR tx IN %(first)s .. %(last)s LOOP
             INSERT INTO audit_logs (event_type, entity_type, entity_id, user_id, ip_address,
                                     user_agent, data, request_id)
-            SELECT (ARRAY['ORDER_CREATED', 'PAYMENT_CAPTURED', 'ORDER_CONFIRMED', 'LETTER_SENT'])[n],
-                   'order', tx, tx %% 5000, '203.0.113.7',
+            SELECT (ARRAY['ORDER_CREATED', 'PAYMENT_CAPTURED', 'ORDER_CONFIRMED', 'ORDER_SHIPPED'])
+                   [n], 'order', tx, tx %% 5000, '203.0.113.7',
                    'Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0',
                    jsonb_build_object('version', n, 'to', 'confirmed', 'amount', '24.98',
                                       'currency', 'USD', 'order_id', tx),
