@@ -63,7 +63,7 @@ def digest_of(seal: Any) -> bytes:
     """SHA-256 of all that a seal says, whatever its digest and its signature are."""
     said = _FIELDS.pack(
         _NAME,
-        seal.previous,
+        bytes(seal.previous),
         seal.number,
         seal.from_xid,
         seal.to_xid,
@@ -71,7 +71,7 @@ def digest_of(seal: Any) -> bytes:
         _microseconds(seal.newest_at),
         _microseconds(seal.retired_before),
         _microseconds(seal.created_at),
-        seal.root,
+        bytes(seal.root),
     )
     return hashlib.sha256(said).digest()
 

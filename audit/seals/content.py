@@ -43,15 +43,17 @@ def parsed(leaves: bytes) -> Iterator[Leaf]:
     return (Leaf(*found) for found in _LEAF.iter_unpack(leaves[:whole]))
 
 
-def look_up_in_the_catalogue_first() -> None:
-    """Have names mean PostgreSQL's own functions and operators, whatever the role's search path.
+def prepare_reading() -> None:
+    """Have rows be looked up as the statements of this package mean it; requires a transaction.
 
-    For the rest of the transaction, which is required.
+    For the rest of it, names mean PostgreSQL's own functions and operators, whatever the role's
+    search path; and rows are found by the index over their transactions, also where a month has no
+    statistics yet and PostgreSQL would rather read all of it.
     """
     sql.execute("""
         SELECT pg_catalog.set_config(
             'search_path',
             pg_catalog.concat('pg_catalog, ', pg_catalog.current_setting('search_path')),
             true
-        )
+        ), pg_catalog.set_config('enable_seqscan', 'off', true)
     """)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import itertools
 import os
 from dataclasses import asdict
 from datetime import datetime
@@ -63,7 +64,7 @@ def catch_up() -> int:
     directory = _directory()
     with _locked(directory):
         missing = chain.read(after=_last_number(directory))
-        while page := [seal for seal, _ in zip(missing, range(AT_ONCE), strict=False)]:
+        while page := list(itertools.islice(missing, AT_ONCE)):
             _append(directory, page)
             appended += len(page)
     return appended

@@ -9,6 +9,9 @@ import secrets
 from dataclasses import dataclass, field
 from typing import Final
 
+# allauth reaches what it needs of this package by attributes, and stumbles where somebody else has
+# imported a part of the way and not its end.
+import cryptography.hazmat.primitives.ciphers  # noqa: F401
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from django.conf import settings

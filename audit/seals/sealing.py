@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
-from django.db import connection
+from django.db import connection, transaction
 
 from audit.models import AuditSeal
 from audit.seals import chain, copies
-from audit.seals.content import LEAF, XID, look_up_in_the_catalogue_first
+from audit.seals.content import LEAF, XID, prepare_reading
 from config.kernel import sql
 from config.kernel.db import short_transaction
 from config.kernel.errors import DomainError
@@ -30,10 +30,7 @@ ROWS_AT_ONCE: Final = 10_000
 """Of a seal, about: it takes whole transactions."""
 MOST_COUNTED: Final = 100_000
 LOCK: Final = 0x1490_40  # any number that nothing else locks by
-_FOR_EVER: Final = 2**63 - 1
 
-# Both ends are named wherever rows are looked for by transaction: without statistics PostgreSQL
-# takes a third of a table to lie beyond one, and next to nothing between two.
 _NEXT: Final = f"""
     SELECT count(*) AS found, max(xid) AS newest
     FROM (SELECT {XID} AS xid FROM audit_logs a
@@ -50,7 +47,7 @@ _HORIZON: Final = "SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint 
 _WAITING: Final = f"""
     WITH waiting AS MATERIALIZED (
         SELECT a.id, a.created_at FROM audit_logs a
-        WHERE {XID} >= %(begin)s AND {XID} < %(end)s LIMIT %(most)s
+        WHERE {XID} >= %(begin)s LIMIT %(most)s
     )
     SELECT count(*) AS rows, min(created_at) AS oldest_at,
            (array_agg(id ORDER BY created_at, id))[1] AS oldest_row
@@ -132,7 +129,9 @@ def lock_chain(*, wait: bool) -> bool:
 
 def find_lag() -> Lag:
     """How far the sealing is behind; cheap enough for a page that everybody opens."""
-    found: Any = sql.fetch_one(_WAITING, begin=sealed_up_to(), end=_FOR_EVER, most=MOST_COUNTED)
+    with transaction.atomic():
+        prepare_reading()
+        found: Any = sql.fetch_one(_WAITING, begin=sealed_up_to(), most=MOST_COUNTED)
     return Lag(rows=found.rows, oldest_row=found.oldest_row, oldest_at=found.oldest_at)
 
 
@@ -156,7 +155,7 @@ def _seal_next() -> AuditSeal | None:
     with short_transaction():
         if not lock_chain(wait=False):
             return None
-        look_up_in_the_catalogue_first()
+        prepare_reading()
         last = chain.last()
         begin = last.to_xid if last else 0
         end = _end(begin)

@@ -20,7 +20,7 @@ from django.utils import timezone
 
 from audit.models import AuditSeal, AuditVerification
 from audit.seals import chain, copies, keys
-from audit.seals.content import LEAF, XID, look_up_in_the_catalogue_first, parsed
+from audit.seals.content import LEAF, XID, parsed, prepare_reading
 from audit.seals.sealing import Lag, find_lag
 from config.kernel import sql
 from config.kernel.errors import ServiceUnavailableError
@@ -59,7 +59,6 @@ SEALS_AT_ONCE: Final = 2_000
 COPY_LAG: Final = timedelta(minutes=1)
 """So old may a seal be that is not in the copies yet."""
 NOBODY_THERE: Final = "The workers cannot be asked: run verify_audit --record on a server."
-_FOR_EVER: Final = 2**63 - 1
 _2000: Final = datetime(2000, 1, 1, tzinfo=UTC)  # where PostgreSQL's microseconds begin
 
 _ROOTS: Final = f"""
@@ -79,9 +78,11 @@ _ROWS: Final = f"""
     FROM audit_logs a WHERE {XID} >= %(begin)s AND {XID} < %(end)s
 """  # noqa: S608 - our own expressions
 _FROM_THE_FUTURE: Final = f"""
-    SELECT a.id FROM audit_logs a
-    WHERE {XID} >= pg_snapshot_xmax(pg_current_snapshot())::text::bigint AND {XID} <= %(end)s
-    ORDER BY a.id LIMIT %(most)s
+    WITH future AS MATERIALIZED (
+        SELECT a.id FROM audit_logs a
+        WHERE {XID} >= pg_snapshot_xmax(pg_current_snapshot())::text::bigint LIMIT %(most)s
+    )
+    SELECT id FROM future ORDER BY id
 """  # noqa: S608 - our own expression
 
 log = structlog.get_logger(__name__)
@@ -366,7 +367,7 @@ class _Verification:
         batch, self._batch, self._rows_of_batch = self._batch, [], 0
         if not batch:
             return
-        look_up_in_the_catalogue_first()
+        prepare_reading()
         found = {
             row.nth: (row.rows, bytes(row.root))
             for row in sql.fetch(
@@ -431,7 +432,10 @@ class _Verification:
         self._report.rows += len(found.keys() & known.keys()) - len(altered)
 
     def _look_for_the_future(self) -> None:
-        for row in sql.fetch(_FROM_THE_FUTURE, end=_FOR_EVER, most=MOST_KEPT):
+        with transaction.atomic():
+            prepare_reading()
+            found = sql.fetch(_FROM_THE_FUTURE, most=MOST_KEPT)
+        for row in found:
             self._report.add("row_from_the_future", row=row.id)
 
 

@@ -6,6 +6,7 @@ import random
 import threading
 import time
 from collections import Counter
+from datetime import timedelta
 
 import pytest
 from django.db import connection, transaction
@@ -108,7 +109,8 @@ def test_copiers_at_once_neither_double_nor_mix_lines(monkeypatch):
     assert [line.seal for line in copies.read()] == list(chain.read(after=0))
 
 
-def test_a_verification_beside_a_sealer_accuses_nobody():
+def test_a_verification_beside_a_sealer_accuses_nobody(monkeypatch):
+    monkeypatch.setattr(verification, "COPY_LAG", timedelta(minutes=1))
     over = threading.Event()
 
     def sealer():

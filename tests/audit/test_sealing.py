@@ -31,7 +31,7 @@ ROOTS = f"SELECT a.id, {content.LEAF} AS leaf FROM audit_logs a ORDER BY a.id"  
 
 def leaves_now():
     with transaction.atomic():
-        content.look_up_in_the_catalogue_first()
+        content.prepare_reading()
         return [(row.id, bytes(row.leaf)) for row in sql.fetch(ROOTS)]
 
 
@@ -369,18 +369,21 @@ class TestThePlan:
 
     @pytest.fixture
     def many(self):
-        execute("""
-            INSERT INTO audit_logs (event_type, data, xid)
-            SELECT 'MANY', '{"amount": "12.00", "to": "confirmed"}', (1000 + n)::text::xid8
-            FROM generate_series(1, 100000) n
-        """)
-        with connection.cursor() as cursor:
-            cursor.execute(
-                "SELECT brin_summarize_new_values(indexrelid) FROM pg_index"
-                " JOIN pg_class ON pg_class.oid = indexrelid"
-                " JOIN pg_inherits ON inhrelid = indexrelid"
-                " WHERE inhparent = 'idx_audit_logs_xid'::regclass"
-            )
+        with transaction.atomic():
+            execute("""
+                INSERT INTO audit_logs (event_type, data, xid)
+                SELECT 'MANY', '{"amount": "12.00", "to": "confirmed"}', (1000 + n)::text::xid8
+                FROM generate_series(1, 100000) n
+            """)
+            with connection.cursor() as cursor:
+                cursor.execute(
+                    "SELECT brin_summarize_new_values(indexrelid) FROM pg_index"
+                    " JOIN pg_class ON pg_class.oid = indexrelid"
+                    " JOIN pg_inherits ON inhrelid = indexrelid"
+                    " WHERE inhparent = 'idx_audit_logs_xid'::regclass"
+                )
+            yield
+            transaction.set_rollback(True)  # quicker than to delete them
 
     def pages_read(self, statement, **values):
         with connection.cursor() as cursor:
@@ -395,12 +398,11 @@ class TestThePlan:
         in_all = self.pages_read("SELECT count(data) FROM audit_logs")
         assert in_all > 1_000
 
+        content.prepare_reading()
         ends = {"begin": 90_000, "end": 90_100}
         looked_at = {
             "rows": self.pages_read(sealing._ROWS, **ends),
-            "lag": self.pages_read(
-                sealing._WAITING, begin=101_000, end=sealing._FOR_EVER, most=1_000
-            ),
+            "lag": self.pages_read(sealing._WAITING, begin=101_000, most=1_000),
             "next": self.pages_read(
                 sealing._NEXT, begin=101_000, horizon=102_000, after_row=10**12, most=10
             ),
