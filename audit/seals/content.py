@@ -25,6 +25,19 @@ _HASH: Final = f"""
 """
 LEAF: Final = f"int8send(a.id) || timestamptz_send(a.created_at) || {_HASH}"
 """SQL: what a seal keeps of row `a`, `LEAF_BYTES` long."""
+PREPARE_READING: Final = """
+    SELECT pg_catalog.set_config(
+        'search_path',
+        pg_catalog.concat('pg_catalog, ', pg_catalog.current_setting('search_path')),
+        true
+    ), pg_catalog.set_config('enable_seqscan', 'off', true)
+"""
+"""SQL: for the rest of the transaction rows are looked up as the statements of this package mean it.
+
+Names mean PostgreSQL's own functions and operators, whatever the role's search path; and rows are
+found by the index over their transactions, also where a month has no statistics yet and PostgreSQL
+would rather read all of it.
+"""
 _LEAF: Final = struct.Struct(">qq32s")
 assert _LEAF.size == LEAF_BYTES  # noqa: S101 - for who reads
 
@@ -44,16 +57,5 @@ def parsed(leaves: bytes) -> Iterator[Leaf]:
 
 
 def prepare_reading() -> None:
-    """Have rows be looked up as the statements of this package mean it; requires a transaction.
-
-    For the rest of it, names mean PostgreSQL's own functions and operators, whatever the role's
-    search path; and rows are found by the index over their transactions, also where a month has no
-    statistics yet and PostgreSQL would rather read all of it.
-    """
-    sql.execute("""
-        SELECT pg_catalog.set_config(
-            'search_path',
-            pg_catalog.concat('pg_catalog, ', pg_catalog.current_setting('search_path')),
-            true
-        ), pg_catalog.set_config('enable_seqscan', 'off', true)
-    """)
+    """Run `PREPARE_READING`; requires a transaction."""
+    sql.execute(PREPARE_READING)

@@ -399,10 +399,18 @@ class TestThePlan:
         assert in_all > 1_000
 
         content.prepare_reading()
+        chain.add(
+            after=None,
+            to_xid=101_000,
+            row_count=1,
+            leaves=bytes(48),
+            **dict.fromkeys(["newest_at", "created_at"], datetime.now(tz=UTC)),
+            retired_before=None,
+        )
         ends = {"begin": 90_000, "end": 90_100}
         looked_at = {
             "rows": self.pages_read(sealing._ROWS, **ends),
-            "lag": self.pages_read(sealing._WAITING, begin=101_000, most=1_000),
+            "lag": self.pages_read(sealing._WAITING, most=1_000),
             "next": self.pages_read(
                 sealing._NEXT, begin=101_000, horizon=102_000, after_row=10**12, most=10
             ),
