@@ -324,7 +324,7 @@ def _unchecked(now: datetime) -> QuerySet[CheckedInvariant]:
 def _unsealed(now: datetime) -> QuerySet[AuditLog]:
     """The row that waits longest for its seal, once that is too long."""
     lag = find_lag()
-    if lag.oldest_at is None or lag.oldest_at > now - SEAL_PATIENCE:
+    if lag.oldest_row is None or lag.oldest_at is None or lag.oldest_at > now - SEAL_PATIENCE:
         return AuditLog.objects.none()
     return AuditLog.objects.filter(pk=lag.oldest_row, created_at=lag.oldest_at).order_by("pk")
 

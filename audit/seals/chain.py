@@ -135,7 +135,7 @@ def read(*, after: int, up_to: int | None = None) -> Iterator[Seal]:
 
 
 def _seal(values: dict[str, Any]) -> Seal:
-    read = {
+    read: dict[str, Any] = {
         name: bytes(value) if isinstance(value, memoryview) else value
         for name, value in values.items()
     }

@@ -32,7 +32,7 @@ PREPARE_READING: Final = """
         true
     ), pg_catalog.set_config('enable_seqscan', 'off', true)
 """
-"""SQL: for the rest of the transaction rows are looked up as the statements of this package mean it.
+"""SQL: for the rest of the transaction, rows are looked up as statements of this package mean it.
 
 Names mean PostgreSQL's own functions and operators, whatever the role's search path; and rows are
 found by the index over their transactions, also where a month has no statistics yet and PostgreSQL
