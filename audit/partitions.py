@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from django.db import OperationalError, connection
+from django.db import OperationalError, connection, transaction
 
 from audit import services as audit
 from audit.seals import chain, copies
-from audit.seals.content import XID
+from audit.seals.content import XID, prepare_reading
 from audit.seals.sealing import lock_chain, sealed_up_to
 from config.kernel import sql
 from config.kernel.db import is_lock_timeout, short_transaction
@@ -99,31 +99,43 @@ def _months() -> Sequence[tuple[str, datetime]]:
 
 
 def _drop(partition: str, *, until: datetime) -> Dropped:
+    rows = _count(partition)
     for attempt in range(TRIES):
         try:
-            return _try_to_drop(partition, until=until)
+            _try_to_drop(partition, until=until, rows=rows)
         except OperationalError as exc:
             if not is_lock_timeout(exc) or attempt == TRIES - 1:
                 raise
             time.sleep(PAUSE_SECONDS)  # the orders that waited behind us go first
-    raise AssertionError("unreachable")
+        else:
+            break
+    return Dropped(partition=partition, rows=rows)
 
 
-def _try_to_drop(partition: str, *, until: datetime) -> Dropped:
+def _count(partition: str) -> int:
+    """How many rows there are; of a large month it takes its time, and is in nobody's way."""
+    with transaction.atomic():
+        sql.execute("SET LOCAL statement_timeout = 0")
+        found: Any = sql.fetch_one(f"SELECT count(*) AS rows FROM {partition}")  # noqa: S608 - our own name
+    return int(found.rows)
+
+
+def _try_to_drop(partition: str, *, until: datetime, rows: int) -> None:
     with short_transaction():
         sql.execute("SELECT set_config('lock_timeout', %(most)s, true)", most=LOCK_WAIT)
         lock_chain(wait=True)
+        prepare_reading()
         end = sealed_up_to()
         held: Any = sql.fetch_one(
-            f"SELECT count(*) AS rows, count(*) FILTER (WHERE {XID} >= %(end)s) AS unsealed,"  # noqa: S608 - our own names
-            f" clock_timestamp() AS now FROM {partition} a",
+            f"""
+            SELECT EXISTS (SELECT FROM {partition}) AS any_rows, clock_timestamp() AS now,
+                   EXISTS (SELECT FROM {partition} a WHERE {XID} >= %(end)s) AS any_unsealed
+            """,  # noqa: S608 - our own names
             end=end,
         )
-        if held.unsealed:
-            raise NotSealedError(
-                f"{held.unsealed} rows of {partition} are not sealed: run seal_audit first."
-            )
-        if held.rows:
+        if held.any_unsealed:
+            raise NotSealedError(f"Rows of {partition} are not sealed: run seal_audit first.")
+        if held.any_rows:
             chain.add(
                 after=chain.last(),
                 to_xid=end,
@@ -133,20 +145,18 @@ def _try_to_drop(partition: str, *, until: datetime) -> Dropped:
                 leaves=b"",
                 created_at=held.now,
             )
-        audit.record("AUDIT_PARTITION_DROPPED", data={"partition": partition, "rows": held.rows})
+        audit.record("AUDIT_PARTITION_DROPPED", data={"partition": partition, "rows": rows})
         sql.execute(f"DROP TABLE {partition}")
-    return Dropped(partition=partition, rows=held.rows)
 
 
 def _forget_leaves() -> None:
     """Blank the leaves of seals all of whose rows are retired and gone."""
-    retired_before = max(
-        (seal.retired_before for seal in chain.retiring() if seal.retired_before), default=None
-    )
+    retired_before = chain.retired_before()
     if retired_before is None:
         return
     for numbers, begin, end in _pages(retired_before):
         with short_transaction():
+            prepare_reading()
             sql.execute(
                 f"""
                 UPDATE audit_seals SET leaves = ''

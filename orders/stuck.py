@@ -45,6 +45,7 @@ REFUND_PATIENCE: Final = timedelta(minutes=10)
 BANK_PATIENCE: Final = timedelta(days=10)  # a refund at the bank takes up to that
 DELIVERY_PATIENCE: Final = timedelta(minutes=10)
 SEAL_PATIENCE: Final = timedelta(minutes=5)
+VERIFICATION_PATIENCE: Final = timedelta(hours=28)  # one comes each night, and takes up to two
 QUARANTINE_SHOWN: Final = timedelta(days=30)
 RETURN_PATIENCE: Final = timedelta(days=14)  # consumer law gives no longer
 FAILURE_SHOWN: Final = timedelta(days=7)  # as long as a job is kept
@@ -329,12 +330,16 @@ def _unsealed(now: datetime) -> QuerySet[AuditLog]:
     return AuditLog.objects.filter(pk=lag.oldest_row, created_at=lag.oldest_at).order_by("pk")
 
 
-def _not_as_sealed(now: datetime) -> QuerySet[AuditVerification]:  # noqa: ARG001 - as its siblings
+def _not_as_sealed(now: datetime) -> QuerySet[AuditVerification]:
+    """The latest verification, if it found something or no other has come since."""
     latest = AuditVerification.objects.order_by("-pk").values("pk")[:1]
-    return AuditVerification.objects.filter(pk__in=latest, findings__gt=0).order_by("pk")
+    bad = Q(findings__gt=0) | Q(ran_at__lte=now - VERIFICATION_PATIENCE)
+    return AuditVerification.objects.filter(bad, pk__in=latest).order_by("pk")
 
 
 def _why_not_as_sealed(verification: AuditVerification) -> str:
+    if not verification.findings:
+        return "Nobody has looked since: see the worker's log for audit.tasks.verify."
     found = "; ".join(
         f"{told['kind'].replace('_', ' ')}"
         + "".join(f", {part} {told[part]}" for part in ("seal", "row", "place") if part in told)
@@ -468,8 +473,8 @@ _WAYS: Final[Sequence[_Way]] = (
     ),
     _Way(
         name="not-as-sealed",
-        title="An audit log that is not as it was sealed",
-        meaning="Rows or seals were changed behind the application: find out by whom.",
+        title="An audit log that is not known to be as it was sealed",
+        meaning="Rows or seals were changed behind the application, or nobody looked.",
         permission="audit.view_auditverification",
         rows=_not_as_sealed,
         since=lambda verification: verification.ran_at,

@@ -114,10 +114,11 @@ def last() -> Seal | None:
     return _seal(found) if found else None
 
 
-def retiring() -> list[Seal]:
-    """Those that say that rows were dropped."""
-    found = AuditSeal.objects.filter(retired_before__isnull=False).order_by("number")
-    return [_seal(values) for values in found.values(*SEAL_FIELDS)]
+def retired_before() -> datetime | None:
+    """Which rows were dropped on purpose, by what seals say that can be believed; None: no rows."""
+    retiring = AuditSeal.objects.filter(retired_before__isnull=False).values(*SEAL_FIELDS)
+    said = [seal.retired_before for seal in map(_seal, retiring) if seal.is_authentic]
+    return max((instant for instant in said if instant), default=None)
 
 
 def read(*, after: int, up_to: int | None = None) -> Iterator[Seal]:

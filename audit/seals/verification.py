@@ -23,7 +23,7 @@ from audit.seals import chain, copies, keys
 from audit.seals.content import LEAF, XID, parsed, prepare_reading
 from audit.seals.sealing import Lag, find_lag
 from config.kernel import sql
-from config.kernel.errors import ServiceUnavailableError
+from config.kernel.errors import NotFoundError, ServiceUnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -148,11 +148,14 @@ def verify(*, first_seal: int = 1, on_progress: Progress = lambda _done, _total:
         on_progress: is told how many of how many sealed rows were looked at.
 
     Raises:
+        NotFoundError: there is no seal of that number or a higher one.
         OSError: the copies outside cannot be read.
     """
     started = time.monotonic()
     report = Report(first_seal=first_seal)
     _Verification(report, on_progress).run()
+    if first_seal > 1 and not (report.seals or report.count):
+        raise NotFoundError(f"there is no seal {first_seal}")
     report.lag = find_lag()
     report.seconds = time.monotonic() - started
     return report
@@ -245,8 +248,7 @@ class _Verification:
         self._looked_at = 0
         last = chain.last()
         self._top = last.number if last else 0
-        dropped = [seal.retired_before for seal in chain.retiring() if seal.is_authentic]
-        self._retired_before = max((at for at in dropped if at), default=None)
+        self._retired_before = chain.retired_before()
 
     def run(self) -> None:
         first = self._report.first_seal

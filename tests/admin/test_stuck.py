@@ -404,6 +404,13 @@ class TestTheAuditLog:
         )
         assert buttons_beside(browser, "not-as-sealed") == {"verify"}
 
+    def test_that_nobody_verified_since(self, shop):
+        AuditVerification.objects.update(ran_at=timezone.now() - timedelta(hours=29))
+
+        (shown,) = heaps()["not-as-sealed"].rows
+
+        assert shown.reason.startswith("Nobody has looked since")
+
     def test_that_was_found_in_order_since_is_not_stuck(self, shop):
         for findings in (5, 0):
             AuditVerification.objects.create(

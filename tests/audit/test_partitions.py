@@ -98,7 +98,7 @@ class TestDropping:
         seal_everything()
         rows_of(OLD[0], 1)
 
-        with pytest.raises(partitions.NotSealedError, match="1 rows of audit_logs_2020_01"):
+        with pytest.raises(partitions.NotSealedError, match="Rows of audit_logs_2020_01"):
             partitions.drop_before(date(2020, 2, 1))
 
         assert AuditLog.objects.count() == 3
@@ -219,6 +219,29 @@ class TestWhatIsFoundAfterwards:
 
         assert "key_unknown" in kinds
         assert kinds & {"row_missing", "leaves_missing"}
+
+    def test_a_month_dropped_by_hand_keeps_its_leaves(self, retired, settings):
+        """Else the next month that is dropped would take away what tells of it."""
+        right = settings.AUDIT_SEAL_KEY
+        execute("DROP TABLE audit_logs_2020_02")
+        settings.AUDIT_SEAL_KEY = b"x" * 32
+        last = chain.last()
+        with transaction.atomic():
+            chain.add(
+                after=last,
+                to_xid=last.to_xid,
+                row_count=0,
+                leaves=b"",
+                newest_at=None,
+                retired_before=datetime(2020, 3, 1, tzinfo=UTC),
+                created_at=timezone.now(),
+            )
+        settings.AUDIT_SEAL_KEY = right
+
+        partitions.drop_before(date(2020, 3, 1))
+
+        found = verification.verify().findings
+        assert {finding.row for finding in found if finding.kind == "row_missing"} == set(retired)
 
     def test_a_row_put_among_those_that_are_retired(self, retired):
         first = AuditSeal.objects.get(number=1)

@@ -60,6 +60,7 @@ MISTAKES = [
     ("refund_order", ("{order}", "--amount", "1.005"), "--amount"),
     ("refund_order", ("{order}", "--amount", "1000000"), "higher than what is left"),
     ("refund_order", ("{order}", "--line", "TEA"), "--line: SKU=QUANTITY"),
+    ("verify_audit", ("--from-number", "999"), "there is no seal 999"),
     ("verify_audit", ("--from-number", "0"), "--from-number: '0' is no number of a seal"),
 ]
 every_command = pytest.mark.parametrize("name", list(USES))

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from audit.seals import verification
 from config.kernel.commands import NOT_DONE, ServiceCommand, bar, rendered
+from config.kernel.errors import NotFoundError
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser
@@ -54,6 +55,8 @@ class Command(ServiceCommand):
         try:
             with bar("Verifying", quiet=options["json"]) as show:
                 report = verification.verify(first_seal=options["from_number"], on_progress=show)
+        except NotFoundError as exc:
+            raise CommandError(exc.message, returncode=NOT_DONE) from exc
         except OSError as exc:
             reason = exc.strerror or type(exc).__name__
             raise CommandError(
