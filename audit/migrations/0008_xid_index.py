@@ -25,8 +25,11 @@ def build(apps, schema_editor):
         cursor.execute(WITHOUT_IT)
         for partition in [name for (name,) in cursor.fetchall()]:
             # What a try that failed has left over.
+            cursor.execute('SET lock_timeout = 0')
             cursor.execute(f'DROP INDEX CONCURRENTLY IF EXISTS {partition}_xid')
             cursor.execute(f'CREATE INDEX CONCURRENTLY {partition}_xid ON {partition} {KIND}')
+            # Writers wait behind this one, should it have to wait: not for long.
+            cursor.execute('RESET lock_timeout')
             cursor.execute(f'ALTER INDEX idx_audit_logs_xid ATTACH PARTITION {partition}_xid')
             cursor.execute(f'ANALYZE {partition}')
 
@@ -45,8 +48,7 @@ class Migration(migrations.Migration):
             f'CREATE INDEX IF NOT EXISTS idx_audit_logs_xid ON ONLY audit_logs {KIND}',
             'DROP INDEX idx_audit_logs_xid',
         ),
-        # The others wait for everybody, and nobody for them.
-        migrations.RunSQL('SET statement_timeout = 0; SET lock_timeout = 0', migrations.RunSQL.noop),
+        migrations.RunSQL('SET statement_timeout = 0', migrations.RunSQL.noop),
         migrations.RunPython(build, migrations.RunPython.noop),
-        migrations.RunSQL('RESET statement_timeout; RESET lock_timeout', migrations.RunSQL.noop),
+        migrations.RunSQL('RESET statement_timeout', migrations.RunSQL.noop),
     ]
