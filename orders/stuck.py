@@ -327,7 +327,7 @@ def _unsealed(now: datetime) -> QuerySet[AuditLog]:
     lag = find_lag()
     if lag.oldest_row is None or lag.oldest_at is None or lag.oldest_at > now - SEAL_PATIENCE:
         return AuditLog.objects.none()
-    return AuditLog.objects.filter(pk=lag.oldest_row, created_at=lag.oldest_at).order_by("pk")
+    return AuditLog.objects.filter(pk=lag.oldest_row).order_by("pk")
 
 
 def _not_as_sealed(now: datetime) -> QuerySet[AuditVerification]:

@@ -8,17 +8,23 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
+from django.db.models import Case, F, When
+
 from audit.models import DIGEST_BYTES, SEAL_FIELDS, AuditSeal
 from audit.seals import keys
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from django.db.models import QuerySet
+
 BEFORE_THE_FIRST: Final = bytes(DIGEST_BYTES)
 """What the first seal has for the digest before it."""
 NO_ROWS: Final = hashlib.sha256(b"").digest()
 """The root of a seal that covers nothing."""
 PAGE: Final = 2_000
+_INSTANTS: Final = ("newest_at", "retired_before", "created_at")
+_KNOWN: Final = (datetime(1, 1, 2, tzinfo=UTC), datetime(9999, 12, 30, tzinfo=UTC))
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _NEVER: Final = -(2**63)
 # The name comes first, so that the key signs nothing that could be taken for something else.
@@ -41,7 +47,7 @@ class Seal:
     digest: bytes
     signature: bytes
     key_id: str
-    created_at: datetime
+    created_at: datetime | None
 
     @property
     def is_whole(self) -> bool:
@@ -110,14 +116,13 @@ def add(
 
 def last() -> Seal | None:
     """The end of the chain."""
-    found = AuditSeal.objects.order_by("-number").values(*SEAL_FIELDS).first()
-    return _seal(found) if found else None
+    return next(_read(AuditSeal.objects.order_by("-number")[:1]), None)
 
 
 def retired_before() -> datetime | None:
     """Which rows were dropped on purpose, by what seals say that can be believed; None: no rows."""
-    retiring = AuditSeal.objects.filter(retired_before__isnull=False).values(*SEAL_FIELDS)
-    said = [seal.retired_before for seal in map(_seal, retiring) if seal.is_authentic]
+    retiring = _read(AuditSeal.objects.filter(retired_before__isnull=False))
+    said = [seal.retired_before for seal in retiring if seal.is_authentic]
     return max((instant for instant in said if instant), default=None)
 
 
@@ -127,20 +132,25 @@ def read(*, after: int, up_to: int | None = None) -> Iterator[Seal]:
     if up_to is not None:
         seals = seals.filter(number__lte=up_to)
     while True:
-        page = seals.filter(number__gt=after).values(*SEAL_FIELDS)[:PAGE]
-        found = [_seal(values) for values in page]
+        found = list(_read(seals.filter(number__gt=after)[:PAGE]))
         yield from found
         if len(found) < PAGE:
             return
         after = found[-1].number
 
 
-def _seal(values: dict[str, Any]) -> Seal:
-    read: dict[str, Any] = {
-        name: bytes(value) if isinstance(value, memoryview) else value
-        for name, value in values.items()
+def _read(seals: QuerySet[AuditSeal]) -> Iterator[Seal]:
+    """Without leaves. Instants that Python does not know, a tamperer's, are read as none."""
+    instants: dict[str, Any] = {
+        f"{name}_read": Case(When(**{f"{name}__range": _KNOWN}, then=F(name))) for name in _INSTANTS
     }
-    return Seal(**read)
+    plain = [name for name in SEAL_FIELDS if name not in _INSTANTS]
+    for values in seals.annotate(**instants).values(*plain, *instants):
+        read: dict[str, Any] = {
+            name.removesuffix("_read"): bytes(value) if isinstance(value, memoryview) else value
+            for name, value in values.items()
+        }
+        yield Seal(**read)
 
 
 def _microseconds(instant: datetime | None) -> int:

@@ -13,7 +13,7 @@ import fcntl
 import itertools
 import os
 from dataclasses import asdict
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -40,6 +40,7 @@ _BINARY: Final = {
 _NUMBERS: Final = ("number", "from_xid", "to_xid", "row_count")
 _INSTANTS: Final = ("newest_at", "retired_before", "created_at")
 _BIGGEST: Final = 2**63 - 1
+_NO_TIME: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Line(NamedTuple):
@@ -117,7 +118,7 @@ def _append(directory: Path, seals: Sequence[Seal]) -> None:
     by_file: dict[str, bytes] = {}
     for seal in seals:
         # Never into an earlier file, should the clock have been set back.
-        latest = max(latest, f"seals-{seal.created_at:%Y-%m}.jsonl")
+        latest = max(latest, f"seals-{seal.created_at or _NO_TIME:%Y-%m}.jsonl")
         by_file[latest] = by_file.get(latest, b"") + _line(seal)
     for name, lines in by_file.items():
         _append_lines(directory / name, lines)
@@ -194,7 +195,7 @@ def _value(name: str, value: Any) -> Any:
             raise ValueError(name)
         return found
     if name in _INSTANTS:
-        if value is None and name != "created_at":
+        if value is None:
             return None
         instant = datetime.fromisoformat(value)
         if instant.tzinfo is None:

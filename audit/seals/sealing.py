@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import structlog
 from django.db import connection
 
-from audit.models import AuditSeal
+from audit.models import LEAF_BYTES, AuditSeal
 from audit.seals import chain, copies
 from audit.seals.content import LEAF, PREPARE_READING, XID, prepare_reading
 from config.kernel import sql
@@ -37,8 +37,11 @@ _NEXT: Final = f"""
           WHERE {XID} >= %(begin)s AND {XID} < %(horizon)s AND a.id > %(after_row)s
           ORDER BY a.id LIMIT %(most)s) next
 """  # noqa: S608 - our own expressions
+# Somebody may have written a moment that Python cannot tell: it must not keep us from sealing it.
 _ROWS: Final = f"""
-    SELECT count(*) AS row_count, max(created_at) AS newest_at, clock_timestamp() AS now,
+    SELECT count(*) AS row_count,
+           greatest(least(max(created_at), '9999-01-01'), '1970-01-01') AS newest_at,
+           clock_timestamp() AS now,
            string_agg(leaf, ''::bytea ORDER BY id, created_at) AS leaves
     FROM (SELECT a.id, a.created_at, {LEAF} AS leaf FROM audit_logs a
           WHERE {XID} >= %(begin)s AND {XID} < %(end)s) covered
@@ -50,7 +53,9 @@ _WAITING: Final = f"""
         WHERE {XID} >= coalesce((SELECT to_xid FROM audit_seals ORDER BY number DESC LIMIT 1), 0)
         LIMIT %(most)s
     )
-    SELECT count(*) AS rows, min(created_at) AS oldest_at,
+    SELECT count(*) AS rows,
+           CASE WHEN count(*) > 0
+                THEN greatest(least(min(created_at), '9999-01-01'), '1970-01-01') END AS oldest_at,
            (array_agg(id ORDER BY created_at, id))[1] AS oldest_row
     FROM waiting
 """  # noqa: S608 - our own expressions
@@ -197,8 +202,9 @@ def _last_row() -> int:
     """The highest id in the last seal that covers rows; 0 if its leaves are gone."""
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT substr(leaves, length(leaves) - 47, 8) FROM audit_seals"
-            " WHERE row_count > 0 ORDER BY number DESC LIMIT 1"
+            "SELECT substr(leaves, length(leaves) + 1 - %s, 8) FROM audit_seals"
+            " WHERE row_count > 0 ORDER BY number DESC LIMIT 1",
+            [LEAF_BYTES],
         )
         found = cursor.fetchone()
     return int.from_bytes(bytes(found[0]), signed=True) if found else 0

@@ -310,7 +310,7 @@ class _Verification:
         else:
             self._report.seals += 1
         if copy is None:
-            if seal is None or seal.created_at < timezone.now() - COPY_LAG:
+            if seal is None or _is_before(seal.created_at, timezone.now() - COPY_LAG):
                 self._uncopied.add(number, number)
         elif copy != seal:
             if copy.is_authentic:

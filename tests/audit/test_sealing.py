@@ -99,6 +99,16 @@ class TestSealing:
         assert sealing.is_sealed(row_id=slow)
         assert verification.verify().count == 0
 
+    @pytest.mark.parametrize("odd", ["infinity", "-infinity", "20000-01-01", "0044-03-15 BC"])
+    def test_takes_rows_of_moments_that_python_cannot_tell(self, odd):
+        execute("INSERT INTO audit_logs (event_type, created_at) VALUES ('ODD', %s)", [odd])
+        assert sealing.find_lag().rows == 1
+
+        seal_everything()
+
+        report = verification.verify()
+        assert (report.findings, report.rows) == ([], 1)
+
     def test_stops_at_its_deadline(self):
         write(1)
         assert sealing.seal_all(deadline=Deadline(0)).seals == 0
@@ -340,6 +350,16 @@ class TestCopies:
         seal_everything()
 
         assert [line.seal for line in copies.read()] == list(chain.read(after=0))
+
+    def test_of_a_seal_without_a_time_are_not_written_again_and_again(self, outside):
+        write(1)
+        seal_everything()
+        (path,) = outside.glob("*.jsonl")
+        path.unlink()
+        with pgtrigger.ignore():
+            execute("UPDATE audit_seals SET created_at = 'infinity'")
+
+        assert [copies.catch_up(), copies.catch_up()] == [1, 0]
 
     def test_that_cannot_be_written_are_told_and_keep_nobody_from_sealing(self, outside):
         outside.write_text("in the way")

@@ -171,6 +171,24 @@ def flip_in_a_seal(column, kind="seal_altered"):
     return tamper
 
 
+def set_to_an_odd_moment(column):
+    """One that Python cannot tell."""
+
+    def tamper(log, seal, _other):
+        odd = log.rng.choice(["infinity", "-infinity", "20000-01-01", "0044-03-15 BC"])
+        assert set_column("audit_seals", column, odd, number=seal)
+        return {("seal_altered", seal, None)}
+
+    return tamper
+
+
+def move_a_row_to_an_odd_moment(log, seal, _other):
+    row = log.a_row(seal)
+    odd = log.rng.choice(["infinity", "20000-01-01", "0044-03-15 BC"])
+    assert set_column("audit_logs", "created_at", odd, id=row)
+    return {("row_altered", seal, row)}
+
+
 def retire_by_hand(log, seal, _other):
     execute("UPDATE audit_seals SET retired_before = now() WHERE number = %s", [seal])
     return {("seal_altered", seal, None)}
@@ -255,6 +273,9 @@ IN_ONE_PLACE = [
     flip_in_a_seal("leaves", kind="leaves_altered"),
     flip_in_a_seal("signature", kind="signature_wrong"),
     flip_in_a_seal("key_id", kind="key_unknown"),
+    set_to_an_odd_moment("newest_at"),
+    set_to_an_odd_moment("created_at"),
+    move_a_row_to_an_odd_moment,
     retire_by_hand,
     forget_leaves,
     forget_leaves_and_change_a_row,
