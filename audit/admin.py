@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from django.contrib import admin
 from django.db import transaction
@@ -10,10 +10,12 @@ from django.forms import model_to_dict
 
 from audit import outbox
 from audit import services as audit
-from audit.models import AuditLog, Delivery, OutboxMessage
+from audit.models import AuditLog, AuditSeal, AuditVerification, Delivery, OutboxMessage
+from audit.seals import sealing, verification
 from audit.staff_actions import ActionsAdmin, Done, Said, StaffAction
 from config.kernel import request_context
 from config.kernel.admin import PlainAdmin, ReadOnlyAdmin, ReadOnlyInline, entity_type
+from config.kernel.clock import Deadline
 from config.kernel.errors import InvalidTransitionError
 
 if TYPE_CHECKING:
@@ -21,6 +23,9 @@ if TYPE_CHECKING:
 
     from django.db.models import Model, QuerySet
     from django.http import HttpRequest
+
+SEAL_SECONDS: Final = 10.0
+"""After this a press begins no other seal."""
 
 
 class AuditedAdmin(PlainAdmin):
@@ -111,8 +116,37 @@ def _plain(value: Any) -> Any:
     return sorted(str(getattr(row, "codename", row)) for row in value)
 
 
+class SealNow(StaffAction):
+    name = "seal"
+    label = "Seal now"
+    permission = "audit.seal_log"
+    icon = "approval"
+    description = "Seals all that waits for it, and completes the copies outside the database."
+
+    def is_offered(self, row: AuditLog) -> bool:
+        return not sealing.is_sealed(row_id=row.pk)
+
+    def state(self, row: AuditLog) -> dict[str, Any]:
+        return {"is_sealed": sealing.is_sealed(row_id=row.pk)}
+
+    def run(self, row: AuditLog, said: Said) -> Done:  # noqa: ARG002 - nothing is asked for
+        sealed = sealing.seal_all(deadline=Deadline(SEAL_SECONDS))
+        if sealed.copy_error:
+            return Done(
+                text=f"Sealed, but the copies could not be written: {sealed.copy_error}.",
+                is_open=True,
+            )
+        if sealing.is_sealed(row_id=row.pk):
+            return Done(text=f"It is sealed, with {sealed.rows} rows in all.")
+        return Done(
+            text="It cannot be sealed yet: a transaction that began before it still runs.",
+            is_open=True,
+        )
+
+
 @admin.register(AuditLog)
-class AuditLogAdmin(ReadOnlyAdmin):
+class AuditLogAdmin(ActionsAdmin, ReadOnlyAdmin):
+    staff_actions = (SealNow(),)
     list_display = (
         "created_at",
         "event_type",
@@ -126,6 +160,57 @@ class AuditLogAdmin(ReadOnlyAdmin):
     linked_lookups = ("entity_type__exact", "entity_id__exact")
     search_fields = ("event_type__exact",)
     search_help_text = "An event type, like ORDER_CREATED"
+    ordering = ("-pk",)
+
+
+@admin.register(AuditSeal)
+class AuditSealAdmin(ReadOnlyAdmin):
+    list_display = ("number", "created_at", "row_count", "newest_at", "retired_before", "key_id")
+    fields = (
+        *("number", "created_at", "from_xid", "to_xid", "row_count", "newest_at"),
+        *("retired_before", "root_in_hex", "digest_in_hex", "signature_in_hex", "key_id"),
+    )
+    readonly_fields = ("root_in_hex", "digest_in_hex", "signature_in_hex")
+    ordering = ("-pk",)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[AuditSeal]:
+        return super().get_queryset(request).defer("leaves")  # half a megabyte each
+
+    @admin.display(description="root")
+    def root_in_hex(self, seal: AuditSeal) -> str:
+        """What the rows' digests come to."""
+        return bytes(seal.root).hex()
+
+    @admin.display(description="digest")
+    def digest_in_hex(self, seal: AuditSeal) -> str:
+        """What is signed, and what the next seal continues."""
+        return bytes(seal.digest).hex()
+
+    @admin.display(description="signature")
+    def signature_in_hex(self, seal: AuditSeal) -> str:
+        """Of the digest, by the key."""
+        return bytes(seal.signature).hex()
+
+
+class VerifyAgain(StaffAction):
+    name = "verify"
+    label = "Verify again"
+    permission = "audit.verify_log"
+    icon = "verified_user"
+    description = "Has a worker hold all of the log against its seals; the outcome is a new row."
+
+    def state(self, row: AuditVerification) -> dict[str, Any]:
+        return {"findings": row.findings}
+
+    def run(self, row: AuditVerification, said: Said) -> Done:  # noqa: ARG002 - nothing is asked for
+        verification.request_verification()
+        return Done(text="A worker verifies it; the outcome will be first in the list.")
+
+
+@admin.register(AuditVerification)
+class AuditVerificationAdmin(ActionsAdmin, ReadOnlyAdmin):
+    staff_actions = (VerifyAgain(),)
+    list_display = ("ran_at", "findings", "seals", "rows", "first_seal", "seconds")
     ordering = ("-pk",)
 
 

@@ -5,12 +5,15 @@ from django.conf import settings
 
 
 class AuditConfig(AppConfig):
-    """Connects the outbox with the broker; tests that want a nudge connect it themselves."""
+    """Connects outbox and seals with the broker; tests that want that connect it themselves."""
 
     name = "audit"
 
     def ready(self) -> None:
-        from audit import outbox, tasks  # noqa: PLC0415 - models are loaded only now
+        # Models are loaded only now.
+        from audit import outbox, tasks  # noqa: PLC0415
+        from audit.seals import verification  # noqa: PLC0415
 
         if settings.ENVIRONMENT != "test":
             outbox.set_nudge(tasks.nudge_relay)
+            verification.set_starter(tasks.start_verification)

@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
-from django.db import models
-from django.db.models import Q
-from django.db.models.functions import Now
+from typing import Final
 
-from config.kernel.models import append_only, new_uuid
+import pgtrigger
+from django.db import models
+from django.db.models import F, Q
+from django.db.models.functions import Length, Now
+from django.db.models.lookups import Exact
+
+from config.kernel.models import append_only, never_truncated, new_uuid
+
+LEAF_BYTES: Final = 48
+"""What a seal keeps of one row: its id, when it was written, and the SHA-256 of all of it."""
+DIGEST_BYTES: Final = 32
+SIGNATURE_BYTES: Final = 64
+SEAL_FIELDS: Final = (
+    *("number", "from_xid", "to_xid", "row_count", "newest_at", "retired_before"),
+    *("root", "previous", "digest", "signature", "key_id", "created_at"),
+)
+"""All of a seal but its leaves: what never changes."""
 
 
 class AuditLog(models.Model):
     """One thing that happened, and who asked for it. Append-only, partitioned by month.
 
     `data` holds ids and amounts, never personal data. The database also keeps `xid`, the writing
-    transaction: a later sealer may cover only rows that no running transaction can overtake.
+    transaction: a seal covers only rows that no running transaction can overtake.
     """
 
     event_type = models.CharField(max_length=50)
@@ -37,6 +51,127 @@ class AuditLog(models.Model):
 
     def __str__(self) -> str:
         return f"{self.event_type} {self.entity_type or ''} {self.entity_id or ''}".strip()
+
+
+class AuditSeal(models.Model):
+    """What the audit log held of a stretch of transactions, signed; each continues the last one.
+
+    It covers the rows whose transaction's number lies in `from_xid` (inclusive) to `to_xid`
+    (exclusive), and says of each in `leaves` what it was, so that one that was changed can be
+    named. `root` is the SHA-256 of the leaves, `digest` that of `previous` (the digest before) and
+    of every column but the leaves; `signature` signs the digest (`audit.seals.chain`).
+
+    One with `retired_before` covers nothing: it says that older rows were dropped on purpose
+    (`audit.partitions`). Then their leaves may go as well, and the chain still holds.
+    """
+
+    number = models.BigIntegerField(primary_key=True)
+    from_xid = models.BigIntegerField()
+    to_xid = models.BigIntegerField()
+    row_count = models.PositiveIntegerField()
+    newest_at = models.DateTimeField(null=True, blank=True)
+    retired_before = models.DateTimeField(null=True, blank=True)
+    leaves = models.BinaryField(default=b"", db_default=b"")
+    root = models.BinaryField()
+    previous = models.BinaryField()
+    digest = models.BinaryField()
+    signature = models.BinaryField()
+    key_id = models.CharField(max_length=16)
+    created_at = models.DateTimeField(editable=False)
+
+    class Meta:
+        db_table = "audit_seals"
+        permissions = [("seal_log", "Can have the audit log sealed")]
+        constraints = [
+            models.CheckConstraint(
+                name="audit_seal_counts_from_one_and_zero",
+                condition=Q(number=1, from_xid=0) | Q(number__gt=1, from_xid__gt=0),
+            ),
+            models.CheckConstraint(
+                name="audit_seal_covers_rows_or_retires_them",
+                condition=Q(
+                    to_xid__gt=F("from_xid"),
+                    row_count__gt=0,
+                    newest_at__isnull=False,
+                    retired_before__isnull=True,
+                )
+                | Q(
+                    to_xid=F("from_xid"),
+                    row_count=0,
+                    newest_at__isnull=True,
+                    retired_before__isnull=False,
+                ),
+            ),
+            models.CheckConstraint(
+                name="audit_seal_has_a_leaf_for_each_row",
+                condition=Q(Exact(Length("leaves"), 0))
+                | Q(Exact(Length("leaves"), F("row_count") * LEAF_BYTES)),
+            ),
+            models.CheckConstraint(
+                name="audit_seal_digests_are_whole",
+                condition=Q(Exact(Length("root"), DIGEST_BYTES))
+                & Q(Exact(Length("previous"), DIGEST_BYTES))
+                & Q(Exact(Length("digest"), DIGEST_BYTES))
+                & Q(Exact(Length("signature"), SIGNATURE_BYTES)),
+            ),
+        ]
+        indexes = [
+            models.Index(
+                fields=["number"],
+                name="idx_audit_seals_retiring",
+                condition=Q(retired_before__isnull=False),
+            ),
+        ]
+        triggers = [
+            pgtrigger.Trigger(
+                name="continues_the_last_one",
+                when=pgtrigger.Before,
+                operation=pgtrigger.Insert,
+                condition=pgtrigger.Q(new__number__gt=1),
+                func="""
+                    IF NOT EXISTS (
+                        SELECT FROM audit_seals WHERE number = NEW.number - 1
+                        AND to_xid = NEW.from_xid AND digest = NEW.previous
+                    ) THEN
+                        RAISE EXCEPTION 'seal % does not continue the last one', NEW.number;
+                    END IF;
+                    RETURN NEW;
+                """,
+            ),
+            pgtrigger.ReadOnly(name="all_else_is_frozen", fields=list(SEAL_FIELDS)),
+            pgtrigger.Protect(
+                name="leaves_only_ever_go",
+                operation=pgtrigger.Update,
+                condition=pgtrigger.Condition("length(NEW.leaves) > 0"),
+            ),
+            pgtrigger.Protect(name="never_deleted", operation=pgtrigger.Delete),
+            never_truncated(),
+        ]
+
+    def __str__(self) -> str:
+        return f"Seal {self.number}"
+
+
+class AuditVerification(models.Model):
+    """What came of holding the audit log against its seals, once (`audit.seals.verification`).
+
+    `examples` are the first findings: kind, seal and row, by number.
+    """
+
+    ran_at = models.DateTimeField(db_default=Now(), editable=False)
+    seconds = models.FloatField()
+    first_seal = models.BigIntegerField()
+    seals = models.PositiveBigIntegerField()
+    rows = models.PositiveBigIntegerField()
+    findings = models.PositiveBigIntegerField()
+    examples = models.JSONField(default=list, blank=True)
+
+    class Meta:
+        db_table = "audit_verifications"
+        permissions = [("verify_log", "Can have the audit log held against its seals")]
+
+    def __str__(self) -> str:
+        return f"{self.findings or 'no'} findings in {self.seals} seals"
 
 
 class OutboxMessage(models.Model):

@@ -5,16 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from celery import shared_task
-from django.db import connection
 
-from audit import outbox
+from audit import outbox, partitions
+from audit.seals import sealing, verification
 from config.kernel.clock import Deadline
 
 RELAY_SECONDS = 10.0
 """After this a run begins no other hand-over: the sweeper shares the workers with the relay."""
 NUDGE_EXPIRES_SECONDS = 5
 """A nudge older than this is worth nothing: beat's relay comes by, and none must pile up."""
-MONTHS_AHEAD = 3
+SEAL_SECONDS = 20.0
+"""After this a run begins no other seal: beat comes by in a few seconds."""
 
 
 @shared_task(name="audit.tasks.relay", ignore_result=True, soft_time_limit=35, time_limit=45)
@@ -28,12 +29,32 @@ def relay(**_: Any) -> None:
 )
 def extend_partitions(**_: Any) -> None:
     """Make the audit log's partitions for this month and the next ones; idempotent."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT audit_make_partition((now() + make_interval(months => ahead))::date)"
-            " FROM generate_series(0, %s) AS ahead",
-            [MONTHS_AHEAD],
-        )
+    partitions.make_ahead()
+
+
+@shared_task(
+    name="audit.tasks.seal", ignore_result=True, soft_time_limit=35, time_limit=45, acks_late=False
+)
+def seal(**_: Any) -> None:
+    """Seal what the audit log holds so far, and copy the seals; beat calls it every few seconds."""
+    sealing.seal_all(deadline=Deadline(SEAL_SECONDS))
+
+
+@shared_task(
+    name="audit.tasks.verify",
+    ignore_result=True,
+    soft_time_limit=6_900,
+    time_limit=7_200,
+    acks_late=False,
+)
+def verify(**_: Any) -> None:
+    """Hold the whole audit log against its seals, keep the outcome; beat calls it each night."""
+    verification.keep(verification.verify())
+
+
+def start_verification() -> None:
+    """Ask the broker, once, for a verification; raises if it does not take it."""
+    verify.apply_async(retry=False)
 
 
 def nudge_relay() -> None:

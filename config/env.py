@@ -5,9 +5,11 @@ The variables and their defaults are listed in docs/configuration.md.
 
 from __future__ import annotations
 
+import base64
+import binascii
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn
 from urllib.parse import unquote, urlsplit
 
 from config.kernel import money
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 ENVIRONMENTS = ("local", "test", "production")
 SUBMISSION_PORT = 587
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
+KEY_BYTES: Final = 32
 
 
 class ConfigurationError(SystemExit):
@@ -88,6 +91,27 @@ def amounts(name: str, default: str, *, currency: str) -> dict[str, Decimal]:
             )
         except (money.InvalidAmountError, money.UnsupportedCurrencyError) as exc:
             fail(name, f"must look like 500.00 or 500.00,EUR=450.00; {part!r}: {exc}")
+    return found
+
+
+def key(name: str, default: bytes) -> bytes:
+    """A key of 32 bytes in base64; no message shows it."""
+    raw = text(name, "")
+    return _decoded(name, raw) if raw else default
+
+
+def keys(name: str) -> list[bytes]:
+    """A list of such keys, separated by commas."""
+    return [_decoded(name, part) for part in items(name)]
+
+
+def _decoded(name: str, raw: str) -> bytes:
+    try:
+        found = base64.b64decode(raw, validate=True)
+    except (binascii.Error, ValueError):
+        found = b""
+    if len(found) != KEY_BYTES:
+        fail(name, f"must be {KEY_BYTES} bytes in base64, as `openssl rand -base64 32` prints them")
     return found
 
 

@@ -130,11 +130,13 @@ _MANAGER: Final = (
     | _FINANCE
     | _CATALOGUE
     | _edit("orders", "shippingrate", "shippingzone", "taxrate", "taxdestination")
-    | _view("audit", "auditlog")
+    | _view("audit", "auditlog", "auditseal", "auditverification")
     | _view("auth", "group")
     | _view("mfa", "authenticator")
     | _view("orders", "idempotencykey", "backgroundjob")
     | {
+        "audit.seal_log",
+        "audit.verify_log",
         "inventory.add_warehouse",
         "inventory.change_warehouse",
         "orders.add_shippingmethod",

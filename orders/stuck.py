@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 from django.db.models import Exists, OuterRef, Q
 from django.utils import timezone
 
-from audit.models import Delivery, OutboxMessage
+from audit.models import AuditLog, AuditVerification, Delivery, OutboxMessage
+from audit.seals.sealing import find_lag
 from inventory.models import ScheduledPrice
 from orders.books.alerts import STALE_SECONDS, checked_against, what_to_do
 from orders.models import (
@@ -43,6 +44,8 @@ PATIENCE: Final = timedelta(minutes=2)
 REFUND_PATIENCE: Final = timedelta(minutes=10)
 BANK_PATIENCE: Final = timedelta(days=10)  # a refund at the bank takes up to that
 DELIVERY_PATIENCE: Final = timedelta(minutes=10)
+SEAL_PATIENCE: Final = timedelta(minutes=5)
+VERIFICATION_PATIENCE: Final = timedelta(hours=28)  # one comes each night, and takes up to two
 QUARANTINE_SHOWN: Final = timedelta(days=30)
 RETURN_PATIENCE: Final = timedelta(days=14)  # consumer law gives no longer
 FAILURE_SHOWN: Final = timedelta(days=7)  # as long as a job is kept
@@ -316,6 +319,35 @@ def _unchecked(now: datetime) -> QuerySet[CheckedInvariant]:
     return CheckedInvariant.objects.filter(stale).order_by("checked_at")
 
 
+# --- the audit log --------------------------------------------------------------------------------
+
+
+def _unsealed(now: datetime) -> QuerySet[AuditLog]:
+    """The row that waits longest for its seal, once that is too long."""
+    lag = find_lag()
+    if lag.oldest_row is None or lag.oldest_at is None or lag.oldest_at > now - SEAL_PATIENCE:
+        return AuditLog.objects.none()
+    return AuditLog.objects.filter(pk=lag.oldest_row).order_by("pk")
+
+
+def _not_as_sealed(now: datetime) -> QuerySet[AuditVerification]:
+    """The latest verification, if it found something or no other has come since."""
+    latest = AuditVerification.objects.order_by("-pk").values("pk")[:1]
+    bad = Q(findings__gt=0) | Q(ran_at__lte=now - VERIFICATION_PATIENCE)
+    return AuditVerification.objects.filter(bad, pk__in=latest).order_by("pk")
+
+
+def _why_not_as_sealed(verification: AuditVerification) -> str:
+    if not verification.findings:
+        return "Nobody has looked since: see the worker's log for audit.tasks.verify."
+    found = "; ".join(
+        f"{told['kind'].replace('_', ' ')}"
+        + "".join(f", {part} {told[part]}" for part in ("seal", "row", "place") if part in told)
+        for told in verification.examples[:3]
+    )
+    return f"{verification.findings} findings: {found}. docs/audit.md says what to do with each."
+
+
 def _last(error: str) -> str:
     return f"; last: {error}" if error else ""
 
@@ -438,6 +470,28 @@ _WAYS: Final[Sequence[_Way]] = (
         rows=_unchecked,
         since=lambda kept: kept.checked_at,
         reason=lambda kept: f"“{kept.name}” was not checked since.",
+    ),
+    _Way(
+        name="not-as-sealed",
+        title="An audit log that is not known to be as it was sealed",
+        meaning="Rows or seals were changed behind the application, or nobody looked.",
+        permission="audit.view_auditverification",
+        rows=_not_as_sealed,
+        since=lambda verification: verification.ran_at,
+        reason=_why_not_as_sealed,
+        buttons=("verify",),
+    ),
+    _Way(
+        name="unsealed",
+        title="An audit log that is not sealed",
+        meaning="Beat or the worker does not run, or a transaction was left open.",
+        permission="audit.view_auditlog",
+        rows=_unsealed,
+        since=lambda row: row.created_at,
+        reason=lambda row: (  # noqa: ARG005
+            "It and all rows after it wait for a seal; until then nobody can vouch for them."
+        ),
+        buttons=("seal",),
     ),
     _Way(
         name="prices",

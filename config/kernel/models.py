@@ -61,7 +61,7 @@ def append_only() -> list[pgtrigger.Trigger]:
     """Rows are written once: no UPDATE, no DELETE, no TRUNCATE."""
     return [
         pgtrigger.Protect(name="never_changed", operation=pgtrigger.Update | pgtrigger.Delete),
-        _never_truncated(),
+        never_truncated(),
     ]
 
 
@@ -80,11 +80,12 @@ def erasable(*, personal: Sequence[str], frozen: Sequence[str]) -> list[pgtrigge
             condition=~pgtrigger.Q(**{f"new__{name}": "" for name in personal}),
         ),
         pgtrigger.Protect(name="never_deleted", operation=pgtrigger.Delete),
-        _never_truncated(),
+        never_truncated(),
     ]
 
 
-def _never_truncated() -> pgtrigger.Trigger:
+def never_truncated() -> pgtrigger.Trigger:
+    """No TRUNCATE, which fires no trigger of a row."""
     return pgtrigger.Trigger(
         name="never_truncated",
         level=pgtrigger.Statement,

@@ -135,6 +135,15 @@ USE_TZ = True
 TIME_ZONE = "UTC"
 PGTRIGGER_SCHEMA_EDITOR = True
 
+# --- the audit log's seals --------------------------------------------------------------------
+# Production names a key of its own: whoever knows SECRET_KEY must not be able to seal.
+AUDIT_SEAL_KEY = env.key(
+    "AUDIT_SEAL_KEY", hashlib.sha256(f"audit seals:{SECRET_KEY}".encode()).digest()
+)
+AUDIT_SEAL_TRUSTED_KEYS = env.keys("AUDIT_SEAL_TRUSTED_KEYS")
+AUDIT_SEAL_DIR = env.text("AUDIT_SEAL_DIR", str(ORDERKEEP_HOME / "seals"))
+AUDIT_SEAL_SECONDS = env.integer("AUDIT_SEAL_SECONDS", 5, minimum=1, maximum=300)
+
 # --- Valkey: cache, throttles, broker; may be lost at any time --------------------------------
 REDIS_URL = env.url("REDIS_URL", schemes=("redis", "rediss"))
 REDIS_SOCKET_SECONDS = 0.1  # a cache that hangs must not make an order hang
@@ -233,6 +242,16 @@ CELERY_BEAT_SCHEDULE = {
     "forget what is kept no longer": {
         "task": "orders.tasks.prune",
         "schedule": crontab(hour=2, minute=17),  # UTC, and done before the night's comparisons
+        "options": {"expires": 3_600},
+    },
+    "seal the audit log": {
+        "task": "audit.tasks.seal",
+        "schedule": timedelta(seconds=AUDIT_SEAL_SECONDS),
+        "options": {"expires": AUDIT_SEAL_SECONDS},
+    },
+    "hold the audit log against its seals": {
+        "task": "audit.tasks.verify",
+        "schedule": crontab(hour=5, minute=37),  # UTC, and after the night's comparisons
         "options": {"expires": 3_600},
     },
     "make next month's audit partitions": {

@@ -3,7 +3,10 @@
 from config import env
 from config.settings.base import *
 
-for required in ("SECRET_KEY", "ALLOWED_HOSTS", "CSRF_TRUSTED_ORIGINS", "CORS_ALLOWED_ORIGINS"):
+for required in (
+    *("SECRET_KEY", "AUDIT_SEAL_KEY"),
+    *("ALLOWED_HOSTS", "CSRF_TRUSTED_ORIGINS", "CORS_ALLOWED_ORIGINS"),
+):
     env.text(required)  # stops the start where it is not set
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 SILENCED_SYSTEM_CHECKS = ["security.W008"]  # the load balancer redirects; probes speak plain HTTP

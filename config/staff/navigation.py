@@ -120,6 +120,8 @@ NAVIGATION: Final[Sequence[tuple[str, Sequence[Entry]]]] = (
         "Behind the scenes",
         (
             Entry("Audit log", "policy", "audit.auditlog"),
+            Entry("Seals", "approval", "audit.auditseal"),
+            Entry("Verifications", "verified_user", "audit.auditverification"),
             Entry("Deliveries", "outbox", "audit.delivery"),
             Entry("Facts", "campaign", "audit.outboxmessage"),
             Entry("Provider events", "webhook", "payments.providerevent"),

@@ -897,6 +897,18 @@ INVARIANTS: Final = (
             WHERE a.xid <> t.xid
         """,
     ),
+    Invariant(
+        id="I14",
+        name="seals_follow_each_other",
+        says="each seal of the audit log continues the one before: number, transactions, digest",
+        # What only digests and signatures can tell, `verify_audit` does.
+        violators="""
+            SELECT 'seal ' || s.number AS violator
+            FROM audit_seals s LEFT JOIN audit_seals p ON p.number = s.number - 1
+            WHERE s.number > 1
+              AND (p.number IS NULL OR p.to_xid <> s.from_xid OR p.digest <> s.previous)
+        """,
+    ),
     # --- I19: nothing waits for ever ------------------------------------------------------------
     Invariant(
         id="I19",

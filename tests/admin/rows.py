@@ -11,9 +11,11 @@ from typing import Any
 from allauth.account.models import EmailAddress
 from allauth.mfa.models import Authenticator
 from django.contrib.auth.models import Group
+from django.db import transaction
 
 from audit import services as audit
-from audit.models import Delivery, OutboxMessage
+from audit.models import LEAF_BYTES, AuditSeal, AuditVerification, Delivery, OutboxMessage
+from audit.seals import chain
 from customers.models import Address, Customer, CustomerMetrics, CustomerNote
 from inventory.models import (
     Category,
@@ -147,6 +149,21 @@ class Everything:
     order: Order
     coupon: Coupon
     delivery: Delivery
+
+
+def make_seal() -> AuditSeal:
+    """The next one, of a row that there never was."""
+    last = chain.last()
+    with transaction.atomic():
+        return chain.add(
+            after=last,
+            to_xid=last.to_xid + 1 if last else 1,
+            row_count=1,
+            newest_at=NOW,
+            retired_before=None,
+            leaves=bytes(LEAF_BYTES),
+            created_at=NOW,
+        )
 
 
 def make_everything(n: int, **order_fields: Any) -> Everything:
@@ -324,6 +341,8 @@ def make_everything(n: int, **order_fields: Any) -> Everything:
     )
 
     audit.record("ORDER_CREATED", entity_type="order", entity_id=order.pk)
+    make_seal()
+    AuditVerification.objects.create(seconds=0.1, first_seal=1, seals=n, rows=n, findings=0)
     message = OutboxMessage.objects.create(
         fact="order.confirmed",
         aggregate_type="order",

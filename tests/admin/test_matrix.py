@@ -32,6 +32,8 @@ ALL_STAFF = {S, W, F, C, M, "no role"}
 
 # Which roles have it; superusers have all, staff without a role and customers none.
 ACTIONS = {
+    "audit.auditlog": {"seal": {M}},
+    "audit.auditverification": {"verify": {M}},
     "audit.delivery": {"retry": {S, M}},
     "customers.customer": {
         "note": {S, M},

@@ -25,6 +25,7 @@ MOVED_BY_SERVICES = {
     *("payments.payment", "payments.refund", "payments.ledgerentry", "payments.dispute"),
     *("inventory.stocklevel", "inventory.stockmovement", "inventory.reservation"),
     *("audit.auditlog", "audit.delivery", "audit.outboxmessage"),
+    *("audit.auditseal", "audit.auditverification"),
 }
 
 

@@ -11,7 +11,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
-from audit.models import Delivery, OutboxMessage
+from audit.models import AuditLog, AuditVerification, Delivery, OutboxMessage
 from inventory.models import ScheduledPrice
 from orders import stuck
 from orders.books import alerts
@@ -366,6 +366,60 @@ class TestDeliveries:
     def test_facts_nobody_was_told(self, shop):
         OutboxMessage.objects.update(fanned_out_at=None, occurred_at=timezone.now() - HOUR)
         assert list(heaps()) == ["unannounced"]
+
+
+class TestTheAuditLog:
+    @pytest.mark.parametrize(
+        ("age", "is_stuck"), [(timedelta(minutes=6), True), (timedelta(minutes=4), False)]
+    )
+    def test_that_is_not_sealed(self, shop, browser, age, is_stuck):
+        row = AuditLog.objects.create(event_type="X", created_at=timezone.now() - age)
+
+        found = heaps()
+
+        assert ("unsealed" in found) is is_stuck
+        if is_stuck:
+            (shown,) = found["unsealed"].rows
+            assert (shown.row, shown.since) == (row, row.created_at)
+            assert "wait for a seal" in shown.reason
+            assert buttons_beside(browser, "unsealed") == {"seal"}
+
+    def test_that_is_not_as_it_was_sealed(self, shop, browser):
+        row = AuditVerification.objects.create(
+            seconds=1,
+            first_seal=1,
+            seals=9,
+            rows=90,
+            findings=5,
+            examples=[
+                {"kind": "row_altered", "seal": 3, "row": 17},
+                {"kind": "copy_damaged", "place": "seals-2026-11.jsonl:4"},
+            ],
+        )
+
+        (shown,) = heaps()["not-as-sealed"].rows
+
+        assert shown.row == row
+        assert shown.reason == (
+            "5 findings: row altered, seal 3, row 17; copy damaged, place seals-2026-11.jsonl:4."
+            " docs/audit.md says what to do with each."
+        )
+        assert buttons_beside(browser, "not-as-sealed") == {"verify"}
+
+    def test_that_nobody_verified_since(self, shop):
+        AuditVerification.objects.update(ran_at=timezone.now() - timedelta(hours=29))
+
+        (shown,) = heaps()["not-as-sealed"].rows
+
+        assert shown.reason.startswith("Nobody has looked since")
+
+    def test_that_was_found_in_order_since_is_not_stuck(self, shop):
+        for findings in (5, 0):
+            AuditVerification.objects.create(
+                seconds=1, first_seal=1, seals=9, rows=90, findings=findings
+            )
+
+        assert heaps() == {}
 
 
 class TestTheBooks:

@@ -35,6 +35,8 @@ USES = {
     "relay_outbox": (),
     "release_expired": (),
     "retry_deliveries": (),
+    "seal_audit": (),
+    "verify_audit": (),
 }
 """Each with arguments that do something in the busy shop."""
 OF_BACKUPS = {"backup": ("{tmp}/b",), "restore": ("{tmp}/b",), "restore_drill": ()}
@@ -68,6 +70,8 @@ MISTAKES = [
     ("refund_order", ("{order}", "--amount", "1.005"), "--amount"),
     ("refund_order", ("{order}", "--amount", "1000000"), "higher than what is left"),
     ("refund_order", ("{order}", "--line", "TEA"), "--line: SKU=QUANTITY"),
+    ("verify_audit", ("--from-number", "999"), "there is no seal 999"),
+    ("verify_audit", ("--from-number", "0"), "--from-number: '0' is no number of a seal"),
 ]
 every_command = pytest.mark.parametrize("name", [*USES, *OF_BACKUPS])
 
@@ -76,6 +80,7 @@ every_command = pytest.mark.parametrize("name", [*USES, *OF_BACKUPS])
 def run(capsys, tmp_path, settings, provider):
     """Run one as a shell does, in the busy shop; its exit code and what it said."""
     settings.ERASURE_JOURNAL = str(tmp_path / "erasures.jsonl")
+    settings.AUDIT_SEAL_DIR = str(tmp_path / "seals")
     provider._post("/_test/reset", {})
     order = open_busy_shop(provider)["paid"].order_number
     (tmp_path / "products.csv").write_text("sku,name\r\nTEA,Green tea\r\n")

@@ -1,7 +1,8 @@
-"""Settings read from the environment: amounts by currency."""
+"""Settings read from the environment: amounts by currency, keys."""
 
 from __future__ import annotations
 
+import base64
 from decimal import Decimal
 
 import pytest
@@ -38,3 +39,33 @@ def test_a_default_is_of_every_currency(monkeypatch):
     monkeypatch.delenv("REFUND_LIMIT", raising=False)
 
     assert env.amounts("REFUND_LIMIT", "500", currency="JPY") == {"JPY": Decimal(500)}
+
+
+KEY = bytes(range(32))
+
+
+class TestKeys:
+    def test_are_32_bytes_in_base64(self, monkeypatch):
+        monkeypatch.setenv("AUDIT_SEAL_KEY", base64.b64encode(KEY).decode())
+
+        assert env.key("AUDIT_SEAL_KEY", b"") == KEY
+        assert env.keys("AUDIT_SEAL_KEY") == [KEY]
+
+    def test_are_made_up_by_whoever_asks_where_there_is_none(self, monkeypatch):
+        monkeypatch.delenv("AUDIT_SEAL_KEY", raising=False)
+
+        assert env.key("AUDIT_SEAL_KEY", KEY) == KEY
+        assert env.keys("AUDIT_SEAL_KEY") == []
+
+    @pytest.mark.parametrize("read", [lambda name: env.key(name, b""), env.keys])
+    @pytest.mark.parametrize(
+        "text", ["hunter2", base64.b64encode(KEY[1:]).decode(), "ä" * 44, "é hunter2", "*" * 44]
+    )
+    def test_that_are_none_stop_the_start_and_are_not_shown(self, monkeypatch, read, text):
+        monkeypatch.setenv("AUDIT_SEAL_KEY", text)
+
+        with pytest.raises(env.ConfigurationError, match="AUDIT_SEAL_KEY: must be 32") as caught:
+            read("AUDIT_SEAL_KEY")
+
+        assert text not in str(caught.value)
+        assert "hunter2" not in str(caught.value)

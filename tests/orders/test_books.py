@@ -77,6 +77,15 @@ AUDIT_ROW = """
     VALUES ('ORDER_CONFIRMED', 'order', {{paid}}, '{{{{"version": {version}, "to": "{to}"}}}}')
 """
 
+TWO_SEALS = """
+    INSERT INTO audit_seals (number, from_xid, to_xid, row_count, newest_at, root, previous, digest,
+                             signature, key_id, created_at)
+    SELECT number, from_xid, to_xid, 1, now(), zeros, sha256(before::bytea), sha256(mark::bytea),
+           zeros || zeros, 'k', now()
+    FROM (VALUES (1, 0, 5, '1', '0'), ({second})) kept (number, from_xid, to_xid, mark, before),
+         LATERAL (SELECT decode(repeat('00', 32), 'hex')) zero (zeros)
+"""
+
 # The cancelled order's refund was given up: a bank has taken, or wants, `{share}` of the money.
 DISPUTED_INSTEAD = """
     DELETE FROM ledger_entries WHERE refund_id = {{refund}};
@@ -688,6 +697,10 @@ BREAKS = [
         sql="""
             UPDATE audit_logs SET xid = '3' WHERE entity_id = {paid} AND data ->> 'to' = 'confirmed'
         """,
+    ),
+    *(
+        Break(name="seals_follow_each_other", sql=TWO_SEALS.format(second=second))
+        for second in ("3, 5, 9, '2', '1'", "2, 6, 9, '2', '1'", "2, 5, 9, '2', '2'")
     ),
     Break(
         name="no_order_is_pending_past_its_hold",

@@ -14,7 +14,7 @@ import pytest
 from django.apps import apps
 from django.db import DatabaseError, IntegrityError, connection, models, transaction
 
-from audit.models import AuditLog, Delivery, OutboxMessage
+from audit.models import AuditLog, AuditSeal, Delivery, OutboxMessage
 from config.kernel.db import (
     RAISE_EXCEPTION,
     refusals_translated,
@@ -326,6 +326,24 @@ def twice(make, *names):
     """The same values in `names` a second time."""
     first = make()
     make(**{name: getattr(first, name) for name in names})
+
+
+def seal(**changes):
+    """The first one; `changes` may make it another."""
+    fields = {
+        "number": 1,
+        "from_xid": 0,
+        "to_xid": 5,
+        "row_count": 1,
+        "newest_at": LONG_AGO,
+        "root": bytes(32),
+        "previous": bytes(32),
+        "digest": bytes(32),
+        "signature": bytes(64),
+        "key_id": "k",
+        "created_at": LONG_AGO,
+    }
+    return AuditSeal.objects.create(**{**fields, **changes})
 
 
 def untriggered(row, **changes):
@@ -900,6 +918,24 @@ REFUSED: dict[str, list[Any]] = {
     "background_job_chunk_once_in_its_place": [lambda r: twice(chunk, "job", "part", "n")],
     "background_job_chunk_part_known": [lambda r: chunk(part="middle")],
     # audit
+    "audit_seal_counts_from_one_and_zero": [
+        lambda r: seal(number=0),
+        lambda r: seal(from_xid=1),
+        lambda r: untriggered(seal(), number=2),
+    ],
+    "audit_seal_covers_rows_or_retires_them": [
+        lambda r: seal(row_count=0),
+        lambda r: seal(to_xid=0),
+        lambda r: seal(newest_at=None),
+        lambda r: seal(retired_before=LONG_AGO),
+    ],
+    "audit_seal_has_a_leaf_for_each_row": [lambda r: seal(leaves=bytes(49))],
+    "audit_seal_digests_are_whole": [
+        lambda r: seal(root=bytes(31)),
+        lambda r: seal(previous=b""),
+        lambda r: seal(digest=bytes(33)),
+        lambda r: seal(signature=bytes(32)),
+    ],
     "delivery_one_per_message_and_subscriber": [
         lambda r: twice(
             lambda **same: Delivery.objects.create(
@@ -981,6 +1017,16 @@ class TestNamedConstraints:
         factories.TaxRateFactory(rate=0)
         rows.payment(order=rows.payment(status="failed").order)
         rows.payment(order=rows.payment(status="cancelled").order)
+        seal(leaves=bytes(48))
+        seal(number=2, from_xid=5, to_xid=9, row_count=3)
+        seal(
+            number=3,
+            from_xid=9,
+            to_xid=9,
+            row_count=0,
+            newest_at=None,
+            retired_before=LONG_AGO,
+        )
 
         as_at_commit()
 
@@ -1297,6 +1343,20 @@ FROZEN = {
         "proposed_by": "another",
         "proposed_at": LONG_AGO,
     },
+    "AuditSeal": {
+        "number": 2,
+        "from_xid": 1,
+        "to_xid": 9,
+        "row_count": 2,
+        "newest_at": LONG_AGO + dt.timedelta(days=1),
+        "retired_before": LONG_AGO,
+        "root": b"x" * 32,
+        "previous": b"x" * 32,
+        "digest": b"x" * 32,
+        "signature": b"x" * 64,
+        "key_id": "other",
+        "created_at": LONG_AGO + dt.timedelta(days=1),
+    },
 }
 
 
@@ -1316,6 +1376,7 @@ class TestFrozenFields:
             "OrderNote": rows.note,
             "CustomerNote": customer_note,
             "RefundProposal": rows.proposal,
+            "AuditSeal": seal,
         }
         row = makers[name]()
         value = FROZEN[name][field]
@@ -1389,6 +1450,28 @@ class TestErasableTables:
         }
 
         assert erasable == set(ERASABLE)
+
+
+class TestASeal:
+    @pytest.mark.parametrize(
+        "wrong", [{"number": 3}, {"from_xid": 6}, {"from_xid": 4}, {"previous": b"x" * 32}]
+    )
+    def test_continues_the_last_one(self, wrong):
+        seal()
+
+        with pytest.raises(DatabaseError) as caught, transaction.atomic():
+            seal(**{"number": 2, "from_xid": 5, "to_xid": 9, **wrong})
+
+        assert sqlstate(caught.value) == RAISE_EXCEPTION
+
+    def test_may_lose_its_leaves_and_gets_no_others(self):
+        row = seal(leaves=bytes(48))
+
+        assert refused("UPDATE audit_seals SET leaves = decode(repeat('ff', 48), 'hex')")
+        update(row, leaves=b"")
+        assert refused("UPDATE audit_seals SET leaves = decode(repeat('00', 48), 'hex')")
+        assert refused("DELETE FROM audit_seals")
+        assert refused("TRUNCATE audit_seals")
 
 
 class TestAnAnsweredKey:

@@ -1,5 +1,6 @@
 """Cases of the security matrix that no other file shows; each is named after its row."""
 
+import base64
 import json
 import os
 import re
@@ -33,6 +34,7 @@ PRODUCTION = {
     "ENVIRONMENT": "production",
     "DJANGO_SETTINGS_MODULE": "config.settings.production",
     "SECRET_KEY": "k7!x" * 20 + "abcdefgh",
+    "AUDIT_SEAL_KEY": base64.b64encode(bytes(range(32))).decode(),
     "ALLOWED_HOSTS": "shop.example",
     "CSRF_TRUSTED_ORIGINS": "https://shop.example",
     "CORS_ALLOWED_ORIGINS": "https://shop.example",
