@@ -57,6 +57,13 @@ def make_ahead(*, months: int = MONTHS_AHEAD) -> int:
     return int(found.made)
 
 
+def count_before(month: date) -> int:
+    """How many rows lie in the partitions of months before this one."""
+    stays = datetime(month.year, month.month, 1, tzinfo=UTC)
+    old = [partition for partition, until in _months() if until <= stays]
+    return sum(sql.count(f"SELECT count(*) FROM {partition}") for partition in old)  # noqa: S608 - our own names
+
+
 def drop_before(month: date) -> list[Dropped]:
     """Drop the partitions of all months before this one, oldest first; the seals stay.
 

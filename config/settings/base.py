@@ -269,6 +269,8 @@ OUTBOX_DAYS = env.integer("OUTBOX_DAYS", 90, minimum=36, maximum=3_650)
 PROVIDER_EVENT_DAYS = env.integer("PROVIDER_EVENT_DAYS", 90, minimum=32, maximum=3_650)
 # Buyers complain within the two years of a guarantee.
 LETTER_DAYS = env.integer("LETTER_DAYS", 730, minimum=30, maximum=36_500)
+# Whole months go. The books look 12 months back (I14), and a year is compared with the one before.
+AUDIT_LOG_DAYS = env.integer("AUDIT_LOG_DAYS", 400, minimum=366, maximum=36_500)
 
 # --- the shop ---------------------------------------------------------------------------------
 SHOP_CURRENCY = env.text("SHOP_CURRENCY", "USD")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from django.conf import settings
 from django.db import transaction
 
-from audit import outbox
+from audit import outbox, partitions
 from audit import services as audit
 from config.kernel import sql
 from customers import services as customers
@@ -117,7 +117,13 @@ POLICIES: Final[Sequence[Policy]] = (
         count=lambda before: letters.count_readable(before=before),
         forget=lambda before: letters.blank_old(before=before, limit=BATCH),
     ),
-    # The audit log goes by whole months, whose seals stay: a policy of `audit_logs` belongs here.
+    Policy(  # the last: what went of the others is in it, and a month that is not sealed ends here
+        table="audit_logs",
+        what="whole months of the log; their seals stay",
+        setting="AUDIT_LOG_DAYS",
+        count=lambda before: partitions.count_before(before.date()),
+        forget=lambda before: sum(one.rows for one in partitions.drop_before(before.date())),
+    ),
 )
 TABLES: Final = tuple(policy.table for policy in POLICIES)
 

@@ -12,6 +12,7 @@ from django.utils import timezone
 from audit import partitions
 from audit.models import AuditLog, AuditSeal
 from audit.seals import chain, copies, verification
+from orders.services import retention
 from tests.audit.seals import execute, seal_everything, switch_triggers_off, write
 
 pytestmark = pytest.mark.usefixtures("strictly")
@@ -43,6 +44,32 @@ def _months(strictly):
     yield
     for month in OLD:
         execute(f"DROP TABLE IF EXISTS audit_logs_{month:%Y_%m}")
+
+
+class TestPruning:
+    """Months go by the table of policies, as all else does."""
+
+    def test_takes_the_months_that_are_old_and_sealed(self, settings):
+        settings.AUDIT_LOG_DAYS = 400
+        rows_of(OLD[0], 5)
+        rows_of(OLD[1], 3)
+        seal_everything()
+        now = datetime(2020, 2, 20, tzinfo=UTC) + timedelta(days=400)
+
+        assert retention.count(now=now, tables=["audit_logs"]) == {"audit_logs": 5}
+        assert retention.prune(now=now, tables=["audit_logs"]) == {"audit_logs": 5}
+
+        assert not is_there("audit_logs_2020_01")
+        assert is_there("audit_logs_2020_02")
+        assert retention.prune(now=now, tables=["audit_logs"]) == {"audit_logs": 0}
+
+    def test_leaves_what_no_seal_covers_and_says_so(self):
+        rows_of(OLD[0], 5)
+
+        with pytest.raises(partitions.NotSealedError, match="run seal_audit first"):
+            retention.prune(now=datetime.now(tz=UTC), tables=["audit_logs"])
+
+        assert is_there("audit_logs_2020_01")
 
 
 class TestDropping:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from config.backups.recovery import Restored
 
 THEN: Final = (
+    "set AUDIT_SEAL_DIR's directory aside, give it an empty one, then bin/manage seal_audit",
     "bin/manage erase_customer --replay",
     "bin/manage backfill_events --hours 720",
     "bin/manage reconcile_payments",
