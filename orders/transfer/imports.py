@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import tablib
 from django.core.exceptions import ValidationError
-from django.db import connection, transaction
+from django.db import InterfaceError, OperationalError, connection, transaction
 from django.utils import timezone
 from django.utils.dateparse import parse_date, parse_datetime
 from import_export import fields, widgets
@@ -316,8 +316,17 @@ class _Import(ModelResource):  # type: ignore[misc]  # untyped
         super().__init__()
         self._progress = progress
 
-    def before_import_row(self, row: Any, row_number: int = 0, **_: Any) -> None:  # noqa: ARG002 - the library's hook
-        self._progress(row_number)
+    def after_import(self, dataset: tablib.Dataset, result: Any, **_: Any) -> None:
+        """Leave the sequence of ids alone, which others use at the same time; we name none."""
+
+    def import_row(self, row: Any, instance_loader: Any, **kwargs: Any) -> Any:
+        # Not in a hook of the library's: whatever those raise is the row's fault for it.
+        self._progress(kwargs["row_number"])
+        result = super().import_row(row, instance_loader, **kwargs)
+        for fault in result.errors:
+            if isinstance(fault.error, OperationalError | InterfaceError):
+                raise fault.error  # the database's
+        return result
 
 
 def _field(attribute: str, widget: widgets.Widget) -> Any:
@@ -355,8 +364,10 @@ class CouponImport(_Import):
         skip_html_diff = True
         store_instance = True
 
-    def before_import_row(self, row: Any, row_number: int = 0, **_: Any) -> None:
-        super().before_import_row(row, row_number)
+    def save_instance(self, instance: Any, is_create: bool, row: Any, **_: Any) -> None:  # noqa: FBT001 - the library's hook
+        """Nothing yet: `_Coupons` writes all of them at once."""
+
+    def before_import_row(self, row: Any, **_: Any) -> None:
         if not str(row["code"] or "").strip():
             raise ValidationError(
                 {"code": "must not be empty: a promotion without one is changed by hand"}
@@ -408,12 +419,10 @@ class _Rows:
         self._key = key
 
     def check(self, *, writing: bool) -> list[Any]:
-        """Look at each; `writing`: in the caller's transaction, else without changing anything."""
+        """Look at each, in the caller's transaction if the importer writes what is right."""
+        # Not its `dry_run`, which would write within a transaction and take it back.
         result = self._importer.import_data(
-            self._table,
-            dry_run=not writing,
-            use_transactions=writing,
-            rollback_on_validation_errors=writing,
+            self._table, use_transactions=writing, rollback_on_validation_errors=writing
         )
         _tell(result, self.outcome, self._numbers, key=self._key)
         return [row for row in result.rows if row.import_type != row.IMPORT_TYPE_SKIP]

@@ -153,6 +153,22 @@ class TestRunning:
         job.refresh_from_db()
         assert (job.status, job.attempts) == ("done", 2)
 
+    def test_a_database_that_leaves_within_a_line_is_not_the_lines_fault(
+        self, manager, monkeypatch
+    ):
+        def is_away(*_, **__):
+            raise OperationalError
+
+        with monkeypatch.context() as patch:
+            patch.setattr(imports.CouponImport, "get_instance", is_away)
+            job = upload("coupons", manager, "code,kind,value\r\nX,percent,5\r\n")
+        assert (job.status, job.result) == ("running", None)
+        let_lease_end(job)
+        run()
+
+        job.refresh_from_db()
+        assert (job.status, job.result["bad_lines"]) == ("done", 0)
+
 
 class TestAWorkerThatDies:
     def test_leaves_the_job_to_another_who_begins_it_anew(self, manager, products, monkeypatch):
@@ -329,6 +345,7 @@ class TestWhatOthersNeed:
 
             monkeypatch.setattr(place, name, then_look)
 
+        look_after(imports.CouponImport, "import_row")
         look_after(imports, "_tell")
         look_after(imports, "_record")
         look_after(imported, "_count")
@@ -404,17 +421,22 @@ class TestCancelling:
         job.refresh_from_db()
         assert (job.status, job.chunks.exists()) == (status, False)
 
+    @pytest.mark.parametrize("subject", ["products", "coupons"])
     @pytest.mark.parametrize("kind", ["preview", "import"])
-    def test_stops_what_is_read(self, manager, monkeypatch, kind):
+    def test_stops_what_is_read(self, manager, monkeypatch, kind, subject):
         monkeypatch.setattr(imported, "TOLD_EVERY", 1)
         monkeypatch.setattr(job_running, "NOTED_EVERY_SECONDS", 0.0)
         factories.CategoryFactory()
-        text = "sku,name,category\r\n" + "".join(f"P{n},P,grocery\r\n" for n in range(3))
+        header, line = {
+            "products": ("sku,name,category\r\n", "P{},P,grocery\r\n"),
+            "coupons": ("code,kind,value\r\n", "C{},percent,5\r\n"),
+        }[subject]
+        text = header + "".join(line.format(n) for n in range(3))
         if kind == "import":
-            job = jobs.confirm_import(preview_id=upload("products", manager, text).pk, user=manager)
+            job = jobs.confirm_import(preview_id=upload(subject, manager, text).pk, user=manager)
         else:
             job = jobs.request_preview(
-                subject="products",
+                subject=subject,
                 file_name="x",
                 content=[text.encode()],
                 user=manager,
@@ -436,6 +458,7 @@ class TestCancelling:
         total = 3 if kind == "import" else None
         assert seen == [(1, total), (2, total)]
         assert not Product.objects.exists()
+        assert not Coupon.objects.exists()
 
     def test_what_is_over_changes_nothing(self, manager):
         job = ask(manager)
