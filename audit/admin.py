@@ -45,6 +45,7 @@ class AuditedAdmin(PlainAdmin):
         obj.save(update_fields=[name for name in form.changed_data if name in columns])
 
     def save_formset(self, request: HttpRequest, form: Any, formset: Any, change: Any) -> None:
+        numbers = {id(row_form.instance): row_form.instance.pk for row_form in formset.forms}
         super().save_formset(request, form, formset, change)
         before = {id(row_form.instance): row_form.initial for row_form in formset.forms}
         for row in formset.new_objects:
@@ -53,6 +54,7 @@ class AuditedAdmin(PlainAdmin):
             was = {name: before[id(row)].get(name) for name in changed}
             self._record("STAFF_CHANGED", request, row, was=was)
         for row in formset.deleted_objects:
+            row.pk = numbers[id(row)]  # Django has forgotten it by now
             self._record("STAFF_DELETED", request, row)
 
     def construct_change_message(
@@ -86,7 +88,9 @@ class AuditedAdmin(PlainAdmin):
         page = self.admin_site.get_model_admin(type(row))
         audited: Sequence[str] = getattr(page, "audited_values", ())
         told = [name for name in audited if was is None or name in was]
-        present = {name: str(value) for name, value in model_to_dict(row, fields=told).items()}
+        present = {
+            name: str(_plain(value)) for name, value in model_to_dict(row, fields=told).items()
+        }
         data: dict[str, Any] = {"values": present}
         if was is not None:
             before = {name: str(_plain(was[name])) for name in present}
@@ -101,8 +105,10 @@ class AuditedAdmin(PlainAdmin):
 
 
 def _plain(value: Any) -> Any:
-    """A form's value as `model_to_dict` would tell it."""
-    return [getattr(row, "pk", row) for row in value] if isinstance(value, list) else value
+    """A value as it can be compared: of rows, groups or permissions, their names in order."""
+    if not isinstance(value, list):
+        return value
+    return sorted(str(getattr(row, "codename", row)) for row in value)
 
 
 @admin.register(AuditLog)
@@ -117,6 +123,7 @@ class AuditLogAdmin(ReadOnlyAdmin):
         "request_id",
     )
     # What the indexes answer; a row's own page links here with its entity.
+    linked_lookups = ("entity_type__exact", "entity_id__exact")
     search_fields = ("event_type__exact",)
     search_help_text = "An event type, like ORDER_CREATED"
     ordering = ("-pk",)
@@ -170,6 +177,7 @@ class DeliveryAdmin(ActionsAdmin, ReadOnlyAdmin):
         "last_error",
     )
     list_filter = ("status",)
+    linked_lookups = ("subscriber__exact",)
     list_select_related = ("message",)
     search_fields = ("message__dedupe_key__startswith",)
     ordering = ("-pk",)
@@ -183,9 +191,10 @@ class DeliveryAdmin(ActionsAdmin, ReadOnlyAdmin):
     def retry_now(self, request: HttpRequest, queryset: QuerySet[Delivery]) -> None:
         """Have the selected ones tried again, also those that were given up."""
         with transaction.atomic():
-            ids = list(queryset.order_by("pk").values_list("pk", flat=True))
+            rows = list(queryset.order_by("pk").values_list("pk", "status"))
+            ids, before = [pk for pk, _ in rows], {str(pk): status for pk, status in rows}
             retried = outbox.retry(delivery_ids=ids, include_dead=True)
             request_context.set_user(user_id=request.user.pk)
-            audit.record("DELIVERIES_RETRIED", data={"delivery_ids": ids, "retried": retried})
+            audit.record("DELIVERIES_RETRIED", data={"before": before, "retried": retried})
             outbox.nudge_on_commit()
         self.message_user(request, f"{retried} deliveries are tried again now.")

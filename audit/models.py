@@ -63,6 +63,11 @@ class OutboxMessage(models.Model):
                 name="idx_outbox_waiting",
                 condition=Q(fanned_out_at__isnull=True),
             ),
+            models.Index(  # those whose time may be over
+                fields=["occurred_at"],
+                name="idx_outbox_fanned_out",
+                condition=Q(fanned_out_at__isnull=False),
+            ),
             models.Index(  # what an order's page tells of it
                 fields=["aggregate_id"],
                 name="idx_outbox_of_order",

@@ -25,6 +25,7 @@ from config.kernel import sql
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from datetime import datetime
 
     from config.kernel.clock import Deadline
 
@@ -36,6 +37,22 @@ MAX_ATTEMPTS: Final = 12
 FIRST_WAIT_SECONDS: Final = 30.0
 LONGEST_WAIT_SECONDS: Final = 20 * 60.0
 FAN_OUT_BATCH: Final = 500
+TOLD: Final = """
+    FROM outbox_messages AS message
+    WHERE occurred_at < %(before)s AND fanned_out_at IS NOT NULL AND NOT EXISTS (
+        SELECT FROM deliveries
+        WHERE deliveries.message_id = message.id AND deliveries.status <> 'delivered'
+    )
+"""
+COUNT_TOLD: Final = f"SELECT count(*) {TOLD}"
+FORGET_TOLD: Final = f"""
+    WITH told AS MATERIALIZED (
+        SELECT id {TOLD} ORDER BY occurred_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+    ), deliveries_gone AS (
+        DELETE FROM deliveries USING told WHERE deliveries.message_id = told.id
+    )
+    DELETE FROM outbox_messages AS message USING told WHERE message.id = told.id
+"""  # noqa: S608 - our own constant
 LAST_ERROR_LENGTH: Final = 500
 
 log = structlog.get_logger(__name__)
@@ -170,6 +187,25 @@ def retry(*, delivery_ids: Sequence[int] | None = None, include_dead: bool = Fal
     return retried
 
 
+# --- forgetting -------------------------------------------------------------------------------
+def count_told(*, before: datetime) -> int:
+    """How many messages `forget_told` would forget."""
+    return sql.count(COUNT_TOLD, before=before)
+
+
+def forget_told(*, before: datetime, limit: int) -> int:
+    """Forget facts from before then that everybody was told of, and their deliveries.
+
+    The oldest first. One statement, which waits for nobody. What still waits or was given up stays,
+    however old. A fact that is gone could be stated again: who states one looks at their rows.
+
+    Returns:
+        How many messages.
+    """
+    return sql.execute(FORGET_TOLD, before=before, limit=limit)
+
+
+# --- how a delivery goes ----------------------------------------------------------------------
 def _fan_out() -> int:
     fanned_out = 0
     while batch := _fan_out_batch():

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 from django import forms
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
-from django.db import InterfaceError, OperationalError
+from django.db import InterfaceError, OperationalError, connection
 from django.http import Http404, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
@@ -24,12 +24,13 @@ from audit import services as audit
 from config.kernel import request_context
 from config.kernel.admin import PlainAdmin, entity_type
 from config.kernel.clock import Deadline
-from config.kernel.db import CommitOutcomeUnknownError
+from config.kernel.db import CommitOutcomeUnknownError, is_lock_timeout
 from config.kernel.errors import DomainError, ValidationFailedError
 from config.kernel.models import new_uuid
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
+    from uuid import UUID
 
     from django.db.models import Model
     from django.http import HttpRequest
@@ -38,7 +39,10 @@ if TYPE_CHECKING:
 CALL_SECONDS: Final = 12.0  # the provider is given as long as a buyer's request
 WENT_AWAY: Final = (CommitOutcomeUnknownError, OperationalError, InterfaceError)
 TRY_AGAIN: Final = (
-    "The database went away in the middle. Try again: what is done is not done twice."
+    "The database went away in the middle. Send this page again: what is done is not done twice."
+)
+IN_USE: Final = (
+    "Somebody else is at it at this moment. Send this page again: what is done is not done twice."
 )
 
 
@@ -55,6 +59,13 @@ class StaffForm(forms.Form):
         super().__init__(*args, **kwargs)
         for field in self.fields.values():
             dress(field.widget)
+
+    def errors_on_top(self) -> list[str]:
+        """What is wrong with all of it, and with fields that nobody sees."""
+        hidden = [
+            f"{field.label}: {error}" for field in self.hidden_fields() for error in field.errors
+        ]
+        return [*self.non_field_errors(), *hidden]
 
     def carry(self, name: str, value: str) -> None:
         """Have a field hold a value when the page, which was sent, is shown again."""
@@ -111,6 +122,19 @@ class Done:
     text: str
     is_open: bool = False
     file: Download | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Button:
+    """Leads to a page; with a `request_key`, one click does it. Drawn by `staff/buttons.html`."""
+
+    name: str
+    label: str
+    url: str
+    icon: str
+    description: str = ""
+    is_dangerous: bool = False
+    request_key: UUID | None = None
 
 
 class StaffAction:
@@ -202,19 +226,26 @@ class ActionsAdmin(PlainAdmin):
         context = {"buttons": buttons, **(extra_context or {})}
         return super().change_view(request, object_id, form_url, context)
 
-    def buttons(self, request: HttpRequest, row: Model) -> list[dict[str, Any]]:
-        """The actions that this person may press now, as `staff/buttons.html` draws them."""
-        return [
-            {
-                "action": action,
-                # Told here: a template would call the form's class, without its row.
-                "asks": action.form is not None or action.is_dangerous,
-                "url": self._url(row, action),
-                "request_key": new_uuid(),
-            }
+    def buttons(
+        self, request: HttpRequest, row: Model, *, only: Collection[str] | None = None
+    ) -> list[Button]:
+        """What this person may press now.
+
+        Args:
+            only: names of actions; the others are not looked at, which costs queries.
+        """
+        actions = [
+            self._button(row, action)
             for action in self.staff_actions
-            if request.user.has_perm(action.permission) and action.is_offered(row)
+            if (only is None or action.name in only)
+            and request.user.has_perm(action.permission)
+            and action.is_offered(row)
         ]
+        return actions if only is not None else [*actions, *self.links(request, row)]
+
+    def links(self, request: HttpRequest, row: Any) -> list[Button]:  # noqa: ARG002 - most pages have none
+        """Pages of their own that stand among the buttons."""
+        return []
 
     def action_view(self, request: HttpRequest, object_id: int, name: str) -> HttpResponse:
         """One action on one row: its form by GET, the deed by POST."""
@@ -256,9 +287,8 @@ class ActionsAdmin(PlainAdmin):
                 return self._back(row)
             form.add_error(None, told(exc))
             return self._page(request, action, self.get_object(request, str(row.pk)) or row, form)
-        except WENT_AWAY:
-            self.message_user(request, TRY_AGAIN, messages.ERROR)
-            return self._back(row)
+        except WENT_AWAY as exc:
+            return self._try_again(request, action, row, form, exc)
         self._record_press(
             "STAFF_ACTION_DONE", action, row, {"is_open": True} if done.is_open else {}
         )
@@ -267,6 +297,25 @@ class ActionsAdmin(PlainAdmin):
         level = messages.WARNING if done.is_open else messages.SUCCESS
         self.message_user(request, done.text, level)
         return self._back(row)
+
+    def _try_again(
+        self,
+        request: HttpRequest,
+        action: StaffAction,
+        row: Model,
+        form: StaffForm,
+        failure: Exception,
+    ) -> HttpResponse:
+        """It may have been done: the same page again, whose key keeps it from being done twice."""
+        if not connection.is_usable():
+            connection.close()
+        self._record_press("STAFF_ACTION_UNKNOWN", action, row, {"error": type(failure).__name__})
+        words = IN_USE if is_lock_timeout(failure) else TRY_AGAIN
+        if action.form is None and not action.is_dangerous:
+            self.message_user(request, words, messages.ERROR)
+            return self._back(row)
+        form.add_error(None, words)
+        return self._page(request, action, row, form)
 
     def _record_press(
         self, event_type: str, action: StaffAction, row: Model, data: dict[str, Any]
@@ -303,7 +352,16 @@ class ActionsAdmin(PlainAdmin):
     def _change_url(self, row: Model) -> str:
         return reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_change", args=(row.pk,))
 
-    def _url(self, row: Model, action: StaffAction) -> str:
-        return reverse(
-            f"admin:{self.opts.app_label}_{self.opts.model_name}_do", args=(row.pk, action.name)
+    def _button(self, row: Model, action: StaffAction) -> Button:
+        asks = action.form is not None or action.is_dangerous
+        return Button(
+            name=action.name,
+            label=action.label,
+            url=reverse(
+                f"admin:{self.opts.app_label}_{self.opts.model_name}_do", args=(row.pk, action.name)
+            ),
+            icon=action.icon,
+            description=action.description,
+            is_dangerous=action.is_dangerous,
+            request_key=None if asks else new_uuid(),
         )

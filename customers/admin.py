@@ -45,6 +45,7 @@ class CustomerAdmin(SearchByIndex, ActionsAdmin, AuditedAdmin):
     search_fields = ("email__exact", "last_name__iexact")
     search_help_text = "An e-mail address or a last name, in full"
     ordering = ("-pk",)
+    sortable_by = ()
     fieldsets = (
         (
             "Particulars",
@@ -61,7 +62,7 @@ class CustomerAdmin(SearchByIndex, ActionsAdmin, AuditedAdmin):
     # Status and tier move by buttons.
     readonly_fields = ON_RECORD
     filter_horizontal = ("groups",)
-    audited_values = ("is_staff", "is_superuser")
+    audited_values = (*RIGHTS, "marketing_consent")
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         rights = () if request.user.is_superuser else RIGHTS
@@ -107,6 +108,7 @@ class CustomerMetricsAdmin(ReadOnlyAdmin):
 class AddressAdmin(ReadOnlyAdmin):
     list_display = ("public_id", "customer", "country", "created_at")
     list_filter = ("country",)
+    linked_lookups = ("customer__id__exact",)
     list_select_related = ("customer",)
     search_fields = ("customer__email__exact",)
     search_help_text = "An e-mail address, in full"
@@ -117,7 +119,7 @@ class AddressAdmin(ReadOnlyAdmin):
 class CustomerNoteAdmin(ReadOnlyAdmin):
     list_display = ("created_at", "customer", "author", "text")
     list_select_related = ("customer", "author")
-    search_fields = ("customer__email__iexact",)
+    search_fields = ("customer__email__exact",)
     search_help_text = "An e-mail address, in full"
     ordering = ("-pk",)
 
@@ -150,7 +152,7 @@ class GroupAdmin(AuditedAdmin):
     search_fields = ("name",)
     ordering = ("name",)
     filter_horizontal = ("permissions",)
-    audited_values = ("name",)
+    audited_values = ("name", "permissions")
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         """Whoever writes groups gives rights: superusers only."""

@@ -13,7 +13,7 @@ from django.db import transaction
 from django.db.models import F
 
 from audit import services as audit
-from config.kernel import postal
+from config.kernel import postal, sql
 from config.kernel.api import text as texts
 from config.kernel.db import short_transaction
 from config.kernel.errors import (
@@ -43,6 +43,14 @@ ADDRESS_PARTS: Final = (
 )  # fmt: skip
 TIER: Final = re.compile(r"^[a-z0-9_-]{0,30}\Z")
 LEFT_OUT_IF_EMPTY: Final = ("line2", "state", "phone")
+DEAD: Final = "FROM sessions WHERE expire_date < %(now)s OR staff_since < %(staff_since)s"
+COUNT_DEAD: Final = f"SELECT count(*) {DEAD}"
+FORGET_DEAD: Final = f"""
+    WITH dead AS MATERIALIZED (
+        SELECT session_key {DEAD} LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+    )
+    DELETE FROM sessions USING dead WHERE sessions.session_key = dead.session_key
+"""  # noqa: S608 - our own constant
 
 log = structlog.get_logger(__name__)
 
@@ -203,23 +211,24 @@ def evict_squatter(*, customer_id: int, session_key: str | None) -> None:
     Session.objects.filter(customer_id=customer_id).exclude(session_key=session_key).delete()
 
 
+def count_dead_sessions(*, now: datetime) -> int:
+    """How many sessions `forget_dead_sessions` would forget."""
+    return sql.count(COUNT_DEAD, now=now, staff_since=now - staff_session_lasts())
+
+
 def forget_dead_sessions(*, now: datetime, limit: int) -> int:
-    """Delete sessions that are over, and with them the addresses in them. One statement.
+    """Delete sessions that are over, by their date or as one of staff, and the addresses in them.
+
+    One statement, which waits for nobody.
 
     Returns:
         How many; `limit` means that there may be more.
     """
-    dead = Session.objects.filter(expire_date__lt=now).order_by("expire_date", "pk")
-    forgotten, _ = Session.objects.filter(pk__in=dead.values("pk")[:limit]).delete()
-    return forgotten
+    began_before = now - staff_session_lasts()
+    return sql.execute(FORGET_DEAD, now=now, staff_since=began_before, limit=limit)
 
 
 # --- sessions and second factors of staff -----------------------------------------------------
-
-
-def forget_old_staff_sessions(*, now: datetime) -> None:
-    """Delete sessions of staff that are over by the hour. One statement."""
-    Session.objects.filter(staff_since__lt=now - staff_session_lasts()).delete()
 
 
 def keep_newest_staff_sessions(*, customer_id: int, now: datetime) -> int:

@@ -22,7 +22,9 @@ from django.contrib.auth import login, logout
 from django.db import transaction
 from django.utils.crypto import constant_time_compare
 
-from customers import mail, selectors, services
+from config.kernel.db import short_transaction
+from config.kernel.errors import InvalidTransitionError
+from customers import codes, mail, selectors, services
 from customers.models import Customer
 from customers.sessions import HALF_WAY, STAFF, staff_session_lasts
 
@@ -105,14 +107,38 @@ def set_up(
         if has_authenticator(customer):
             return None
         totp = TOTP.activate(customer, secret)
-        totp.validate_code(code)  # which notes that it is used up
-        codes = RecoveryCodes.activate(customer)
-        codes.mark_as_viewed()
+        codes.use_up(totp.instance, code)
+        recovery = RecoveryCodes.activate(customer)
+        recovery.mark_as_viewed()
         clear_totp_secret(request)
         services.note_second_factor(customer_id=customer.pk, fact=mail.MFA_ACTIVATED)
         _become_staff(request, customer, now=now)
         post_authentication(request, totp.instance)
-    shown: list[str] = codes.get_unused_codes()
+    shown: list[str] = recovery.get_unused_codes()
+    return shown
+
+
+def renew_recovery_codes(*, customer_id: int) -> list[str]:
+    """Make ten recovery codes in place of all earlier ones. Their owner is told by letter.
+
+    Opens its own transaction. Repeating it makes others again.
+
+    Returns:
+        The codes, to be shown this once.
+
+    Raises:
+        InvalidTransitionError: the authenticator app was taken away meanwhile.
+    """
+    with short_transaction():
+        selectors.lock_customers(customer_ids=[customer_id])
+        customer = Customer.objects.get(pk=customer_id)
+        if not has_authenticator(customer):
+            raise InvalidTransitionError("There is no authenticator app that they could stand for.")
+        Authenticator.objects.filter(user=customer, type=Authenticator.Type.RECOVERY_CODES).delete()
+        recovery = RecoveryCodes.activate(customer)
+        recovery.mark_as_viewed()
+        services.note_second_factor(customer_id=customer_id, fact=mail.RECOVERY_CODES_MADE)
+    shown: list[str] = recovery.get_unused_codes()
     return shown
 
 

@@ -16,6 +16,5 @@ SESSIONS_AT_ONCE: Final = 500
 def forget_dead_sessions(**_: Any) -> None:
     """Delete sessions that are over; beat calls it every hour."""
     now = timezone.now()
-    services.forget_old_staff_sessions(now=now)
     while services.forget_dead_sessions(now=now, limit=SESSIONS_AT_ONCE) == SESSIONS_AT_ONCE:
         pass

@@ -121,7 +121,10 @@ class ProductAdmin(ActionsAdmin, NeverDeletedAdmin):
         StockLevelInline,
     )
     readonly_fields = ("created_at", "updated_at")
-    audited_values = ("sku", "name", "category", "tax_class", "weight_grams", "is_active")
+    audited_values = (
+        *("sku", "name", "description", "category", "tax_class", "weight_grams", "is_active"),
+        *("image_url", "image_alt", "attributes"),
+    )
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         # Orders, stock and the world outside know the product by it.
@@ -135,7 +138,7 @@ class ProductImageAdmin(AuditedAdmin):
     search_fields = ("product__sku__istartswith",)
     ordering = ("product__sku", "position", "pk")
     raw_id_fields = ("product",)
-    audited_values = ("product", "position", "url")
+    audited_values = ("product", "position", "url", "alt")
 
 
 @admin.register(Price)
@@ -168,7 +171,10 @@ class WarehouseAdmin(NeverDeletedAdmin):
     list_display = ("code", "name", "country", "time_zone", "cutoff_time", "priority", "is_active")
     search_fields = ("code", "name")
     ordering = ("priority", "code")
-    audited_values = ("code", "country", "time_zone", "cutoff_time", "priority", "is_active")
+    audited_values = (
+        *("code", "name", "country", "time_zone", "cutoff_time", "holidays"),
+        *("priority", "is_active"),
+    )
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         return (*super().get_readonly_fields(request, obj), *(["code"] if obj else []))
@@ -230,6 +236,7 @@ class StockMovementAdmin(ReadOnlyAdmin):
         *("document", "order", "user"),
     )
     list_filter = ("kind",)
+    linked_lookups = ("document__id__exact", "stock_level__id__exact")
     list_select_related = (
         *("stock_level__product", "stock_level__warehouse"),
         *("document", "order", "user"),

@@ -10,13 +10,13 @@ from django.urls import reverse
 from django.utils import timezone
 
 from audit.admin import AuditedAdmin
-from audit.staff_actions import ActionsAdmin
+from audit.staff_actions import ActionsAdmin, Button
 from config.kernel.admin import AmountsForm, ReadOnlyAdmin, ReadOnlyInline, TabularInline
 from customers.admin import CustomerAdmin
 from customers.models import Customer
 from orders import customer_page, order_page, phone_order, search, selectors
 from orders.coupon_page import CouponEffectPage
-from orders.customer_actions import ALL_CUSTOMER_ACTIONS, PlacePhoneOrder
+from orders.customer_actions import ALL_CUSTOMER_ACTIONS
 from orders.models import (
     BackgroundJob,
     Cart,
@@ -101,12 +101,19 @@ class OrderAdmin(ActionsAdmin, ReadOnlyAdmin):
         "created_at",
     )
     list_filter = ("status", ("payment_status", PaymentStatusFilter))
+    linked_lookups = ("created_at__gte", "created_at__lt", "customer__id__exact")
     list_select_related = ("customer",)
     search_fields = ("order_number",)  # for the box; `orders.search` does it
     search_help_text = search.HINT
     ordering = ("-created_at", "-pk")
     staff_actions = ORDER_ACTIONS
     change_form_outer_before_template = "staff/order.html"
+
+    def get_list_display(self, request: HttpRequest) -> Any:
+        shown = super().get_list_display(request)
+        if request.user.has_perm("customers.view_customer"):
+            return shown
+        return [column for column in shown if column != "buyer"]
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Order], search_term: str
@@ -165,13 +172,14 @@ class CustomerPageAdmin(CustomerAdmin):
             shown = customer_page.shown(customer, may=may, now=now)
         return super().change_view(request, object_id, form_url, {**shown, **(extra_context or {})})
 
-    def buttons(self, request: HttpRequest, row: Any) -> list[dict[str, Any]]:
-        phone = PlacePhoneOrder()
-        buttons = super().buttons(request, row)
-        if request.user.has_perm(phone.permission) and phone.is_offered(row):
-            url = f"{reverse('admin:orders_paymentlink_add')}?customer={row.pk}"
-            buttons.append({"action": phone, "url": url})
-        return buttons
+    def links(self, request: HttpRequest, row: Any) -> list[Button]:
+        may_place = request.user.has_perm(phone_order.PERMISSION)
+        if not (may_place and row.status == Customer.Status.ACTIVE):
+            return []
+        url = f"{reverse('admin:orders_paymentlink_add')}?customer={row.pk}"
+        return [
+            Button(name="phone_order", label="Place a phone order", url=url, icon="phone_in_talk")
+        ]
 
 
 @admin.register(OrderItem)
@@ -253,8 +261,8 @@ class CouponAdmin(ActionsAdmin, AuditedAdmin):
     def get_urls(self) -> list[URLPattern]:
         return [*CouponEffectPage(self).urls(), *super().get_urls()]
 
-    def buttons(self, request: HttpRequest, row: Any) -> list[dict[str, Any]]:
-        return [CouponEffectPage(self).button(row), *super().buttons(request, row)]
+    def links(self, request: HttpRequest, row: Any) -> list[Button]:  # noqa: ARG002 - whoever sees the page
+        return [CouponEffectPage(self).link(row)]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         # Orders remember the code.
@@ -356,7 +364,10 @@ class ShippingMethodAdmin(AuditedAdmin):
     list_filter = ("is_active",)
     search_fields = ("code", "name")
     ordering = ("code", "currency")
-    audited_values = ("code", "currency", "amount", "free_from", "countries", "is_active")
+    audited_values = (
+        *("code", "name", "currency", "amount", "free_from", "countries", "tax_class"),
+        *("min_business_days", "max_business_days", "is_active"),
+    )
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         # Orders remember the code.
@@ -511,7 +522,7 @@ class OrderNoteAdmin(ReadOnlyAdmin):
 class PaymentLinkAdmin(ActionsAdmin, ReadOnlyAdmin):
     list_display = ("created_at", "email", "created_by", "expires_at", "withdrawn_at")
     list_select_related = ("created_by",)
-    search_fields = ("email__iexact",)
+    search_fields = ("email__exact",)
     search_help_text = "An e-mail address, in full"
     ordering = ("-pk",)
     staff_actions = LINK_ACTIONS

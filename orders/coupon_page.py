@@ -13,7 +13,7 @@ from django.template.response import TemplateResponse
 from django.urls import path, reverse
 from django.utils import timezone
 
-from audit.staff_actions import StaffAction, StaffForm, told
+from audit.staff_actions import Button, StaffForm, told
 from config.kernel import money
 from config.kernel.errors import DomainError
 from orders.services import promotion_preview
@@ -34,16 +34,6 @@ _REFUSALS: Final = {
     "minimum_not_reached": "The basket does not reach its minimum, or has nothing it covers.",
     "not_for_customer": "It is for customers of another tier.",
 }
-
-
-class PreviewEffect(StaffAction):
-    """A link among the buttons; the page behind it changes nothing."""
-
-    name = "effect"
-    label = "Preview its effect"
-    permission = "orders.view_coupon"
-    icon = "query_stats"
-    form = StaffForm
 
 
 class EffectForm(StaffForm):
@@ -102,12 +92,14 @@ class CouponEffectPage:
         view = self.site.admin_view(self.effect_view)
         return [path("<int:object_id>/effect/", view, name="orders_coupon_effect")]
 
-    def button(self, coupon: Coupon) -> dict[str, Any]:
-        """The link to it, as `staff/buttons.html` draws it."""
-        return {
-            "action": PreviewEffect(),
-            "url": reverse("admin:orders_coupon_effect", args=(coupon.pk,)),
-        }
+    def link(self, coupon: Coupon) -> Button:
+        """The way to it, among the buttons of a coupon's page."""
+        return Button(
+            name="effect",
+            label="Preview its effect",
+            url=reverse("admin:orders_coupon_effect", args=(coupon.pk,)),
+            icon="query_stats",
+        )
 
     def effect_view(self, request: HttpRequest, object_id: int) -> HttpResponse:
         """What the coupon would have given, with its own terms or those that are tried."""

@@ -8,11 +8,10 @@ from django import forms
 from django.utils import timezone
 from rest_framework.renderers import JSONRenderer
 
-from audit.staff_actions import Done, Download, Said, StaffAction, StaffForm
+from audit.staff_actions import Done, Download, Said, StaffForm
 from config.kernel.errors import NotFoundError, ServiceUnavailableError
 from customers.staff_actions import CUSTOMER_ACTIONS, CustomerAction
 from orders.models import Order
-from orders.phone_order import PERMISSION
 from orders.services import privacy
 
 if TYPE_CHECKING:
@@ -86,16 +85,3 @@ class EraseCustomer(CustomerAction):
 
 
 ALL_CUSTOMER_ACTIONS = (*CUSTOMER_ACTIONS, ExportCustomer(), EraseCustomer())
-
-
-class PlacePhoneOrder(StaffAction):
-    """A link among the buttons: the page of phone orders, with the customer filled in."""
-
-    name = "phone_order"
-    label = "Place a phone order"
-    permission = PERMISSION
-    icon = "phone_in_talk"
-    form = StaffForm
-
-    def is_offered(self, row: Customer) -> bool:
-        return row.status == row.Status.ACTIVE

@@ -7,13 +7,12 @@ either, and what they may not open has no link. No call to the payment provider.
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import urlencode
 
 from allauth.account.models import EmailAddress
 from allauth.mfa.models import Authenticator
-from django.urls import reverse
 
 from audit.models import AuditLog
+from config.kernel.admin import list_url_of, url_of
 from customers import selectors as customers
 from orders.models import Order, PaymentLink, Return
 from orders.services.account_history import account_history
@@ -52,16 +51,18 @@ def shown(customer: Customer, *, may: Callable[[str], bool], now: datetime) -> d
         "metrics": list(customer.metrics.order_by("currency"))
         if may("customers.view_customermetrics")
         else None,
-        "addresses_url": _list_url("customers.address", about, may),
+        "addresses_url": list_url_of("customers.address", about, may),
         "may_see_orders": may_see_orders,
-        "orders": [(order, _url("orders.order", order.pk, may)) for order in orders[:MOST_ORDERS]],
+        "orders": [
+            (order, url_of("orders.order", order.pk, may)) for order in orders[:MOST_ORDERS]
+        ],
         "has_more_orders": len(orders) > MOST_ORDERS,
-        "orders_url": _list_url("orders.order", about, may),
+        "orders_url": list_url_of("orders.order", about, may),
         "open_returns": [
-            (wish, _url("orders.return", wish.pk, may)) for wish in _open_returns(customer, may)
+            (wish, url_of("orders.return", wish.pk, may)) for wish in _open_returns(customer, may)
         ],
         "links": [
-            (link, state, _url("orders.paymentlink", link.pk, may))
+            (link, state, url_of("orders.paymentlink", link.pk, may))
             for link, state in _links(customer, now, may)
         ],
         "notes": list(
@@ -71,7 +72,7 @@ def shown(customer: Customer, *, may: Callable[[str], bool], now: datetime) -> d
         else None,
         "may_see_history": may_see_history,
         "history": [
-            (one, _url(*one.target, may) if one.target else None)
+            (one, url_of(*one.target, may) if one.target else None)
             for one in account_history(customer)
         ]
         if may_see_history
@@ -124,17 +125,3 @@ def _state(link: PaymentLink, order_number: str | None, now: datetime) -> str:
     if order_number:
         return f"order {order_number}"
     return "expired" if link.expires_at <= now else "waits for the customer"
-
-
-def _url(model: str, pk: int, may: Callable[[str], bool]) -> str | None:
-    app, name = model.split(".")
-    if not may(f"{app}.view_{name}"):
-        return None
-    return reverse(f"admin:{app}_{name}_change", args=(pk,))
-
-
-def _list_url(model: str, about: dict[str, Any], may: Callable[[str], bool]) -> str | None:
-    app, name = model.split(".")
-    if not may(f"{app}.view_{name}"):
-        return None
-    return f"{reverse(f'admin:{app}_{name}_changelist')}?{urlencode(about)}"

@@ -19,6 +19,7 @@ from config.kernel.db import is_lock_timeout
 from orders.answers import Answer
 from orders.errors import IdempotencyKeyReusedError, OrderInProgressError
 from orders.models import IdempotencyKey
+from payments.selectors import OPEN_DISPUTE
 
 if TYPE_CHECKING:
     import uuid
@@ -37,6 +38,25 @@ TAKE_OVER: Final = """
 END_LEASE: Final = """
     UPDATE idempotency_keys SET lease_until = now() WHERE id = %(id)s AND response_status IS NULL
 """
+# An answer may be the last one while its order still waits: 402 with an action to do.
+OLD: Final = f"""
+    FROM idempotency_keys AS key JOIN orders ON orders.idempotency_key_id = key.id
+    WHERE key.created_at < %(before)s AND key.response_status IS NOT NULL
+      AND orders.status <> 'pending'
+      AND NOT EXISTS ({OPEN_DISPUTE} AND payments.order_id = orders.id)
+"""
+COUNT_OLD: Final = f"SELECT count(*) {OLD}"
+# The order's row is locked as an UPDATE of a key column locks it: what is held is left for later.
+FORGET_OLD: Final = f"""
+    WITH old AS MATERIALIZED (
+        SELECT key.id {OLD}
+        ORDER BY key.created_at LIMIT %(limit)s FOR UPDATE OF key, orders SKIP LOCKED
+    ), freed AS (
+        UPDATE orders SET idempotency_key_id = NULL FROM old
+        WHERE orders.idempotency_key_id = old.id
+    )
+    DELETE FROM idempotency_keys AS key USING old WHERE key.id = old.id
+"""  # noqa: S608 - our own constant
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,3 +170,20 @@ def remembered(key: IdempotencyKey, *, replayed: bool = True) -> Answer:
 def end_lease(key: IdempotencyKey) -> None:
     """A 202 is not a last answer: whoever asks again may go on. Requires the key's row lock."""
     sql.later(END_LEASE, id=key.pk)
+
+
+def count_old(*, before: datetime) -> int:
+    """How many keys `forget_old` would forget."""
+    return sql.count(COUNT_OLD, before=before)
+
+
+def forget_old(*, before: datetime, limit: int) -> int:
+    """Forget answered keys of decided orders that were made before then; oldest first.
+
+    One statement, which waits for nobody. The same key is a new order from then on. An open
+    key stays, however old: somebody may still hear its answer; so does that of an order in dispute.
+
+    Returns:
+        How many.
+    """
+    return sql.execute(FORGET_OLD, before=before, limit=limit)

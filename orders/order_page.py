@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from django.urls import reverse
-
+from config.kernel.admin import url_of
 from orders.models import Return
 from orders.services import history, overview
 
@@ -49,16 +48,16 @@ def shown(order: Order, *, may: Callable[[str], bool]) -> dict[str, Any]:
         "money": overview.money_of(order) if may_see_money else None,
         "lines": overview.lines_of(order),
         "may_see_customer": may("customers.view_customer"),
-        "buyer_url": _url("customers.customer", order.customer_id, may),
+        "buyer_url": url_of("customers.customer", order.customer_id, may),
         "addresses": [
             ("Shipping address", _address(order.shipping_address)),
             ("Billing address", _address(order.billing_address)),
         ],
         "open_returns": [
-            (wish, _url("orders.return", wish.pk, may)) for wish in open_returns.order_by("pk")
+            (wish, url_of("orders.return", wish.pk, may)) for wish in open_returns.order_by("pk")
         ],
         "history": [
-            (one, _url(*one.target, may) if one.target else None)
+            (one, url_of(*one.target, may) if one.target else None)
             for one in history.history(order)
             if one.kind not in RIGHTS or may(RIGHTS[one.kind])
         ],
@@ -67,10 +66,3 @@ def shown(order: Order, *, may: Callable[[str], bool]) -> dict[str, Any]:
 
 def _address(address: Mapping[str, Any]) -> list[str]:
     return [str(address[name]) for name in ADDRESS_LINES if address.get(name)]
-
-
-def _url(model: str, pk: int | None, may: Callable[[str], bool]) -> str | None:
-    app, name = model.split(".")
-    if pk is None or not may(f"{app}.view_{name}"):
-        return None
-    return reverse(f"admin:{app}_{name}_change", args=(pk,))

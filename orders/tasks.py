@@ -14,7 +14,16 @@ from django.utils import timezone
 
 from config.kernel.clock import Deadline
 from orders.books import reconciliation, watch
-from orders.services import carts, events, job_running, jobs, payment_links, privacy, recovery
+from orders.services import (
+    carts,
+    events,
+    job_running,
+    jobs,
+    payment_links,
+    privacy,
+    recovery,
+    retention,
+)
 from payments import bookkeeping
 
 EVENTS_SECONDS = 25.0  # others wait for the worker
@@ -23,6 +32,7 @@ RECONCILED = timedelta(days=3)  # what is older is looked up where a case is ope
 CARTS_AT_ONCE = 500
 JOBS_SECONDS = 1_500.0  # after this a run begins no other job: beat comes by
 JOBS_AT_ONCE = 100
+PRUNE_SECONDS = 3_300.0  # the rest goes the next night
 NUDGE_EXPIRES_SECONDS = 5  # beat sweeps anyway, and none must pile up
 
 
@@ -102,6 +112,12 @@ def forget_jobs(**_: Any) -> None:
     """Remove files of exports and imports whose time is over; beat calls it every hour."""
     while jobs.forget_expired(limit=JOBS_AT_ONCE) == JOBS_AT_ONCE:
         pass
+
+
+@shared_task(soft_time_limit=3_500, time_limit=3_600, acks_late=False)
+def prune(**_: Any) -> None:
+    """Forget what is kept no longer, as `docs/data.md` says; beat calls it each night."""
+    retention.prune(now=timezone.now(), deadline=Deadline(PRUNE_SECONDS))
 
 
 def nudge_events() -> None:

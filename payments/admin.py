@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin
 from django.db import transaction
@@ -25,9 +25,6 @@ from payments.models import (
 if TYPE_CHECKING:
     from django.db.models import QuerySet
     from django.http import HttpRequest
-
-MOST_AT_ONCE: Final = 10  # each may take as long as the provider does
-CALL_SECONDS: Final = 12.0
 
 
 class RefundInline(ReadOnlyInline):
@@ -97,6 +94,7 @@ class RefundAdmin(ReadOnlyAdmin):
         "last_error",
     )
     list_filter = ("status",)
+    linked_lookups = ("created_at__gte", "created_at__lt")
     list_select_related = ("payment__order",)
     search_fields = ("stripe_refund_id__exact", "payment__order__order_number__exact")
     ordering = ("-pk",)
@@ -199,10 +197,11 @@ class ProviderEventAdmin(ActionsAdmin, ReadOnlyAdmin):
     def work_off_again(self, request: HttpRequest, queryset: QuerySet[ProviderEvent]) -> None:
         """Have the selected ones looked into once more, quarantined ones included."""
         with transaction.atomic():
-            ids = list(queryset.order_by("pk").values_list("pk", flat=True))
+            rows = list(queryset.order_by("pk").values_list("pk", "status"))
+            ids, before = [pk for pk, _ in rows], {str(pk): status for pk, status in rows}
             due = events.work_off_again(event_ids=ids)
             request_context.set_user(user_id=request.user.pk)
-            audit.record("WEBHOOKS_RETRIED", data={"event_ids": ids, "due": due})
+            audit.record("WEBHOOKS_RETRIED", data={"before": before, "due": due})
         self.message_user(request, f"{due} webhooks are worked off within seconds.")
 
 

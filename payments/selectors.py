@@ -19,6 +19,11 @@ if TYPE_CHECKING:
 
 FETCHED_AT_ONCE: Final = 5_000
 EVIDENCE_DUE_SOON: Final = timedelta(days=3)  # a week-end, and a day to gather it
+OPEN_DISPUTE: Final = f"""
+    SELECT FROM payments JOIN disputes ON disputes.payment_id = payments.id
+    WHERE disputes.status NOT IN {Dispute.CLOSED}
+"""
+"""SQL for `NOT EXISTS (… AND payments.order_id = …)`: what a bank still asks about stays."""
 EVENTS_BACKFILLED: Final = "EVENTS_BACKFILLED"
 """Written to the audit log each time a part of the provider's list of events was read: up to when
 (`until`), and of which types (`types`)."""

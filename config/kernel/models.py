@@ -17,13 +17,18 @@ def new_uuid() -> uuid.UUID:
     return uuid_utils.compat.uuid7()
 
 
-def touches_updated_at() -> pgtrigger.Trigger:
-    """`updated_at` follows every UPDATE, also one written by hand."""
+def touches_updated_at(*, unless: str | None = None) -> pgtrigger.Trigger:
+    """`updated_at` follows every UPDATE, also one written by hand.
+
+    Args:
+        unless: SQL about OLD and NEW: an UPDATE that changes nothing of what the row tells.
+    """
     return pgtrigger.Trigger(
         name="touch_updated_at",
         when=pgtrigger.Before,
         operation=pgtrigger.Update,
         func="NEW.updated_at = now(); RETURN NEW;",
+        condition=None if unless is None else pgtrigger.Condition(f"NOT ({unless})"),
     )
 
 

@@ -100,6 +100,14 @@ def fetch_one(statement: str, **values: Any) -> Any | None:
     return found[0] if found else None
 
 
+def count(statement: str, **values: Any) -> int:
+    """Run a statement that answers with one number."""
+    with connection.cursor() as cursor:
+        cursor.execute(statement, values)
+        (number,) = cursor.fetchone()
+        return int(number)
+
+
 def fetch_models(model: type[_Model], statement: str, **values: Any) -> list[_Model]:
     """The rows that a `SELECT *` finds, as instances.
 

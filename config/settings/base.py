@@ -224,11 +224,26 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": timedelta(seconds=SWEEP_SECONDS),
         "options": {"expires": SWEEP_SECONDS},
     },
+    "forget what is kept no longer": {
+        "task": "orders.tasks.prune",
+        "schedule": crontab(hour=2, minute=17),  # UTC, and done before the night's comparisons
+        "options": {"expires": 3_600},
+    },
     "make next month's audit partitions": {
         "task": "audit.tasks.extend_partitions",
         "schedule": timedelta(days=1),
     },
 }
+
+# --- how long things are kept: docs/data.md --------------------------------------------------
+# The contract promises thirty days.
+IDEMPOTENCY_KEY_DAYS = env.integer("IDEMPOTENCY_KEY_DAYS", 30, minimum=30, maximum=3_650)
+# `every_subscriber_is_told` looks back 35 days.
+OUTBOX_DAYS = env.integer("OUTBOX_DAYS", 90, minimum=36, maximum=3_650)
+# The provider lists its own for 30 days: what it still lists must not look new.
+PROVIDER_EVENT_DAYS = env.integer("PROVIDER_EVENT_DAYS", 90, minimum=32, maximum=3_650)
+# Buyers complain within the two years of a guarantee.
+LETTER_DAYS = env.integer("LETTER_DAYS", 730, minimum=30, maximum=36_500)
 
 # --- the shop ---------------------------------------------------------------------------------
 SHOP_CURRENCY = env.text("SHOP_CURRENCY", "USD")
@@ -388,6 +403,8 @@ CONTENT_SECURITY_POLICY = {
 }
 X_FRAME_OPTIONS = "DENY"
 UNFOLD = {
+    # It leads to the audit log.
+    "SHOW_HISTORY": lambda request: request.user.has_perm("audit.view_auditlog"),
     "SITE_TITLE": "Orderkeep",
     "SITE_HEADER": "Orderkeep",
     "SITE_SYMBOL": "inventory",
@@ -399,6 +416,7 @@ UNFOLD = {
         "navigation": [
             {"title": "Change password", "link": reverse_lazy("admin:password_change")},
             {"title": "Where I am logged in", "link": reverse_lazy("admin:sessions")},
+            {"title": "New recovery codes", "link": reverse_lazy("admin:recovery_codes")},
         ]
     },
 }

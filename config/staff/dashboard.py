@@ -270,8 +270,10 @@ def _orders_link(span: Span, begin: datetime, **query: str) -> str:
 
 
 def _link(page: str, span: Span, begin: datetime, **query: str) -> str:
-    length = timedelta(hours=1) if span.unit == "hour" else timedelta(days=1)
-    until = begin + length  # of the wall's clock: a day is as long as it is
+    if span.unit == "hour":
+        until = begin.astimezone(UTC) + timedelta(hours=1)
+    else:
+        until = begin + timedelta(days=1)  # of the wall's clock: a day is as long as it is
     times = {"created_at__gte": _utc(begin), "created_at__lt": _utc(until)}
     return f"{reverse(f'admin:{page}_changelist')}?{urlencode({**times, **query})}"
 

@@ -11,6 +11,7 @@ from unfold.dataclasses import SearchResult
 from config.staff import navigation
 from customers.models import Customer
 from inventory.models import Product
+from orders import selectors
 from orders.models import Coupon
 from orders.search import search_orders
 
@@ -41,8 +42,9 @@ def _rows(request: HttpRequest, text: str) -> Iterator[SearchResult]:
     if may_read("orders.view_order"):
         orders = search_orders(text).select_related("customer").order_by("-created_at", "-pk")
         for order in orders[:MOST_OF_A_KIND]:
-            buyer = order.customer.email if order.customer else order.guest_email
-            told = f"{order.status}, {order.total_amount} {order.currency}, {buyer}"
+            told = f"{order.status}, {order.total_amount} {order.currency}"
+            if may_read("customers.view_customer"):
+                told = f"{told}, {selectors.address_of_buyer(order)}"
             yield _result(order, order.order_number, told, "shopping_bag")
     if may_read("customers.view_customer") and "@" in text:
         for customer in Customer.objects.filter(email=text.lower()):

@@ -10,7 +10,6 @@ from base64 import b64encode
 from typing import TYPE_CHECKING, Any
 
 from allauth.mfa.adapter import get_adapter
-from allauth.mfa.base.forms import AuthenticateForm
 from allauth.mfa.totp.forms import ActivateTOTPForm
 from django.contrib import messages
 from django.contrib.admin import AdminSite
@@ -30,7 +29,9 @@ from unfold.forms import AdminOwnPasswordChangeForm
 from unfold.widgets import INPUT_CLASSES
 
 from config.kernel import request_context
+from config.kernel.errors import InvalidTransitionError
 from customers import selectors, services, staff_log_in, throttling
+from customers.code_forms import AppCodeForm, CodeForm
 
 if TYPE_CHECKING:
     from django import forms
@@ -107,6 +108,7 @@ class SecondFactorSite(AdminSite):
             path("login/code/", self.code_view, name="login_code"),
             path("login/set-up/", self.set_up_view, name="login_set_up"),
             path("sessions/", self.admin_view(self.sessions_view), name="sessions"),
+            path("recovery-codes/", self.admin_view(self.codes_view), name="recovery_codes"),
             *super().get_urls(),
         ]
 
@@ -144,7 +146,7 @@ class SecondFactorSite(AdminSite):
         customer = found.customer
         if not staff_log_in.has_authenticator(customer):
             return HttpResponseRedirect(_second_step(customer))
-        form = _dressed(AuthenticateForm(_posted(request), user=customer))
+        form = _dressed(CodeForm(_posted(request), user=customer))
         if request.method == "POST":
             attempt = throttling.admit("mfa", identity=str(customer.pk))
             if form.is_valid():
@@ -210,6 +212,33 @@ class SecondFactorSite(AdminSite):
             "sessions": [(one.staff_since, one.session_key == here) for one in sessions],
         }
         return TemplateResponse(request, "staff/sessions.html", context)
+
+    @method_decorator(sensitive_post_parameters("code"))
+    def codes_view(self, request: HttpRequest) -> HttpResponse:
+        """Ten new recovery codes for who has used or lost theirs, once the app is proven again.
+
+        A session left open is not enough: whoever finds it would have a way in of their own.
+        """
+        customer_id = _staff_id(request)
+        form = _dressed(AppCodeForm(_posted(request), customer_id=customer_id))
+        codes: list[str] = []
+        if request.method == "POST":
+            attempt = throttling.admit("mfa", identity=str(customer_id))
+            if form.is_valid():
+                attempt.give_back()
+                try:
+                    codes = staff_log_in.renew_recovery_codes(customer_id=customer_id)
+                except InvalidTransitionError as exc:
+                    form.add_error(None, exc.message)
+            else:
+                services.note_wrong_code(customer_id=customer_id)
+        context = {
+            **self.each_context(request),
+            "title": "Keep these codes" if codes else "New recovery codes",
+            "form": form,
+            "codes": codes,
+        }
+        return TemplateResponse(request, "staff/new_recovery_codes.html", context)
 
     def password_change(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None

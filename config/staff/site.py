@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from django.http import HttpRequest, HttpResponse
     from django.urls import URLPattern
 
+    from audit.staff_actions import Button
+
 LONGEST_SEARCH = 200
 
 
@@ -94,9 +96,9 @@ class StaffSite(SecondFactorSite, UnfoldAdminSite):  # type: ignore[misc]  # unf
 
     def _stuck_row(
         self, request: HttpRequest, heap: stuck.Heap, row: stuck.StuckRow
-    ) -> tuple[stuck.StuckRow, str, list[dict[str, Any]]]:
+    ) -> tuple[stuck.StuckRow, str, list[Button]]:
         page: Any = self.get_model_admin(type(row.row))
         opts = row.row._meta  # noqa: SLF001 - Django's own name
         url = reverse(f"admin:{opts.app_label}_{opts.model_name}_change", args=(row.row.pk,))
-        buttons = page.buttons(request, row.row) if heap.buttons else []
-        return row, url, [one for one in buttons if one["action"].name in heap.buttons]
+        buttons = page.buttons(request, row.row, only=heap.buttons) if heap.buttons else []
+        return row, url, buttons

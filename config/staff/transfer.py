@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from django import forms
 from django.conf import settings
 from django.contrib import messages
+from django.contrib.admin.options import IncorrectLookupParameters
 from django.core.exceptions import PermissionDenied
 from django.http import (
     Http404,
@@ -160,6 +161,9 @@ def export_view(site: AdminSite, request: HttpRequest, subject: str) -> HttpResp
             return HttpResponseRedirect(reverse("admin:job", args=(job.pk,)))
     except (NotFoundError, NotAllowedError):
         raise
+    except IncorrectLookupParameters:
+        messages.error(request, "That filter is none of this list's: export from the list itself.")
+        return HttpResponseRedirect(_list_url(LISTS[subject]))
     except DomainError as exc:
         messages.error(request, told(exc))
     leaves_out = export.personal and not request.user.has_perm("customers.export_customers")

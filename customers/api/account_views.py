@@ -10,8 +10,10 @@ from allauth.headless.account.response import RequestPasswordResponse
 from allauth.headless.base.views import APIView
 from allauth.headless.internal.restkit import inputs
 from allauth.headless.mfa import views as mfa
+from allauth.headless.mfa.inputs import AuthenticateInput, ReauthenticateInput
 
-from customers import mail, services, throttling
+from customers import codes, mail, services, throttling
+from customers.code_forms import GoodOnce
 
 if TYPE_CHECKING:
     from django.http import HttpRequest, HttpResponse
@@ -62,15 +64,25 @@ class CountsTries(APIView):  # type: ignore[misc]
         return answer
 
 
+class MfaAuthenticateInput(GoodOnce, AuthenticateInput):  # type: ignore[misc]
+    """A code, good once."""
+
+
+class MfaReauthenticateInput(GoodOnce, ReauthenticateInput):  # type: ignore[misc]
+    """Likewise."""
+
+
 class MfaAuthenticateView(CountsTries, mfa.AuthenticateView):  # type: ignore[misc]
     """`POST /auth/2fa/authenticate`: a code has six digits, so wrong ones are few."""
 
+    input_class = MfaAuthenticateInput
     limit = "mfa"
 
 
 class MfaReauthenticateView(CountsTries, mfa.ReauthenticateView):  # type: ignore[misc]
     """`POST /auth/2fa/reauthenticate`: likewise."""
 
+    input_class = MfaReauthenticateInput
     limit = "mfa"
 
 
@@ -92,7 +104,9 @@ class TotpView(mfa.ManageTOTPView):  # type: ignore[misc]
 
     def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         answer: HttpResponse = super().post(request, *args, **kwargs)
-        services.note_second_factor(customer_id=_customer_id(request), fact=mail.MFA_ACTIVATED)
+        customer_id = _customer_id(request)
+        codes.prove_app(customer_id=customer_id, code=self.input.cleaned_data["code"])
+        services.note_second_factor(customer_id=customer_id, fact=mail.MFA_ACTIVATED)
         return answer
 
     def delete(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from integrations.email import letters
 from orders import selectors
 from orders.models import Letter
+from orders.services.letters import WORDS_GONE
 
 if TYPE_CHECKING:
     from audit.models import OutboxMessage
@@ -27,5 +28,5 @@ def send(message: OutboxMessage) -> str | None:
     if not letters.is_deliverable(recipient):
         return "not sent: no address left to send it to"
     if not letter.body_text:
-        return "not sent: who it was sent to was erased, and so was the letter"
+        return f"not sent: {WORDS_GONE}"
     return letters.send_again(letter=letter, recipient=recipient, message=message)

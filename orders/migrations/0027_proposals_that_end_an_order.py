@@ -9,7 +9,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('orders', '0025_what_waits_for_staff'),
+        ('orders', '0026d_letters_to_blank'),
         ('payments', '0007_rights_to_export'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]

@@ -7,6 +7,7 @@ from typing import Final
 
 from django.conf import settings
 from django.db import models
+from django.db.models import Q
 from django.db.models.functions import Now
 
 from config.kernel.models import erasable
@@ -21,7 +22,7 @@ class Letter(models.Model):
 
     `message_uuid` is the outbox message that it told of: a message that is delivered twice is one
     letter. `repeats` is the letter whose words were sent once more. Erasing the buyer blanks whom
-    it went to and what it said; that it was sent, stays.
+    it went to and what it said, and so does time (`LETTER_DAYS`); that it was sent, stays.
     """
 
     order = models.ForeignKey(Order, models.PROTECT, related_name="letters")
@@ -40,6 +41,11 @@ class Letter(models.Model):
         db_table = "letters"
         constraints = [
             models.UniqueConstraint(name="letter_once_per_message", fields=["message_uuid"]),
+        ]
+        indexes = [
+            models.Index(
+                fields=["sent_at"], name="idx_letters_readable", condition=~Q(body_text="")
+            ),
         ]
         triggers = erasable(
             personal=["recipient", "body_text", "body_html"],

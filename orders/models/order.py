@@ -275,7 +275,10 @@ class Order(models.Model):
             ),
         ]
         triggers = [
-            touches_updated_at(),
+            touches_updated_at(  # that its key is forgotten, weeks later, is no change of an order
+                unless="OLD.idempotency_key_id IS NOT NULL AND NEW.idempotency_key_id IS NULL"
+                " AND NEW.erased_at IS NOT DISTINCT FROM OLD.erased_at"
+            ),
             pgtrigger.ReadOnly(
                 name="amounts_are_frozen",
                 fields=[
@@ -480,6 +483,11 @@ class Shipment(models.Model):
         constraints = [
             models.UniqueConstraint(
                 name="shipment_once_per_request", fields=["order", "request_key"]
+            ),
+            models.CheckConstraint(  # customers click it
+                name="shipment_tracking_url_is_a_web_page",
+                condition=Q(tracking_url="") | Q(tracking_url__regex=r"^https?://"),
+                violation_error_message="An address begins with https:// or http://.",
             ),
         ]
         indexes = [

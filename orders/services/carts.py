@@ -123,19 +123,22 @@ WISH: Final = """
       AND (cart.customer_id IS NULL OR cart.customer_id = %(customer_id)s)
     ORDER BY item.id
 """
-FORGET: Final = """
+EXPIRED: Final = """
+    FROM carts
+    WHERE expires_at <= statement_timestamp() AND NOT EXISTS (
+        SELECT FROM orders
+        WHERE orders.cart_id = carts.public_id AND orders.status = 'pending'
+    )
+"""
+COUNT_EXPIRED: Final = f"SELECT count(*) {EXPIRED}"
+FORGET: Final = f"""
     WITH expired AS (
-        SELECT id FROM carts
-        WHERE expires_at <= statement_timestamp() AND NOT EXISTS (
-            SELECT FROM orders
-            WHERE orders.cart_id = carts.public_id AND orders.status = 'pending'
-        )
-        ORDER BY expires_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+        SELECT id {EXPIRED} ORDER BY expires_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
     ), emptied AS (
         DELETE FROM cart_items USING expired WHERE cart_items.cart_id = expired.id
     )
     DELETE FROM carts USING expired WHERE carts.id = expired.id
-"""
+"""  # noqa: S608 - our own constant
 LEFT_ALONE: Final = """
     UPDATE carts SET abandoned_at = statement_timestamp() WHERE id IN (
         SELECT id FROM carts
@@ -331,6 +334,11 @@ def get_wish(*, cart_id: uuid.UUID, customer_id: int | None, currency: str | Non
 
 
 # --- by themselves ----------------------------------------------------------------------------
+
+
+def count_expired() -> int:
+    """How many carts `forget_expired` would forget."""
+    return sql.count(COUNT_EXPIRED)
 
 
 def forget_expired(*, limit: int) -> int:

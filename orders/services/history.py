@@ -54,6 +54,16 @@ MOVES: Final = {
     "cancelled": "Cancelled",
     "refunded": "All money is back, the goods are gone",
 }
+KINDS: Final = {
+    "DISPUTE": "dispute",
+    "PAYMENT": "payment",
+    "QUARANTINE": "payment",
+    "REFUND": "refund",
+    "RETURN": "return",
+    "WEBHOOK": "webhook",
+}
+"""What a row of the log that nothing else tells of is about: not everybody may read of money."""
+AMOUNTS: Final = {"amount", "seen_amount"}
 WORDS: Final = {
     "ORDER_FAILED": "The payment failed; the order has ended",
     "ORDER_PART_SHIPPED": "A first part was shipped",
@@ -343,10 +353,11 @@ def _from_log(row: AuditLog, who: str) -> Happening:
         return pressed(row, data, who)
     told = {name: value for name, value in data.items() if name != "order_number" and value}
     words = row.event_type.replace("_", " ").capitalize()
+    about = row.event_type.partition("_")[0]
     return Happening(
         at=row.created_at,
         who=who,
-        kind="order",
+        kind=KINDS.get(about, "order"),
         title=WORDS.get(row.event_type, words),
         detail="; ".join(f"{name.replace('_', ' ')}: {value}" for name, value in told.items()),
         target=("audit.auditlog", row.pk),
@@ -363,7 +374,7 @@ def pressed(row: AuditLog, data: Mapping[str, Any], who: str) -> Happening:
     return Happening(
         at=row.created_at,
         who=who,
-        kind="staff",
+        kind="refund" if AMOUNTS & asked.keys() else "staff",
         title=f"“{name}” was refused" if is_refused else f"Pressed “{name}”",
         detail=said(*typed, str(data.get("code", ""))),
         target=("audit.auditlog", row.pk),
@@ -496,7 +507,7 @@ def _letters(letters: Iterable[Letter]) -> Iterator[Happening]:
             who=SYSTEM,
             kind="letter",
             title=f"E-mail sent{' again' if letter.repeats_id else ''}: {letter.subject}",
-            detail=f"to {letter.recipient}" if letter.recipient else "to somebody erased since",
+            detail=f"to {letter.recipient}" if letter.recipient else "its words are gone",
             text=letter.readable_text,
             target=("orders.letter", letter.pk),
         )

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     import uuid
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from django.db.models import QuerySet
+
 KEPT: Final = timedelta(days=7)
 MOST_OPEN: Final = 10  # of one person, waiting or running
 LOCK: Final = 0x1490_29  # any number that nothing else locks by
@@ -349,19 +351,25 @@ def pieces_of(job_id: int, part: BackgroundJobChunk.Part) -> Iterator[bytes]:
         n += 1
 
 
-def forget_expired(*, limit: int) -> int:
-    """Remove jobs whose time is over, with their files. Returns how many; opens transactions.
+def count_expired() -> int:
+    """How many jobs `forget_expired` would remove."""
+    return _expired().count()
 
-    What is still to be done is kept, and the preview whose file it writes.
-    """
-    is_open = Q(status__in=BackgroundJob.OPEN)
-    is_applied = Exists(BackgroundJob.objects.filter(is_open, applies=OuterRef("pk")))
-    over = BackgroundJob.objects.filter(~is_open, ~is_applied, expires_at__lte=Now())
-    ids = list(over.order_by("-pk").values_list("pk", flat=True)[:limit])
+
+def forget_expired(*, limit: int) -> int:
+    """Remove jobs whose time is over, with their files. Returns how many; opens transactions."""
+    ids = list(_expired().order_by("-pk").values_list("pk", flat=True)[:limit])
     for job_id in ids:  # an import before the preview that it applies
         with short_transaction():
             BackgroundJob.objects.filter(pk=job_id).delete()
     return len(ids)
+
+
+def _expired() -> QuerySet[BackgroundJob]:
+    """Not what is still to be done, nor the preview whose file that writes."""
+    is_open = Q(status__in=BackgroundJob.OPEN)
+    is_applied = Exists(BackgroundJob.objects.filter(is_open, applies=OuterRef("pk")))
+    return BackgroundJob.objects.filter(~is_open, ~is_applied, expires_at__lte=Now())
 
 
 def forget_people() -> None:

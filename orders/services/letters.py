@@ -7,13 +7,14 @@ like any other: the relay carries it, and tries again where the mail server is a
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from django.db import connection
 from django.db.models.functions import Now
 
 from audit import services as audit
 from audit.models import OutboxMessage
+from config.kernel import sql
 from config.kernel.db import short_transaction
 from config.kernel.errors import (
     InvalidTransitionError,
@@ -24,7 +25,12 @@ from config.kernel.errors import (
 from orders import selectors
 from orders.idempotency import busy_means_in_progress
 from orders.models import Letter
+from payments.selectors import OPEN_DISPUTE
 
+if TYPE_CHECKING:
+    from datetime import datetime
+
+WORDS_GONE: Final = "What it said is gone: its buyer was erased, or its time was over."
 RESEND: Final = "letter.resend_requested"
 MOST_RESENT: Final = 3
 RESENT_WITHIN: Final = timedelta(days=1)
@@ -37,6 +43,19 @@ STILL_HAS_ITS_BUYER: Final = """
     )
     FROM orders WHERE id = %s FOR KEY SHARE
 """
+
+READABLE: Final = f"""
+    FROM letters AS letter WHERE sent_at < %(before)s AND body_text <> ''
+      AND NOT EXISTS ({OPEN_DISPUTE} AND payments.order_id = letter.order_id)
+"""
+COUNT_READABLE: Final = f"SELECT count(*) {READABLE}"
+BLANK: Final = f"""
+    WITH old AS MATERIALIZED (
+        SELECT id {READABLE} ORDER BY sent_at LIMIT %(limit)s FOR NO KEY UPDATE SKIP LOCKED
+    )
+    UPDATE letters SET recipient = '', body_text = '', body_html = ''
+    FROM old WHERE letters.id = old.id
+"""  # noqa: S608 - our own constant
 
 
 def find_sent(*, message: OutboxMessage) -> Letter | None:
@@ -88,7 +107,7 @@ def resend_letter(*, letter_id: int, request_key: str) -> bool:
 
     Raises:
         NotFoundError: there is no such letter.
-        InvalidTransitionError: the buyer was erased, and with them what it said.
+        InvalidTransitionError: what it said is gone: with its buyer, or after `LETTER_DAYS`.
         RateLimitExceededError: enough letters of this order were sent again of late.
         OrderInProgressError: somebody works on the order for longer than a lock is waited for.
     """
@@ -104,7 +123,7 @@ def resend_letter(*, letter_id: int, request_key: str) -> bool:
         if OutboxMessage.objects.filter(dedupe_key=dedupe_key).exists():
             return False
         if not Letter.objects.exclude(body_text="").filter(pk=letter_id).exists():
-            raise InvalidTransitionError("Who it was sent to was erased, and so was the letter.")
+            raise InvalidTransitionError(WORDS_GONE)
         _refuse_a_flood(order.pk)
         data = {"order_number": order.order_number, "letter": letter.pk, "fact": letter.fact}
         audit.record("LETTER_RESEND_REQUESTED", entity_type="order", entity_id=order.pk, data=data)
@@ -122,6 +141,23 @@ def forget_letters(*, order_ids: list[int]) -> None:
     """Blank what these orders' letters said and whom they went to. Requires a transaction."""
     letters = Letter.objects.filter(order_id__in=order_ids).exclude(recipient="", body_text="")
     letters.update(recipient="", body_text="", body_html="")
+
+
+def count_readable(*, before: datetime) -> int:
+    """How many letters `blank_old` would blank."""
+    return sql.count(COUNT_READABLE, before=before)
+
+
+def blank_old(*, before: datetime, limit: int) -> int:
+    """Blank letters sent before then, as an erasure does; oldest first. That they were sent, stays.
+
+    Not those about an order in an open dispute: they say what its buyer was told. One statement,
+    which waits for nobody.
+
+    Returns:
+        How many.
+    """
+    return sql.execute(BLANK, before=before, limit=limit)
 
 
 def _refuse_a_flood(order_id: int) -> None:

@@ -54,6 +54,19 @@ class Place:
     quantity: int
     shipped: int
 
+    @property
+    def still_there(self) -> int:
+        """Units that wait there for this order."""
+        is_promised = self.status in {Reservation.Status.HELD, Reservation.Status.COMMITTED}
+        return self.quantity - self.shipped if is_promised else 0
+
+    @property
+    def words(self) -> str:
+        """What became of them: `2 shipped, 1 released`."""
+        rest = self.quantity - self.shipped
+        parts = [f"{self.shipped} shipped"] if self.shipped else []
+        return ", ".join([*parts, f"{rest} {self.status}"] if rest else parts)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:

@@ -60,21 +60,25 @@ if TYPE_CHECKING:
 
 SEND: Final = "payment_link.send_requested"
 LIFE: Final = timedelta(days=7)
+FORGOTTEN_AFTER: Final = carts.LIFE - LIFE  # its end: with the cart that it is about
 MOST_SENT: Final = 3
 SENT_WITHIN: Final = timedelta(days=1)
 LONGEST_NOTES: Final = 2_000
 MAX_QUANTITY: Final = 9_999
 
-FORGET: Final = """
-    DELETE FROM payment_links WHERE id IN (
-        SELECT id FROM payment_links
-        WHERE expires_at <= statement_timestamp() - %(after)s AND NOT EXISTS (
-            SELECT FROM orders
-            WHERE orders.cart_id = payment_links.cart_id AND orders.status <> 'cancelled'
-        )
-        ORDER BY expires_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+ENDED: Final = """
+    FROM payment_links
+    WHERE expires_at <= statement_timestamp() - %(after)s AND NOT EXISTS (
+        SELECT FROM orders
+        WHERE orders.cart_id = payment_links.cart_id AND orders.status <> 'cancelled'
     )
 """
+COUNT_ENDED: Final = f"SELECT count(*) {ENDED}"
+FORGET: Final = f"""
+    DELETE FROM payment_links WHERE id IN (
+        SELECT id {ENDED} ORDER BY expires_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+    )
+"""  # noqa: S608 - our own constant
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -307,13 +311,18 @@ def forget_buyer(*, links: Q) -> None:
         )
 
 
+def count_expired() -> int:
+    """How many links `forget_expired` would forget."""
+    return sql.count(COUNT_ENDED, after=FORGOTTEN_AFTER)
+
+
 def forget_expired(*, limit: int) -> int:
     """Delete links whose time is long over and that became no order, as their carts are.
 
     Returns:
         How many; `limit` means that there may be more.
     """
-    return sql.execute(FORGET, after=carts.LIFE - LIFE, limit=limit)
+    return sql.execute(FORGET, after=FORGOTTEN_AFTER, limit=limit)
 
 
 # --- details ----------------------------------------------------------------------------------

@@ -72,7 +72,11 @@ class LinesForm(StaffForm):
 
     def _add(self, line: overview.Line, most: int) -> None:
         item = line.item
-        places = ", ".join(f"{place.quantity} in {place.warehouse}" for place in line.places)
+        places = ", ".join(
+            f"{place.still_there} in {place.warehouse}"
+            for place in line.places
+            if place.still_there
+        )
         name = f"line_{item.pk}"
         self.line_fields[name] = item.product_sku
         self.fields[name] = forms.IntegerField(

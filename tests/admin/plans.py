@@ -31,7 +31,8 @@ def read_without_an_index(queries):
 
 def _read_whole(node):
     """Tables, and indexes, of which a plan reads all."""
-    is_scan = "Relation Name" in node and "Bitmap" not in node["Node Type"]
+    kind = node["Node Type"]
+    is_scan = "Relation Name" in node and "Scan" in kind and "Bitmap" not in kind
     if is_scan and "Index Cond" not in node:
         yield node["Relation Name"]
     for part in node.get("Plans", []):

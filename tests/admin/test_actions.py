@@ -37,7 +37,10 @@ class TestWorkOffAgain:
         event.refresh_from_db()
         assert (event.status, event.processed_at) == ("received", None)
         row = AuditLog.objects.get(event_type="WEBHOOKS_RETRIED")
-        assert (row.user_id, row.data) == (superuser.pk, {"event_ids": [event.pk], "due": 1})
+        assert (row.user_id, row.data) == (
+            superuser.pk,
+            {"before": {str(event.pk): "quarantined"}, "due": 1},
+        )
 
 
 class TestGiveThisMoneyBack:

@@ -7,11 +7,12 @@ from types import SimpleNamespace
 
 import pytest
 from django.contrib import admin
-from django.contrib.auth.models import Permission
+from django.contrib.auth.models import Group, Permission
 from django.urls import reverse
 
 from audit import outbox
 from audit import services as audit
+from audit.admin import AuditedAdmin
 from audit.models import AuditLog, Delivery
 from customers.models import Customer
 from inventory.models import Category, Price
@@ -20,6 +21,10 @@ from tests import factories
 from tests.admin import rows
 
 pytestmark = pytest.mark.django_db
+
+AUDITED = [page for page in admin.site._registry.values() if isinstance(page, AuditedAdmin)]
+PERSONAL = {"first_name", "last_name", "phone", "date_of_birth"}
+"""Of these the log keeps that they were changed, and no more."""
 
 
 @pytest.fixture
@@ -89,6 +94,28 @@ class TestChanges:
             )
         ]
         assert AuditLog.objects.get(event_type="STAFF_CHANGED").user_id == superuser.pk
+
+    def test_of_rights_say_what_they_were_and_are(self, browser, shop):
+        manager, support = (Group.objects.get(name=name) for name in ("Manager", "Support"))
+        shop.customer.groups.set([support])
+
+        save(browser, shop.customer, is_staff="on", groups=[support.pk, manager.pk])
+        permission = Permission.objects.get(codename="approve_refund")
+        save(browser, support, permissions=[permission.pk])
+
+        of_customer, of_group = (data for _, _, _, data in staff_rows())
+        assert of_customer["before"] == {"is_staff": "False", "groups": "['Support']"}
+        assert of_customer["after"] == {"is_staff": "True", "groups": "['Manager', 'Support']"}
+        assert "refund_order" in of_group["before"]["permissions"]
+        assert of_group["after"] == {"permissions": "['approve_refund']"}
+
+    @pytest.mark.parametrize("page", AUDITED, ids=lambda page: page.model.__name__)
+    def test_of_every_field_but_a_persons_keep_what_it_was(self, page, rf, superuser):
+        request = rf.get("/")
+        request.user = superuser
+        on_form = set(page.get_form(request, change=True).base_fields)
+
+        assert on_form - PERSONAL <= set(page.audited_values)
 
     def test_of_a_customer_count_the_version_up(self, browser, shop):
         save(browser, shop.customer, last_name="Chan")
@@ -409,7 +436,18 @@ class TestRetryNow:
         assert len(callbacks) == 1
         row = AuditLog.objects.get(event_type="DELIVERIES_RETRIED")
         assert row.user_id == superuser.pk
-        assert row.data == {"delivery_ids": [dead.pk], "retried": 1}
+        assert row.data == {"before": {str(dead.pk): "dead"}, "retried": 1}
+
+    def test_is_for_what_was_ticked_never_for_all_of_a_list(self, browser, dead):
+        ticked = {"action": "retry_now", "_selected_action": [dead.pk], "select_across": "1"}
+        url = reverse("admin:audit_delivery_changelist")
+
+        page = browser.post(url, ticked, follow=True)
+
+        assert "Tick the rows one by one." in page.content.decode()
+        dead.refresh_from_db()
+        assert dead.status == "dead"
+        assert not AuditLog.objects.filter(event_type="DELIVERIES_RETRIED").exists()
 
     def test_needs_its_permission(self, client, dead):
         viewer = rows.make_customer(98, email="viewer@example.com", is_staff=True)

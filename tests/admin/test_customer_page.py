@@ -87,7 +87,7 @@ def press(browser, row, name, *, key=None, **said):
 
 
 def buttons_of(browser, row):
-    return {button["action"].name for button in look(browser, row).context["buttons"]}
+    return {button.name for button in look(browser, row).context["buttons"]}
 
 
 def events(row):
@@ -576,9 +576,9 @@ class TestThePhoneOrder:
     def test_begins_with_the_customer_filled_in(self, manager, ann, customer):
         ann.post("/me/addresses", rows.ADDRESS)
         url = next(
-            button["url"]
+            button.url
             for button in look(manager, customer).context["buttons"]
-            if button["action"].name == "phone_order"
+            if button.name == "phone_order"
         )
 
         form = manager.get(url).context["form"]

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from html import unescape
 from itertools import pairwise
+from urllib.parse import parse_qs, urlsplit
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -14,6 +15,7 @@ from django.core.cache import cache
 from django.utils import timezone
 
 from audit.models import Delivery, OutboxMessage
+from config.staff import dashboard
 from inventory.models import StockLevel
 from orders import figures
 from orders.models import Order
@@ -46,6 +48,18 @@ def charts_of(page):
             r'id="chart-(\w+)".*?data-chart="([^"]*)"', page.content.decode(), re.DOTALL
         )
     }
+
+
+@pytest.mark.parametrize("hour", [0, 1])
+def test_a_bar_of_an_hour_leads_to_that_hour_also_when_clocks_go_back(hour):
+    begin = datetime(2026, 10, 25, hour, tzinfo=UTC).astimezone(BERLIN)  # 02:00, twice
+
+    link = dashboard._link("orders_order", DAY, begin)
+
+    query = parse_qs(urlsplit(link).query)
+    since, until = (datetime.fromisoformat(query[f"created_at__{n}"][0]) for n in ("gte", "lt"))
+    assert since == begin.astimezone(UTC)
+    assert until - since == timedelta(hours=1)
 
 
 class TestOrders:

@@ -268,8 +268,18 @@ class TestShipping:
         text = browser.get(path_of(order, "do", "ship")).content.decode()
 
         assert "TEA, Product TEA" in text
-        assert "At most 2 of 3. 3 in MAIN" in text
+        assert "At most 2 of 3. 2 in MAIN" in text
         assert "CUP, Product CUP" not in text
+
+    def test_tells_of_a_line_what_left_and_what_never_will(self, browser, order):
+        ship_order(order_id=order.pk, parcel=Parcel(carrier="UPS", units={"CUP": 1, "TEA": 1}))
+        assert "MAIN: 1 shipped, 2 committed" in look(browser, order)
+
+        refund(browser, order, what="units", **units(order, TEA=2))
+
+        text = look(browser, order)
+        assert "MAIN: 1 shipped, 2 released" in text
+        assert "MAIN: 1 shipped<" in re.sub(r"\s+<", "<", text)  # the cup
 
     def test_sends_a_part_once_however_often_the_page_is_sent(self, browser, order):
         said = {"carrier": "UPS", "tracking_number": "1Z9", "key": uuid4(), **units(order, TEA=2)}

@@ -19,7 +19,7 @@ from django.utils import timezone
 
 from audit.models import AuditLog, OutboxMessage
 from config.kernel.errors import InvalidTransitionError, NotFoundError
-from customers import services, tasks
+from customers import services, staff_log_in, tasks
 from customers.models import Session
 from customers.sessions import HALF_WAY, STAFF
 from tests import factories
@@ -167,6 +167,11 @@ class TestACode:
             type_password(client)
             client.post(CODE, {"code": code})
             assert opens(client) is expected
+
+    def test_is_good_once_without_the_cache_as_well(self, clerk, secret, monkeypatch):
+        monkeypatch.setattr("config.cache.outage.is_on", lambda: True)
+
+        self.test_is_good_once(clerk, secret)
 
     def test_for_recovery_is_good_once(self, clerk, secret):
         code = RecoveryCodes.activate(clerk).get_unused_codes()[0]
@@ -475,6 +480,99 @@ class TestAnotherPassword:
         assert self.change(client, new="short").status_code == 200
         clerk.refresh_from_db()
         assert clerk.check_password(PASSWORD)
+
+
+class TestNewRecoveryCodes:
+    """Once the app is proven again."""
+
+    @pytest.fixture
+    def page(self, client, clerk, secret):
+        client.force_login(clerk)
+        return reverse("admin:recovery_codes")
+
+    @pytest.fixture
+    def old(self, clerk):
+        return RecoveryCodes.activate(clerk).get_unused_codes()
+
+    def valid(self):
+        return RecoveryCodes(Authenticator.objects.get(type="recovery_codes")).get_unused_codes()
+
+    def test_take_the_place_of_the_old_ones(self, client, clerk, secret, page, old):
+        assert "New recovery codes" in client.get("/admin/").content.decode()
+        assert "authenticator app shows" in client.get(page).content.decode()
+
+        answer = client.post(page, {"code": code_of(secret)})
+
+        told = answer.content.decode()
+        new = self.valid()
+        assert len(new) == 10
+        assert not set(new) & set(old)
+        assert all(code in told for code in new)
+        assert not any(code in told for code in old)
+        assert "no-store" in answer["Cache-Control"]
+        row = AuditLog.objects.get(event_type="RECOVERY_CODES_MADE")
+        assert (row.user_id, row.entity_id, row.data) == (clerk.pk, clerk.pk, {})
+        assert OutboxMessage.objects.filter(fact="account.recovery_codes_made").count() == 1
+        for code, lets_in in ((old[0], False), (new[0], True)):
+            browser = Client()
+            type_password(browser)
+            browser.post(CODE, {"code": code})
+            assert opens(browser) is lets_in
+
+    def test_are_shown_once(self, client, secret, page, old):
+        code = {"code": code_of(secret)}
+        client.post(page, code)
+        new = self.valid()
+
+        shown = client.get(page).content.decode()
+        again = client.post(page, code).content.decode()
+
+        assert not any(code in shown + again for code in new)
+        assert "Incorrect code" in again
+        assert self.valid() == new
+
+    @pytest.mark.parametrize("code", ["000000", "", "x" * 50])
+    def test_are_not_for_who_has_no_app_at_hand(self, client, clerk, page, old, code):
+        assert client.post(page, {"code": code}).status_code == 200
+
+        assert self.valid() == old
+        assert audited(clerk)[-1] == "SECOND_FACTOR_FAILED"
+
+    def test_are_not_for_a_recovery_code_which_stays_good(self, client, page, old):
+        client.post(page, {"code": old[0]})
+
+        assert self.valid() == old
+
+    def test_may_be_tried_for_so_often(self, client, secret, page, old, settings):
+        settings.THROTTLE = True
+        settings.ACCOUNT_LIMITS = {**settings.ACCOUNT_LIMITS, "mfa": ((2, 300),)}
+
+        answers = [client.post(page, {"code": "000000"}).status_code for _ in range(3)]
+
+        assert answers == [200, 200, 429]
+        assert client.post(page, {"code": code_of(secret)}).status_code == 429
+        assert self.valid() == old
+
+    def test_are_only_for_who_is_inside(self, clerk, secret, page, old):
+        outside = Client()
+        type_password(outside)
+
+        assert outside.post(page, {"code": code_of(secret)}).status_code == 302
+        assert self.valid() == old
+
+    def test_without_a_token_of_the_page_are_refused(self, clerk, secret, page, old):
+        strict = Client(enforce_csrf_checks=True)
+        strict.force_login(clerk)
+
+        assert strict.post(page, {"code": code_of(secret)}).status_code == 403
+        assert self.valid() == old
+
+    def test_are_not_made_for_an_app_that_was_taken_away_meanwhile(self, clerk, secret):
+        services.reset_second_factor(customer_id=clerk.pk, user_id=None)
+
+        with pytest.raises(InvalidTransitionError, match="no authenticator app"):
+            staff_log_in.renew_recovery_codes(customer_id=clerk.pk)
+        assert not Authenticator.objects.exists()
 
 
 class TestALostSecondFactor:

@@ -83,6 +83,13 @@ class TestButtons:
         assert set(EXPORTS) == {name for names in EXPORTS_OF.values() for name in names}
         assert set(IMPORTS) == set(IMPORTS_OF.values())
 
+    def test_with_a_filter_that_is_none_lead_back_to_the_list(self, browser):
+        page = browser.get("/admin/export/orders/?status__exact__x=1", follow=True)
+
+        assert browser.get("/admin/export/orders/?nonsense=1").status_code == 400
+        assert page.redirect_chain[-1][0] == "/admin/orders/order/"
+        assert "That filter is none of this list" in page_of(page)
+
     def test_keep_the_lists_filters(self, browser):
         page = page_of(browser.get("/admin/orders/order/?status__exact=shipped&q=ann"))
 

@@ -11,7 +11,6 @@ from allauth.account.models import EmailAddress
 from allauth.mfa.models import Authenticator
 from allauth.mfa.totp.internal import auth
 from django.core import mail
-from django.core.cache import cache
 from django.test import Client
 from django.utils import timezone
 
@@ -54,16 +53,18 @@ def log_in():
 
 MOMENT = 1_800_000_010
 """Within 30 seconds of a code, that none changes between being shown and being looked at."""
+clock = SimpleNamespace(now=MOMENT)
 
 
 @pytest.fixture(autouse=True)
 def _same_moment(monkeypatch):
-    monkeypatch.setattr(auth, "time", SimpleNamespace(time=lambda: MOMENT))
+    clock.now = MOMENT
+    monkeypatch.setattr(auth, "time", SimpleNamespace(time=lambda: clock.now))
 
 
 def totp(secret):
     """RFC 6238: the code that an authenticator app shows."""
-    counter = struct.pack(">Q", MOMENT // 30)
+    counter = struct.pack(">Q", clock.now // 30)
     digest = hmac.digest(base64.b32decode(secret), counter, "sha1")
     start = digest[-1] & 15
     (number,) = struct.unpack(">I", digest[start : start + 4])
@@ -71,8 +72,8 @@ def totp(secret):
 
 
 def another_code(secret):
-    """The app shows a code for 30 seconds, and each is good once; allauth keeps the used ones."""
-    cache.clear()
+    """The app shows a code for 30 seconds, and each is good once."""
+    clock.now += 30
     return totp(secret)
 
 
@@ -174,6 +175,29 @@ class TestLogIn:
 
         assert (first.status_code, again.status_code) == (200, 400)
 
+    def test_takes_a_code_once_without_the_cache_as_well(self, secret, pending, monkeypatch):
+        monkeypatch.setattr("config.cache.outage.is_on", lambda: True)
+
+        self.test_takes_a_code_once(secret, pending)
+
+    def test_takes_none_that_has_set_the_app_up(self, secret, pending, monkeypatch):
+        monkeypatch.setattr("config.cache.outage.is_on", lambda: True)
+
+        answer = send("POST", "/auth/2fa/authenticate", {"code": totp(secret)}, session=pending)
+
+        assert answer.status_code == 400
+
+    def test_takes_none_that_is_older_than_a_used_one(self, secret, pending):
+        older = another_code(secret)
+        newer = another_code(secret)
+        first = send("POST", "/auth/2fa/authenticate", {"code": newer}, session=pending)
+        other = log_in().json()["meta"]["session_token"]
+        clock.now -= 30  # another server's clock, or one put back
+
+        again = send("POST", "/auth/2fa/authenticate", {"code": older}, session=other)
+
+        assert (first.status_code, again.status_code) == (200, 400)
+
     def test_takes_each_recovery_code_once(self, token, secret, pending):
         codes = send("GET", CODES, token=token).json()["data"]["unused_codes"]
         assert len(codes) == 10
@@ -234,6 +258,14 @@ class TestReauthentication:
         )
 
         assert answer.status_code == 200
+
+    def test_takes_a_code_once(self, token, secret, monkeypatch):
+        monkeypatch.setattr("config.cache.outage.is_on", lambda: True)
+        code = {"code": another_code(secret)}
+
+        answers = [send("POST", "/auth/2fa/reauthenticate", code, token=token) for _ in range(2)]
+
+        assert [answer.status_code for answer in answers] == [200, 400]
 
     def test_takes_no_wrong_one(self, token, secret):
         answer = send("POST", "/auth/2fa/reauthenticate", {"code": "000000"}, token=token)

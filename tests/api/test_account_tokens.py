@@ -205,7 +205,7 @@ class TestSessionsThatAreOver:
         now = timezone.now()
         Session.objects.exclude(pk=living.pk).update(expire_date=now - timedelta(seconds=1))
 
-        with django_assert_num_queries(3):  # two at a time, and those of staff
+        with django_assert_num_queries(2):  # two at a time
             tasks.forget_dead_sessions()
 
         assert Session.objects.get() == living

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
+from types import SimpleNamespace
 
 import pytest
+from allauth.mfa.totp.internal import auth as totp
+from django.test import Client
 from django.utils import timezone
 
 from audit import outbox
@@ -232,3 +235,26 @@ class TestACustomer:
         living = Order.objects.filter(customer=customer, status="confirmed").count()
         assert living == (answer.status_code == 201)
         assert StockLevel.objects.get().allocated == 2 * living
+
+
+def test_one_code_lets_one_of_many_in_while_the_cache_is_away(clerk, monkeypatch):
+    monkeypatch.setattr("config.cache.outage.is_on", lambda: True)
+    monkeypatch.setattr(totp, "time", SimpleNamespace(time=lambda: 1_800_000_010))
+    secret = totp.generate_totp_secret()
+    totp.TOTP.activate(clerk, secret)
+    [step] = totp.yield_hotp_counters_from_time()
+    code = totp.format_hotp_value(totp.hotp_value(secret, step))
+    browsers = [Client() for _ in range(6)]
+    for browser in browsers:
+        said = {"username": clerk.email, "password": factories.PASSWORD}
+        assert browser.post("/admin/login/", said)["Location"] == "/admin/login/code/"
+
+    answers = at_once(
+        *[
+            lambda browser=browser: browser.post("/admin/login/code/", {"code": code}).status_code
+            for browser in browsers
+        ]
+    )
+
+    assert sorted(answers) == [200] * 5 + [302]
+    assert sum(browser.get("/admin/").status_code == 200 for browser in browsers) == 1

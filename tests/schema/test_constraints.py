@@ -811,6 +811,10 @@ REFUSED: dict[str, list[Any]] = {
             "request_key",
         )
     ],
+    "shipment_tracking_url_is_a_web_page": [
+        lambda r, url=url: Shipment.objects.create(order=r.order(), carrier="UPS", tracking_url=url)
+        for url in ("javascript:alert(1)", "ups.com/1", " https://ups.com", "ftp://ups.com")
+    ],
     "letter_once_per_message": [lambda r: twice(r.letter, "message_uuid")],
     "order_note_once_per_request": [lambda r: twice(r.note, "order", "request_key")],
     "payment_link_one_per_cart": [lambda r: twice(r.payment_link, "cart_id")],

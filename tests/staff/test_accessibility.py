@@ -55,6 +55,7 @@ def pages(everything):
         "customer": f"/admin/customers/customer/{everything.customer.pk}/change/",
         "role": f"/admin/auth/group/{role.pk}/change/",
         "sessions": "/admin/sessions/",
+        "recovery codes": "/admin/recovery-codes/",
     }
 
 
@@ -77,7 +78,7 @@ def test_what_staff_look_at(found_on):
 
 
 def test_what_staff_fill_in(found_on):
-    names = ("refund", "approval", "phone order", "product", "new product")
+    names = ("refund", "approval", "phone order", "recovery codes", "product", "new product")
     assert found_on(*names, "stock by file", "import", "customer", "role") == []
 
 
