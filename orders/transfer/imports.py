@@ -17,7 +17,13 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import tablib
 from django.core.exceptions import ValidationError
-from django.db import InterfaceError, OperationalError, connection, transaction
+from django.db import (
+    IntegrityError,
+    InterfaceError,
+    OperationalError,
+    connection,
+    transaction,
+)
 from django.utils import timezone
 from django.utils.dateparse import parse_date, parse_datetime
 from import_export import fields, widgets
@@ -26,6 +32,7 @@ from import_export.resources import ModelResource
 from audit import services as audit
 from config.kernel import csv_files, money, xlsx_files
 from config.kernel.admin import entity_type
+from config.kernel.db import violated_constraint
 from inventory.errors import UnusableFileError
 from inventory.imports import MOST_CHANGES, MOST_PROBLEMS, check_products
 from inventory.models import Category
@@ -470,15 +477,21 @@ class _Coupons:
         return self._outcome
 
     def write(self) -> Outcome:
-        if not self._outcome.bad_lines:
-            is_new = [row.import_type == row.IMPORT_TYPE_NEW for row in self._rows]
-            new = [row.instance for row, fresh in zip(self._rows, is_new, strict=True) if fresh]
-            old = [row for row, fresh in zip(self._rows, is_new, strict=True) if not fresh]
+        if self._outcome.bad_lines:
+            return self._outcome
+        new = [row for row in self._rows if row.import_type == row.IMPORT_TYPE_NEW]
+        old = [row for row in self._rows if row.import_type != row.IMPORT_TYPE_NEW]
+        try:
             with transaction.atomic():
                 _wait_for_turn()
-                Coupon.objects.bulk_create(new, batch_size=BATCH)
+                Coupon.objects.bulk_create([row.instance for row in new], batch_size=BATCH)
                 _record(self._rows, Coupon, self._outcome)
                 self._update(old)
+        except IntegrityError as exc:  # a code that is new no more, a limit that was used up
+            raise UnusableFileError(
+                f"coupons were changed while the file was read: try again"
+                f" ({violated_constraint(exc)})"
+            ) from exc
         return self._outcome
 
     def _update(self, rows: list[Any]) -> None:

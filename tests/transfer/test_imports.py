@@ -341,6 +341,27 @@ class TestCoupons:
         assert not Coupon.objects.filter(code="X").exists()
         assert not AuditLog.objects.filter(event_type="STAFF_ADDED").exists()
 
+    @pytest.mark.parametrize(
+        ("happens", "constraint"),
+        [
+            (lambda: factories.CouponFactory(code="X"), "coupons_code"),
+            (lambda: Coupon.objects.update(times_used=2), "coupon_used_within_limit"),
+        ],
+        ids=["added", "used"],
+    )
+    def test_that_cannot_be_any_more_say_so(self, manager, monkeypatch, happens, constraint):
+        factories.CouponFactory(code="OLD", value=5)
+        preview = upload(
+            "coupons", manager, "code,kind,value,max_uses\r\nOLD,percent,5,1\r\nX,percent,1,\r\n"
+        )
+        meanwhile(monkeypatch, happens)
+
+        job = confirm(preview, manager)
+
+        assert (job.status, constraint in job.error) == ("failed", True), job.error
+        assert Coupon.objects.get(code="OLD").max_uses is None
+        assert not AuditLog.objects.filter(event_type="STAFF_CHANGED").exists()
+
     def test_of_a_file_that_names_only_codes_are_left_as_they_are(self, manager):
         factories.CouponFactory(code="OLD", value=5)
 
