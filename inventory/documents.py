@@ -425,7 +425,7 @@ def _problem(line: Line, *, on_hand: int, allocated: int, after: int) -> str:
     if line.kind == Kind.COUNT and line.seen_on_hand not in {None, on_hand}:
         return (
             f"{line.seen_on_hand} were on hand when the count began, {on_hand} are now:"
-            " something came or left meanwhile. Open the page anew and count again."
+            " something came or left meanwhile. Look at what is on hand now, and count again."
         )
     if after < allocated and line.kind == Kind.COUNT:
         return (

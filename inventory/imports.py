@@ -1,7 +1,8 @@
 """Creates and updates products from lines of CSV, by SKU: all of them or, if any is bad, none.
 
-The lines are checked one by one, carried into a temporary table by COPY, and then written to the
-catalogue by a few statements, whatever their number. Stock is nobody's business here.
+The lines are checked one by one, and nothing is locked or kept open meanwhile. Then they are
+carried into a temporary table by COPY, and from there to the catalogue by a few statements,
+whatever their number. Stock is nobody's business here.
 """
 
 # ruff: noqa: S608 - what is put into statements are the names of columns, each a known one
@@ -9,10 +10,10 @@ catalogue by a few statements, whatever their number. Stock is nobody's business
 from __future__ import annotations
 
 import csv
-import io
-import itertools
 import re
-from dataclasses import dataclass, field
+import tempfile
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import orjson
@@ -26,7 +27,7 @@ from inventory.models import WEB_ADDRESS, Category, Product
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
-    from typing import TextIO
+    from typing import IO, TextIO
 
     Progress = Callable[[int], None]
 
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
 
 LOCK: Final = 0x1490_27  # any number that nothing else locks by
 STATEMENT_SECONDS: Final = 300  # the role's own limits suit short requests
-BATCH: Final = 1_000  # lines a COPY
+TOLD_EVERY: Final = 1_000  # lines
 LONGEST_DESCRIPTION: Final = 20_000  # characters
 MOST_IMAGES: Final = 20
 LONGEST_ALT: Final = 255  # characters
@@ -111,7 +112,7 @@ def import_products(
 ) -> Imported:
     """Create the products whose SKU is new, update the others; untouched is what no column names.
 
-    Opens its own transaction, and waits in it for an import that is already running. Safe to
+    Opens its own transactions; to write, it waits for an import that is being written. Safe to
     repeat: what is already so is not written again.
 
     Args:
@@ -122,30 +123,82 @@ def import_products(
         progress: told, now and then, how many lines have been read.
 
     Raises:
+        UnusableFileError: there is no header to go by, or it has a column that is not known; or the
+            catalogue has changed so while the file was read that it cannot be written.
+    """
+    with check_products(file=file, progress=progress) as checked:
+        if dry_run:
+            return checked.preview(tell_changes=tell_changes)
+        return checked.write(skip_bad_lines=skip_bad_lines)
+
+
+@contextmanager
+def check_products(
+    *, file: TextIO | Rows, progress: Progress = lambda _lines: None
+) -> Iterator[CheckedProducts]:
+    """Read a file through, for `import_products` in two steps; keeps nothing open meanwhile.
+
+    Raises:
         UnusableFileError: there is no header to go by, or it has a column that is not known.
     """
-    with transaction.atomic():
-        _wait_for_turn()
-        reader = _Lines(file)
-        done = Imported()
-        _create_table(reader.columns)
-        for batch in _batches(reader.checked(done), BATCH):
-            _copy(reader.columns, batch)
-            progress(done.lines)
-        progress(done.lines)
-        if tell_changes:
-            done.changes = _changes(reader.columns)
-        _write(reader.columns, done)
-        done.written = not dry_run and (skip_bad_lines or not done.bad_lines)
-        if done.written:
+    reader = _Lines(file)
+    found = Imported()
+    with tempfile.TemporaryFile() as good:
+        for n, cells in enumerate(reader.checked(found), start=1):
+            good.write("\t".join(map(_escaped, cells)).encode() + b"\n")
+            if n % TOLD_EVERY == 0:
+                progress(found.lines)
+        progress(found.lines)
+        yield CheckedProducts(columns=reader.columns, good=good, found=found)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckedProducts:
+    """A file's good lines, in COPY's format, and what was wrong with the others."""
+
+    columns: list[str]
+    good: IO[bytes]
+    found: Imported
+
+    def preview(self, *, tell_changes: bool = False) -> Imported:
+        """What `write` would do; it locks nothing that others wait for. Own transaction."""
+        done = replace(self.found)
+        with transaction.atomic():
+            self._carry()
+            if tell_changes:
+                done.changes = _changes(self.columns)
+            _count(self.columns, done)
+        return done
+
+    def write(self, *, skip_bad_lines: bool = False) -> Imported:
+        """Write the good lines, if they are all or the others are skipped; else as `preview`.
+
+        Opens its own transaction, or is a part of the caller's.
+
+        Raises:
+            UnusableFileError: the catalogue has changed since the lines were read.
+        """
+        if self.found.bad_lines and not skip_bad_lines:
+            return self.preview()
+        done = replace(self.found)
+        with transaction.atomic():
+            _wait_for_turn()
+            self._carry()
+            _refuse_what_changed(self.columns)
+            _write(self.columns, done)
+            done.written = True
             counts = {name: getattr(done, name) for name in ("lines", "created", "updated")}
             audit.record(
                 "PRODUCTS_IMPORTED",
                 data={**counts, "prices": done.prices, "bad_lines": done.bad_lines},
             )
-        else:
-            transaction.set_rollback(True)
         return done
+
+    def _carry(self) -> None:
+        _raise_limits()
+        _create_table(self.columns)
+        self.good.seek(0)
+        _copy(self.columns, self.good)
 
 
 class _Lines:
@@ -160,7 +213,8 @@ class _Lines:
             raise UnusableFileError(f"line 1: {exc}") from exc
         self.columns = _known_columns(header)
         self._categories = dict(Category.objects.values_list("slug", "id"))
-        self._known = set(Product.objects.values_list("sku", flat=True).iterator())
+        with transaction.atomic():  # behind PgBouncer a cursor does not outlive it
+            self._known = set(Product.objects.values_list("sku", flat=True).iterator())
         self._seen: dict[str, int] = {}
 
     def checked(self, done: Imported) -> Iterator[list[str | None]]:
@@ -359,10 +413,15 @@ _READERS: Final[Mapping[str, Read]] = {
 # --- statements -----------------------------------------------------------------------------------
 
 
-def _wait_for_turn() -> None:
+def _raise_limits() -> None:
     with connection.cursor() as cursor:
         for limit in ("lock_timeout", "statement_timeout", "idle_in_transaction_session_timeout"):
             cursor.execute("SELECT set_config(%s, %s, true)", [limit, f"{STATEMENT_SECONDS}s"])
+
+
+def _wait_for_turn() -> None:
+    _raise_limits()
+    with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [LOCK])
 
 
@@ -373,12 +432,12 @@ def _create_table(columns: Sequence[str]) -> None:
         cursor.execute(f"CREATE TEMPORARY TABLE imported ({shown}) ON COMMIT DROP")
 
 
-def _copy(columns: Sequence[str], rows: Sequence[Sequence[str | None]]) -> None:
+def _copy(columns: Sequence[str], lines: IO[bytes]) -> None:
     """Carry checked lines into the temporary table."""
-    lines = ("\t".join(map(_escaped, row)) for row in rows)
     named = ", ".join(f'"{name}"' for name in columns)
     with connection.cursor() as cursor:
-        cursor.copy_expert(f"COPY imported ({named}) FROM STDIN", io.StringIO("\n".join(lines)))
+        cursor.copy_expert(f"COPY imported ({named}) FROM STDIN", lines)
+        cursor.execute("ANALYZE imported")
 
 
 def _escaped(cell: str | None) -> str:
@@ -470,13 +529,46 @@ _WANTED: Final = {
 """How a column reads in a file, from the catalogue and from the temporary table."""
 
 
-def _write(columns: Sequence[str], done: Imported) -> None:
-    own = [name for name in columns if name != "sku" and not name.startswith(_PRICE)]
+def _refuse_what_changed(columns: Sequence[str]) -> None:
+    """Of what the lines were checked by, categories and products may have gone since."""
+    conditions = []
+    if not set(_NEEDED_TO_CREATE) <= set(columns):
+        conditions.append(_IS_NEW)
+    if "category" in columns:
+        conditions.append("NOT EXISTS (SELECT FROM categories WHERE id = imported.category)")
+    for condition in conditions:
+        if _counted(f"imported WHERE {condition}"):
+            raise UnusableFileError("the catalogue changed while the file was read: try again")
+
+
+def _count(columns: Sequence[str], done: Imported) -> None:
+    """What `_write` would do, by the same conditions."""
     with connection.cursor() as cursor:
-        cursor.execute("ANALYZE imported")
-        if "image_urls" in own and "image_alts" not in own:
-            _remember_alts(cursor)
-            own.append("image_alts")
+        own = _own_columns(cursor, columns)
+    done.updated = _counted(f"imported, products WHERE {_differs(own)}") if own else 0
+    done.created = _counted(f"imported WHERE {_IS_NEW}")
+    for name in columns:
+        if name.startswith(_PRICE):
+            done.prices += _counted(
+                f"""imported LEFT JOIN products USING (sku)
+                LEFT JOIN prices ON product_id = products.id AND currency = %s
+                WHERE imported."{name}" IS NOT NULL
+                    AND prices.amount IS DISTINCT FROM imported."{name}"
+                """,
+                name.removeprefix(_PRICE),
+            )
+
+
+def _counted(what: str, *values: str) -> int:
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT count(*) FROM {what}", values)
+        (count,) = cursor.fetchone() or (0,)
+    return int(count)
+
+
+def _write(columns: Sequence[str], done: Imported) -> None:
+    with connection.cursor() as cursor:
+        own = _own_columns(cursor, columns)
         done.updated = _update(cursor, own)
         done.created = _insert(cursor, own) if set(_NEEDED_TO_CREATE) <= set(own) else 0
         if "image_urls" in own:
@@ -486,19 +578,31 @@ def _write(columns: Sequence[str], done: Imported) -> None:
                 done.prices += _set_prices(cursor, currency=name.removeprefix(_PRICE))
 
 
+def _own_columns(cursor: Any, columns: Sequence[str]) -> list[str]:
+    """Those that are a product's own, with the words of pictures that stay."""
+    own = [name for name in columns if name != "sku" and not name.startswith(_PRICE)]
+    if "image_urls" in own and "image_alts" not in own:
+        _remember_alts(cursor)
+        own.append("image_alts")
+    return own
+
+
+_IS_NEW: Final = "NOT EXISTS (SELECT FROM products WHERE products.sku = imported.sku)"
+
+
+def _differs(columns: Sequence[str]) -> str:
+    """The products that are there and differ: a condition."""
+    present = ", ".join(f"products.{_COLUMNS.get(name, name)}" for name in columns)
+    wanted = ", ".join(map(_value, columns))
+    return f"products.sku = imported.sku AND ({present}) IS DISTINCT FROM ({wanted})"
+
+
 def _update(cursor: Any, columns: Sequence[str]) -> int:
     """Products that are there and differ. Returns how many."""
     if not columns:
         return 0
-    pairs = [(_COLUMNS.get(name, name), _value(name)) for name in columns]
-    cursor.execute(
-        f"""
-        UPDATE products SET {", ".join(f"{column} = {value}" for column, value in pairs)}
-        FROM imported WHERE products.sku = imported.sku
-            AND ({", ".join(f"products.{column}" for column, _ in pairs)})
-                IS DISTINCT FROM ({", ".join(value for _, value in pairs)})
-        """
-    )
+    steps = ", ".join(f"{_COLUMNS.get(name, name)} = {_value(name)}" for name in columns)
+    cursor.execute(f"UPDATE products SET {steps} FROM imported WHERE {_differs(columns)}")
     return int(cursor.rowcount)
 
 
@@ -509,8 +613,7 @@ def _insert(cursor: Any, columns: Sequence[str]) -> int:
     cursor.execute(
         f"""
         INSERT INTO products (sku, {", ".join(values)})
-        SELECT sku, {", ".join(values.values())} FROM imported
-        WHERE NOT EXISTS (SELECT FROM products WHERE products.sku = imported.sku)
+        SELECT sku, {", ".join(values.values())} FROM imported WHERE {_IS_NEW}
         """
     )
     return int(cursor.rowcount)
@@ -593,8 +696,3 @@ def _set_prices(cursor: Any, *, currency: str) -> int:
         [currency],
     )
     return int(cursor.rowcount)
-
-
-def _batches(rows: Iterator[list[str | None]], size: int) -> Iterator[list[list[str | None]]]:
-    while batch := list(itertools.islice(rows, size)):
-        yield batch

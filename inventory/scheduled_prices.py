@@ -7,7 +7,8 @@ several workers are at it, or none was for a while.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+import datetime as dt
+from typing import TYPE_CHECKING, Any, Final
 
 from django.db import IntegrityError
 
@@ -15,6 +16,7 @@ from audit import services as audit
 from config.kernel import money, sql
 from config.kernel.db import short_transaction, violated_constraint
 from config.kernel.errors import NotFoundError, ValidationFailedError
+from config.kernel.one_by_one import by_itself
 from inventory.errors import PriceScheduleOverError, PriceScheduleOverlapsError
 from inventory.models import Price, Product, ScheduledPrice
 
@@ -99,29 +101,51 @@ def apply_due_prices(*, now: datetime) -> int:
     """Begin and end what is due; returns how many. Beat calls it; repeating is harmless.
 
     A price is changed as by hand: the catalogue and new quotes show it as soon as it is committed.
+    One whose price is locked by an import waits for the next time, and the others do not for it.
     """
-    done = 0
-    while _apply_next(now):
-        done += 1
+    done, place = 0, (_LONG_AGO, 0)
+    while (due := _next_due(now, after=place)) is not None:
+        place = (due.starts_at, due.id)
+        with by_itself(f"scheduled price {due.id}"):
+            done += _apply(due.id, now)
     return done
 
 
-def _apply_next(now: datetime) -> bool:
+_IS_DUE: Final = """
+    status IN ('waiting', 'running')
+    AND CASE status WHEN 'waiting' THEN starts_at ELSE ends_at END <= %(now)s
+    AND NOT EXISTS (
+        SELECT FROM scheduled_prices AS earlier
+        WHERE earlier.product_id = due.product_id AND earlier.currency = due.currency
+            AND earlier.status IN ('waiting', 'running') AND earlier.starts_at < due.starts_at
+    )
+"""
+_LONG_AGO: Final = dt.datetime(1, 1, 1, tzinfo=dt.UTC)
+
+
+def _next_due(now: datetime, *, after: tuple[datetime, int]) -> Any:
+    """Whatever follows one of the same product and currency comes behind it."""
+    return sql.fetch_one(
+        f"""
+        SELECT id, starts_at FROM scheduled_prices AS due
+        WHERE {_IS_DUE} AND (starts_at, id) > (%(starts_at)s, %(id)s)
+        ORDER BY starts_at, id LIMIT 1
+        """,  # noqa: S608 - words of ours
+        now=now,
+        starts_at=after[0],
+        id=after[1],
+    )
+
+
+def _apply(scheduled_price_id: int, now: datetime) -> bool:
     with short_transaction():
         scheduled = sql.fetch_model(
             ScheduledPrice,
-            """
+            f"""
             SELECT * FROM scheduled_prices AS due
-            WHERE status IN ('waiting', 'running')
-                AND CASE status WHEN 'waiting' THEN starts_at ELSE ends_at END <= %(now)s
-                AND NOT EXISTS (
-                    SELECT FROM scheduled_prices AS earlier
-                    WHERE earlier.product_id = due.product_id AND earlier.currency = due.currency
-                        AND earlier.status IN ('waiting', 'running')
-                        AND earlier.starts_at < due.starts_at
-                )
-            ORDER BY starts_at, id LIMIT 1 FOR UPDATE SKIP LOCKED
-            """,
+            WHERE id = %(id)s AND {_IS_DUE} FOR UPDATE SKIP LOCKED
+            """,  # noqa: S608 - likewise
+            id=scheduled_price_id,
             now=now,
         )
         if scheduled is None:

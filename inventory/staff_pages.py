@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from django import forms
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
-from django.http import HttpResponse, HttpResponseRedirect
+from django.http import Http404, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
@@ -86,7 +86,7 @@ class StockFilePages:
         return [
             path("file/", self.site.admin_view(self.file_view), name="inventory_stocklevel_file"),
             path(
-                "count-sheet/<int:warehouse_id>/",
+                "count-sheet/<int:warehouse_id>/<int:number>/",
                 self.site.admin_view(self.sheet_view),
                 name="inventory_stocklevel_sheet",
             ),
@@ -114,18 +114,20 @@ class StockFilePages:
             return self._show(request, form, preview)
         return self._apply(request, form, preview)
 
-    def sheet_view(self, request: HttpRequest, warehouse_id: int) -> HttpResponse:
-        """Everything in a building with what is expected, to be counted and sent as a file."""
+    def sheet_view(self, request: HttpRequest, warehouse_id: int, number: int) -> HttpResponse:
+        """What is in a building with what is expected, to be counted and sent as a file."""
         if not (
             self.page.has_view_permission(request)
             and request.user.has_perm("inventory.count_stock")
         ):
             raise PermissionDenied
         warehouse = get_object_or_404(Warehouse, pk=warehouse_id)
+        if not 1 <= number <= max(1, stock_files.count_sheets_of(warehouse)):
+            raise Http404
         sheet = HttpResponse(content_type="text/csv; charset=utf-8")
-        name = slugify(warehouse.code) or warehouse.pk
-        sheet["Content-Disposition"] = f'attachment; filename="count-{name}.csv"'
-        stock_files.write_count_sheet(sheet, warehouse=warehouse)
+        name = f"count-{slugify(warehouse.code) or warehouse.pk}-{number}.csv"
+        sheet["Content-Disposition"] = f'attachment; filename="{name}"'
+        stock_files.write_count_sheet(sheet, warehouse=warehouse, sheet=number)
         return sheet
 
     def _apply(self, request: HttpRequest, form: StockFileForm, preview: Preview) -> HttpResponse:
@@ -139,11 +141,12 @@ class StockFilePages:
                 request_key=str(form.cleaned_data["request_key"]),
             )
         except DomainError as exc:
+            # Not to be applied as it is: what stands there now, nobody has counted by.
             form.add_error(None, f"Nothing was changed. {exc.message}")
-            return self._show(request, form, preview)
+            return self._show(request, form, preview, may_apply=False)
         except WENT_AWAY:
             form.add_error(None, TRY_AGAIN)
-            return self._show(request, form, preview)
+            return self._show(request, form, preview, seen=form.cleaned_data["seen"])
         self.page.message_user(request, f"{len(preview.changes)} lines applied.", messages.SUCCESS)
         return HttpResponseRedirect(self._page_of(document))
 
@@ -151,8 +154,15 @@ class StockFilePages:
         return reverse("admin:inventory_stockdocument_change", args=(document.pk,))
 
     def _show(
-        self, request: HttpRequest, form: StockFileForm, preview: Preview | None = None
+        self,
+        request: HttpRequest,
+        form: StockFileForm,
+        preview: Preview | None = None,
+        *,
+        may_apply: bool = True,
+        seen: dict[int, int] | None = None,
     ) -> HttpResponse:
+        """The page. `seen` is what the person was shown before, if the same is to be sent again."""
         may_count = request.user.has_perm("inventory.count_stock")
         context = {
             **self.site.each_context(request),
@@ -165,8 +175,20 @@ class StockFilePages:
             "preview": preview,
             "shown": preview.changes[:MOST_SHOWN] if preview else [],
             "text": form.cleaned_data["text"] if preview else "",
-            "seen": json.dumps(preview.seen) if preview else "",
-            "warehouses": Warehouse.objects.order_by("priority", "code") if may_count else [],
+            "seen": json.dumps(preview.seen if seen is None else seen) if preview else "",
+            "may_apply": may_apply and preview is not None and not preview.problems,
+            "sheets": _count_sheets() if may_count else [],
             "file_url": reverse("admin:inventory_stocklevel_file"),
         }
         return TemplateResponse(request, "inventory/staff/stock_file.html", context)
+
+
+def _count_sheets() -> list[tuple[Warehouse, int, str]]:
+    """Each sheet to count with: of which building, its number, and what it is called."""
+    found = []
+    for warehouse in Warehouse.objects.order_by("priority", "code"):
+        most = max(1, stock_files.count_sheets_of(warehouse))
+        for number in range(1, most + 1):
+            name = warehouse.code if most == 1 else f"{warehouse.code}, {number} of {most}"
+            found.append((warehouse, number, name))
+    return found

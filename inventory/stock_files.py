@@ -2,7 +2,7 @@
 
 A file is read strictly, twice: for the preview, and again to be applied. Between the two stock goes
 on moving. A receipt or an adjustment means the same afterwards; a count does not, and is refused
-where stock has moved since the preview.
+where stock has moved since its sheet was made, or, without one, since the preview.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from inventory.models import StockDocument
 
 COLUMNS: Final = ("sku", "warehouse", "quantity", "mode", "reason")
+EXPECTED: Final = "expected"
+"""A column that may be there besides: what was on hand when the sheet to count with was made."""
 MODES: Final = {
     kind.value: kind
     for kind in (StockMovement.Kind.RECEIVE, StockMovement.Kind.ADJUST, StockMovement.Kind.COUNT)
@@ -34,7 +36,6 @@ MOST_LINES: Final = 2_000
 """Orders wait for the stock levels of a file while it is applied: some tenths of a second."""
 MOST_BYTES: Final = 200_000
 """It is sent twice, to be previewed and to be applied, each time in one request."""
-BATCH: Final = 1_000
 
 _WHOLE_NUMBER: Final = re.compile(r"[+-]?[0-9]{1,10}")
 
@@ -117,16 +118,26 @@ def apply_file(
     )
 
 
-def write_count_sheet(file: Writable, *, warehouse: Warehouse) -> None:
-    """A file that `preview_file` reads: a count of everything in a building, with what is expected.
+def count_sheets_of(warehouse: Warehouse) -> int:
+    """How many sheets it takes to count everything in a building: each is one file, to be read."""
+    return -(-StockLevel.objects.filter(warehouse=warehouse).count() // MOST_LINES)
 
-    Whoever counts puts what lies there into `quantity`, and a reason.
+
+def write_count_sheet(file: Writable, *, warehouse: Warehouse, sheet: int = 1) -> None:
+    """A file that `preview_file` reads: a count of what is in a building, with what is expected.
+
+    Whoever counts puts what lies there into `quantity`, and a reason, and leaves `expected` alone.
+
+    Args:
+        sheet: which one, from 1 to `count_sheets_of`; each begins where the last one ends, by SKU.
     """
     writer = csv_files.writer(file)
-    writer.writerow(COLUMNS)
-    for sku, on_hand in _stock_of(warehouse):
-        code = csv_files.text(warehouse.code)
-        writer.writerow([csv_files.text(sku), code, on_hand, StockMovement.Kind.COUNT.value, ""])
+    writer.writerow((*COLUMNS, EXPECTED))
+    levels = StockLevel.objects.filter(warehouse=warehouse).order_by("product__sku")
+    begin = (sheet - 1) * MOST_LINES
+    code, mode = csv_files.text(warehouse.code), StockMovement.Kind.COUNT.value
+    for sku, on_hand in levels.values_list("product__sku", "on_hand")[begin : begin + MOST_LINES]:
+        writer.writerow([csv_files.text(sku), code, on_hand, mode, "", on_hand])
 
 
 def write_problems(file: Writable, problems: Sequence[Problem]) -> None:
@@ -138,21 +149,9 @@ def write_problems(file: Writable, problems: Sequence[Problem]) -> None:
 
 
 def _as_seen(told: FileLine, on_hand: int | None) -> documents.Line:
-    if told.line.kind != StockMovement.Kind.COUNT:
+    if told.line.kind != StockMovement.Kind.COUNT or told.line.seen_on_hand is not None:
         return told.line
     return replace(told.line, seen_on_hand=on_hand)
-
-
-def _stock_of(warehouse: Warehouse) -> Iterator[tuple[str, int]]:
-    """By SKU, in batches: behind PgBouncer a cursor does not outlive its transaction."""
-    last = ""
-    while batch := list(
-        StockLevel.objects.filter(warehouse=warehouse, product__sku__gt=last)
-        .order_by("product__sku")
-        .values_list("product__sku", "on_hand")[:BATCH]
-    ):
-        yield from batch
-        last = batch[-1][0]
 
 
 class _BadLineError(Exception):
@@ -161,6 +160,7 @@ class _BadLineError(Exception):
 
 def _read(text: str) -> tuple[list[FileLine], list[Problem]]:
     """The good lines and what is wrong with the others."""
+    text = text.replace("\r\n", "\n")  # a browser sends it back with more line ends than it had
     if len(text.encode()) > MOST_BYTES:
         raise UnusableFileError(f"the file has more than {MOST_BYTES} bytes; split it")
     rows, problems = _rows(text)
@@ -189,7 +189,7 @@ def _read(text: str) -> tuple[list[FileLine], list[Problem]]:
 
 def _rows(text: str) -> tuple[list[tuple[int, dict[str, str]]], list[Problem]]:
     """The lines below the header, by column, each with its number; and those that are no lines."""
-    reader = csv.reader(io.StringIO(text.removeprefix("\ufeff"), newline=""), strict=True)
+    reader = csv_files.reader(io.StringIO(text.removeprefix("\ufeff"), newline=""))
     columns = _columns(reader)
     rows: list[tuple[int, dict[str, str]]] = []
     problems: list[Problem] = []
@@ -197,7 +197,8 @@ def _rows(text: str) -> tuple[list[tuple[int, dict[str, str]]], list[Problem]]:
     try:
         for cells in reader:
             if len(cells) == len(columns):
-                rows.append((begun, dict(zip(columns, cells, strict=True))))
+                plain = map(csv_files.plain, cells)
+                rows.append((begun, dict(zip(columns, plain, strict=True))))
             elif cells:
                 problems.append(
                     Problem(begun, f"has {len(cells)} cells, the header has {len(columns)}")
@@ -213,9 +214,12 @@ def _columns(lines: Iterator[list[str]]) -> list[str]:
         columns = [name.strip().lower() for name in next(lines, [])]
     except csv.Error as exc:
         raise UnusableFileError(f"the first line is not CSV: {exc}") from exc
-    if sorted(columns) != sorted(COLUMNS):
+    if sorted({*columns, EXPECTED}) != sorted((*COLUMNS, EXPECTED)) or len(set(columns)) != len(
+        columns
+    ):
         raise UnusableFileError(
-            f"the first line names the columns: {', '.join(COLUMNS)}; each of them once"
+            f"the first line names the columns: {', '.join(COLUMNS)}, and {EXPECTED} if it is"
+            " known; each of them once"
         )
     return columns
 
@@ -236,6 +240,9 @@ def _file_line(
         raise _BadLineError("quantity: is a whole number of units, like 12 or -3")
     if problem := documents.problem_of_line(kind, int(quantity)):
         raise _BadLineError(f"quantity: {problem}")
+    expected = row.get(EXPECTED, "").strip()
+    if expected and not _WHOLE_NUMBER.fullmatch(expected):
+        raise _BadLineError(f"{EXPECTED}: is what the sheet said, a whole number, or empty")
     reason = normalized(row["reason"].strip())
     if problem := documents.problem_of_reason(reason):
         raise _BadLineError(f"reason: {problem}")
@@ -249,10 +256,10 @@ def _file_line(
             kind=kind,
             quantity=int(quantity),
             reason=reason,
+            seen_on_hand=int(expected) if expected and kind == StockMovement.Kind.COUNT else None,
         ),
     )
 
 
 def _code(row: Mapping[str, str], column: str) -> str:
-    """Spreadsheets keep what could be a formula behind an apostrophe; so do files of ours."""
-    return row[column].strip().removeprefix("'")
+    return row[column].strip()

@@ -110,6 +110,10 @@ class RefundRequestReusedError(DomainError):
     message = "This key stands for another refund of this order; choose a new one."
 
 
+class RefundChangedError(InvalidTransitionError):
+    """A refund would not be any more what somebody has seen and agreed to."""
+
+
 class ProposalWaitingError(InvalidTransitionError):
     """Another refund of the same order is being looked at by a second person."""
 

@@ -193,14 +193,15 @@ class Shop:
         metrics = emptied(run / "metrics")
         # A killed worker leaves its temporary files, and nothing may be left outside our home.
         temporary = emptied(run / "tmp")
+        concurrency = env.integer("WORKER_CONCURRENCY", max(2, cores()), minimum=1, maximum=256)
         variables = {
             **self.variables,
             "PROMETHEUS_MULTIPROC_DIR": str(metrics),
             "TMPDIR": str(temporary),
+            "WORKER_CONCURRENCY": str(concurrency),  # jobs leave one of them to others
         }
         celery = [sys.executable, "-m", "celery", "--app", "config"]
-        concurrency = env.integer("WORKER_CONCURRENCY", max(2, cores()), minimum=1, maximum=256)
-        worker = [*celery, "worker", "--loglevel", "INFO", "--concurrency", str(concurrency)]
+        worker = [*celery, "worker", "--loglevel", "INFO"]
         beat = [*celery, "beat", "--loglevel", "INFO", "--schedule", str(run / "beat-schedule")]
         commands = {"web": granian(variables), "worker": worker, "beat": beat}
         return {

@@ -11,9 +11,20 @@ class Migration(migrations.Migration):
     ]
 
     operations = [
-        migrations.AlterField(
-            model_name='delivery',
-            name='message',
-            field=models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='deliveries', to='audit.outboxmessage'),
+        # Django would drop the foreign key with the index, and make it anew.
+        migrations.SeparateDatabaseAndState(
+            database_operations=[
+                migrations.RunSQL(
+                    'DROP INDEX IF EXISTS deliveries_message_id_0b1f3e97',
+                    'CREATE INDEX deliveries_message_id_0b1f3e97 ON deliveries (message_id)',
+                ),
+            ],
+            state_operations=[
+                migrations.AlterField(
+                    model_name='delivery',
+                    name='message',
+                    field=models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='deliveries', to='audit.outboxmessage'),
+                ),
+            ],
         ),
     ]

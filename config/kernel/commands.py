@@ -20,6 +20,8 @@ from django.utils.dateparse import parse_date, parse_datetime
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from config.kernel.db import LOCK_NOT_AVAILABLE, QUERY_CANCELED, sqlstate
+
 if TYPE_CHECKING:
     from argparse import ArgumentParser
     from collections.abc import Callable, Iterator
@@ -33,6 +35,10 @@ if TYPE_CHECKING:
 SOMETHING_LEFT: Final = 1
 NOT_DONE: Final = 2
 WIDTH_OF_FILES: Final = 200
+_TOO_LONG: Final = {
+    LOCK_NOT_AVAILABLE: "others hold what it needs, try again",
+    QUERY_CANCELED: "a statement took longer than it may",
+}
 
 
 class ServiceCommand(BaseCommand):
@@ -53,8 +59,9 @@ class ServiceCommand(BaseCommand):
         try:
             return super().execute(*args, **options)
         except (OperationalError, InterfaceError) as exc:
+            problem = _TOO_LONG.get(sqlstate(exc) or "", "the database is away")
             reason = str(exc).partition("\n")[0]
-            raise CommandError(f"the database is away: {reason}", returncode=NOT_DONE) from exc
+            raise CommandError(f"{problem}: {reason}", returncode=NOT_DONE) from exc
 
     def answer(
         self, options: dict[str, Any], result: Any, text: str, *, all_is_well: bool = True
@@ -67,6 +74,11 @@ class ServiceCommand(BaseCommand):
         self.stdout.write(json.dumps(result) if options["json"] else text)
         if not all_is_well:
             raise SystemExit(SOMETHING_LEFT)
+
+
+def bad_argument(problem: str) -> CommandError:
+    """To be raised where the parser cannot see what is wrong with an argument, such as a file."""
+    return CommandError(problem, returncode=NOT_DONE)
 
 
 @contextlib.contextmanager
@@ -170,5 +182,5 @@ def instants(options: dict[str, Any]) -> tuple[datetime, datetime]:
     """
     begin, end = options["begin"], options["end"]
     if begin >= end:
-        raise CommandError("--from must be earlier than --to")
+        raise bad_argument("--from must be earlier than --to")
     return begin, end

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 LOCK_NOT_AVAILABLE = "55P03"
+QUERY_CANCELED = "57014"  # by a time limit, or by somebody
 SESSION_ENDED = frozenset({"25P03", "25P04"})  # idle in a transaction, or in it, for too long
 RAISE_EXCEPTION = "P0001"
 """What PL/pgSQL's RAISE EXCEPTION carries: all of our triggers speak through it."""

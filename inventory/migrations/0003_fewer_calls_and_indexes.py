@@ -18,10 +18,21 @@ class Migration(migrations.Migration):
             model_name='reservation',
             name='legal_transitions',
         ),
-        migrations.AlterField(
-            model_name='reservation',
-            name='order',
-            field=models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='reservations', to='orders.order'),
+        # Django would drop the foreign key with the index, and make it anew.
+        migrations.SeparateDatabaseAndState(
+            database_operations=[
+                migrations.RunSQL(
+                    'DROP INDEX IF EXISTS reservations_order_id_75fd5e6f',
+                    'CREATE INDEX reservations_order_id_75fd5e6f ON reservations (order_id)',
+                ),
+            ],
+            state_operations=[
+                migrations.AlterField(
+                    model_name='reservation',
+                    name='order',
+                    field=models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='reservations', to='orders.order'),
+                ),
+            ],
         ),
         pgtrigger.migrations.AddTrigger(
             model_name='reservation',

@@ -263,6 +263,16 @@ EXPORT: Final[dict[str, Any]] = {
                     "created_at": "2026-12-02T09:59:58.104733Z",
                 }
             ],
+            "refund_proposals": [
+                {
+                    "status": "approved",
+                    "amount": "20.79",
+                    "currency": "USD",
+                    "reason": "One came broken.",
+                    "refusal": "",
+                    "proposed_at": "2026-12-02T09:41:12.480211Z",
+                }
+            ],
             "returns": [{**RETURN, "refusal": ""}],
             "documents": [
                 {**document, "buyer": {"billing_address": ADDRESS, "shipping_address": ADDRESS}}

@@ -27,6 +27,7 @@ from orders.api.serializers import (
     GuestSerializer,
     OrderSerializer,
 )
+from orders.models import RefundProposal
 from orders.services import privacy
 from payments.models import Refund
 
@@ -72,6 +73,17 @@ class ExportedLetterSerializer(serializers.Serializer[Any]):
     sent_at = serializers.DateTimeField()
 
 
+class RefundProposalSerializer(serializers.Serializer[Any]):
+    """A refund that takes two of staff: what one wished, and what another said to it."""
+
+    status = serializers.ChoiceField(choices=RefundProposal.Status.choices)
+    amount = MoneyField()
+    currency = serializers.CharField()
+    reason = serializers.CharField(help_text="In staff's words.")
+    refusal = serializers.CharField(help_text="Likewise.")
+    proposed_at = serializers.DateTimeField()
+
+
 class StaffNoteSerializer(serializers.Serializer[Any]):
     """What staff wrote down, for each other."""
 
@@ -96,6 +108,7 @@ class ExportedOrderSerializer(OrderSerializer):
     guest_first_name = serializers.CharField()
     guest_last_name = serializers.CharField()
     refunds = ExportedRefundSerializer(many=True)
+    refund_proposals = RefundProposalSerializer(many=True)
     returns = ExportedReturnSerializer(many=True)
     documents = ExportedDocumentSerializer(many=True)
     letters = ExportedLetterSerializer(many=True)

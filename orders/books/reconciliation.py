@@ -19,10 +19,10 @@ from django.utils import timezone
 from audit import services as audit
 from config.kernel.clock import Deadline
 from config.kernel.models import new_uuid
+from config.kernel.one_by_one import by_itself
 from orders.books import comparison, snapshot
 from orders.books.findings import Discrepancy, Remedy
 from orders.services import disputes, refunds, settlement
-from orders.services.one_by_one import by_itself
 from payments import bookkeeping, gateway, strangers
 from payments.cases import note_looked_up, open_case, resolve_cases
 from payments.models import Payment, ReconciliationCase

@@ -37,10 +37,22 @@ class Migration(migrations.Migration):
         *index('order', models.Index(condition=models.Q(('payment_status__in', ['requires_action', 'processing', 'partially_refunded', 'refunded', 'disputed'])), fields=['payment_status', '-created_at', '-id'], name='idx_orders_odd_payment')),
         *index('orderitem', models.Index(fields=['product', '-order'], name='idx_order_items_product')),
         *index('shipment', models.Index(condition=models.Q(('tracking_number', ''), _negated=True), fields=['tracking_number'], name='idx_shipments_tracking_number')),
-        migrations.RunSQL('RESET statement_timeout; RESET lock_timeout', migrations.RunSQL.noop),
-        migrations.AlterField(
-            model_name='orderitem',
-            name='product',
-            field=models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='inventory.product'),
+        # Django would drop the foreign key with the index, and make it anew: a scan of both tables
+        # under a lock that orders wait for.
+        migrations.SeparateDatabaseAndState(
+            database_operations=[
+                migrations.RunSQL(
+                    'DROP INDEX CONCURRENTLY IF EXISTS order_items_product_id_dd557d5a',
+                    'CREATE INDEX CONCURRENTLY IF NOT EXISTS order_items_product_id_dd557d5a ON order_items (product_id)',
+                ),
+            ],
+            state_operations=[
+                migrations.AlterField(
+                    model_name='orderitem',
+                    name='product',
+                    field=models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='inventory.product'),
+                ),
+            ],
         ),
+        migrations.RunSQL('RESET statement_timeout; RESET lock_timeout', migrations.RunSQL.noop),
     ]

@@ -17,10 +17,11 @@ from payments.models import ReconciliationCase, Refund
 class RefundProposal(models.Model):
     """A refund above what one person may decide: nothing moves until another one approves it.
 
-    `amount` is what would go back in all, in major units of `currency`; approved is exactly that
-    or nothing. `units` are quantities by SKU. About an order, or about a charge that no order has
-    (`case`). `refund` is what came of it; money that our books never had (quarantine, a charge)
-    has none. `reason` is the proposer's own words, `refusal` those of whoever refused it.
+    `amount` is what would go back in all, in major units of `currency`, and `ends_order` whether
+    that cancels the order; approved is exactly that or nothing. `units` are quantities by SKU.
+    About an order, or about a charge that no order has (`case`). `refund` is what came of it; money
+    that our books never had (quarantine, a charge) has none. `reason` is the proposer's own words,
+    `refusal` those of whoever refused it.
     """
 
     class Kind(models.TextChoices):
@@ -48,6 +49,9 @@ class RefundProposal(models.Model):
     )
     currency = models.CharField(max_length=3)
     amount = models.DecimalField(max_digits=12, decimal_places=2)
+    ends_order = models.BooleanField(
+        default=False, db_default=False, help_text="The order is cancelled with it."
+    )
     units = models.JSONField(default=dict, blank=True)
     reason = models.CharField(max_length=200, default="", db_default="", blank=True)
     request_key = models.CharField(max_length=255, unique=True, null=True, blank=True)
@@ -97,6 +101,11 @@ class RefundProposal(models.Model):
                 condition=(Q(kind="units") & ~Q(units={})) | (~Q(kind="units") & Q(units={})),
             ),
             models.CheckConstraint(
+                name="refund_proposal_ends_an_order_by_its_money",
+                condition=Q(ends_order=False)
+                | Q(kind__in=["rest", "amount", "units", "cancellation"]),
+            ),
+            models.CheckConstraint(
                 name="refund_proposal_takes_a_second_person",
                 condition=Q(decided_by__isnull=True) | ~Q(decided_by=F("proposed_by")),
             ),
@@ -135,8 +144,8 @@ class RefundProposal(models.Model):
             pgtrigger.ReadOnly(
                 name="wish_is_frozen",
                 fields=[
-                    *("kind", "order", "returned", "case", "currency", "amount", "units"),
-                    *("request_key", "proposed_by", "proposed_at"),
+                    *("kind", "order", "returned", "case", "currency", "amount", "ends_order"),
+                    *("units", "request_key", "proposed_by", "proposed_at"),
                 ],
             ),
             pgtrigger.Protect(name="never_deleted", operation=pgtrigger.Delete),

@@ -10,10 +10,10 @@ from audit import services as audit
 from audit.models import OutboxMessage
 from config.kernel import money
 from config.kernel.db import short_transaction
+from config.kernel.one_by_one import by_itself
 from orders import selectors
 from orders.models import Order
 from orders.services import settlement
-from orders.services.one_by_one import by_itself
 from payments import gateway
 from payments import services as payments
 from payments.gateway import ProviderDispute

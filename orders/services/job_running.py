@@ -1,20 +1,21 @@
 """Runs the jobs of staff: takes one up by a lease, writes its file or the shop's rows, ends it.
 
-A worker renews its lease with all it writes; one that dies leaves a lease that ends, and another
-begins the job anew. A worker whose job was taken from it, or cancelled, can write nothing more. An
-import is written in one transaction, which also says that it is done, and which holds the job's
-row: it happens once or not at all.
+A worker renews its lease with all it reads and writes; one that dies leaves a lease that ends, and
+another begins the job anew. A worker whose job was taken from it, or cancelled, can write nothing
+more. An import is read through first, and then written in one transaction, which also says that it
+is done, and which holds the job's row: it happens once or not at all.
 """
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import io
 import tempfile
 import time
 import traceback
 import uuid
 import zlib
-from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
@@ -26,7 +27,7 @@ from django.db.models.functions import Now
 
 from audit import services as audit
 from config.kernel import csv_files, request_context, sql, xlsx_files
-from config.kernel.db import short_transaction
+from config.kernel.db import CommitOutcomeUnknownError, short_transaction
 from config.kernel.errors import ValidationFailedError
 from inventory.errors import UnusableFileError
 from orders.errors import NotAllowedError
@@ -43,13 +44,16 @@ if TYPE_CHECKING:
 
     from config.kernel.clock import Deadline
 
-LEASE: Final = timedelta(minutes=2)  # longer than a batch may take (`exports.BATCH_SECONDS`)
+LEASE: Final = timedelta(minutes=3)  # longer than two statements of an export may take
 RENEWED_EVERY_SECONDS: Final = 15.0
+NOTED_EVERY_SECONDS: Final = 1.0  # how far it is, for whoever looks
 IMPORT_SECONDS: Final = 300  # of each statement; the role's own limits suit short requests
 MOST_ATTEMPTS: Final = 3
 MOST_AT_ONCE: Final = max(1, settings.CELERY_WORKER_CONCURRENCY - 1)
 """Jobs that run at a time: of a worker's processes one is left to the sweeper and the relay."""
-TOO_MANY_TRIES: Final = "every try ended without a word: was the worker stopped, or out of memory?"
+TOO_MANY_TRIES: Final = (
+    "No try came to an end: was the worker stopped or out of memory, or the database away or slow?"
+)
 
 log = structlog.get_logger(__name__)
 
@@ -58,7 +62,8 @@ def run_due(*, deadline: Deadline) -> int:
     """Run jobs, oldest first, until none is waiting. Returns how many ended.
 
     Opens its own transactions; never call it inside one. Any number of workers may: no job is
-    run by two of them, and no more than `MOST_AT_ONCE` run in all.
+    run by two of them, and no more than `MOST_AT_ONCE` run in all: a job that runs is leased, or
+    its row is locked while an import is written.
 
     Args:
         deadline: no further job begins after it.
@@ -76,10 +81,15 @@ def _take() -> BackgroundJob | None:
         sql.execute("SELECT pg_advisory_xact_lock(%(lock)s)", lock=LOCK)
         found = sql.fetch_one(
             """
+            WITH abandoned AS MATERIALIZED (
+                SELECT id FROM background_jobs
+                WHERE status = 'running' AND lease_until <= statement_timestamp()
+                FOR NO KEY UPDATE SKIP LOCKED
+            )
             SELECT id, attempts FROM background_jobs
-            WHERE (status = 'queued' OR status = 'running' AND lease_until <= statement_timestamp())
+            WHERE (status = 'queued' OR id IN (SELECT id FROM abandoned))
               AND (SELECT count(*) FROM background_jobs
-                   WHERE status = 'running' AND lease_until > statement_timestamp()) < %(most)s
+                   WHERE status = 'running' AND id NOT IN (SELECT id FROM abandoned)) < %(most)s
             ORDER BY id LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED
             """,
             most=MOST_AT_ONCE,
@@ -107,15 +117,16 @@ def _run(job: BackgroundJob) -> None:
     with request_context.bound(asker):
         try:
             if job.attempts > MOST_ATTEMPTS:
-                _fail(job, TOO_MANY_TRIES)
+                _fail(job, f"{TOO_MANY_TRIES} {job.error}".strip())
                 return
             _RUN[BackgroundJob.Kind(job.kind)](job)
         except JobLostError:
             log.info("job_lost", job_id=job.pk)
-        except (OperationalError, InterfaceError) as exc:
+        except (CommitOutcomeUnknownError, OperationalError, InterfaceError) as exc:
             # The database was away, or too slow: the lease ends, and another try follows.
             connection.close()
-            log.warning("job_put_off", job_id=job.pk, error=type(exc).__name__)
+            log.warning("job_put_off", job_id=job.pk, error=_kind(exc))
+            _remember(job, exc)
         except (UnusableFileError, ValidationFailedError, NotAllowedError) as exc:
             _fail(job, str(exc))
         except Exception as exc:
@@ -193,16 +204,43 @@ def _write_xlsx(table: Table, written: _Written) -> int:
     return count
 
 
-class _Written:
+class _Lease:
+    """A worker's hold on its job: renewed as the work goes on, or found to be lost."""
+
+    def __init__(self, job: BackgroundJob) -> None:
+        self._job = job
+        self._done: tuple[int, int | None] = (0, None)
+        self._renewed_at = time.monotonic()
+
+    def note(self, done: int, *, total: int | None = None) -> None:
+        """Say how far it is."""
+        self._done = (done if total is None else min(done, total), total)
+        self.renew(every=NOTED_EVERY_SECONDS)
+
+    def renew(self, *, every: float = RENEWED_EVERY_SECONDS) -> None:
+        """Renew the lease, unless that was done just now."""
+        if time.monotonic() - self._renewed_at >= every:
+            with short_transaction():
+                self._renew()
+
+    def _renew(self) -> None:
+        done, total = self._done
+        held = BackgroundJob.objects.filter(
+            pk=self._job.pk, lease=self._job.lease, status=BackgroundJob.Status.RUNNING
+        ).update(lease_until=Now() + LEASE, done=done, total=total)
+        if not held:
+            raise JobLostError
+        self._renewed_at = time.monotonic()
+
+
+class _Written(_Lease):
     """A job's file on its way into the database; every write renews the lease, or finds it lost."""
 
     def __init__(self, job: BackgroundJob) -> None:
+        super().__init__(job)
         self.size = 0
-        self._job = job
         self._waiting = io.BytesIO()
         self._chunks = 0
-        self._done: tuple[int, int | None] = (0, None)
-        self._renewed_at = time.monotonic()
 
     def write(self, text: str) -> None:
         """Take text, as `csv.writer` gives it."""
@@ -216,17 +254,6 @@ class _Written:
             with short_transaction():
                 self.flush()
 
-    def note(self, done: int, *, total: int) -> None:
-        """Say how far it is."""
-        self._done = (min(done, total), total)
-        self.renew(every=1.0)
-
-    def renew(self, *, every: float = RENEWED_EVERY_SECONDS) -> None:
-        """Renew the lease, unless that was done just now."""
-        if time.monotonic() - self._renewed_at >= every:
-            with short_transaction():
-                self._renew()
-
     def flush(self) -> None:
         """Keep what waits. Requires a transaction."""
         self._renew()
@@ -239,15 +266,6 @@ class _Written:
             )
             self._chunks += 1
             self._waiting = io.BytesIO()
-
-    def _renew(self) -> None:
-        done, total = self._done
-        held = BackgroundJob.objects.filter(
-            pk=self._job.pk, lease=self._job.lease, status=BackgroundJob.Status.RUNNING
-        ).update(lease_until=Now() + LEASE, done=done, total=total)
-        if not held:
-            raise JobLostError
-        self._renewed_at = time.monotonic()
 
 
 class _Beating:
@@ -267,8 +285,10 @@ class _Beating:
 
 def _preview(job: BackgroundJob) -> None:
     _still_allowed(job, imports.PERMISSIONS[job.subject])
-    with _upload(job) as file, _held(job):
-        outcome = imports.read_file(job.subject, file, dry_run=True)
+    progress = _Lease(job).note
+    with _upload(job) as file, imports.check_file(job.subject, file, progress=progress) as checked:
+        outcome = checked.preview()
+    with short_transaction():
         finish(
             job,
             BackgroundJob.Status.DONE,
@@ -283,8 +303,14 @@ def _import(job: BackgroundJob) -> None:
     preview = job.applies
     assert preview is not None  # noqa: S101 - a constraint says so
     _still_allowed(job, imports.PERMISSIONS[job.subject])
-    with _upload(preview) as file, _held(job):
-        outcome = imports.read_file(job.subject, file, dry_run=False)
+    total = preview.result["lines"] if preview.result else None
+    progress = functools.partial(_Lease(job).note, total=total)
+    with (
+        _upload(preview) as file,
+        imports.check_file(job.subject, file, progress=progress) as checked,
+        _held(job),
+    ):
+        outcome = checked.write()
         if outcome.bad_lines:
             first = outcome.problems[0]
             raise UnusableFileError(
@@ -320,7 +346,7 @@ def _counts(outcome: imports.Outcome) -> dict[str, int]:
     return {name: getattr(outcome, name) for name in names}
 
 
-@contextmanager
+@contextlib.contextmanager
 def _held(job: BackgroundJob) -> Iterator[None]:
     """One transaction that holds the job's row: whoever looks for work passes it by meanwhile.
 
@@ -337,7 +363,7 @@ def _held(job: BackgroundJob) -> Iterator[None]:
         yield
 
 
-@contextmanager
+@contextlib.contextmanager
 def _upload(job: BackgroundJob) -> Iterator[IO[bytes]]:
     with tempfile.TemporaryFile() as file:
         for piece in pieces_of(job.pk, BackgroundJobChunk.Part.UPLOAD):
@@ -353,13 +379,25 @@ def _still_allowed(job: BackgroundJob, permission: str) -> None:
         raise NotAllowedError("whoever asked for it may not do this any more") from None
 
 
+def _remember(job: BackgroundJob, exc: Exception) -> None:
+    """Why a try was put off, for whoever reads that all of them were; if the database is there."""
+    with contextlib.suppress(CommitOutcomeUnknownError, OperationalError, InterfaceError):
+        BackgroundJob.objects.filter(
+            pk=job.pk, lease=job.lease, status=BackgroundJob.Status.RUNNING
+        ).update(error=f"The last one: {_kind(exc)}.")
+
+
+def _kind(exc: Exception) -> str:
+    """What the database called it, like QueryCanceled; its text may quote personal data."""
+    return type(exc.__cause__ or exc).__name__
+
+
 def _fail(job: BackgroundJob, error: str) -> None:
     with short_transaction():
         try:
             finish(job, BackgroundJob.Status.FAILED, lease=job.lease, error=error[:LONGEST_ERROR])
         except JobLostError:
             return
-        BackgroundJobChunk.objects.filter(job=job, part=BackgroundJobChunk.Part.RESULT).delete()
         audit.record(
             "JOB_FAILED",
             entity_type="background_job",

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from django.conf import settings
 from django.db import transaction
+from django.db.models import Exists, F, OuterRef, Q
 from django.db.models.functions import Now
 from django.utils import timezone
 
@@ -145,8 +146,9 @@ def request_preview(
 def confirm_import(*, preview_id: int, user: Customer) -> BackgroundJob:
     """Have a worker write what a preview showed; each preview at most once, however often asked.
 
-    Opens its own transaction. The file is checked again as it is written: what has become wrong
-    since the preview fails the import, and nothing is changed.
+    Opens its own transaction. The preview is kept as long as its import. The file is checked again
+    before it is written: what has become wrong since the preview fails the import, and nothing is
+    changed.
 
     Raises:
         NotFoundError: no preview of their own.
@@ -197,6 +199,8 @@ def _create(
         job = BackgroundJob.objects.create(
             owner=user, request_key=request_key, expires_at=timezone.now() + KEPT, **fields
         )
+        if job.applies is not None:
+            BackgroundJob.objects.filter(pk=job.applies.pk).update(expires_at=job.expires_at)
         for n, piece in enumerate(upload):
             BackgroundJobChunk.objects.create(
                 job=job, part=BackgroundJobChunk.Part.UPLOAD, n=n, data=zlib.compress(piece)
@@ -278,16 +282,19 @@ def finish(
     lease: uuid.UUID | None = None,
     **fields: Any,
 ) -> None:
-    """End a job. Requires a transaction.
+    """End a job, and remove its files unless it is done. Requires a transaction.
 
     Raises:
         JobLostError: it is not held by `lease` any more.
     """
+    fields = {"error": "", **fields}  # a try that was put off may have left one
     held = BackgroundJob.objects.filter(pk=job.pk, status__in=BackgroundJob.OPEN)
     if lease is not None:
         held = held.filter(lease=lease)
     if not held.update(status=status, lease=None, lease_until=None, finished_at=Now(), **fields):
         raise JobLostError
+    if status != BackgroundJob.Status.DONE:
+        BackgroundJobChunk.objects.filter(job=job).delete()
     job.status = status
 
 
@@ -359,8 +366,10 @@ def forget_expired(*, limit: int) -> int:
 
 
 def _expired() -> QuerySet[BackgroundJob]:
-    over = BackgroundJob.objects.filter(expires_at__lte=Now())
-    return over.exclude(status=BackgroundJob.Status.RUNNING)
+    """Not what is still to be done, nor the preview whose file that writes."""
+    is_open = Q(status__in=BackgroundJob.OPEN)
+    is_applied = Exists(BackgroundJob.objects.filter(is_open, applies=OuterRef("pk")))
+    return BackgroundJob.objects.filter(~is_open, ~is_applied, expires_at__lte=Now())
 
 
 def forget_people() -> None:
@@ -373,6 +382,12 @@ def forget_people() -> None:
     personal = BackgroundJob.objects.filter(is_personal=True)
     # In this order: one that ends in between is met by the second.
     personal.filter(status=BackgroundJob.Status.RUNNING).update(
-        status=BackgroundJob.Status.QUEUED, lease=None, lease_until=None, attempts=0
+        status=BackgroundJob.Status.QUEUED,
+        lease=None,
+        lease_until=None,
+        attempts=F("attempts") - 1,  # this one is no failure; those before it were
     )
-    personal.filter(status=BackgroundJob.Status.DONE).update(expires_at=Now())
+    personal.exclude(status__in=BackgroundJob.OPEN).update(expires_at=Now())
+    BackgroundJobChunk.objects.filter(
+        job__in=personal.filter(status=BackgroundJob.Status.QUEUED)
+    ).delete()

@@ -21,6 +21,7 @@ from audit import outbox
 from audit import services as audit
 from config.kernel import money, sql
 from config.kernel.db import short_transaction
+from config.kernel.one_by_one import by_itself
 from customers import privacy
 from customers import selectors as customers
 from customers.models import Customer
@@ -28,7 +29,6 @@ from orders import answers, erasure_journal, selectors
 from orders.erasure_journal import Entry
 from orders.models import Cart, Order, OrderNote
 from orders.services import jobs, letters, payment_links
-from orders.services.one_by_one import by_itself
 
 if TYPE_CHECKING:
     from datetime import datetime

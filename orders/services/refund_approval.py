@@ -29,7 +29,7 @@ from orders import selectors
 from orders.errors import ProposalWaitingError, RefundRequestReusedError, SamePersonError
 from orders.models import Order, RefundProposal, Return
 from orders.services import cancellation, quarantine, refunds, returns
-from orders.services.refunds import RefundWish
+from orders.services.refunds import RefundPreview, RefundWish
 from payments import strangers
 from payments.errors import SecondPersonNeededError
 from payments.models import ReconciliationCase, Refund
@@ -46,6 +46,8 @@ Status = RefundProposal.Status
 
 OUTSIDE_THE_BOOKS: Final = (Kind.QUARANTINE, Kind.CHARGE)
 """Money that was never booked in: no refund of ours gives it back, the provider is told to."""
+OF_AN_ORDER: Final = (Kind.REST, Kind.AMOUNT, Kind.UNITS, Kind.CANCELLATION)
+"""An order may end with these."""
 EVENTS: Final = {
     Status.WAITING: "REFUND_PROPOSED",
     Status.APPROVED: "REFUND_PROPOSAL_APPROVED",
@@ -78,6 +80,7 @@ def refund(*, order_id: int, wish: RefundWish, user_id: int, deadline: Deadline)
         wish: who wishes it, and up to what amount alone, is set here.
 
     Raises:
+        RefundChangedError: it would not be what the wish's `seen` says.
         RefundRequestReusedError: the key stands for something else.
         InvalidTransitionError: not possible now, or the proposal with this key was turned down.
     """
@@ -103,10 +106,11 @@ def refund(*, order_id: int, wish: RefundWish, user_id: int, deadline: Deadline)
                 request_key=wish.request_key,
                 requested_by_id=user_id,
                 limits=settings.REFUND_LIMITS,
+                seen=wish.seen,
             ),
         )
     except SecondPersonNeededError as exc:
-        return _propose(proposal, exc)
+        return _propose(proposal, exc, seen=wish.seen)
     return _finish(decided, deadline)
 
 
@@ -172,7 +176,7 @@ def give_back_charge(*, case_id: int, user_id: int, deadline: Deadline) -> Outco
 
 
 def approve(*, proposal_id: int, user_id: int, deadline: Deadline) -> Outcome:
-    """Agree to a colleague's proposal: exactly that amount is given back, by the usual service.
+    """Agree to a colleague's proposal: exactly that is done, by the usual service.
 
     Decision and refund are one transaction, in which the order is looked at afresh. Opens its own
     transactions; never call it inside one. Repeating it is harmless.
@@ -183,6 +187,8 @@ def approve(*, proposal_id: int, user_id: int, deadline: Deadline) -> Outcome:
     Raises:
         NotFoundError: there is no such proposal.
         SamePersonError: their own.
+        RefundChangedError: another amount would go back now, or the order would end with it and
+            would not have, or the other way round. It still waits then.
         InvalidTransitionError: it is decided already, who proposed it is no staff any more, or the
             order has changed so that it is not possible any more. It still waits then.
         CommitOutcomeUnknownError: the COMMIT was lost; press again.
@@ -191,14 +197,7 @@ def approve(*, proposal_id: int, user_id: int, deadline: Deadline) -> Outcome:
         proposal, locked = _lock(proposal_id)
         if not _was_decided_by(proposal, user_id, as_=Status.APPROVED):
             _check_second_person(proposal, user_id)
-            decided = _decide(proposal, locked) if locked is not None else None
-            if decided is not None and decided.amount != proposal.amount:
-                now = money.format_amount(decided.amount, decided.currency)
-                raise InvalidTransitionError(
-                    f"The order has changed: {now} {decided.currency} would go back now."
-                    " Refuse this, and propose it anew."
-                )
-            proposal.refund = decided
+            proposal.refund = _decide(proposal, locked) if locked is not None else None
             _close(proposal, to=Status.APPROVED, decided_by_id=user_id)
     return _outcome_of(proposal, deadline)
 
@@ -247,13 +246,20 @@ def _proposed_before(wanted: RefundProposal, *, amount: Decimal | None) -> Refun
     found = RefundProposal.objects.filter(request_key=wanted.request_key).first()
     if found is None:
         return None
+    # All that was left of an unshipped order was its cancellation.
+    kinds = {wanted.kind, Kind.CANCELLATION} if wanted.kind == Kind.REST else {wanted.kind}
     is_same = found.order_id == wanted.order_id and found.units == wanted.units
-    if not is_same or amount not in {None, found.amount}:
+    if not is_same or found.kind not in kinds or amount not in {None, found.amount}:
         raise RefundRequestReusedError
     return found
 
 
-def _propose(wanted: RefundProposal, needed: SecondPersonNeededError) -> Outcome:
+def _propose(
+    wanted: RefundProposal,
+    needed: SecondPersonNeededError,
+    *,
+    seen: RefundPreview | None = None,
+) -> Outcome:
     """Write it down, unless it is the one that waits already."""
     wanted.amount, wanted.currency = needed.amount, needed.currency
     with short_transaction():
@@ -261,6 +267,10 @@ def _propose(wanted: RefundProposal, needed: SecondPersonNeededError) -> Outcome
             ReconciliationCase.objects.select_for_update().get(pk=wanted.case_id)
         elif wanted.order_id is not None:
             locked = selectors.lock_order(order_id=wanted.order_id)
+            if wanted.kind in OF_AN_ORDER:
+                wanted.ends_order = refunds.ends_order(locked, wanted.amount)
+                now = RefundPreview(amount=wanted.amount, is_cancellation=wanted.ends_order)
+                refunds.check_seen(seen, now, currency=wanted.currency)
             if wanted.kind == Kind.REST and _can_be_cancelled(locked.order):
                 wanted.kind = Kind.CANCELLATION  # which it is (rule 8); shipped, it is not
         waiting = _about_the_same(wanted).filter(status=Status.WAITING).first()
@@ -280,7 +290,7 @@ def _about_the_same(wanted: RefundProposal) -> QuerySet[RefundProposal]:
 
 
 def _is_same(one: RefundProposal, other: RefundProposal) -> bool:
-    names = ("kind", "currency", "amount", "units", "returned_id", "proposed_by_id")
+    names = ("kind", "currency", "amount", "ends_order", "units", "returned_id", "proposed_by_id")
     return all(getattr(one, name) == getattr(other, name) for name in names)
 
 
@@ -319,7 +329,7 @@ def _decide(proposal: RefundProposal, locked: LockedOrder) -> Refund | None:
     if proposal.kind in OUTSIDE_THE_BOOKS:
         return None
     if proposal.returned_id is not None:
-        return _decide_return(proposal.returned_id, proposed_by_id=proposal.proposed_by_id)
+        return _decide_return(proposal, proposal.returned_id)
     if proposal.kind == Kind.CANCELLATION and not (
         _can_be_cancelled(locked.order) or locked.order.status == Order.Status.CANCELLED
     ):
@@ -332,15 +342,26 @@ def _decide(proposal: RefundProposal, locked: LockedOrder) -> Refund | None:
         units=proposal.units or None,
         request_key=proposal.request_key or f"refund-proposal-{proposal.pk}",
         requested_by_id=proposal.proposed_by_id,
+        seen=RefundPreview(
+            amount=proposal.amount,
+            # One that has ended meanwhile, as was wished, keeps no money either.
+            is_cancellation=proposal.ends_order and locked.order.status != Order.Status.CANCELLED,
+        ),
     )
     return refunds.decide_locked(locked, wish)
 
 
-def _decide_return(return_id: int, *, proposed_by_id: int) -> Refund:
+def _decide_return(proposal: RefundProposal, return_id: int) -> Refund:
     locked, wish = returns.lock_return(return_id=return_id)
     if wish.refund is not None and wish.refund.status != Refund.Status.FAILED:
         raise InvalidTransitionError("The money for this return is back, or on its way.")
-    return returns.decide_locked(locked, wish, user_id=proposed_by_id, limits=None)
+    refund = returns.decide_locked(locked, wish, user_id=proposal.proposed_by_id, limits=None)
+    refunds.check_seen(
+        RefundPreview(amount=proposal.amount, is_cancellation=proposal.ends_order),
+        RefundPreview(amount=refund.amount, is_cancellation=False),
+        currency=refund.currency,
+    )
+    return refund
 
 
 def _can_be_cancelled(order: Order) -> bool:
@@ -360,6 +381,7 @@ def _record(proposal: RefundProposal) -> None:
         "kind": proposal.kind,
         "amount": money.format_amount(proposal.amount, proposal.currency),
         "currency": proposal.currency,
+        "ends_order": proposal.ends_order,
         "proposed_by": proposal.proposed_by_id,
         "status": proposal.status,
     }

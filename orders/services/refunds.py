@@ -17,7 +17,7 @@ from config.kernel import money
 from config.kernel.db import short_transaction
 from config.kernel.errors import InvalidTransitionError, ValidationFailedError
 from orders import selectors
-from orders.errors import RefundRequestReusedError
+from orders.errors import RefundChangedError, RefundRequestReusedError
 from orders.models import Order, RefundLine
 from orders.services import invoicing, settlement, shipping
 from payments import alone
@@ -51,6 +51,7 @@ class RefundWish:
     by SKU) is set. `request_key` makes the wish repeatable: the same key on the same order is the
     same refund. `reason` is for people; at most 200 characters of it are kept. `limits`: what
     `requested_by_id` may give back of the order on their own word; None: see `payments.alone`.
+    `seen` is what somebody was shown of it and agreed to: that is done, or nothing.
     """
 
     reason: str
@@ -59,6 +60,7 @@ class RefundWish:
     request_key: str | None = None
     requested_by_id: int | None = None
     limits: Limits | None = None
+    seen: RefundPreview | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,22 +74,23 @@ class RefundPreview:
 # --- deciding ---------------------------------------------------------------------------------
 
 
-def preview_refund(*, order_id: int, wish: RefundWish) -> RefundPreview:
+def preview_refund(*, order_id: int, wish: RefundWish) -> RefundPreview | None:
     """What `decide_refund` would give back now; writes nothing. Opens its own transaction.
 
+    Returns:
+        None: nothing more, it was decided already under the wish's key.
+
     Raises:
-        as `decide_refund`, but for what its key stands for.
+        as `decide_refund`; a wish's limits are not looked at.
     """
     with short_transaction():
         locked = selectors.lock_order(order_id=order_id)
-        left = payments.not_given_back(locked.payment)
-        _check_refundable(locked, left)
-        shares = _shares(locked.order, wish.units) if wish.units else {}
-        amount = _wished_amount(locked.order, wish, shares, left=left)
-        is_cancellation = amount == left and locked.order.status in Order.PAID_UNSHIPPED
-        if shares and not is_cancellation:
+        if _decided_before(locked.payment, wish) is not None:
+            return None
+        preview, shares = _weigh(locked, wish)
+        if shares and not preview.is_cancellation:
             _check_something_is_sent(locked.order, shares)
-    return RefundPreview(amount=amount, is_cancellation=is_cancellation)
+    return preview
 
 
 def decide_refund(*, order_id: int, wish: RefundWish) -> Refund:
@@ -103,6 +106,7 @@ def decide_refund(*, order_id: int, wish: RefundWish) -> Refund:
         InvalidTransitionError: nothing was paid, nothing is left, or the money is disputed.
         RefundExceedsPaymentError: more than is left.
         SecondPersonNeededError: more than the wish's limits allow.
+        RefundChangedError: it would not be what the wish's `seen` says.
         RefundRequestReusedError: the key stands for another refund of this order.
         ValidationFailedError: no such line, more units than were bought, or no amount.
         CommitOutcomeUnknownError: the COMMIT was lost; repeat it with the same key.
@@ -114,6 +118,26 @@ def decide_refund(*, order_id: int, wish: RefundWish) -> Refund:
 def decide_locked(locked: LockedOrder, wish: RefundWish) -> Refund:
     """`decide_refund` as a part of the caller's transaction, which has the locks."""
     return _decided_before(locked.payment, wish) or _decide(locked, wish)
+
+
+def ends_order(locked: LockedOrder, amount: Decimal) -> bool:
+    """Whether giving this much back cancels the order (rule 8). Requires the locks."""
+    left = payments.not_given_back(locked.payment)
+    return amount == left and locked.order.status in Order.PAID_UNSHIPPED
+
+
+def check_seen(seen: RefundPreview | None, now: RefundPreview, *, currency: str) -> None:
+    """Refuse what is not what somebody has seen, if anybody has.
+
+    Raises:
+        RefundChangedError: it is not.
+    """
+    if seen is not None and seen != now:
+        ends = "would be cancelled" if now.is_cancellation else "would not be cancelled"
+        raise RefundChangedError(
+            f"The order has changed: {money.format_amount(now.amount, currency)} {currency} would"
+            f" go back now, and the order {ends}. Begin anew; a proposal is to be refused first."
+        )
 
 
 def check_alone(
@@ -158,12 +182,10 @@ def _took_all_that_was_left(refund: Refund) -> bool:
 
 def _decide(locked: LockedOrder, wish: RefundWish) -> Refund:
     payment = locked.payment
-    left = payments.not_given_back(payment)
-    _check_refundable(locked, left)
-    shares = _shares(locked.order, wish.units) if wish.units else {}
-    amount = _wished_amount(locked.order, wish, shares, left=left)
-    check_alone(locked, amount, person_id=wish.requested_by_id, limits=wish.limits)
-    if amount == left and locked.order.status in Order.PAID_UNSHIPPED:
+    preview, shares = _weigh(locked, wish)
+    check_seen(wish.seen, preview, currency=payment.currency)
+    check_alone(locked, preview.amount, person_id=wish.requested_by_id, limits=wish.limits)
+    if preview.is_cancellation:
         refund = settlement.cancel_paid(
             locked,
             note=wish.reason[:200],
@@ -177,7 +199,7 @@ def _decide(locked: LockedOrder, wish: RefundWish) -> Refund:
             _check_something_is_sent(locked.order, shares)
         refund = payments.request_refund(
             payment,
-            amount=amount,
+            amount=preview.amount,
             reason=wish.reason[:200],
             requested_by_id=wish.requested_by_id,
             request_key=wish.request_key,
@@ -188,6 +210,17 @@ def _decide(locked: LockedOrder, wish: RefundWish) -> Refund:
     )
     shipping.complete_if_nothing_is_left(locked)
     return refund
+
+
+def _weigh(
+    locked: LockedOrder, wish: RefundWish
+) -> tuple[RefundPreview, dict[OrderItem, tuple[int, Decimal]]]:
+    """What a wish comes to, and what of it is for which line."""
+    left = payments.not_given_back(locked.payment)
+    _check_refundable(locked, left)
+    shares = _shares(locked.order, wish.units) if wish.units else {}
+    amount = _wished_amount(locked.order, wish, shares, left=left)
+    return RefundPreview(amount=amount, is_cancellation=ends_order(locked, amount)), shares
 
 
 def _check_refundable(locked: LockedOrder, left: Decimal) -> None:

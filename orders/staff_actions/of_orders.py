@@ -265,6 +265,7 @@ class RefundForm(LinesForm):
     )
     reason = forms.CharField(max_length=200, help_text="For colleagues; kept on the refund alone")
     seen_amount = forms.DecimalField(required=False, widget=forms.HiddenInput)
+    seen_cancels = forms.BooleanField(required=False, widget=forms.HiddenInput)
 
     preview: RefundPreview | None = None
 
@@ -275,13 +276,22 @@ class RefundForm(LinesForm):
         return 0
 
     def wish(self) -> RefundWish:
-        """What is wished, without who and by which key."""
+        """What is wished, and what of it was seen."""
         what = self.cleaned_data["what"]
         return RefundWish(
             reason=self.cleaned_data["reason"],
             amount=self.cleaned_data["amount"] if what == self.AMOUNT else None,
             units=self.units() if what == self.UNITS else None,
+            request_key=str(self.cleaned_data["request_key"]),
+            seen=self.seen(),
         )
+
+    def seen(self) -> RefundPreview | None:
+        """What the page showed when it was sent before; None: nothing yet."""
+        amount = self.cleaned_data["seen_amount"]
+        if amount is None:
+            return None
+        return RefundPreview(amount=amount, is_cancellation=self.cleaned_data["seen_cancels"])
 
     def clean(self) -> dict[str, Any]:
         if self.errors:
@@ -292,22 +302,23 @@ class RefundForm(LinesForm):
         elif what == self.UNITS and not self.units():
             raise forms.ValidationError("Of which lines? Say at least one unit.")
         else:
-            self._show_first()
-            self.cleaned_data |= {"wish": self.wish(), "units": self.units()}
+            wish = self.wish()
+            self._show_first(wish)
+            self.cleaned_data |= {"wish": wish, "units": self.units()}
         return self.cleaned_data
 
-    def _show_first(self) -> None:
-        seen = self.cleaned_data["seen_amount"]
+    def _show_first(self, wish: RefundWish) -> None:
         try:
-            preview = refunds.preview_refund(order_id=self.row.pk, wish=self.wish())
+            preview = refunds.preview_refund(order_id=self.row.pk, wish=wish)
         except DomainError as exc:
-            if seen is None:  # else it may be done already: the service knows by the key
+            if wish.seen is None:  # else the service says it, or that it waits already
                 raise forms.ValidationError(told(exc)) from None
             return
-        if preview.amount != seen:
+        if preview is not None and preview != wish.seen:
             self.preview = preview
             self.carry("seen_amount", str(preview.amount))
-            self.add_error("seen_amount", "Nobody has seen this sum yet.")
+            self.carry("seen_cancels", str(preview.is_cancellation))
+            self.add_error("seen_amount", "Nobody has seen this yet.")
 
 
 class GiveBack(OrderAction):
@@ -318,7 +329,7 @@ class GiveBack(OrderAction):
     description = "Gives money back. The next page shows how much before anything happens."
     form = RefundForm
     is_dangerous = True
-    audited = ("what", "units", "seen_amount")
+    audited = ("what", "units", "seen_amount", "seen_cancels")
     template = "staff/refund.html"
 
     def is_offered(self, row: Order) -> bool:
@@ -328,16 +339,9 @@ class GiveBack(OrderAction):
         return {"money": overview.money_of(row), "preview": getattr(form, "preview", None)}
 
     def run(self, row: Order, said: Said) -> Done:
-        wish: RefundWish = said.values["wish"]
         outcome = refund_approval.refund(
             order_id=row.pk,
-            wish=RefundWish(
-                reason=wish.reason,
-                # Not more than was seen, whatever has come in between.
-                amount=None if wish.units else said.values["seen_amount"],
-                units=wish.units,
-                request_key=said.request_key,
-            ),
+            wish=said.values["wish"],
             user_id=said.user_id,
             deadline=said.deadline,
         )

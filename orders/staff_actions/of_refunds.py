@@ -30,6 +30,7 @@ class ProposalAction(StaffAction):
             "status": row.status,
             "amount": money.format_amount(row.amount, row.currency),
             "currency": row.currency,
+            "ends_order": row.ends_order,
         }
 
 
@@ -42,6 +43,7 @@ class ApproveRefund(ProposalAction):
         "Gives back exactly this amount. A colleague proposed it; your word is the second."
     )
     is_dangerous = True
+    template = "staff/approval.html"
 
     def run(self, row: RefundProposal, said: Said) -> Done:
         outcome = refund_approval.approve(

@@ -8,6 +8,7 @@ not in it.
 from __future__ import annotations
 
 import operator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import reduce
 from typing import TYPE_CHECKING, Any, Final
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 BATCH: Final = 2_000  # instances read at a time
 MOST_IDS: Final = 10_000  # rows picked one by one, by a search for one
-BATCH_SECONDS: Final = 60  # the role's own limits suit requests, not a filter that finds little
+BATCH_SECONDS: Final = 60  # a statement: the role's own limits suit requests
 
 EXPORTS: Final[Mapping[str, type[Export]]] = {
     "orders": resources.Orders,
@@ -80,10 +81,13 @@ def open_table(name: str, selection: Selection) -> Table:
         for column in export.get_export_headers()
         if selection.with_personal or column not in export.personal
     ]
-    last = wanted.order_by(*(f"-{part}" for part in export.key)).values_list(*export.key).first()
+    backwards = wanted.order_by(*(f"-{part}" for part in export.key))
+    with _patiently():
+        last = backwards.values_list(*export.key).first()
+        total = wanted.count() if last else 0
     return Table(
         columns=columns,
-        total=wanted.count() if last else 0,
+        total=total,
         rows=_rows(export, wanted, columns=columns, last=last) if last else iter(()),
     )
 
@@ -142,10 +146,16 @@ def _cells(export: Export, columns: list[str]) -> list[Callable[[Any], Any]]:
 
 
 def _batch(rows: QuerySet[Any]) -> list[Any]:
+    with _patiently():
+        return list(rows[:BATCH])
+
+
+@contextmanager
+def _patiently() -> Iterator[None]:
     with transaction.atomic(), connection.cursor() as cursor:
         for limit in ("statement_timeout", "idle_in_transaction_session_timeout"):
             cursor.execute("SELECT set_config(%s, %s, true)", [limit, f"{BATCH_SECONDS}s"])
-        return list(rows[:BATCH])
+        yield
 
 
 def _after(key: tuple[str, ...], position: tuple[Any, ...]) -> Q:

@@ -1,21 +1,29 @@
 """Reads files of products, categories and coupons: all of a file is written, or nothing of it.
 
 Every file is previewed first: what would be added, changed and refused, by line and with reasons.
-Products and prices are written by `inventory.imports`, as `import_products` does. Categories and
-coupons are few, and come row by row through import-export.
+It is read through and checked before anything is locked: neither a preview nor a long file holds up
+whoever orders. Products and prices are written by `inventory.imports`, as `import_products` does.
+Categories and coupons are few, and are looked at row by row through import-export.
 """
 
 from __future__ import annotations
 
 import csv
 import io
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import tablib
 from django.core.exceptions import ValidationError
-from django.db import connection, transaction
+from django.db import (
+    IntegrityError,
+    InterfaceError,
+    OperationalError,
+    connection,
+    transaction,
+)
 from django.utils import timezone
 from django.utils.dateparse import parse_date, parse_datetime
 from import_export import fields, widgets
@@ -24,25 +32,30 @@ from import_export.resources import ModelResource
 from audit import services as audit
 from config.kernel import csv_files, money, xlsx_files
 from config.kernel.admin import entity_type
+from config.kernel.db import violated_constraint
 from inventory.errors import UnusableFileError
-from inventory.imports import MOST_CHANGES, MOST_PROBLEMS, import_products
+from inventory.imports import MOST_CHANGES, MOST_PROBLEMS, check_products
 from inventory.models import Category
 from orders.models import Coupon
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+    from contextlib import AbstractContextManager
     from datetime import datetime
-    from typing import IO, TextIO
+    from typing import IO
 
-    from inventory.imports import Rows
+    from django.db.models import Model
+
+    from inventory.imports import CheckedProducts, Imported, Rows
 
     Progress = Callable[[int], None]
+    Check = Callable[["_Lines", Progress], AbstractContextManager["Checked"]]
 
 MOST_LINES: Final = 200_000  # of products; a fresh one each second would take two days
 MOST_ROWS: Final = 10_000  # of categories or coupons
+BATCH: Final = 2_000  # coupons written at a time
 LOCK: Final = 0x1490_28  # any number that nothing else locks by
 LONGEST_VALUE: Final = 200  # characters of a value in a preview
-SNIFFED: Final = 4_096  # characters
 
 
 @dataclass(slots=True, kw_only=True)
@@ -67,36 +80,50 @@ class Outcome:
             self.problems.append({"line": line, "reason": reason})
 
 
-def read_file(
-    subject: str, file: IO[bytes], *, dry_run: bool, progress: Progress = lambda _lines: None
-) -> Outcome:
-    """Read a CSV or XLSX file of `subject` and write all of it, or nothing if a line is bad.
+class Checked(Protocol):
+    """A file that was read through."""
 
-    Opens its own transaction, or is a part of the caller's. Who did it comes from the request's
-    context; each change of a category or coupon is audited with its values, a file of products
-    with its counts.
+    def preview(self) -> Outcome:
+        """What `write` would do; changes nothing. Opens its own transaction."""
+
+    def write(self) -> Outcome:
+        """Write all of it, or nothing if a line is bad. Requires a transaction.
+
+        Who did it comes from the request's context; each change of a category or coupon is audited
+        with its values, a file of products with its counts.
+
+        Raises:
+            UnusableFileError: what it was checked against has changed since.
+        """
+
+
+@contextmanager
+def check_file(
+    subject: str, file: IO[bytes], *, progress: Progress = lambda _lines: None
+) -> Iterator[Checked]:
+    """Read a CSV or XLSX file of `subject` through. Call it outside a transaction.
 
     Args:
         subject: one of `IMPORTS`.
         file: at its beginning.
-        dry_run: find out everything, write nothing.
         progress: told, now and then, how many lines have been read.
 
     Raises:
         UnusableFileError: it cannot be read at all; says why, and what to do.
     """
     lines = _Lines(file)
-    try:
-        lines.open()
-        return cast("Outcome", IMPORTS[subject](lines, dry_run, progress))
-    except UnicodeDecodeError as exc:
-        raise UnusableFileError(
-            "the file is not UTF-8: save it as “CSV UTF-8”, or as XLSX"
-        ) from exc
-    except xlsx_files.UnreadableWorkbookError as exc:
-        raise UnusableFileError(str(exc)) from exc
-    finally:
-        lines.close()
+    with ExitStack() as opened:
+        opened.callback(lines.close)
+        try:
+            lines.open()
+            checked = opened.enter_context(IMPORTS[subject](lines, progress))
+        except UnicodeDecodeError as exc:
+            raise UnusableFileError(
+                "the file is not UTF-8: save it as “CSV UTF-8”, or as XLSX"
+            ) from exc
+        except xlsx_files.UnreadableWorkbookError as exc:
+            raise UnusableFileError(str(exc)) from exc
+        yield checked
 
 
 class _Lines:
@@ -123,13 +150,14 @@ class _Lines:
             self._rows = xlsx_files.Rows(self._file)
         else:
             self._text = io.TextIOWrapper(self._file, encoding="utf-8-sig", newline="")
-            self._rows = _csv_rows(self._text)
+            self._rows = csv_files.reader(self._text)
 
     def __iter__(self) -> Iterator[list[str]]:
         return self
 
     def __next__(self) -> list[str]:
-        cells = [csv_files.plain(cell) for cell in next(self._rows)]
+        plain = csv_files.unguarded if self._text is None else csv_files.plain
+        cells = [plain(cell) for cell in next(self._rows)]
         is_header = not self._width
         self.line_num = self._rows.line_num
         if is_header:
@@ -146,17 +174,13 @@ class _Lines:
 
     def without(self, names: frozenset[str]) -> list[str]:
         """Read the header and leave these columns out from now on; returns which there were."""
-        header = next(self, [])
+        try:
+            header = next(self, [])
+        except csv.Error as exc:
+            raise UnusableFileError(f"the first line is not CSV: {exc}") from exc
         self._dropped = [n for n, name in enumerate(header) if name in names]
         self.header = [name for name in header if name not in names]
         return [name for name in header if name in names]
-
-
-def _csv_rows(text: TextIO) -> Rows:
-    first = text.read(SNIFFED).partition("\n")[0]
-    text.seek(0)
-    delimiter = max(",;\t", key=first.count)
-    return csv.reader(text, strict=True, delimiter=delimiter)
 
 
 # --- products -------------------------------------------------------------------------------------
@@ -164,25 +188,39 @@ ONLY_SHOWN: Final = frozenset({"on_hand", "allocated", "available"})
 """Columns of an export of products that an import leaves alone: stock is never imported so."""
 
 
-def _read_products(lines: _Lines, dry_run: bool, progress: Progress) -> Outcome:  # noqa: FBT001 - one signature for all
+@contextmanager
+def _check_products(lines: _Lines, progress: Progress) -> Iterator[Checked]:
     ignored = lines.without(ONLY_SHOWN)
-    done = import_products(
-        file=_Limited(lines, MOST_LINES), dry_run=dry_run, tell_changes=dry_run, progress=progress
-    )
-    outcome = Outcome(
-        lines=done.lines,
-        created=done.created,
-        updated=done.updated,
-        prices=done.prices,
-        bad_lines=done.bad_lines,
-        ignored_columns=ignored,
-        written=done.written,
-    )
-    outcome.problems = [asdict(problem) for problem in done.problems]
-    outcome.changes = [
-        _told(change.sku, before=change.before, after=change.after) for change in done.changes
-    ]
-    return outcome
+    with check_products(file=_Limited(lines, MOST_LINES), progress=progress) as checked:
+        yield _Products(checked, ignored)
+
+
+class _Products:
+    def __init__(self, checked: CheckedProducts, ignored: list[str]) -> None:
+        self._checked = checked
+        self._ignored = ignored
+
+    def preview(self) -> Outcome:
+        return self._outcome(self._checked.preview(tell_changes=True))
+
+    def write(self) -> Outcome:
+        return self._outcome(self._checked.write())
+
+    def _outcome(self, done: Imported) -> Outcome:
+        return Outcome(
+            lines=done.lines,
+            created=done.created,
+            updated=done.updated,
+            prices=done.prices,
+            bad_lines=done.bad_lines,
+            ignored_columns=self._ignored,
+            problems=[asdict(problem) for problem in done.problems],
+            changes=[
+                _told(change.sku, before=change.before, after=change.after)
+                for change in done.changes
+            ],
+            written=done.written,
+        )
 
 
 class _Limited:
@@ -281,17 +319,21 @@ class _Parent(widgets.Widget):  # type: ignore[misc]  # untyped
 class _Import(ModelResource):  # type: ignore[misc]  # untyped
     """Rows that are checked as a form would, and written only where they differ."""
 
-    optional: frozenset[str] = frozenset()
+    def __init__(self, progress: Progress = lambda _lines: None) -> None:
+        super().__init__()
+        self._progress = progress
 
-    def do_instance_save(self, instance: Any, is_create: bool) -> None:  # noqa: FBT001 - the library's hook
-        # Only what the file has: a coupon's uses are counted meanwhile.
-        names = None if is_create else [self.fields[name].attribute for name in self.in_file]
-        instance.save(update_fields=names)
+    def after_import(self, dataset: tablib.Dataset, result: Any, **_: Any) -> None:
+        """Leave the sequence of ids alone, which others use at the same time; we name none."""
 
-    in_file: list[str]
-
-    def before_import(self, dataset: tablib.Dataset, **_: Any) -> None:
-        self.in_file = [name for name in self.fields if name in (dataset.headers or ())]
+    def import_row(self, row: Any, instance_loader: Any, **kwargs: Any) -> Any:
+        # Not in a hook of the library's: whatever those raise is the row's fault for it.
+        self._progress(kwargs["row_number"])
+        result = super().import_row(row, instance_loader, **kwargs)
+        for fault in result.errors:
+            if isinstance(fault.error, OperationalError | InterfaceError):
+                raise fault.error  # the database's
+        return result
 
 
 def _field(attribute: str, widget: widgets.Widget) -> Any:
@@ -328,6 +370,9 @@ class CouponImport(_Import):
         skip_unchanged = True
         skip_html_diff = True
         store_instance = True
+
+    def save_instance(self, instance: Any, is_create: bool, row: Any, **_: Any) -> None:  # noqa: FBT001 - the library's hook
+        """Nothing yet: `_Coupons` writes all of them at once."""
 
     def before_import_row(self, row: Any, **_: Any) -> None:
         if not str(row["code"] or "").strip():
@@ -368,28 +413,112 @@ class CategoryImport(_Import):
         store_instance = True
 
 
-def _row_by_row(resource: type[_Import], *, key: str, shown: frozenset[str]) -> Any:
-    def read(lines: _Lines, dry_run: bool, progress: Progress) -> Outcome:  # noqa: FBT001 - one signature for all
-        outcome = Outcome(ignored_columns=lines.without(shown))
-        importer = resource()
+class _Rows:
+    """The lines of a file that have the shape of its header, for import-export to look at."""
+
+    def __init__(
+        self, lines: _Lines, importer: _Import, *, key: str, shown: frozenset[str] = frozenset()
+    ) -> None:
+        self.outcome = Outcome(ignored_columns=lines.without(shown))
         _check_header(lines.header, known=set(importer.fields), key=key)
-        table, numbers = _table(lines, outcome, key=key)
-        progress(outcome.lines)
+        self._table, self._numbers = _table(lines, self.outcome, key=key)
+        self._importer = importer
+        self._key = key
+
+    def check(self, *, writing: bool) -> list[Any]:
+        """Look at each, in the caller's transaction if the importer writes what is right."""
+        # Not its `dry_run`, which would write within a transaction and take it back.
+        result = self._importer.import_data(
+            self._table, use_transactions=writing, rollback_on_validation_errors=writing
+        )
+        _tell(result, self.outcome, self._numbers, key=self._key)
+        return [row for row in result.rows if row.import_type != row.IMPORT_TYPE_SKIP]
+
+
+class _Categories:
+    """Written to be checked, and taken back for a preview: one may lie on one of a line above."""
+
+    def __init__(self, lines: _Lines, progress: Progress) -> None:
+        self._rows = _Rows(lines, CategoryImport(), key="slug")
+        progress(self._rows.outcome.lines)
+
+    def preview(self) -> Outcome:
         with transaction.atomic():
-            with connection.cursor() as cursor:
-                cursor.execute("SELECT pg_advisory_xact_lock(%s)", [LOCK])
-            result = importer.import_data(
-                table, dry_run=False, use_transactions=True, rollback_on_validation_errors=True
-            )
-            _tell(result, outcome, numbers, key=key)
-            outcome.written = not dry_run and not outcome.bad_lines
-            if outcome.written:
-                _record(result, subject=f"{entity_type(resource._meta.model)}s", outcome=outcome)  # noqa: SLF001 - the library's name
-            else:
+            _wait_for_turn()
+            self._rows.check(writing=True)
+            transaction.set_rollback(True)
+        return self._rows.outcome
+
+    def write(self) -> Outcome:
+        outcome = self._rows.outcome
+        with transaction.atomic():
+            _wait_for_turn()
+            rows = self._rows.check(writing=True)
+            if outcome.bad_lines:
                 transaction.set_rollback(True)
+            else:
+                _record(rows, Category, outcome)
         return outcome
 
-    return read
+
+class _Coupons:
+    """Checked without a lock; those that are there are locked when all else is done.
+
+    An order that uses a coupon waits for it, and not for long.
+    """
+
+    def __init__(self, lines: _Lines, progress: Progress) -> None:
+        rows = _Rows(lines, CouponImport(progress), key="code", shown=frozenset({"times_used"}))
+        self._rows = rows.check(writing=False)
+        self._outcome = rows.outcome
+        self._in_file = [name for name in lines.header if name != "code"]
+
+    def preview(self) -> Outcome:
+        return self._outcome
+
+    def write(self) -> Outcome:
+        if self._outcome.bad_lines:
+            return self._outcome
+        new = [row for row in self._rows if row.import_type == row.IMPORT_TYPE_NEW]
+        old = [row for row in self._rows if row.import_type != row.IMPORT_TYPE_NEW]
+        try:
+            with transaction.atomic():
+                _wait_for_turn()
+                Coupon.objects.bulk_create([row.instance for row in new], batch_size=BATCH)
+                _record(self._rows, Coupon, self._outcome)
+                self._update(old)
+        except IntegrityError as exc:  # a code that is new no more, a limit that was used up
+            raise UnusableFileError(
+                f"coupons were changed while the file was read: try again"
+                f" ({violated_constraint(exc)})"
+            ) from exc
+        return self._outcome
+
+    def _update(self, rows: list[Any]) -> None:
+        names = self._in_file
+        locked = Coupon.objects.select_for_update(no_key=True).order_by("pk")
+        now = locked.in_bulk([row.instance.pk for row in rows])
+        for row in rows:
+            present = now.get(row.instance.pk)
+            if present is None or any(
+                getattr(present, name) != getattr(row.original, name) for name in names
+            ):
+                raise UnusableFileError(
+                    f"{row.instance.code} was changed while the file was read: try again"
+                )
+        if rows:  # alone what the file has: uses are counted meanwhile
+            Coupon.objects.bulk_create(
+                [row.instance for row in rows],
+                batch_size=BATCH,
+                update_conflicts=True,
+                unique_fields=["id"],
+                update_fields=names,
+            )
+
+
+def _wait_for_turn() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [LOCK])
 
 
 def _check_header(header: list[str], *, known: set[str], key: str) -> None:
@@ -483,22 +612,23 @@ def _reason(error: Exception) -> str:
     return f"cannot be written ({type(error).__name__})"
 
 
-def _record(result: Any, *, subject: str, outcome: Outcome) -> None:
-    """An audit row for each row that was written, with before and after, and one for the file."""
-    for row in result.rows:
-        if row.import_type != row.IMPORT_TYPE_SKIP:
-            before, after = _difference(row)
-            told: dict[str, Any] = {"values": after}
-            if before is not None:
-                told = {"changed": list(after), "before": before, "after": after}
-            audit.record(
-                "STAFF_ADDED" if before is None else "STAFF_CHANGED",
-                entity_type=entity_type(type(row.instance)),
-                entity_id=row.instance.pk,
-                data={**told, "by": "import"},
-            )
+def _record(rows: list[Any], model: type[Model], outcome: Outcome) -> None:
+    """An audit row for each row that is written, with before and after, and one for the file."""
+    for row in rows:
+        before, after = _difference(row)
+        told: dict[str, Any] = {"values": after}
+        if before is not None:
+            told = {"changed": list(after), "before": before, "after": after}
+        audit.record(
+            "STAFF_ADDED" if before is None else "STAFF_CHANGED",
+            entity_type=entity_type(model),
+            entity_id=row.instance.pk,
+            data={**told, "by": "import"},
+        )
+    outcome.written = True
     counts = {name: getattr(outcome, name) for name in ("lines", "created", "updated", "unchanged")}
-    audit.record(f"{subject.upper()}_IMPORTED", data=counts)
+    plural = model._meta.verbose_name_plural  # noqa: SLF001 - Django's API
+    audit.record(f"{plural}_IMPORTED".upper(), data=counts)
 
 
 def _told(
@@ -517,10 +647,10 @@ def _clip(value: str | None) -> str | None:
     return f"{value[:LONGEST_VALUE]}…"
 
 
-IMPORTS: Final[dict[str, Any]] = {
-    "products": _read_products,
-    "categories": _row_by_row(CategoryImport, key="slug", shown=frozenset()),
-    "coupons": _row_by_row(CouponImport, key="code", shown=frozenset({"times_used"})),
+IMPORTS: Final[Mapping[str, Check]] = {
+    "products": _check_products,
+    "categories": lambda lines, progress: nullcontext(_Categories(lines, progress)),
+    "coupons": lambda lines, progress: nullcontext(_Coupons(lines, progress)),
 }
 PERMISSIONS: Final = {
     "products": "inventory.import_products",

@@ -167,7 +167,7 @@ def pages(shop):
         **{name: reverse(f"admin:{name}") for name in list(PAGES)[:7]},
         "stock by file": reverse("admin:inventory_stocklevel_file"),
         "count sheet": reverse(
-            "admin:inventory_stocklevel_sheet", args=[Warehouse.objects.get().pk]
+            "admin:inventory_stocklevel_sheet", args=[Warehouse.objects.get().pk, 1]
         ),
         "coupon effect": reverse("admin:orders_coupon_effect", args=[shop.coupon.pk]),
         "phone order": reverse("admin:orders_paymentlink_add"),

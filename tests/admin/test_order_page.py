@@ -82,8 +82,8 @@ def refund(browser, order, **said):
     """Asked for twice, as people do: the sum is shown, then it is done. Both pages."""
     said = {"reason": "broken", "key": uuid4(), **said}
     shown = press(browser, order, "refund", **said)
-    seen = re.search(r'name="seen_amount" value="([\d.]+)"', shown)
-    return shown, press(browser, order, "refund", seen_amount=seen[1] if seen else "", **said)
+    seen = dict(re.findall(r'name="(seen_\w+)" value="([\w.]+)"', shown))
+    return shown, press(browser, order, "refund", **seen, **said)
 
 
 def buttons_of(browser, row):
@@ -379,12 +379,45 @@ class TestGivingBack:
 
     def test_of_all_sent_twice_is_one(self, browser, order):
         said = {"what": "all", "reason": "x", "key": uuid4()}
-        said["seen_amount"] = str(order.total_amount)
+        said |= {"seen_amount": str(order.total_amount), "seen_cancels": "True"}
 
         texts = [press(browser, order, "refund", **said) for _ in range(2)]
 
         assert ["The money is back." in text for text in texts] == [True, True]
         assert Refund.objects.count() == 1
+
+    def test_of_all_is_shown_anew_when_it_was_shipped_in_between(self, browser, order, provider):
+        said = {"what": "all", "reason": "x", "key": uuid4()}
+        shown = press(browser, order, "refund", **said)
+        seen = dict(re.findall(r'name="(seen_\w+)" value="([\w.]+)"', shown))
+        assert "the order is cancelled" in shown
+        ship_order(order_id=order.pk, parcel=Parcel(carrier="UPS"))
+
+        shown = press(browser, order, "refund", **said, **seen)
+
+        assert f"This gives {order.total_amount} USD back." in shown
+        assert "the order is cancelled" not in shown
+        assert not Refund.objects.exists()
+
+    def test_of_all_above_the_limit_proposes_to_cancel(self, browser, order, settings, provider):
+        settings.REFUND_LIMITS = {"USD": Decimal("5.00")}
+
+        refund(browser, order, what="all")
+
+        proposal = order.refund_proposals.get()
+        assert (proposal.kind, proposal.ends_order) == ("cancellation", True)
+        assert proposal.amount == order.total_amount
+
+    def test_of_an_amount_sent_twice_is_no_cancellation_of_the_rest(self, browser, order):
+        half = order.total_amount / 2
+        said = {"what": "amount", "amount": half, "seen_amount": half, "reason": "x"}
+        said["key"] = uuid4()
+
+        texts = [press(browser, order, "refund", **said) for _ in range(2)]
+
+        assert ["The money is back." in text for text in texts] == [True, True]
+        order.refresh_from_db()
+        assert (order.status, Refund.objects.count()) == ("confirmed", 1)
 
     def test_gives_no_other_sum_than_the_one_that_was_seen(self, browser, order):
         press(
@@ -444,7 +477,12 @@ class TestGivingBack:
 
         assert "whisper" not in str(list(AuditLog.objects.values_list("data", flat=True)))
         asked = AuditLog.objects.filter(event_type="STAFF_ACTION_ASKED").latest("pk")
-        assert asked.data["asked"] == {"what": "amount", "units": "{}", "seen_amount": "1.00"}
+        assert asked.data["asked"] == {
+            "what": "amount",
+            "units": "{}",
+            "seen_amount": "1.00",
+            "seen_cancels": "False",
+        }
         done = AuditLog.objects.filter(event_type="STAFF_ACTION_DONE").latest("pk")
         assert done.data["state"]["given_back"] == "1.00"
 

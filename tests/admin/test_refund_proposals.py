@@ -12,7 +12,10 @@ from django.contrib.auth.models import Group
 from django.urls import reverse
 
 from audit.models import AuditLog
+from config.kernel.clock import Deadline
 from orders.models import RefundProposal
+from orders.services import refund_approval
+from orders.services.refunds import RefundWish
 from orders.services.returns import accept_return, receive_return, request_return
 from orders.services.shipping import Parcel, ship_order
 from payments.models import Refund
@@ -78,6 +81,28 @@ def test_one_proposes_and_another_approves(client, wish, provider):
     assert Refund.objects.get().status == "succeeded"
     rows = AuditLog.objects.filter(event_type="STAFF_ACTION_DONE", entity_type="refund_proposal")
     assert rows.get().data["state"]["status"] == "approved"
+
+
+@pytest.mark.parametrize("what", ["all", "amount"])
+def test_the_second_person_is_told_whether_the_order_ends(client, shopper, provider, what):
+    factories.ProductFactory(sku="TEA", on_hand=5)
+    order = order_of(shopper.order(("TEA", 2)))
+    refund_approval.refund(
+        order_id=order.pk,
+        wish=RefundWish(reason="x", amount=None if what == "all" else Decimal("6.00")),
+        user_id=staff("Support").pk,
+        deadline=Deadline(10),
+    )
+    client.force_login(staff("Finance"))
+
+    page = client.get(
+        reverse("admin:orders_refundproposal_do", args=[order.refund_proposals.get().pk, "approve"])
+    ).content.decode()
+
+    amount = order.total_amount if what == "all" else "6.00"
+    assert f"This gives {amount} USD back." in page
+    assert ("the order is cancelled" in page) is (what == "all")
+    assert ("The order is not cancelled" in page) is (what == "amount")
 
 
 def test_their_own_is_refused_in_words(client, wish, provider):

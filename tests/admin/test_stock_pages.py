@@ -13,11 +13,12 @@ import pytest
 from django.conf import settings
 from django.contrib.auth.models import Group, Permission
 from django.core.files.uploadedfile import SimpleUploadedFile
+from django.db import OperationalError
 from django.urls import reverse
 from django.utils import timezone
 
 from audit.models import AuditLog
-from inventory import documents, scheduled_prices
+from inventory import documents, scheduled_prices, stock_files
 from inventory.models import Price, ScheduledPrice, StockDocument, StockLevel
 from tests import factories
 from tests.admin import rows
@@ -372,6 +373,28 @@ class TestStockByFile:
 
         assert "Nothing was changed." in text(answer)
         assert stands(apples) == [(9, 4)]
+        # Nor by a second press: what stands there now, nobody has counted by.
+        assert "Apply all" not in text(answer)
+        assert 'type="file"' in text(answer)
+        assert "Nothing was changed." in text(browser.post(self.URL, form))
+        assert stands(apples) == [(9, 4)]
+
+    def test_that_the_database_left_in_the_middle_is_sent_again_as_it_was_seen(
+        self, browser, apples, monkeypatch
+    ):
+        form = self.form_of(self.choose(browser, HEADER + "APPLE,MAIN,9,count,x\n"))
+        factories.receive(apples, 1)
+
+        def is_away(**_):
+            raise OperationalError
+
+        with monkeypatch.context() as patch:
+            patch.setattr(stock_files, "apply_file", is_away)
+            again = self.form_of(browser.post(self.URL, form))
+
+        assert (again["seen"], again["request_key"]) == (form["seen"], form["request_key"])
+        assert "Nothing was changed." in text(browser.post(self.URL, again))
+        assert stands(apples) == [(11, 4)]
 
     @pytest.mark.parametrize(
         ("content", "why"),
@@ -428,16 +451,30 @@ class TestStockByFile:
 
     def test_has_sheets_to_count_with(self, client, clerk, apples):
         sheet = reverse(
-            "admin:inventory_stocklevel_sheet", args=[apples.stock_levels.get().warehouse_id]
+            "admin:inventory_stocklevel_sheet", args=[apples.stock_levels.get().warehouse_id, 1]
         )
         assert client.get(sheet).status_code == 403
         allow(clerk, "count_stock")
 
         answer = client.get(sheet)
 
-        assert text(answer) == HEADER.strip() + "\r\nAPPLE,MAIN,10,count,\r\n"
-        assert answer["Content-Disposition"] == 'attachment; filename="count-main.csv"'
+        assert text(answer) == f"{HEADER.strip()},expected\r\nAPPLE,MAIN,10,count,,10\r\n"
+        assert answer["Content-Disposition"] == 'attachment; filename="count-main-1.csv"'
         assert sheet in text(client.get(self.URL))
+
+    def test_has_as_many_sheets_as_it_takes(self, browser, apples, monkeypatch):
+        monkeypatch.setattr(stock_files, "MOST_LINES", 1)
+        factories.ProductFactory(sku="PEAR", on_hand=1)
+        main = apples.stock_levels.get().warehouse_id
+
+        shown = text(browser.get(self.URL))
+        sheets = [reverse("admin:inventory_stocklevel_sheet", args=[main, n]) for n in range(4)]
+
+        assert "MAIN, 1 of 2" in shown
+        assert "MAIN, 2 of 2" in shown
+        codes = [browser.get(sheet).status_code for sheet in sheets]
+        assert codes == [404, 200, 200, 404]
+        assert "PEAR" in text(browser.get(sheets[2]))
 
     def test_leads_to_its_movements(self, browser, apples):
         browser.post(

@@ -1,6 +1,8 @@
 """Migrations run beside the old code: they build no index in an order's way, nor a circle with it.
 
-Who locks one of an order's tables alone never waits for somebody who waits for that one.
+Who locks one of an order's tables alone never waits for somebody who waits for that one. Nor do
+they read a table under a lock for a foreign key: Django drops and makes one anew for as little as
+an index that is not wanted any more.
 """
 
 from __future__ import annotations
@@ -51,6 +53,22 @@ TOGETHER = [
         ],
         {"locks coupon, order"},
     ),
+    (
+        [
+            operations.AlterField(
+                "order", "x", models.ForeignKey("orders.cart", models.PROTECT, db_index=False)
+            )
+        ],
+        {"makes the foreign key of order.x anew"},
+    ),
+    (
+        [operations.RunSQL("ALTER TABLE a ADD CONSTRAINT b\n FOREIGN KEY (c) REFERENCES d (e)")],
+        {"adds a foreign key that is valid at once"},
+    ),
+    (
+        [operations.RunSQL("ALTER TABLE a ADD FOREIGN KEY (c) REFERENCES d (e) NOT VALID")],
+        set(),
+    ),
 ]
 
 
@@ -58,6 +76,7 @@ def faults(app, steps, *, there):
     """What a transaction of these operations would do to orders that go on meanwhile."""
     found, locked = set(), set()
     for step in steps:
+        found |= faults_of_keys(step)
         table = (app, getattr(step, "model_name", "").lower())
         if table not in there & ON_THE_WAY or isinstance(step, ValidateConstraint):
             continue
@@ -65,6 +84,17 @@ def faults(app, steps, *, there):
         if table in GROW and builds_an_index(step):
             found.add(f"builds an index of {table[1]}")
     return found | ({f"locks {', '.join(sorted(locked))}"} if len(locked) > 1 else set())
+
+
+def faults_of_keys(step):
+    """Make it a change of the state alone, or NOT VALID and then valid."""
+    if isinstance(step, operations.RunSQL):
+        words = " ".join(str(step.sql).split())
+        if "FOREIGN KEY" in words and "NOT VALID" not in words:
+            return {"adds a foreign key that is valid at once"}
+    if isinstance(step, operations.AlterField) and step.field.remote_field is not None:
+        return {f"makes the foreign key of {step.model_name}.{step.name} anew"}
+    return set()
 
 
 def builds_an_index(step):

@@ -21,8 +21,9 @@ def test_backup_and_restore_answer_people(source, backups, tmp_path, capsys):
     call_command("restore", str(backups.root), "--data-directory", str(tmp_path / "target"))
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith(f"{tmp_path / 'target'} will be the database as of ")
-    assert [line.split(".")[0].strip() for line in lines[1:]] == list("123456")
-    assert "erase_customer --replay" in lines[2]
+    assert [line.split(".")[0].strip() for line in lines[1:]] == list("1234567")
+    assert "AUDIT_SEAL_DIR" in lines[2]
+    assert "erase_customer --replay" in lines[3]
 
 
 def test_backup_and_restore_answer_programs(source, backups, tmp_path, capsys):

@@ -311,6 +311,37 @@ class TestStopping:
             scheduled_prices.stop_scheduled_price(scheduled_price_id=0, now=NOON)
 
 
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("begins", [1, 2])
+def test_one_whose_price_is_locked_waits_and_the_others_do_not(tea, begins):
+    cup = factories.ProductFactory(sku="CUP", price="7.00")
+    plan(tea, begins)
+    plan(cup, 3 - begins)
+    locked, go_on = threading.Event(), threading.Event()
+
+    def imports():
+        try:
+            with transaction.atomic():
+                list(Price.objects.select_for_update().filter(product=tea))
+                locked.set()
+                assert go_on.wait(20)
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        running = pool.submit(imports)
+        assert locked.wait(20)
+        try:
+            done = come_by(3)
+        finally:
+            go_on.set()
+        running.result(20)
+
+    assert (done, cost(cup), cost(tea)) == (1, 15, 20)
+    assert come_by(3) == 1
+    assert cost(tea) == 15
+
+
 class TestBeat:
     def test_comes_by_often_enough_for_15_seconds(self):
         (entry,) = (

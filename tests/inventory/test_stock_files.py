@@ -124,6 +124,18 @@ class TestPreview:
         with pytest.raises(UnusableFileError):
             stock_files.preview_file(text=text)
 
+    @pytest.mark.parametrize("delimiter", [";", "\t"])
+    def test_takes_what_any_spreadsheet_writes(self, apples, delimiter):
+        text = f"{HEADER}APPLE,MAIN,1,receive,x\n".replace(",", delimiter)
+
+        assert problems(text) == []
+
+    def test_is_as_long_when_a_browser_sends_it_back(self, apples, monkeypatch):
+        text = HEADER + "APPLE,MAIN,1,receive,x\n"
+        monkeypatch.setattr(stock_files, "MOST_BYTES", len(text))
+
+        assert problems(text.replace("\n", "\r\n")) == []
+
     def test_takes_columns_in_any_order_and_a_byte_order_mark(self, apples):
         text = "\ufeffReason, mode ,quantity,warehouse,SKU\nx,count,9,MAIN,APPLE\n"
 
@@ -213,21 +225,72 @@ class TestApply:
 
 
 class TestWhatIsWritten:
-    def test_the_count_sheet_can_be_filled_in_and_read_again(self, apples, monkeypatch):
-        monkeypatch.setattr(stock_files, "BATCH", 1)
+    def test_the_count_sheet_can_be_filled_in_and_read_again(self, apples):
         factories.ProductFactory(sku="PEAR", on_hand=3)
         sheet = io.StringIO()
 
         stock_files.write_count_sheet(sheet, warehouse=Warehouse.objects.get(code="MAIN"))
 
         rows = list(csv.reader(io.StringIO(sheet.getvalue())))
-        assert rows[0] == list(stock_files.COLUMNS)
+        assert rows[0] == [*stock_files.COLUMNS, "expected"]
         assert rows[1:] == [
-            ["APPLE", "MAIN", "10", "count", ""],
-            ["PEAR", "MAIN", "3", "count", ""],
+            ["APPLE", "MAIN", "10", "count", "", "10"],
+            ["PEAR", "MAIN", "3", "count", "", "3"],
         ]
         filled = sheet.getvalue().replace("count,", "count,May")
         assert problems(filled) == []
+
+    def test_a_count_is_refused_if_stock_moved_since_the_sheet_was_made(self, apples):
+        """Counted at half past nine, two shipped at ten, sent in at five."""
+        sheet = io.StringIO()
+        stock_files.write_count_sheet(sheet, warehouse=Warehouse.objects.get(code="MAIN"))
+        filled = sheet.getvalue().replace("count,", "count,May")
+        factories.receive(apples, 3)
+
+        ((line, reason),) = problems(filled)
+        assert (line, "10 were on hand when the count began, 13 are now" in reason) == (2, True)
+        seen = stock_files.preview_file(text=filled).seen
+        with pytest.raises(StockChangeRefusedError):
+            apply(filled, seen=seen)
+        assert stands(apples) == [(13, 4)]
+
+    def test_what_a_sheet_expected_says_nothing_of_what_came(self, apples):
+        apply(f"{HEADER.strip()},expected\nAPPLE,MAIN,2,receive,x,99\n")
+
+        assert stands(apples) == [(12, 4)]
+
+    def test_without_what_was_expected_the_preview_counts(self, apples):
+        text = f"{HEADER.strip()},expected\nAPPLE,MAIN,9,count,x,\n"
+        seen = stock_files.preview_file(text=text).seen
+        factories.receive(apples, 3)
+
+        with pytest.raises(StockChangeRefusedError):
+            apply(text, seen=seen)
+
+    @pytest.mark.parametrize("expected", ["ten", "1.0", "=1"])
+    def test_what_was_expected_is_a_number(self, apples, expected):
+        text = f"{HEADER.strip()},expected\nAPPLE,MAIN,9,count,x,{expected}\n"
+
+        ((_, reason),) = problems(text)
+        assert reason.startswith("expected: is what the sheet said")
+
+    def test_a_large_building_has_several_sheets_each_of_which_can_be_read(
+        self, apples, monkeypatch
+    ):
+        monkeypatch.setattr(stock_files, "MOST_LINES", 2)
+        for sku in ("PEAR", "PLUM", "FIG", "DATE"):
+            factories.ProductFactory(sku=sku, on_hand=1)
+        main = Warehouse.objects.get(code="MAIN")
+
+        assert stock_files.count_sheets_of(main) == 3
+        skus = []
+        for sheet in (1, 2, 3):
+            file = io.StringIO()
+            stock_files.write_count_sheet(file, warehouse=main, sheet=sheet)
+            filled = file.getvalue().replace("count,", "count,May")
+            assert problems(filled) == []
+            skus += [row[0] for row in csv.reader(io.StringIO(filled))][1:]
+        assert skus == ["APPLE", "DATE", "FIG", "PEAR", "PLUM"]
 
     def test_no_cell_is_a_formula(self, apples):
         code = "=HYPERLINK(1)"

@@ -12,13 +12,18 @@ from django.db.models.functions import Now
 from audit.models import AuditLog
 from config.kernel.clock import Deadline
 from config.kernel.errors import InvalidTransitionError
-from orders.errors import ProposalWaitingError, RefundRequestReusedError, SamePersonError
+from orders.errors import (
+    ProposalWaitingError,
+    RefundChangedError,
+    RefundRequestReusedError,
+    SamePersonError,
+)
 from orders.models import RefundProposal
 from orders.selectors import given_back_alone
 from orders.services import privacy, refund_approval, returns
 from orders.services.cancellation import cancel_order
 from orders.services.refund_approval import Outcome
-from orders.services.refunds import RefundWish
+from orders.services.refunds import RefundPreview, RefundWish
 from orders.services.shipping import Parcel, ship_order
 from payments.errors import RefundExceedsPaymentError
 from payments.models import ReconciliationCase, Refund
@@ -323,6 +328,94 @@ class TestAnOrderThatHasChanged:
         assert approve(colleague) == Outcome.DONE
 
 
+class TestWhatWasSeen:
+    """An amount, and whether the order ends with it: that is done, or nothing."""
+
+    def test_a_proposal_that_ends_the_order_does_not_pay_for_goods_that_left(
+        self, paid, clerk, colleague, provider
+    ):
+        proposal = proposed(paid, clerk, amount=paid.total_amount)
+        assert (proposal.kind, proposal.ends_order) == ("amount", True)
+        ship_order(order_id=paid.pk, parcel=Parcel(carrier="UPS"))
+
+        with pytest.raises(RefundChangedError, match="would not be cancelled"):
+            approve(colleague)
+
+        proposal.refresh_from_db()
+        assert proposal.status == "waiting"
+        assert not Refund.objects.exists()
+
+    def test_a_proposal_that_does_not_end_it_never_does(self, paid, clerk, colleague, provider):
+        proposal = proposed(paid, clerk, amount=paid.total_amount - LIMIT)
+        assert not proposal.ends_order
+        assert refund(paid, colleague, amount=LIMIT) == Outcome.DONE
+
+        with pytest.raises(RefundChangedError, match="would be cancelled"):
+            approve(colleague)
+
+        paid.refresh_from_db()
+        assert paid.status == "confirmed"
+        assert Refund.objects.count() == 1
+
+    def test_what_has_ended_meanwhile_as_was_wished_keeps_no_money(
+        self, paid, clerk, colleague, provider
+    ):
+        proposal = proposed(paid, clerk)
+        cancel_order(order_id=paid.pk, reason="", deadline=Deadline(10))
+        Refund.objects.update(status="failed")
+
+        approve(colleague)
+
+        proposal.refresh_from_db()
+        assert (proposal.status, proposal.ends_order) == ("approved", True)
+        assert proposal.refund.amount == paid.total_amount
+
+    @pytest.mark.parametrize("is_shipped", [True, False])
+    def test_one_person_gets_what_they_have_seen(
+        self, shopper, product, clerk, provider, is_shipped
+    ):
+        small = order_of(shopper.order((product.sku, 1)))
+        seen = RefundPreview(amount=small.total_amount, is_cancellation=True)
+        if is_shipped:
+            ship_order(order_id=small.pk, parcel=Parcel(carrier="UPS"))
+
+        if is_shipped:
+            with pytest.raises(RefundChangedError):
+                refund(small, clerk, seen=seen)
+        else:
+            assert refund(small, clerk, seen=seen) == Outcome.DONE
+
+        small.refresh_from_db()
+        assert small.status == ("shipped" if is_shipped else "cancelled")
+        assert Refund.objects.count() == (0 if is_shipped else 1)
+
+    def test_nobody_proposes_what_they_have_not_seen(self, paid, clerk):
+        ship_order(order_id=paid.pk, parcel=Parcel(carrier="UPS"))
+        seen = RefundPreview(amount=paid.total_amount, is_cancellation=True)
+
+        with pytest.raises(RefundChangedError):
+            refund(paid, clerk, seen=seen)
+
+        assert not RefundProposal.objects.exists()
+
+    def test_all_that_is_left_is_another_wish_than_the_amount_under_the_same_key(self, paid, clerk):
+        proposed(paid, clerk, amount=ABOVE, request_key="page")
+
+        with pytest.raises(RefundRequestReusedError):
+            refund(paid, clerk, request_key="page")
+
+    def test_money_that_is_not_an_orders_ends_none(self, paid, clerk):
+        with pytest.raises(IntegrityError, match="ends_an_order_by_its_money"):
+            RefundProposal.objects.create(
+                order=paid,
+                kind="quarantine",
+                amount=1,
+                currency="USD",
+                proposed_by=clerk,
+                ends_order=True,
+            )
+
+
 class TestNotApproving:
     def test_refusing_moves_nothing_and_keeps_the_words(self, paid, clerk, colleague, provider):
         proposal = proposed(paid, clerk, amount=ABOVE)
@@ -492,6 +585,7 @@ def test_a_proposal_cannot_be_rewritten_or_removed(paid, clerk):
 
     for change in (
         lambda: RefundProposal.objects.update(amount=1),
+        lambda: RefundProposal.objects.update(ends_order=True),
         lambda: RefundProposal.objects.update(proposed_by=paid.customer),
         proposal.delete,
     ):

@@ -360,6 +360,7 @@ class TestWhatHasAnEndOfItsOwn:
             status="queued",
             expires_at=long_ago,
         )
+        BackgroundJob.objects.update(status="cancelled", finished_at=long_ago)
         Cart.objects.update(expires_at=long_ago)
         PaymentLink.objects.filter(pk=link.pk).update(expires_at=long_ago)
         Session.objects.update(expire_date=long_ago)

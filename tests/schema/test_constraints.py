@@ -860,6 +860,9 @@ REFUSED: dict[str, list[Any]] = {
         lambda r: r.proposal(kind="units"),
         lambda r: r.proposal(units={"TEA": 1}),
     ],
+    "refund_proposal_ends_an_order_by_its_money": [
+        lambda r: r.proposal(kind="quarantine", ends_order=True),
+    ],
     "refund_proposal_takes_a_second_person": [
         lambda r: [
             update(r.proposal(proposed_by=who), **{**decided("approved"), "decided_by": who})
@@ -1338,6 +1341,7 @@ FROZEN = {
         "case": "another",
         "currency": "EUR",
         "amount": OTHER,
+        "ends_order": True,
         "units": {"TEA": 1},
         "request_key": "other",
         "proposed_by": "another",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import zipfile
 from decimal import Decimal
@@ -14,7 +15,7 @@ from config.kernel.errors import InvalidTransitionError, NotFoundError, Validati
 from inventory.models import Category, Price, Product, StockLevel
 from orders.errors import NotAllowedError
 from orders.models import BackgroundJob, Coupon
-from orders.services import jobs
+from orders.services import job_running, jobs
 from orders.transfer import imports
 from tests import factories
 from tests.transfer.conftest import bomb, confirm, export, read_csv, run, upload, workbook
@@ -101,6 +102,32 @@ class TestPreview:
         }
 
 
+class TestThePreviewsCounts:
+    """Are found without writing, and are those of the import."""
+
+    FILES = {
+        "prices of new and old ones": "sku,name,category,price_USD,price_EUR\r\n"
+        "TEA,Tea,grocery,3.50,\r\nCUP,Cup,grocery,8,9\r\nPOT,Pot,grocery,20,21\r\n",
+        "a name": "sku,name\r\nTEA,Green tea\r\nCUP,Cup\r\n",
+        "pictures without their words": "sku,image_urls\r\n"
+        "TEA,https://x.test/1.png https://x.test/2.png\r\nCUP,\r\n",
+        "pictures with other words": "sku,image_urls,image_alts\r\nTEA,https://x.test/1.png,Two\r\n",
+        "codes alone": "sku\r\nTEA\r\n",
+    }
+
+    @pytest.mark.parametrize("text", FILES.values(), ids=FILES)
+    def test_of_products(self, manager, text):
+        picture = {"image_url": "https://x.test/1.png", "image_alt": "One"}
+        factories.ProductFactory(sku="TEA", name="Tea", price="3.50", **picture)
+        factories.ProductFactory(sku="CUP", name="Cup", price="7.00")
+
+        preview = upload("products", manager, text)
+        job = confirm(preview, manager)
+
+        names = ("lines", "created", "updated", "prices", "bad_lines")
+        assert [preview.result[name] for name in names] == [job.result[name] for name in names]
+
+
 class TestConfirmed:
     def test_is_written_and_told(self, manager, shelf):
         preview = upload("products", manager, f"{PRODUCTS}POT,Pot,grocery,20\r\n")
@@ -165,13 +192,57 @@ class TestConfirmed:
         assert not Product.objects.exists()
 
 
+def meanwhile(monkeypatch, happens):
+    """Between an import's reading and its writing."""
+    really = job_running._held
+
+    @contextlib.contextmanager
+    def held(job):
+        happens()
+        with really(job):
+            yield
+
+    monkeypatch.setattr(job_running, "_held", held)
+
+
+class TestACatalogueThatChanges:
+    """While the file of an import is read: nothing is half written."""
+
+    def test_by_a_category_less(self, manager, shelf, monkeypatch):
+        preview = upload("products", manager, f"{PRODUCTS}POT,Pot,grocery,20\r\n")
+        meanwhile(monkeypatch, shelf.delete)
+
+        job = confirm(preview, manager)
+
+        assert (job.status, "changed while the file was read" in job.error) == ("failed", True)
+        assert not Product.objects.exists()
+
+    def test_by_a_product_less(self, manager, monkeypatch):
+        tea = Product.objects.create(sku="TEA", name="Tea", category=factories.CategoryFactory())
+        preview = upload("products", manager, "sku,name\r\nTEA,Green tea\r\n")
+        meanwhile(monkeypatch, tea.delete)
+
+        job = confirm(preview, manager)
+
+        assert (job.status, "changed while the file was read" in job.error) == ("failed", True)
+
+    def test_by_a_product_more(self, manager, shelf, monkeypatch):
+        preview = upload("products", manager, f"{PRODUCTS}POT,Pot,grocery,20\r\n")
+        meanwhile(monkeypatch, lambda: factories.ProductFactory(sku="POT", name="Kettle"))
+
+        job = confirm(preview, manager)
+
+        assert (job.status, job.result["created"], job.result["updated"]) == ("done", 0, 1)
+        assert Product.objects.get().name == "Pot"
+
+
 class TestRoundTrip:
     @pytest.mark.parametrize("file_format", ["csv", "xlsx"])
     def test_an_export_of_products_changes_nothing(self, manager, file_format):
         factories.ProductFactory(
             sku="TEA",
             name="=Tea",
-            description="-1\n+2",
+            description="-1\n+2;=3\n\n- x|@y\n'- z",
             attributes={"a": "=b"},
             weight_grams=5,
             image_url="https://x.test/1.png",
@@ -250,17 +321,51 @@ class TestCoupons:
     def test_used_meanwhile_keep_their_count(self, manager, monkeypatch):
         """What is counted between the reading and the writing of a row is not written back."""
         coupon = factories.CouponFactory(code="OLD", value=5)
-        really = imports.CouponImport.do_instance_save
+        meanwhile(monkeypatch, lambda: Coupon.objects.update(times_used=9))
 
-        def used_meanwhile(self, instance, is_create):
-            Coupon.objects.filter(pk=coupon.pk).update(times_used=9)
-            really(self, instance, is_create)
-
-        monkeypatch.setattr(imports.CouponImport, "do_instance_save", used_meanwhile)
         confirm(upload("coupons", manager, "code,value\r\nOLD,6\r\n"), manager)
 
         coupon.refresh_from_db()
         assert (coupon.value, coupon.times_used) == (6, 9)
+
+    @pytest.mark.parametrize("change", ["changed", "removed"])
+    def test_changed_meanwhile_are_not_written_over(self, manager, monkeypatch, change):
+        factories.CouponFactory(code="OLD", value=5)
+        preview = upload("coupons", manager, "code,kind,value\r\nOLD,percent,6\r\nX,percent,1\r\n")
+        here = Coupon.objects.filter(code="OLD")
+        meanwhile(monkeypatch, here.delete if change == "removed" else lambda: here.update(value=7))
+
+        job = confirm(preview, manager)
+
+        assert (job.status, "OLD was changed while" in job.error) == ("failed", True)
+        assert not Coupon.objects.filter(code="X").exists()
+        assert not AuditLog.objects.filter(event_type="STAFF_ADDED").exists()
+
+    @pytest.mark.parametrize(
+        ("happens", "constraint"),
+        [
+            (lambda: factories.CouponFactory(code="X"), "coupons_code"),
+            (lambda: Coupon.objects.update(times_used=2), "coupon_used_within_limit"),
+        ],
+        ids=["added", "used"],
+    )
+    def test_that_cannot_be_any_more_say_so(self, manager, monkeypatch, happens, constraint):
+        factories.CouponFactory(code="OLD", value=5)
+        preview = upload(
+            "coupons", manager, "code,kind,value,max_uses\r\nOLD,percent,5,1\r\nX,percent,1,\r\n"
+        )
+        meanwhile(monkeypatch, happens)
+
+        job = confirm(preview, manager)
+
+        assert (job.status, constraint in job.error) == ("failed", True), job.error
+        assert Coupon.objects.get(code="OLD").max_uses is None
+        assert not AuditLog.objects.filter(event_type="STAFF_CHANGED").exists()
+
+    def test_of_a_file_that_names_only_codes_are_left_as_they_are(self, manager):
+        factories.CouponFactory(code="OLD", value=5)
+
+        assert upload("coupons", manager, "code\r\nOLD\r\n").result["unchanged"] == 1
 
     @pytest.mark.parametrize(
         ("line", "reason"),
@@ -362,6 +467,7 @@ class TestFiles:
             (b"sku,secret\r\n", "'secret' is not known"),
             (b"sku,sku\r\n", "is there twice"),
             (b"\r\n", "needs one called"),
+            (b'"sku"x,name\r\n', "the first line is not CSV"),
         ],
     )
     def test_that_cannot_be_read_say_why(self, manager, content, reason):
@@ -370,6 +476,12 @@ class TestFiles:
         assert job.status == "failed"
         assert reason in job.error
         assert not AuditLog.objects.filter(event_type="PRODUCTS_IMPORTED").exists()
+
+    @pytest.mark.parametrize("subject", ["categories", "coupons"])
+    def test_whose_header_is_no_csv_say_so(self, manager, subject):
+        job = upload(subject, manager, '"code"x,slug\r\n')
+
+        assert (job.status, "the first line is not CSV" in job.error) == ("failed", True)
 
     @pytest.mark.parametrize("subject", ["categories", "coupons"])
     def test_of_the_wrong_kind_are_refused(self, manager, subject):

@@ -5,17 +5,22 @@ from __future__ import annotations
 import threading
 import zlib
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
+from django.conf import settings
 from django.db import IntegrityError, OperationalError, connection, transaction
 from django.utils import timezone
 
 from audit.models import AuditLog
+from config.celery import app
 from config.kernel.clock import Deadline
+from config.kernel.db import CommitOutcomeUnknownError
 from config.kernel.errors import InvalidTransitionError, NotFoundError, ValidationFailedError
-from inventory.models import Product
+from inventory import imports as imported
+from inventory.models import Price, Product
 from orders.errors import NotAllowedError
-from orders.models import BackgroundJob, BackgroundJobChunk
+from orders.models import BackgroundJob, BackgroundJobChunk, Coupon
 from orders.services import job_running, jobs, privacy
 from orders.transfer import exports, imports
 from orders.transfer.exports import Selection
@@ -23,7 +28,7 @@ from tests import factories
 from tests.admin import rows
 from tests.concurrency.test_races import at_once
 from tests.shop import order_of
-from tests.transfer.conftest import export, read_csv, run, upload
+from tests.transfer.conftest import confirm, export, read_csv, run, upload
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -148,6 +153,22 @@ class TestRunning:
         job.refresh_from_db()
         assert (job.status, job.attempts) == ("done", 2)
 
+    def test_a_database_that_leaves_within_a_line_is_not_the_lines_fault(
+        self, manager, monkeypatch
+    ):
+        def is_away(*_, **__):
+            raise OperationalError
+
+        with monkeypatch.context() as patch:
+            patch.setattr(imports.CouponImport, "get_instance", is_away)
+            job = upload("coupons", manager, "code,kind,value\r\nX,percent,5\r\n")
+        assert (job.status, job.result) == ("running", None)
+        let_lease_end(job)
+        run()
+
+        job.refresh_from_db()
+        assert (job.status, job.result["bad_lines"]) == ("done", 0)
+
 
 class TestAWorkerThatDies:
     def test_leaves_the_job_to_another_who_begins_it_anew(self, manager, products, monkeypatch):
@@ -196,6 +217,39 @@ class TestAWorkerThatDies:
         job.refresh_from_db()
         assert (job.status, job.error) == ("failed", job_running.TOO_MANY_TRIES)
 
+    def test_of_a_slow_database_says_so_in_the_end(self, manager, monkeypatch):
+        def is_too_slow(*_, **__):
+            with connection.cursor() as cursor:
+                cursor.execute("SET statement_timeout = 1; SELECT pg_sleep(5)")
+
+        monkeypatch.setattr(exports, "open_table", is_too_slow)
+        job = ask(manager)
+        for _ in range(job_running.MOST_ATTEMPTS):
+            run()
+            let_lease_end(job)
+
+        run()
+
+        job.refresh_from_db()
+        assert job.status == "failed"
+        assert job.error == f"{job_running.TOO_MANY_TRIES} The last one: QueryCanceled."
+
+    def test_within_a_commit_costs_a_try_and_no_more(self, manager, products, monkeypatch):
+        def is_cut_off(_self):
+            raise CommitOutcomeUnknownError
+
+        job = ask(manager)
+        with monkeypatch.context() as patch:
+            patch.setattr(job_running._Written, "flush", is_cut_off)
+            run()
+        job.refresh_from_db()
+        assert job.status == "running"
+        let_lease_end(job)
+        run()
+
+        job.refresh_from_db()
+        assert (job.status, job.attempts, job.error) == ("done", 2, "")
+
     def test_within_an_import_has_written_nothing(self, manager, monkeypatch):
         factories.CategoryFactory()
         preview = upload("products", manager, "sku,name,category\r\nPOT,Pot,grocery\r\n")
@@ -222,15 +276,17 @@ class TestAWorkerThatDies:
         preview = upload("products", manager, "sku,name,category\r\nPOT,Pot,grocery\r\n")
         job = jobs.confirm_import(preview_id=preview.pk, user=manager)
         inside, go_on = threading.Event(), threading.Event()
-        really = imports.read_file
+        really = job_running._counts
 
-        def slowly(*args, **kwargs):
+        def slowly(outcome):
             inside.set()
             assert go_on.wait(20)
-            return really(*args, **kwargs)
+            return really(outcome)
 
-        monkeypatch.setattr(imports, "read_file", slowly)
+        monkeypatch.setattr(job_running, "_counts", slowly)
         monkeypatch.setattr(job_running, "LEASE", timedelta(0))
+        monkeypatch.setattr(job_running, "MOST_AT_ONCE", 1)
+        waiting = ask(manager)
 
         def works():
             try:
@@ -242,7 +298,7 @@ class TestAWorkerThatDies:
         worker.start()
         assert inside.wait(20)
         try:
-            assert run() == 0
+            assert run() == 0  # nor is it forgotten among those that run at a time
             with pytest.raises(InvalidTransitionError):
                 jobs.cancel(job_id=job.pk, user=manager)
         finally:
@@ -250,7 +306,67 @@ class TestAWorkerThatDies:
             worker.join(20)
 
         job.refresh_from_db()
+        waiting.refresh_from_db()
         assert (job.status, job.attempts) == ("done", 1)
+        assert (waiting.status, waiting.attempts) == ("done", 1)
+
+
+class TestWhatOthersNeed:
+    """No order and no due price waits for a file that is looked at, and for one that is written
+    no longer than it takes to write.
+    """
+
+    COUPONS = "code,value\r\nOLD,6\r\n"
+    PRODUCTS = "sku,price_USD\r\nTEA,4\r\n"
+
+    @pytest.fixture
+    def free(self, monkeypatch):
+        """Whether coupon and price could be locked at each of these moments."""
+        factories.CouponFactory(code="OLD", value=5)
+        factories.ProductFactory(sku="TEA", price="3.50")
+        found = []
+
+        def lockable():
+            with transaction.atomic():
+                try:
+                    list(Coupon.objects.select_for_update(nowait=True))
+                    list(Price.objects.select_for_update(nowait=True))
+                except OperationalError:
+                    return False
+            return True
+
+        def look_after(place, name):
+            really = getattr(place, name)
+
+            def then_look(*args, **kwargs):
+                result = really(*args, **kwargs)
+                found.extend(at_once(lockable))
+                return result
+
+            monkeypatch.setattr(place, name, then_look)
+
+        look_after(imports.CouponImport, "import_row")
+        look_after(imports, "_tell")
+        look_after(imports, "_record")
+        look_after(imported, "_count")
+        look_after(imported, "_copy")
+        return found
+
+    @pytest.mark.parametrize(("subject", "text"), [("coupons", COUPONS), ("products", PRODUCTS)])
+    def test_is_free_during_a_preview(self, manager, free, subject, text):
+        preview = upload(subject, manager, text)
+
+        assert preview.result["updated"] + preview.result["prices"] == 1
+        assert set(free) == {True}
+
+    @pytest.mark.parametrize(("subject", "text"), [("coupons", COUPONS), ("products", PRODUCTS)])
+    def test_is_free_until_an_import_writes_it(self, manager, free, subject, text):
+        preview = upload(subject, manager, text)
+        free.clear()
+
+        assert confirm(preview, manager).status == "done"
+
+        assert set(free) == {True}
 
 
 class TestCancelling:
@@ -280,6 +396,69 @@ class TestCancelling:
         assert not job.chunks.exists()
         with pytest.raises(NotFoundError):
             content(job, manager)
+
+    def test_leaves_nothing_of_a_file_that_was_half_written(self, manager, products, monkeypatch):
+        monkeypatch.setattr(job_running, "CHUNK", 100)
+        job = ask(manager)
+        job_running._Written(job_running._take()).write("x" * 500)
+        assert job.chunks.exists()
+
+        jobs.cancel(job_id=job.pk, user=manager)
+
+        assert not job.chunks.exists()
+
+    @pytest.mark.parametrize("status", ["failed", "cancelled"])
+    def test_or_failing_leaves_nothing_of_an_upload(self, manager, status):
+        job = jobs.request_preview(
+            subject="products", file_name="x", content=[b"x"], user=manager, request_key="x"
+        )
+
+        if status == "failed":
+            run()
+        else:
+            jobs.cancel(job_id=job.pk, user=manager)
+
+        job.refresh_from_db()
+        assert (job.status, job.chunks.exists()) == (status, False)
+
+    @pytest.mark.parametrize("subject", ["products", "coupons"])
+    @pytest.mark.parametrize("kind", ["preview", "import"])
+    def test_stops_what_is_read(self, manager, monkeypatch, kind, subject):
+        monkeypatch.setattr(imported, "TOLD_EVERY", 1)
+        monkeypatch.setattr(job_running, "NOTED_EVERY_SECONDS", 0.0)
+        factories.CategoryFactory()
+        header, line = {
+            "products": ("sku,name,category\r\n", "P{},P,grocery\r\n"),
+            "coupons": ("code,kind,value\r\n", "C{},percent,5\r\n"),
+        }[subject]
+        text = header + "".join(line.format(n) for n in range(3))
+        if kind == "import":
+            job = jobs.confirm_import(preview_id=upload(subject, manager, text).pk, user=manager)
+        else:
+            job = jobs.request_preview(
+                subject=subject,
+                file_name="x",
+                content=[text.encode()],
+                user=manager,
+                request_key="x",
+            )
+        really, seen = job_running._Lease.note, []
+
+        def cancelled_meanwhile(self, done, **kwargs):
+            really(self, done, **kwargs)
+            seen.append(BackgroundJob.objects.values_list("done", "total").get(pk=job.pk))
+            if len(seen) == 2:
+                jobs.cancel(job_id=job.pk, user=manager)
+
+        monkeypatch.setattr(job_running._Lease, "note", cancelled_meanwhile)
+        run()
+
+        job.refresh_from_db()
+        assert (job.status, job.result) == ("cancelled", None)
+        total = 3 if kind == "import" else None
+        assert seen == [(1, total), (2, total)]
+        assert not Product.objects.exists()
+        assert not Coupon.objects.exists()
 
     def test_what_is_over_changes_nothing(self, manager):
         job = ask(manager)
@@ -355,6 +534,58 @@ class TestForgetting:
 
         assert not BackgroundJobChunk.objects.exists()
 
+    def test_leaves_what_is_still_to_be_done_and_its_upload(self, manager):
+        factories.CategoryFactory()
+        preview = upload("products", manager, "sku,name,category\r\nPOT,Pot,grocery\r\n")
+        BackgroundJob.objects.update(expires_at=timezone.now() + timedelta(minutes=1))
+        job = jobs.confirm_import(preview_id=preview.pk, user=manager)
+        preview.refresh_from_db()
+        assert preview.expires_at == job.expires_at
+        BackgroundJob.objects.update(expires_at=timezone.now())
+
+        assert jobs.forget_expired(limit=10) == 0
+        run()
+
+        job.refresh_from_db()
+        assert job.status == "done"
+        assert jobs.forget_expired(limit=10) == 2
+
+    @pytest.mark.parametrize("status", ["cancelled", "failed", "running"])
+    def test_an_erased_customer_is_in_no_file_that_was_half_written(
+        self, manager, monkeypatch, status
+    ):
+        monkeypatch.setattr(job_running, "CHUNK", 100)
+        customer = rows.make_customer(1)
+        job = ask(manager, "customers")
+        taken = job_running._take()
+        job_running._Written(taken).write("x" * 500)
+        if status == "cancelled":
+            jobs.cancel(job_id=job.pk, user=manager)
+        elif status == "failed":
+            job_running._fail(taken, "x")
+
+        privacy.erase_customer(customer_id=customer.pk, now=timezone.now())
+
+        assert not job.chunks.exists()
+        jobs.forget_expired(limit=10)
+        assert BackgroundJob.objects.filter(pk=job.pk).exists() is (status == "running")
+
+    def test_an_erasure_forgives_no_tries_that_failed(self, manager):
+        customer = rows.make_customer(1)
+        job = ask(manager, "customers")
+        for _ in range(2):
+            job_running._take()
+            let_lease_end(job)
+        job_running._take()
+
+        privacy.erase_customer(customer_id=customer.pk, now=timezone.now())
+
+        job.refresh_from_db()
+        assert (job.status, job.attempts) == ("queued", 2)
+        run()
+        job.refresh_from_db()
+        assert (job.status, job.attempts) == ("done", 3)
+
     @pytest.mark.parametrize("subject", ["customers", "orders"])
     def test_an_erased_customer_takes_their_files_along(self, manager, subject):
         customer = rows.make_order(1).customer
@@ -399,6 +630,15 @@ class TestForgetting:
 
         with pytest.raises(NotFoundError):
             content(job, manager)
+
+
+def test_the_limit_of_jobs_goes_by_the_processes_that_there_are():
+    """Who starts a worker says how many in the setting alone, and nowhere else."""
+    assert app.conf.worker_concurrency == settings.CELERY_WORKER_CONCURRENCY
+    for name in ("docker-compose.yml", "sandbox/up.py"):
+        text = (Path(settings.BASE_DIR) / name).read_text()
+        assert "worker" in text
+        assert "--concurrency" not in text
 
 
 def test_a_job_keeps_no_search_words(manager):

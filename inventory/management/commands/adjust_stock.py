@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.core.management.base import CommandError
 
-from config.kernel.commands import ServiceCommand
+from config.kernel.commands import ServiceCommand, bad_argument
 from config.kernel.errors import DomainError
 from inventory import documents
 from inventory.models import Product, StockLevel, StockMovement, Warehouse
@@ -31,9 +31,9 @@ class Command(ServiceCommand):
     def handle(self, *_: Any, **options: Any) -> None:
         delta, reason = options["delta"], options["reason"].strip()
         if problem := documents.problem_of_line(StockMovement.Kind.ADJUST, delta):
-            raise CommandError(f"DELTA: {problem}")
+            raise bad_argument(f"DELTA: {problem}")
         if problem := documents.problem_of_reason(reason):
-            raise CommandError(f"--reason: {problem}")
+            raise bad_argument(f"--reason: {problem}")
         product = Product.objects.filter(sku=options["sku"].upper()).first()
         if product is None:
             raise CommandError(f"there is no product {options['sku']}")

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from django.core.management.base import CommandError
-from django.db import DatabaseError
+from django.db import IntegrityError
 
-from config.kernel.commands import ServiceCommand, bar
+from config.kernel.commands import ServiceCommand, bad_argument, bar
 from inventory.errors import UnusableFileError
 from inventory.imports import Imported, import_products
 
@@ -26,7 +26,7 @@ class Command(ServiceCommand):
         "is_active, attributes (JSON), price_USD and the like. What no column names stays as it "
         "is; stock is never touched. Exit code: 0 every line is written (or would be); 1 a line is "
         "bad: each is told with its reason, and nothing is changed unless --skip-bad-lines is "
-        "given."
+        "given; or the file is none; 2 it cannot be read, or the database is away."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -49,8 +49,8 @@ class Command(ServiceCommand):
         except UnicodeDecodeError as exc:
             raise CommandError(f"the file is not UTF-8 (byte {exc.start})") from exc
         except OSError as exc:
-            raise CommandError(f"the file cannot be read: {exc.strerror}") from exc
-        except DatabaseError as exc:
+            raise bad_argument(f"the file cannot be read: {exc.strerror}") from exc
+        except IntegrityError as exc:  # the catalogue changed beneath it
             reason = str(exc).partition("\n")[0]
             raise CommandError(f"nothing was changed: {reason}") from exc
         self.complain(done)

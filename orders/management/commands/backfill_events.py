@@ -9,7 +9,7 @@ from django.core.management.base import CommandError
 from django.utils import timezone
 
 from config.kernel.clock import Deadline
-from config.kernel.commands import NOT_DONE, ServiceCommand, bar
+from config.kernel.commands import NOT_DONE, ServiceCommand, bad_argument, bar
 from orders.services import events
 from payments.errors import ProviderUnavailableError
 from payments.models import ProviderEvent
@@ -41,7 +41,7 @@ class Command(ServiceCommand):
     def handle(self, *_: Any, **options: Any) -> None:
         hours = options["hours"]
         if not 0 < hours <= KEPT_DAYS * 24:
-            raise CommandError(f"--hours must lie between 0 and {KEPT_DAYS * 24}")
+            raise bad_argument(f"--hours must lie between 0 and {KEPT_DAYS * 24}")
         try:
             new = self.fetch(hours=hours, quiet=options["json"])
         except ProviderUnavailableError as exc:

@@ -7,12 +7,11 @@ from datetime import UTC
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from django.core.management.base import CommandError
 from rich.table import Table
 
 from audit import services as audit
 from config.kernel import csv_files, money
-from config.kernel.commands import ServiceCommand, add_period, bar, instants, rendered
+from config.kernel.commands import ServiceCommand, add_period, bad_argument, bar, instants, rendered
 from orders.books import snapshot
 from payments import selectors
 
@@ -58,7 +57,9 @@ class Command(ServiceCommand):
         begin, end = instants(options)
         output = options["output"]
         if options["json"] and output is None:
-            raise CommandError("--json needs --output: the CSV itself goes to the standard output")
+            raise bad_argument("--json needs --output: the CSV itself goes to the standard output")
+        told = {"subject": "ledger", "from": begin.isoformat(), "to": end.isoformat()}
+        audit.record("EXPORT_REQUESTED", data=told)
         try:
             if output is None:
                 quiet = sys.stdout.isatty()  # whoever watches reads the CSV itself
@@ -69,16 +70,8 @@ class Command(ServiceCommand):
                 with csv_files.replacing(output) as file:
                     written, totals = self.export(file, begin=begin, end=end, quiet=quiet)
         except OSError as exc:
-            raise CommandError(f"it could not be written: {exc}") from exc
-        audit.record(
-            "EXPORT",
-            data={
-                "subject": "ledger",
-                "rows": written,
-                "from": begin.isoformat(),
-                "to": end.isoformat(),
-            },
-        )
+            raise bad_argument(f"it could not be written: {exc}") from exc
+        audit.record("EXPORT", data={**told, "rows": written})
         if output is not None:
             self.answer(
                 options,

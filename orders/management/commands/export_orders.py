@@ -6,11 +6,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from django.core.management.base import CommandError
-
 from audit import services as audit
 from config.kernel import csv_files
-from config.kernel.commands import ServiceCommand, add_period, bar, instants
+from config.kernel.commands import ServiceCommand, add_period, bad_argument, bar, instants
 from orders.transfer.exports import Selection, open_table
 from orders.transfer.formats import csv_cells
 
@@ -53,7 +51,7 @@ class Command(ServiceCommand):
         begin, end = instants(options)
         output = options["output"]
         if options["json"] and output is None:
-            raise CommandError("--json needs --output: the CSV itself goes to the standard output")
+            raise bad_argument("--json needs --output: the CSV itself goes to the standard output")
         subject = "order_lines" if options["lines"] else "orders"
         table = open_table(
             subject,
@@ -62,6 +60,14 @@ class Command(ServiceCommand):
                 with_personal=options["personal"],
             ),
         )
+        told = {
+            "subject": subject,
+            "from": begin.isoformat(),
+            "to": end.isoformat(),
+            "personal": options["personal"] and not options["lines"],
+        }
+        # Before anybody can read a line: whoever has seen enough of it ends it in the middle.
+        audit.record("EXPORT_REQUESTED", data=told)
         try:
             if output is None:
                 quiet = sys.stdout.isatty()  # whoever watches reads the CSV itself
@@ -71,17 +77,8 @@ class Command(ServiceCommand):
                 with csv_files.replacing(output) as file:
                     written = _write(file, table, quiet=options["json"])
         except OSError as exc:
-            raise CommandError(f"it could not be written: {exc}") from exc
-        audit.record(
-            "EXPORT",
-            data={
-                "subject": subject,
-                "rows": written,
-                "from": begin.isoformat(),
-                "to": end.isoformat(),
-                "personal": options["personal"] and not options["lines"],
-            },
-        )
+            raise bad_argument(f"it could not be written: {exc}") from exc
+        audit.record("EXPORT", data={**told, "rows": written})
         if output is not None:
             self.answer(
                 options,

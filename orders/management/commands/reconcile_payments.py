@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Any, Final
 from django.core.management.base import CommandError
 from rich.table import Table
 
-from config.kernel.commands import NOT_DONE, ServiceCommand, bars, counted, instant, rendered
+from config.kernel.commands import (
+    NOT_DONE,
+    ServiceCommand,
+    bad_argument,
+    bars,
+    counted,
+    instant,
+    rendered,
+)
 from orders.books.reconciliation import Reconciliation, reconcile
 from payments.errors import ProviderUnavailableError
 
@@ -47,7 +55,7 @@ class Command(ServiceCommand):
 
     def handle(self, *_: Any, **options: Any) -> None:
         if options["refund_strangers"] and not options["repair"]:
-            raise CommandError("--refund-strangers needs --repair")
+            raise bad_argument("--refund-strangers needs --repair")
         try:
             found = self.reconcile_with_bar(
                 since=options["since"],

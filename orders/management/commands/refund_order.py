@@ -9,7 +9,7 @@ from django.core.management.base import CommandError
 
 from config.kernel import money
 from config.kernel.clock import Deadline
-from config.kernel.commands import ServiceCommand
+from config.kernel.commands import NOT_DONE, ServiceCommand, bad_argument
 from config.kernel.db import CommitOutcomeUnknownError
 from config.kernel.errors import DomainError
 from orders.models import Order
@@ -60,7 +60,8 @@ class Command(ServiceCommand):
             told = json.dumps(exc.details) if exc.details else ""
             raise CommandError(f"{exc.message} {told}".rstrip()) from exc
         except CommitOutcomeUnknownError as exc:
-            raise CommandError("the database went away; repeat it with the same --key") from exc
+            problem = "the database went away; repeat it with the same --key"
+            raise CommandError(problem, returncode=NOT_DONE) from exc
         refund.refresh_from_db()
         self.tell(options, order, refund)
 
@@ -92,10 +93,10 @@ def _wish(order: Order, options: dict[str, Any]) -> RefundWish:
     try:
         amount = options["amount"] and money.parse_amount(options["amount"], order.currency)
     except money.InvalidAmountError as exc:
-        raise CommandError(f"--amount: {exc}") from exc
+        raise bad_argument(f"--amount: {exc}") from exc
     key = options["key"]
     if key is not None and not 1 <= len(key) <= 255:  # noqa: PLR2004 - the column's length
-        raise CommandError("--key: 1 to 255 characters")
+        raise bad_argument("--key: 1 to 255 characters")
     return RefundWish(
         reason=options["reason"],
         amount=amount,
@@ -108,7 +109,7 @@ def _units(lines: list[str]) -> dict[str, int]:
     try:
         return parse_units(lines)
     except ValueError as exc:
-        raise CommandError(f"--line: {exc}") from exc
+        raise bad_argument(f"--line: {exc}") from exc
 
 
 def _under_way(order: Order, wish: RefundWish) -> Refund | None:

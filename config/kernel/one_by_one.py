@@ -22,7 +22,7 @@ def by_itself(subject: str) -> Iterator[None]:
     """One's trouble is logged and does not stop the others; whoever comes by next tries again.
 
     Args:
-        subject: the provider's id of it, for the log.
+        subject: an id of it, for the log.
     """
     try:
         yield

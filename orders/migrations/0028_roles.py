@@ -11,7 +11,7 @@ def make(apps, schema_editor):
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('orders', '0026d_letters_to_blank'),
+        ('orders', '0027b_order_items_name_a_product'),
         ('audit', '0008_seals'),
     ]
 
