@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from audit.models import AuditLog
 from orders.services.history import (
-    ASKED,
     BEFORE_IT_WAS,
     BUYER,
     MOST_OF_A_KIND,
-    REFUSED,
+    PRESSED,
     SYSTEM,
     Happening,
     Severity,
@@ -74,7 +73,7 @@ def account_history(customer: Customer) -> list[Happening]:
 
 def _told(row: AuditLog, who: str) -> Happening:
     data: Mapping[str, Any] = row.data or {}
-    if row.event_type in {ASKED, REFUSED}:
+    if row.event_type in PRESSED:
         return pressed(row, data, who)
     words = row.event_type.replace("_", " ").capitalize()
     return Happening(

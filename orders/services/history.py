@@ -88,8 +88,6 @@ ALARMING: Final = {
     "RECONCILIATION_CASE_OPENED",
     "DISPUTE_EVIDENCE_DUE",
 }
-ASKED: Final = "STAFF_ACTION_ASKED"
-REFUSED: Final = "STAFF_ACTION_REFUSED"
 # What came of a button stands in the rows of what it did.
 TOLD_ELSEWHERE: Final = ("ORDER_NOTE_ADDED", "STAFF_ACTION_DONE")
 
@@ -101,6 +99,14 @@ class Severity(StrEnum):
     GOOD = "good"
     ODD = "odd"
     BAD = "bad"
+
+
+PRESSED: Final = {
+    "STAFF_ACTION_ASKED": ("Pressed “{}”", Severity.PLAIN),
+    "STAFF_ACTION_REFUSED": ("“{}” was refused", Severity.ODD),
+    "STAFF_ACTION_UNKNOWN": ("“{}” may have been done: the database went away", Severity.ODD),
+}
+"""What became of a button, where nothing else tells it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -349,7 +355,7 @@ def _key(row: AuditLog) -> tuple[Any, ...]:
 
 def _from_log(row: AuditLog, who: str) -> Happening:
     data: Mapping[str, Any] = row.data or {}
-    if row.event_type in {ASKED, REFUSED}:
+    if row.event_type in PRESSED:
         return pressed(row, data, who)
     told = {name: value for name, value in data.items() if name != "order_number" and value}
     words = row.event_type.replace("_", " ").capitalize()
@@ -367,7 +373,7 @@ def _from_log(row: AuditLog, who: str) -> Happening:
 
 def pressed(row: AuditLog, data: Mapping[str, Any], who: str) -> Happening:
     """A button, by its name, with what was typed that the log keeps."""
-    is_refused = row.event_type == REFUSED
+    title, severity = PRESSED[row.event_type]
     asked: Mapping[str, Any] = data.get("asked") or {}
     typed = [f"{name.replace('_', ' ')}: {value}" for name, value in asked.items()]
     name = str(data.get("action", "")).replace("_", " ")
@@ -375,10 +381,10 @@ def pressed(row: AuditLog, data: Mapping[str, Any], who: str) -> Happening:
         at=row.created_at,
         who=who,
         kind="refund" if AMOUNTS & asked.keys() else "staff",
-        title=f"“{name}” was refused" if is_refused else f"Pressed “{name}”",
+        title=title.format(name),
         detail=said(*typed, str(data.get("code", ""))),
         target=("audit.auditlog", row.pk),
-        severity=Severity.ODD if is_refused else Severity.PLAIN,
+        severity=severity,
     )
 
 

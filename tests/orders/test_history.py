@@ -223,18 +223,20 @@ class TestEverythingElse:
 
     def test_which_buttons_staff_pressed_and_what_was_refused(self, order, by_clerk):
         about = {"entity_type": "order", "entity_id": order.pk}
-        asked = {"action": "refund", "state": {}, "asked": {"amount": "1.00"}}
+        asked = {"action": "ship", "state": {}, "asked": {"carrier": "UPS"}}
         audit.record("STAFF_ACTION_ASKED", data=asked, **about)
         audit.record("STAFF_ACTION_REFUSED", data={"action": "refund", "code": "NO"}, **about)
         audit.record("STAFF_ACTION_DONE", data={"action": "settle"}, **about)
+        audit.record("STAFF_ACTION_UNKNOWN", data={"action": "ship", "state": {}}, **about)
 
-        pressed, refused = told(order, "staff")
+        pressed, refused, unknown = told(order, "staff")
 
         assert (pressed.title, pressed.detail, pressed.who) == (
-            "Pressed “refund”",
-            "amount: 1.00",
+            "Pressed “ship”",
+            "carrier: UPS",
             CLERK,
         )
+        assert unknown.title == "“ship” may have been done: the database went away"
         assert (refused.title, refused.detail, refused.severity) == (
             "“refund” was refused",
             "NO",
