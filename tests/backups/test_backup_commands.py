@@ -41,7 +41,7 @@ def test_backup_and_restore_answer_programs(source, backups, tmp_path, capsys):
     answer = json.loads(capsys.readouterr().out)
     assert answer["data_directory"] == str(target)
     assert answer["until"].endswith("Z")
-    assert len(answer["then"]) == 4
+    assert len(answer["then"]) == 5
 
     with pytest.raises(SystemExit) as ended:
         call_command("backup", str(backups.root))
