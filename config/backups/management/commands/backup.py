@@ -7,13 +7,11 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from django.core.management.base import CommandError
-
 from config.backups import base_backup, wal_archive
 from config.backups.command import BackupCommand, amount
 from config.backups.directory import BackupDirectory
 from config.backups.server import Server
-from config.kernel.commands import bars
+from config.kernel.commands import bad_argument, bars
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser
@@ -55,9 +53,9 @@ class Command(BackupCommand):
     def handle(self, *_: Any, **options: Any) -> None:
         keep = options["keep"]
         if options["follow"] and keep is not None:
-            raise CommandError("--keep is for copies: it is not allowed with --follow")
+            raise bad_argument("--keep is for copies: it is not allowed with --follow")
         if keep is not None and keep < 1:
-            raise CommandError("--keep: at least 1 copy has to be left")
+            raise bad_argument("--keep: at least 1 copy has to be left")
         directory = BackupDirectory(options["directory"])
         if options["follow"]:
             self.follow(directory, options)
