@@ -132,7 +132,7 @@ def address(row, page, *args):
 def pages_of_no_row():
     """By the name of their route."""
     job, coupon = BackgroundJob.objects.get(), Coupon.objects.get()
-    for name in ("index", "stuck", "jobs", "sessions", "password_change"):
+    for name in ("index", "stuck", "jobs", "sessions", "password_change", "recovery_codes"):
         yield name, reverse(f"admin:{name}")
     yield "inventory_stocklevel_file", reverse("admin:inventory_stocklevel_file")
     yield "orders_coupon_effect", reverse("admin:orders_coupon_effect", args=[coupon.pk])
