@@ -76,7 +76,7 @@ def take(directory: BackupDirectory, *, server: Server, keep: int, on_progress: 
             write_base(unfinished, began_at=began_at, ended_at=ended_at, major=origin.major)
             sync(unfinished)
             unfinished.rename(directory.base / name)
-        except BaseException:
+        except BaseException:  # whoever is interrupted leaves no half copy either; passed on
             shutil.rmtree(unfinished, ignore_errors=True)
             raise
         sync(directory.base)

@@ -75,7 +75,7 @@ class Programs:
                             on_progress(int(found[1]) * KIB, int(found[2]) * KIB)
                     elif line.strip():
                         said.append(NAME_OF_SPEAKER.sub("", line.strip()))
-            except BaseException:
+            except BaseException:  # Ctrl-C, too, takes the program along; passed on
                 process.kill()
                 raise
         if process.returncode:

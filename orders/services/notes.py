@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from audit import services as audit
 from config.kernel.api import text as texts
 from config.kernel.db import short_transaction
 from config.kernel.errors import InvalidTransitionError, RequestKeyReusedError
+from customers import services as customers
 from orders import selectors
 from orders.idempotency import busy_means_in_progress
 from orders.models import OrderNote
-
-LONGEST_NOTE: Final = 2_000
 
 
 def add_note(*, order_id: int, text: str, user_id: int, request_key: str) -> OrderNote:
@@ -32,7 +29,7 @@ def add_note(*, order_id: int, text: str, user_id: int, request_key: str) -> Ord
         RequestKeyReusedError: the key stands for another note of this order.
         OrderInProgressError: somebody works on the order for longer than a lock is waited for.
     """
-    kept = texts.checked(text, field="text", longest=LONGEST_NOTE, multiline=True)
+    kept = texts.checked(text, field="text", longest=customers.LONGEST_NOTE, multiline=True)
     key = texts.checked(request_key, field="request_key", longest=64)
     with short_transaction():
         with busy_means_in_progress():

@@ -13,6 +13,7 @@ from audit.models import Delivery
 from audit.staff_actions import Done, Said, StaffAction, StaffForm, dress, told
 from config.kernel import money
 from config.kernel.errors import DomainError
+from customers.staff_actions import NoteForm
 from orders.models import Letter, Order
 from orders.services import (
     letters,
@@ -349,15 +350,6 @@ class GiveBack(OrderAction):
 
 
 # --- writing ----------------------------------------------------------------------------------
-
-
-class NoteForm(StaffForm):
-    text = forms.CharField(
-        widget=forms.Textarea(attrs={"rows": 5}),
-        max_length=notes.LONGEST_NOTE,
-        label="Note",
-        help_text="For colleagues. The customer is told of it in an export of their data.",
-    )
 
 
 class AddNote(OrderAction):

@@ -160,18 +160,16 @@ class TestACode:
         assert (answer.status_code, opens(client)) == (200, False)
         assert audited(clerk) == ["SECOND_FACTOR_FAILED"]
 
-    def test_is_good_once(self, clerk, secret):
+    @pytest.mark.parametrize("cache_is_away", [False, True])
+    def test_is_good_once(self, clerk, secret, monkeypatch, cache_is_away):
+        if cache_is_away:
+            monkeypatch.setattr("config.cache.outage.is_on", lambda: True)
         code = code_of(secret)
         for expected in (True, False):
             client = Client()
             type_password(client)
             client.post(CODE, {"code": code})
             assert opens(client) is expected
-
-    def test_is_good_once_without_the_cache_as_well(self, clerk, secret, monkeypatch):
-        monkeypatch.setattr("config.cache.outage.is_on", lambda: True)
-
-        self.test_is_good_once(clerk, secret)
 
     def test_for_recovery_is_good_once(self, clerk, secret):
         code = RecoveryCodes.activate(clerk).get_unused_codes()[0]
