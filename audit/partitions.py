@@ -13,7 +13,7 @@ from django.db import OperationalError, connection, transaction
 from audit import services as audit
 from audit.seals import chain, copies
 from audit.seals.content import XID, prepare_reading
-from audit.seals.sealing import lock_chain, sealed_up_to
+from audit.seals.sealing import lock_chain
 from config.kernel import sql
 from config.kernel.db import is_lock_timeout, short_transaction
 from config.kernel.errors import DomainError
@@ -123,8 +123,7 @@ def _count(partition: str) -> int:
     """How many rows there are; of a large month it takes its time, and is in nobody's way."""
     with transaction.atomic():
         sql.execute("SET LOCAL statement_timeout = 0")
-        found: Any = sql.fetch_one(f"SELECT count(*) AS rows FROM {partition}")  # noqa: S608 - our own name
-    return int(found.rows)
+        return sql.count(f"SELECT count(*) FROM {partition}")  # noqa: S608 - our own name
 
 
 def _try_to_drop(partition: str, *, until: datetime, rows: int) -> None:
@@ -132,7 +131,8 @@ def _try_to_drop(partition: str, *, until: datetime, rows: int) -> None:
         sql.execute("SELECT set_config('lock_timeout', %(most)s, true)", most=LOCK_WAIT)
         lock_chain(wait=True)
         prepare_reading()
-        end = sealed_up_to()
+        last = chain.last()
+        end = last.to_xid if last else 0
         held: Any = sql.fetch_one(
             f"""
             SELECT EXISTS (SELECT FROM {partition}) AS any_rows, clock_timestamp() AS now,
@@ -144,7 +144,7 @@ def _try_to_drop(partition: str, *, until: datetime, rows: int) -> None:
             raise NotSealedError(f"Rows of {partition} are not sealed: run seal_audit first.")
         if held.any_rows:
             chain.add(
-                after=chain.last(),
+                after=last,
                 to_xid=end,
                 row_count=0,
                 newest_at=None,

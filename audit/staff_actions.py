@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 from django import forms
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
-from django.db import InterfaceError, OperationalError, connection
+from django.db import connection
 from django.http import Http404, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
@@ -24,7 +24,7 @@ from audit import services as audit
 from config.kernel import request_context
 from config.kernel.admin import PlainAdmin, entity_type
 from config.kernel.clock import Deadline
-from config.kernel.db import CommitOutcomeUnknownError, is_lock_timeout
+from config.kernel.db import WENT_AWAY, is_lock_timeout
 from config.kernel.errors import DomainError, ValidationFailedError
 from config.kernel.models import new_uuid
 
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from django.urls import URLPattern
 
 CALL_SECONDS: Final = 12.0  # the provider is given as long as a buyer's request
-WENT_AWAY: Final = (CommitOutcomeUnknownError, OperationalError, InterfaceError)
 TRY_AGAIN: Final = (
     "The database went away in the middle. Send this page again: what is done is not done twice."
 )

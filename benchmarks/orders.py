@@ -23,6 +23,7 @@ import os
 import platform
 import random
 import secrets
+import string
 import subprocess
 import sys
 import time
@@ -128,7 +129,8 @@ class Till:
         self.base_url = base_url
         self.skus = skus
         self.lines = lines
-        self._run = secrets.token_hex(6)
+        # No digits: with those of the number they might be a card number's, which is refused.
+        self._run = "".join(secrets.choice(string.ascii_lowercase) for _ in range(10))
         self._numbers = itertools.count()
 
     async def buy(self, connection: Connection, stage: Stage | None) -> None:

@@ -17,14 +17,13 @@ from django.core.exceptions import (
     RequestDataTooBig,
     SuspiciousOperation,
 )
-from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpResponse, JsonResponse, UnreadablePostError
 from django.views import defaults
 from rest_framework import exceptions as drf
 from rest_framework.response import Response
 
 from config.kernel import request_context
-from config.kernel.db import CommitOutcomeUnknownError
+from config.kernel.db import WENT_AWAY
 from config.kernel.errors import DomainError, ServiceUnavailableError, error_body
 
 if TYPE_CHECKING:
@@ -53,8 +52,6 @@ BY_STATUS: dict[int, tuple[str, str]] = {
 PAGES_FOR_PEOPLE = ("/admin/",)
 """Under these paths errors stay pages; everywhere else they are the envelope."""
 
-_AWAY = (OperationalError, InterfaceError, CommitOutcomeUnknownError)
-
 
 def error_response(
     status: int, *, details: Any = None, headers: Mapping[str, str] | None = None
@@ -79,7 +76,7 @@ def exception_handler(exc: Exception, context: Mapping[str, Any]) -> Response:
     if status == 500:  # noqa: PLR2004 - what nobody anticipated
         log.error("unexpected_error", exc_info=exc)
         sentry_sdk.capture_exception(exc)
-    elif isinstance(exc, _AWAY):
+    elif isinstance(exc, WENT_AWAY):
         log.warning("database_away", exc_info=exc)
     body = error_body(
         code=code,
@@ -114,7 +111,7 @@ def handler404(request: HttpRequest, exception: Exception) -> HttpResponse:
 def handler500(request: HttpRequest) -> HttpResponse:
     """Anything else; a database that is away is said to be away. Sentry heard of it from Django."""
     exc = sys.exc_info()[1]
-    if isinstance(exc, _AWAY):
+    if isinstance(exc, WENT_AWAY):
         log.warning("database_away", exc_info=exc)
         return error_response(503, headers=_retry_after(ServiceUnavailableError()))
     if isinstance(exc, UnreadablePostError):
@@ -135,7 +132,7 @@ def _knows_method(view: APIView, method: str) -> bool:
 
 def _reading_of(exc: Exception) -> tuple[int, str, str, Any, dict[str, str]]:
     """Status, code, message, details and headers for an exception."""
-    if isinstance(exc, _AWAY):
+    if isinstance(exc, WENT_AWAY):
         exc = ServiceUnavailableError()
     if isinstance(exc, DomainError):
         return exc.status, exc.code, exc.message, exc.details, _retry_after(exc)

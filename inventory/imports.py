@@ -20,7 +20,7 @@ import orjson
 from django.db import connection, transaction
 
 from audit import services as audit
-from config.kernel import money
+from config.kernel import money, sql
 from config.kernel.api.text import normalized, unprintable_in
 from inventory.errors import Problem, UnusableFileError
 from inventory.models import WEB_ADDRESS, Category, Product
@@ -421,8 +421,7 @@ def _raise_limits() -> None:
 
 def _wait_for_turn() -> None:
     _raise_limits()
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [LOCK])
+    sql.execute("SELECT pg_advisory_xact_lock(%(lock)s)", lock=LOCK)
 
 
 def _create_table(columns: Sequence[str]) -> None:

@@ -15,8 +15,9 @@ from django.urls import path, reverse
 from django.utils.text import slugify
 from unfold.widgets import UnfoldAdminFileFieldWidget
 
-from audit.staff_actions import TRY_AGAIN, WENT_AWAY, StaffForm
+from audit.staff_actions import TRY_AGAIN, StaffForm
 from config.kernel import request_context
+from config.kernel.db import WENT_AWAY
 from config.kernel.errors import DomainError
 from inventory import stock_files
 from inventory.errors import UnusableFileError
@@ -122,7 +123,7 @@ class StockFilePages:
         ):
             raise PermissionDenied
         warehouse = get_object_or_404(Warehouse, pk=warehouse_id)
-        if not 1 <= number <= max(1, stock_files.count_sheets_of(warehouse)):
+        if not 1 <= number <= dict(stock_files.count_sheets())[warehouse]:
             raise Http404
         sheet = HttpResponse(content_type="text/csv; charset=utf-8")
         name = f"count-{slugify(warehouse.code) or warehouse.pk}-{number}.csv"
@@ -186,8 +187,7 @@ class StockFilePages:
 def _count_sheets() -> list[tuple[Warehouse, int, str]]:
     """Each sheet to count with: of which building, its number, and what it is called."""
     found = []
-    for warehouse in Warehouse.objects.order_by("priority", "code"):
-        most = max(1, stock_files.count_sheets_of(warehouse))
+    for warehouse, most in stock_files.count_sheets():
         for number in range(1, most + 1):
             name = warehouse.code if most == 1 else f"{warehouse.code}, {number} of {most}"
             found.append((warehouse, number, name))

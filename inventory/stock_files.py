@@ -13,6 +13,8 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
+from django.db.models import Count
+
 from config.kernel import csv_files
 from config.kernel.api.text import normalized
 from inventory import documents
@@ -118,9 +120,13 @@ def apply_file(
     )
 
 
-def count_sheets_of(warehouse: Warehouse) -> int:
-    """How many sheets it takes to count everything in a building: each is one file, to be read."""
-    return -(-StockLevel.objects.filter(warehouse=warehouse).count() // MOST_LINES)
+def count_sheets() -> list[tuple[Warehouse, int]]:
+    """The buildings, each with how many sheets it takes to count everything in it: one at least.
+
+    Each sheet is one file, to be read. One statement.
+    """
+    found = Warehouse.objects.annotate(levels=Count("stock_levels")).order_by("priority", "code")
+    return [(one, max(1, -(-one.levels // MOST_LINES))) for one in found]
 
 
 def write_count_sheet(file: Writable, *, warehouse: Warehouse, sheet: int = 1) -> None:
@@ -129,7 +135,7 @@ def write_count_sheet(file: Writable, *, warehouse: Warehouse, sheet: int = 1) -
     Whoever counts puts what lies there into `quantity`, and a reason, and leaves `expected` alone.
 
     Args:
-        sheet: which one, from 1 to `count_sheets_of`; each begins where the last one ends, by SKU.
+        sheet: which one, from 1 to `count_sheets`; each begins where the last one ends, by SKU.
     """
     writer = csv_files.writer(file)
     writer.writerow((*COLUMNS, EXPECTED))

@@ -6,8 +6,6 @@ and an instant, nothing of a person. Keep it where backups of the database do no
 
 from __future__ import annotations
 
-import errno
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -15,6 +13,8 @@ from typing import TYPE_CHECKING, Literal
 import orjson
 import structlog
 from django.conf import settings
+
+from config.kernel.files import append_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,16 +44,7 @@ def append(entry: Entry, *, at: datetime) -> None:
     line = orjson.dumps({**asdict(entry), "at": at}) + b"\n"
     path = Path(settings.ERASURE_JOURNAL)
     path.parent.mkdir(parents=True, exist_ok=True)
-    file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
-    try:
-        if _is_torn(file):
-            line = b"\n" + line
-        # One write: lines of two processes do not mix.
-        if os.write(file, line) < len(line):
-            raise OSError(errno.ENOSPC, "The disk took a part of the line", str(path))
-        os.fsync(file)
-    finally:
-        os.close(file)
+    append_lines(path, line)
 
 
 def read() -> Iterator[Entry]:
@@ -68,12 +59,6 @@ def read() -> Iterator[Entry]:
                 log.warning("erasure_journal_line_skipped", line=number)
             else:
                 yield entry
-
-
-def _is_torn(file: int) -> bool:
-    """Whether the last writer did not come to the end of its line."""
-    size = os.fstat(file).st_size
-    return size > 0 and os.pread(file, 1, size - 1) != b"\n"
 
 
 def _parsed(line: bytes) -> Entry | None:

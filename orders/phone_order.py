@@ -13,9 +13,10 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils import timezone
 
-from audit.staff_actions import TRY_AGAIN, WENT_AWAY, StaffForm, told
+from audit.staff_actions import TRY_AGAIN, StaffForm, told
 from config.kernel import request_context
 from config.kernel.api.serializers import country_codes
+from config.kernel.db import WENT_AWAY
 from config.kernel.errors import DomainError, ValidationFailedError
 from customers import selectors as customers
 from customers.models import Customer

@@ -23,7 +23,7 @@ BEFORE_THE_FIRST: Final = bytes(DIGEST_BYTES)
 NO_ROWS: Final = hashlib.sha256(b"").digest()
 """The root of a seal that covers nothing."""
 PAGE: Final = 2_000
-_INSTANTS: Final = ("newest_at", "retired_before", "created_at")
+INSTANTS: Final = ("newest_at", "retired_before", "created_at")
 _KNOWN: Final = (datetime(1, 1, 2, tzinfo=UTC), datetime(9999, 12, 30, tzinfo=UTC))
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _NEVER: Final = -(2**63)
@@ -142,9 +142,9 @@ def read(*, after: int, up_to: int | None = None) -> Iterator[Seal]:
 def _read(seals: QuerySet[AuditSeal]) -> Iterator[Seal]:
     """Without leaves. Instants that Python does not know, a tamperer's, are read as none."""
     instants: dict[str, Any] = {
-        f"{name}_read": Case(When(**{f"{name}__range": _KNOWN}, then=F(name))) for name in _INSTANTS
+        f"{name}_read": Case(When(**{f"{name}__range": _KNOWN}, then=F(name))) for name in INSTANTS
     }
-    plain = [name for name in SEAL_FIELDS if name not in _INSTANTS]
+    plain = [name for name in SEAL_FIELDS if name not in INSTANTS]
     for values in seals.annotate(**instants).values(*plain, *instants):
         read: dict[str, Any] = {
             name.removesuffix("_read"): bytes(value) if isinstance(value, memoryview) else value

@@ -8,7 +8,6 @@ its own and those of a sealer that died before it came to this.
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import itertools
 import os
@@ -23,6 +22,7 @@ from django.conf import settings
 from audit.models import DIGEST_BYTES, SEAL_FIELDS, SIGNATURE_BYTES
 from audit.seals import chain
 from audit.seals.chain import Seal
+from config.kernel.files import append_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -38,7 +38,6 @@ _BINARY: Final = {
     "signature": SIGNATURE_BYTES,
 }
 _NUMBERS: Final = ("number", "from_xid", "to_xid", "row_count")
-_INSTANTS: Final = ("newest_at", "retired_before", "created_at")
 _BIGGEST: Final = 2**63 - 1
 _NO_TIME: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -121,32 +120,7 @@ def _append(directory: Path, seals: Sequence[Seal]) -> None:
         latest = max(latest, f"seals-{seal.created_at or _NO_TIME:%Y-%m}.jsonl")
         by_file[latest] = by_file.get(latest, b"") + _line(seal)
     for name, lines in by_file.items():
-        _append_lines(directory / name, lines)
-
-
-def _append_lines(path: Path, lines: bytes) -> None:
-    is_new = not path.exists()
-    file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
-    try:
-        if _is_torn(file):
-            lines = b"\n" + lines
-        if os.write(file, lines) < len(lines):
-            raise OSError(errno.ENOSPC, "The disk took a part of the lines", str(path))
-        os.fsync(file)
-    finally:
-        os.close(file)
-    if is_new:
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)  # the new name, too
-        finally:
-            os.close(folder)
-
-
-def _is_torn(file: int) -> bool:
-    """Whether the last writer did not come to the end of its line."""
-    size = os.fstat(file).st_size
-    return size > 0 and os.pread(file, 1, size - 1) != b"\n"
+        append_lines(directory / name, lines)
 
 
 def _last_number(directory: Path) -> int:
@@ -194,7 +168,7 @@ def _value(name: str, value: Any) -> Any:
         if len(found) != _BINARY[name]:
             raise ValueError(name)
         return found
-    if name in _INSTANTS:
+    if name in chain.INSTANTS:
         if value is None:
             return None
         instant = datetime.fromisoformat(value)

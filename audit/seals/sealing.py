@@ -139,7 +139,7 @@ def find_lag() -> Lag:
     return Lag(rows=found.rows, oldest_row=found.oldest_row, oldest_at=found.oldest_at)
 
 
-def sealed_up_to() -> int:
+def _sealed_up_to() -> int:
     """The first transaction that the last seal does not cover."""
     return AuditSeal.objects.order_by("-number").values_list("to_xid", flat=True).first() or 0
 
@@ -148,7 +148,7 @@ def is_sealed(*, row_id: int) -> bool:
     """Whether a seal covers a row."""
     found = sql.fetch_one(
         f"SELECT {XID} < %(end)s AS is_sealed FROM audit_logs a WHERE a.id = %(row_id)s",  # noqa: S608 - our own expression
-        end=sealed_up_to(),
+        end=_sealed_up_to(),
         row_id=row_id,
     )
     return bool(found and found.is_sealed)

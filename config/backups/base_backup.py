@@ -15,20 +15,18 @@ from config.backups.directory import (
     UNFINISHED,
     read_base,
     readable_by_owner_alone,
-    sync,
     write_base,
 )
 from config.backups.programs import Programs
+from config.kernel.files import sync_names
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from config.backups.directory import Archive, BackupDirectory, BaseBackup
     from config.backups.server import Server
     from config.backups.wal_archive import Following
-
-    ShowStep = Callable[[str, int, int | None], None]
+    from config.kernel.commands import ShowStep
 
 KEPT: Final = 7
 NAME: Final = "%Y%m%dT%H%M%S.%fZ"
@@ -74,12 +72,12 @@ def take(directory: BackupDirectory, *, server: Server, keep: int, on_progress: 
             ended_at = server.now()
             verify(programs, unfinished, on_progress=on_progress)
             write_base(unfinished, began_at=began_at, ended_at=ended_at, major=origin.major)
-            sync(unfinished)
+            sync_names(unfinished)
             unfinished.rename(directory.base / name)
         except BaseException:  # whoever is interrupted leaves no half copy either; passed on
             shutil.rmtree(unfinished, ignore_errors=True)
             raise
-        sync(directory.base)
+        sync_names(directory.base)
         removed = _remove_old_bases(directory, keep=keep)
         segments_removed = _remove_old_segments(directory, archive)
         return Taken(

@@ -22,6 +22,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from config.backups.errors import BackupError
+from config.kernel.files import sync_names
 from config.processes import FileLock, write_private
 
 if TYPE_CHECKING:
@@ -38,7 +39,8 @@ UNFINISHED: Final = ".unfinished-"
 OWNER_ONLY: Final = 0o700
 FOR_OWNER_ALONE: Final = 0o077  # as a mask of what others may not
 # A file system's own, and our locks; everything else in a directory is somebody's.
-NOBODYS: Final = frozenset({"lost+found", "archive.lock", "backup.lock", "follow.lock"})
+OF_THE_FILE_SYSTEM: Final = frozenset({"lost+found"})
+NOBODYS: Final = OF_THE_FILE_SYSTEM | {"archive.lock", "backup.lock", "follow.lock"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,7 +163,7 @@ class BackupDirectory:
         )
         told = {"format": FORMAT, **asdict(archive)}
         write_private(self.root / "archive.json", json.dumps(told, indent=1) + "\n")
-        sync(self.root)
+        sync_names(self.root)
 
     # --- who is at work in it ---
 
@@ -283,15 +285,6 @@ def lsn(position: int) -> str:
     """The same the other way round, as PostgreSQL's programs take it."""
     high, low = divmod(position, LOG_FILE_BYTES)
     return f"{high:X}/{low:X}"
-
-
-def sync(directory: Path) -> None:
-    """Have the names in a directory on the disk."""
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 @contextlib.contextmanager

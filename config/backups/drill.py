@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
 from django.conf import settings
-from django.core.management import get_commands
 from django.db import DatabaseError, connection
 from django.utils import timezone
 
@@ -35,21 +34,18 @@ from config.postgres import ProgramsError, choose_identity
 from config.processes import FileLock, die_with_parent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from datetime import datetime
 
     from config.backups.recovery import Restored
     from config.backups.server import Server
+    from config.kernel.commands import ShowStep
     from config.postgres import Identity
-
-    ShowStep = Callable[[str, int, int | None], None]
 
 NOWHERE: Final = "redis://127.0.0.1:1/0"
 DELIVERING: Final = frozenset({"EMAIL_URL", "SENTRY_DSN", "BACKUP_DATABASE_URL"})
 WAITS_FOR_WORKERS: Final = "I19"
 """Of the invariants: that nothing waits too long. In a copy nobody works, so everything does."""
-
-
 ENTERED_BY_ALL: Final = 0o711
 
 
@@ -183,9 +179,8 @@ def _look(
         rto_seconds = time.monotonic() - began
         on_progress("Comparing with the provider", 0, None)
         steps.append(shop.reconcile(until=until))
-        if "verify_audit" in get_commands():
-            on_progress("Verifying the audit log", 0, None)
-            steps.append(shop.verify_audit())
+        on_progress("Verifying the audit log", 0, None)
+        steps.append(shop.verify_audit())
     nothing_is_lost = moment.position is not None and position >= moment.position
     lost = 0.0 if nothing_is_lost else (moment.at - until).total_seconds()
     return Drill(

@@ -15,23 +15,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from config.backups.base_backup import verify
-from config.backups.directory import OWNER_ONLY, PARTIAL, readable_by_owner_alone
+from config.backups.directory import (
+    OF_THE_FILE_SYSTEM,
+    OWNER_ONLY,
+    PARTIAL,
+    readable_by_owner_alone,
+)
 from config.backups.errors import BackupError
 from config.backups.programs import Programs
 from config.backups.wal_archive import reach
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from datetime import datetime
 
     from config.backups.directory import Archive, BackupDirectory, BaseBackup
     from config.backups.wal_archive import Reach
-
-    ShowStep = Callable[[str, int, int | None], None]
+    from config.kernel.commands import ShowStep
 
 # Without it no server starts: it is copied when everything else is in its place.
 CONTROL_FILE: Final = Path("global/pg_control")
-NOBODYS: Final = frozenset({"lost+found"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +93,7 @@ def restore(
 def _refuse_what_is_there(target: Path) -> None:
     if not target.exists():
         return
-    if not target.is_dir() or {entry.name for entry in target.iterdir()} - NOBODYS:
+    if not target.is_dir() or {entry.name for entry in target.iterdir()} - OF_THE_FILE_SYSTEM:
         raise BackupError(f"{target} is not empty: name a new directory, or move that one aside")
 
 
@@ -230,7 +232,7 @@ def _remove(target: Path, *, keep_itself: bool) -> None:
         shutil.rmtree(target, ignore_errors=True)
         return
     for entry in target.iterdir():
-        if entry.name in NOBODYS:
+        if entry.name in OF_THE_FILE_SYSTEM:
             continue
         if entry.is_dir():
             shutil.rmtree(entry, ignore_errors=True)

@@ -56,7 +56,7 @@ class Server:
     def environment(self) -> dict[str, str]:
         """The environment of programs, with the password."""
         password = {"PGPASSWORD": self._password} if self._password else {}
-        return {**os.environ, **password, "LC_ALL": "C"}
+        return {**os.environ, **password}
 
     @contextlib.contextmanager
     def cursor(self) -> Iterator[psycopg2.extensions.cursor]:

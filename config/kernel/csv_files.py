@@ -13,6 +13,8 @@ import re
 import secrets
 from typing import TYPE_CHECKING, Any, Final
 
+from config.kernel.files import sync_names
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -102,8 +104,4 @@ def replacing(path: Path) -> Iterator[TextIO]:
     except BaseException:  # whoever is interrupted leaves no half file either; passed on
         part.unlink(missing_ok=True)
         raise
-    directory = os.open(final.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)  # the new name, too
-    finally:
-        os.close(directory)
+    sync_names(final.parent)

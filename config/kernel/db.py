@@ -35,6 +35,10 @@ class CommitOutcomeUnknownError(Exception):
     """
 
 
+WENT_AWAY = (CommitOutcomeUnknownError, OperationalError, InterfaceError)
+"""The database was away or too slow; what was under way may have happened or not."""
+
+
 @contextlib.contextmanager
 def short_transaction() -> Iterator[None]:
     """One outermost transaction, milliseconds long; never opened inside another.

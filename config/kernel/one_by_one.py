@@ -6,9 +6,9 @@ import contextlib
 from typing import TYPE_CHECKING
 
 import structlog
-from django.db import InterfaceError, OperationalError, connection
+from django.db import connection
 
-from config.kernel.db import CommitOutcomeUnknownError
+from config.kernel.db import WENT_AWAY
 from config.kernel.errors import DomainError
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def by_itself(subject: str) -> Iterator[None]:
     """
     try:
         yield
-    except (CommitOutcomeUnknownError, OperationalError, InterfaceError):
+    except WENT_AWAY:
         connection.close()
         log.warning("one_of_many_database_trouble", subject=subject)
     except DomainError as exc:

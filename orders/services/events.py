@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 from django.conf import settings
-from django.db import InterfaceError, OperationalError, connection
+from django.db import connection
 from django.db.models.functions import Now
 from django.utils import timezone
 
 from audit import services as audit
 from audit.nudger import Nudger
 from config.kernel.clock import Deadline
-from config.kernel.db import CommitOutcomeUnknownError, short_transaction
+from config.kernel.db import WENT_AWAY, short_transaction
 from orders import selectors
 from orders.services import disputes, refunds, settlement
 from payments import events, gateway, strangers
@@ -184,7 +184,7 @@ def _process(claimed: list[ProviderEvent], deadline: Deadline) -> int:
         event = left.pop(0)
         try:
             status = _work_off(event, payments_by_intent.get(event.payment_intent_id))
-        except (CommitOutcomeUnknownError, OperationalError, InterfaceError):
+        except WENT_AWAY:
             connection.close()  # its lease ends, and it is tried again
             log.warning("webhook_database_trouble", stripe_event=event.stripe_event_id)
         else:
@@ -209,7 +209,7 @@ def _work_off(event: ProviderEvent, payment: Payment | None) -> str | None:
         _quarantine(event, payment, problem=str(exc))
     except TryLaterError as exc:
         _try_later(event, payment, problem=str(exc), is_refusal=exc.is_refusal)
-    except (CommitOutcomeUnknownError, OperationalError, InterfaceError):
+    except WENT_AWAY:
         raise
     except Exception as exc:
         log.exception("webhook_failed", stripe_event=event.stripe_event_id)

@@ -22,12 +22,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 from django.conf import settings
-from django.db import InterfaceError, OperationalError, connection, transaction
+from django.db import connection, transaction
 from django.db.models.functions import Now
 
 from audit import services as audit
 from config.kernel import csv_files, request_context, sql, xlsx_files
-from config.kernel.db import CommitOutcomeUnknownError, short_transaction
+from config.kernel.db import WENT_AWAY, short_transaction
 from config.kernel.errors import ValidationFailedError
 from inventory.errors import UnusableFileError
 from orders.errors import NotAllowedError
@@ -122,7 +122,7 @@ def _run(job: BackgroundJob) -> None:
             _RUN[BackgroundJob.Kind(job.kind)](job)
         except JobLostError:
             log.info("job_lost", job_id=job.pk)
-        except (CommitOutcomeUnknownError, OperationalError, InterfaceError) as exc:
+        except WENT_AWAY as exc:
             # The database was away, or too slow: the lease ends, and another try follows.
             connection.close()
             log.warning("job_put_off", job_id=job.pk, error=_kind(exc))
@@ -381,7 +381,7 @@ def _still_allowed(job: BackgroundJob, permission: str) -> None:
 
 def _remember(job: BackgroundJob, exc: Exception) -> None:
     """Why a try was put off, for whoever reads that all of them were; if the database is there."""
-    with contextlib.suppress(CommitOutcomeUnknownError, OperationalError, InterfaceError):
+    with contextlib.suppress(*WENT_AWAY):
         BackgroundJob.objects.filter(
             pk=job.pk, lease=job.lease, status=BackgroundJob.Status.RUNNING
         ).update(error=f"The last one: {_kind(exc)}.")

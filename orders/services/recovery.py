@@ -19,7 +19,7 @@ from django.utils import timezone
 
 from config.kernel import sql
 from config.kernel.clock import Deadline
-from config.kernel.db import CommitOutcomeUnknownError, short_transaction
+from config.kernel.db import WENT_AWAY, short_transaction
 from orders import selectors
 from orders.models import Order
 from orders.services import events, refunds, settlement
@@ -294,7 +294,7 @@ def _attempt(
     """Work on one row; trouble with it is told, noted on it, and left for the next sweep."""
     try:
         return work(row, **options)
-    except (CommitOutcomeUnknownError, OperationalError, InterfaceError):
+    except WENT_AWAY:
         connection.close()
         report.problems += 1
         log.warning("sweep_database_trouble", work=work.__name__, target=str(row))

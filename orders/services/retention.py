@@ -39,7 +39,7 @@ class Policy:
 
     Rows go by age, `setting` names the days; or by an end of their own, which `ends` tells in
     words. `count` and `forget` are given the instant before which rows go, in the latter case now;
-    `forget` takes one batch, the oldest first, answers with how many went, and leaves what is
+    `forget` takes one batch, answers with how many went, and leaves what is
     unfinished or held by somebody.
     """
 
@@ -140,7 +140,7 @@ def prune(
     deadline: Deadline | None = None,
     on_progress: Progress | None = None,
 ) -> dict[str, int]:
-    """Forget what is kept no longer, batch by batch, the oldest first.
+    """Forget what is kept no longer, batch by batch.
 
     Opens its own transactions; never call it inside one. May be killed at any moment and run beside
     itself and orders: nobody is waited for, and what somebody holds is left for the next time.

@@ -21,7 +21,6 @@ from django.db import (
     IntegrityError,
     InterfaceError,
     OperationalError,
-    connection,
     transaction,
 )
 from django.utils import timezone
@@ -30,7 +29,7 @@ from import_export import fields, widgets
 from import_export.resources import ModelResource
 
 from audit import services as audit
-from config.kernel import csv_files, money, xlsx_files
+from config.kernel import csv_files, money, sql, xlsx_files
 from config.kernel.admin import entity_type
 from config.kernel.db import violated_constraint
 from inventory.errors import UnusableFileError
@@ -517,8 +516,7 @@ class _Coupons:
 
 
 def _wait_for_turn() -> None:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [LOCK])
+    sql.execute("SELECT pg_advisory_xact_lock(%(lock)s)", lock=LOCK)
 
 
 def _check_header(header: list[str], *, known: set[str], key: str) -> None:

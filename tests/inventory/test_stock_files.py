@@ -282,7 +282,7 @@ class TestWhatIsWritten:
             factories.ProductFactory(sku=sku, on_hand=1)
         main = Warehouse.objects.get(code="MAIN")
 
-        assert stock_files.count_sheets_of(main) == 3
+        assert dict(stock_files.count_sheets())[main] == 3
         skus = []
         for sheet in (1, 2, 3):
             file = io.StringIO()
