@@ -124,6 +124,7 @@ class TestTheFile:
 
     def test_takes_no_more_memory_for_more_rows(self, strictly, monkeypatch):
         monkeypatch.setattr(export, "ROWS_AT_ONCE", 20)
+        monkeypatch.setattr(export.chain, "PAGE", 5)
 
         class Away:
             def write(self, piece):
