@@ -14,7 +14,8 @@ from zoneinfo import ZoneInfo
 import pgtrigger
 import pytest
 from django.core.management import CommandError, call_command
-from django.db import connection
+from django.db import connection, transaction
+from django.test.utils import CaptureQueriesContext
 from openpyxl import load_workbook
 
 from audit import outbox
@@ -31,6 +32,7 @@ from orders.services.refunds import RefundWish, decide_refund, finish_refund, sy
 from payments import bookkeeping
 from payments.models import LedgerEntry
 from tests import factories
+from tests.admin.plans import read_without_an_index
 from tests.orders.mismatches import tamper
 from tests.shop import ADDRESS, BERLIN, order_of
 
@@ -565,3 +567,31 @@ class TestTheCommands:
             "from": "2020-01-01",
             "to": "2029-12-31",
         }
+
+
+class TestTheStatements:
+    @pytest.mark.parametrize("report", [tax, revenue], ids=["tax", "revenue"])
+    def test_of_a_few_days_each_go_by_an_index(self, shop, report):
+        """However large the ledger is: nothing that happened on other days is read."""
+        first = date(2021, 5, 1)
+        with CaptureQueriesContext(connection) as queries:
+            report.read(shop_days(first=first, end=first + timedelta(days=1)))
+
+        asked = [query for query in queries if "ledger_entries" in query["sql"]]
+        assert len(asked) == 3
+        with transaction.atomic():
+            assert read_without_an_index(asked) == {}
+
+    @pytest.mark.parametrize("report", [tax, revenue], ids=["tax", "revenue"])
+    def test_are_as_many_for_one_order_as_for_ten(self, goods, shopper, days, report):
+        def statements():
+            with CaptureQueriesContext(connection) as queries:
+                report.read(days)
+            return len(queries)
+
+        order_of(shopper.order(("MUG", 1)))
+        of_one = statements()
+        for _ in range(9):
+            order_of(shopper.order(("BOOK", 1)))
+
+        assert statements() == of_one
