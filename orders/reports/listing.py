@@ -45,8 +45,13 @@ class Comparison:
 class Report(Protocol):
     """What each report can be asked for."""
 
-    days: Days
-    comparisons: Sequence[Comparison]
+    @property
+    def days(self) -> Days:
+        """The period."""
+
+    @property
+    def comparisons(self) -> Sequence[Comparison]:
+        """Its sums beside the ledger's."""
 
     @property
     def is_equal(self) -> bool:

@@ -257,6 +257,7 @@ class TestEverybody:
 
         assert presses() == 0
 
+    @pytest.mark.django_db(transaction=True)  # reports are read in snapshots of their own
     def test_opens_the_pages_of_the_table(self, who, shop):
         browser = browser_of(who)
 
