@@ -80,6 +80,18 @@ class StateFile:
             raise
         self._connection.execute("COMMIT")
 
+    @contextmanager
+    def savepoint(self) -> Iterator[None]:
+        """Undo what was done in it if an exception leaves; requires a transaction."""
+        self._connection.execute("SAVEPOINT part")
+        try:
+            yield
+        except BaseException:
+            self._connection.execute("ROLLBACK TO part")
+            self._connection.execute("RELEASE part")
+            raise
+        self._connection.execute("RELEASE part")
+
     def execute(self, sql: str, parameters: Mapping[str, Any] | tuple[Any, ...] = ()) -> Any:
         """Run one statement for a module that owns a table."""
         return self._connection.execute(sql, parameters)

@@ -20,7 +20,7 @@ NAMES = (*GENERIC, "hubspot", "segment", "zendesk", "easypost", "webhooks", "smt
 
 
 class Refusal(Exception):  # noqa: N818 - an answer like any other
-    """The receiver refuses the call: nothing of it may have been kept yet."""
+    """The receiver refuses the call; whatever it has kept of it is undone."""
 
     def __init__(
         self, status: int, document: Any, *, headers: Mapping[str, str] | None = None
@@ -53,6 +53,7 @@ class Call:
     base_url: str  # how the client reached the receiver
     kept: int = field(default=0, init=False)
     duplicates: int = field(default=0, init=False)
+    ignored: int = field(default=0, init=False)
 
     @property
     def idempotency_key(self) -> str | None:
@@ -73,6 +74,23 @@ class Call:
         self.kept += is_new
         self.duplicates += not is_new
         return is_new
+
+    def ignore(self, *, reason: str, body: Any) -> None:
+        """Keep for people what the receiver throws away without telling its caller."""
+        key = f"{self.store.next_number()}"
+        self.store.keep(
+            receiver=self.receiver,
+            kind="rejected",
+            key=key,
+            body={"reason": reason, "event": body},
+            hidden=None,
+            now=self.now,
+        )
+        self.ignored += 1
+
+    def change(self, *, kind: str, key: str, body: Any) -> None:
+        """Keep the newer state of something."""
+        self.store.change(receiver=self.receiver, kind=kind, key=key, body=body)
 
     def find(self, *, kind: str, key: str) -> Kept | None:
         return self.store.find(receiver=self.receiver, kind=kind, key=key)

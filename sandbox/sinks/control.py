@@ -46,8 +46,14 @@ class Control(Routes):
         items = self._store.received(
             receiver=receiver, kind=query.get("kind"), key=query.get("key"), **page_of(query)
         )
-        counts = self._store.counts(receiver=receiver)
-        return json_response({"receiver": receiver, **counts, "items": [*map(described, items)]})
+        return json_response(
+            {
+                "receiver": receiver,
+                **self._store.counts(receiver=receiver),
+                "kinds": self._store.kinds(receiver=receiver),
+                "items": [*map(described, items)],
+            }
+        )
 
     async def _forget_all(self, _request: web.BaseRequest) -> web.Response:
         with self._store.transaction():

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from sandbox.answers import Answer
-from sandbox.sinks import generic
+from sandbox.sinks import generic, hubspot, segment
 from sandbox.sinks.calls import GENERIC, Call, Document
 
 
@@ -13,7 +13,7 @@ class Receiver:
     """How one receiver answers.
 
     Args:
-        take: the answer to a call; raises Refusal before it keeps anything.
+        take: the answer to a call; or a Refusal.
         error: the body that documents an error of this status.
     """
 
@@ -21,4 +21,8 @@ class Receiver:
     error: Callable[[int], Document]
 
 
-RECEIVERS: dict[str, Receiver] = {name: Receiver(generic.take, generic.error) for name in GENERIC}
+RECEIVERS: dict[str, Receiver] = {
+    **dict.fromkeys(GENERIC, Receiver(generic.take, generic.error)),
+    "hubspot": Receiver(hubspot.take, hubspot.error),
+    "segment": Receiver(segment.take, segment.error),
+}

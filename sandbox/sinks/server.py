@@ -117,7 +117,8 @@ class Sinks:
         """Let the receiver take the call; the answer is committed with what it kept."""
         with self.store.transaction():
             try:
-                given = receiver.take(call)
+                with self.store.savepoint():
+                    given = receiver.take(call)
             except Refusal as refusal:
                 given = refusal.answer
                 entry.is_refused = True
@@ -126,7 +127,9 @@ class Sinks:
             if fault is not None:
                 entry.note_fault(fault.kind)
                 entry.status = status_sent(fault, given)
-            entry.kept, entry.duplicates = call.kept, call.duplicates
+            entry.is_refused = entry.is_refused or bool(call.ignored)
+            if given.status < 400:  # noqa: PLR2004 - what a refused call did is undone
+                entry.kept, entry.duplicates = call.kept, call.duplicates
             self.store.close_entry(entry)
         return given, fault
 

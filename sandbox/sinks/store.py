@@ -278,6 +278,13 @@ class Store(StateFile):
         )
         return [dict(row) for row in rows]
 
+    def kinds(self, *, receiver: str) -> dict[str, int]:
+        """How many things of each kind were kept."""
+        rows = self.execute(
+            "SELECT kind, count(*) FROM kept WHERE receiver = ? GROUP BY kind", (receiver,)
+        )
+        return dict(rows.fetchall())
+
     def counts(self, *, receiver: str) -> dict[str, int]:
         """How many calls came, how many things were kept, and so on."""
         counted = self.execute(
@@ -285,7 +292,7 @@ class Store(StateFile):
         ).fetchone()
         kept, copies, changed = self.execute(
             "SELECT count(*), coalesce(sum(copies), 0), coalesce(sum(changed), 0)"
-            " FROM kept WHERE receiver = ?",
+            " FROM kept WHERE receiver = ? AND kind <> 'rejected'",
             (receiver,),
         ).fetchone()
         calls, refused, spoiled = (0, 0, 0) if counted is None else counted

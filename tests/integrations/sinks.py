@@ -67,6 +67,7 @@ class Received:
     changed: int
     refused: int
     spoiled: int
+    kinds: dict[str, int]
     items: list[dict[str, Any]]
 
     @property

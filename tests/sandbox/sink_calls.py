@@ -11,7 +11,7 @@ EVENT: dict[str, Any] = {
     "occurred_at": "2026-01-31T12:00:00Z",
     "data": {"order_number": "ABC"},
 }
-_http = httpx.Client(trust_env=False, timeout=10)
+http = httpx.Client(trust_env=False, timeout=10)
 
 
 def event(**changes: Any) -> dict[str, Any]:
@@ -21,7 +21,7 @@ def event(**changes: Any) -> dict[str, Any]:
 
 def call(sinks, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None):
     headers = {"Authorization": f"Bearer {sinks.token}", **(headers or {})}
-    return _http.request(method, f"{sinks.url}{path}", json=body, headers=headers)
+    return http.request(method, f"{sinks.url}{path}", json=body, headers=headers)
 
 
 def post(sinks, receiver: str, told: dict[str, Any], **headers: str) -> httpx.Response:
