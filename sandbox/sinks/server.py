@@ -140,7 +140,7 @@ def _entry_of(call: Call) -> Entry:
         receiver=call.receiver,
         method=call.method,
         path=call.path,
-        idempotency_key=call.idempotency_key,
+        idempotency_key=call.message_key,
         body=call.content[:JOURNAL_BYTES].decode(errors="replace"),
     )
 
