@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from sandbox.answers import Answer
-from sandbox.sinks import generic, hubspot, segment, webhooks, zendesk
+from sandbox.sinks import easypost, generic, hubspot, segment, webhooks, zendesk
 from sandbox.sinks.calls import GENERIC, Call, Document
 
 
@@ -26,5 +26,6 @@ RECEIVERS: dict[str, Receiver] = {
     "hubspot": Receiver(hubspot.take, hubspot.error),
     "segment": Receiver(segment.take, segment.error),
     "zendesk": Receiver(zendesk.take, zendesk.error),
+    "easypost": Receiver(easypost.take, easypost.error),
     "webhooks": Receiver(webhooks.take, webhooks.error),
 }
