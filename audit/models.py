@@ -278,8 +278,8 @@ class Receiver(models.Model):
 
     After some failures in a row it rests until `retry_at` (the circuit breaker is open); then one
     delivery shows whether it is back. `spent_until`: up to when its measure of deliveries a second
-    is used up. `paused_at`: staff wants nothing delivered; what comes in waits. `last_told_at`: some
-    seconds old at most.
+    is used up. `paused_at`: staff wants nothing delivered; what comes in waits. `last_told_at`:
+    some seconds old at most.
     """
 
     subscriber = models.CharField(max_length=60, unique=True)
