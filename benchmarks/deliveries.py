@@ -188,7 +188,7 @@ def longest_hold_up() -> float:
 
 
 def out_of_order(client: httpx.Client) -> int:
-    """Events that arrived before an earlier one about the same order, by the receivers' counting."""
+    """Events that arrived before an earlier one about the same order, as receivers count."""
     wrong = 0
     for receiver in RECEIVERS:
         told: dict[int, int] = {}
