@@ -9,7 +9,7 @@ How a call travels, module by module:
     receivers    which receiver answers which address
     faults       breaks the call on purpose: instead of, before or after its execution
     generic      CRM, analytics, fulfilment, support and marketing by our own plain contract;
-                 hubspot, segment, zendesk, easypost and webhooks beside it
+                 beside it fulfilment's labels, hubspot, segment, zendesk, easypost, webhooks
     store        SQLite: what a call left behind is committed before it is answered
     answers      sends the answer, or what a fault leaves of it
     control      `/_test/...`: faults, what was received, the journal

@@ -5,22 +5,16 @@ rates go by weight. What a carrier does to a parcel is told with `POST /_test/tr
 """
 
 from sandbox.answers import Answer
+from sandbox.sinks import paper
 from sandbox.sinks.calls import Call, Document, answer
 from sandbox.sinks.easypost import hooks, shipments, trackers
 from sandbox.sinks.easypost.requests import error_body, refuse
-
-LABEL = (
-    b"%PDF-1.4\n1 0 obj<</Type/Catalog/Pages 2 0 R>>endobj\n"
-    b"2 0 obj<</Type/Pages/Kids[3 0 R]/Count 1>>endobj\n"
-    b"3 0 obj<</Type/Page/Parent 2 0 R/MediaBox[0 0 288 432]>>endobj\n"
-    b"trailer<</Root 1 0 R>>\n%%EOF\n"
-)
 
 
 def take(call: Call) -> Answer:
     """Answer one call."""
     if call.method == "GET" and call.segments[:1] == ["files"]:  # as open as EasyPost's own
-        return Answer(status=200, body=LABEL, content_type="application/pdf")
+        return paper.label(call.segments[-1].removesuffix(".pdf"))
     credentials = call.basic_credentials()
     if not (call.knows_bearer_token() or (credentials and call.is_token(credentials[0]))):
         refuse(401, "APIKEY.INACTIVE", "This API key is no longer active or is wrong.")
