@@ -26,6 +26,11 @@ class Comparison:
     booked: Decimal
 
     @property
+    def title(self) -> str:
+        """What is compared, in words."""
+        return self.what.replace("_", " ")
+
+    @property
     def difference(self) -> Decimal:
         """What the report has more than the ledger; zero if it is right."""
         return self.reported - self.booked
