@@ -188,6 +188,7 @@ class Zendesk:
             f"/tickets/{ticket.ticket_id}.json",
             body={"ticket": changes},
             accepted={404},
+            needs_answer=True,
         )
         if answer.status == 404:  # noqa: PLR2004 - HTTP's not found
             raise RejectedError(f"Zendesk: {GONE}")
@@ -204,6 +205,7 @@ class Zendesk:
             f"/tickets/{ticket_id}/comments.json",
             query={"sort_order": "desc", "per_page": "100"},
             accepted={404},
+            needs_answer=True,
         )
         return any(str(key) in str(one.get("body")) for one in _list(answer.body, "comments"))
 
