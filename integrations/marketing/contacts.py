@@ -8,7 +8,7 @@ removal, whoever of the two is faster. So facts may come twice, late or side by 
 from __future__ import annotations
 
 import uuid
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from django.conf import settings
 from django.db.models.functions import Now
@@ -129,3 +129,9 @@ def _remove(customer_id: int, *, key: uuid.UUID, occurred_at: datetime) -> None:
         content={"contact_id": str(customer_id)},
     )
     MarketingContact.objects.filter(pk=customer_id).delete()
+
+
+def export(customer_id: int) -> dict[str, Any] | None:
+    """What the tool was told of a customer, for the export; None if it knows of none."""
+    told = MarketingContact.objects.filter(pk=customer_id).values("segments", "told_at")
+    return told.first()

@@ -21,7 +21,7 @@ SALT: Final = "integrations.marketing.unsubscribe"
 
 def link_for(*, customer_id: int) -> str:
     """The address that a letter's `List-Unsubscribe` and its last line name."""
-    path = reverse("unsubscribe", kwargs={"token": _signer().sign(str(customer_id))})
+    path = reverse("unsubscribe", kwargs={"unsubscribe_token": _signer().sign(str(customer_id))})
     return f"{settings.PUBLIC_URL}{path}"
 
 

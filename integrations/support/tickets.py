@@ -7,7 +7,7 @@ again, so that a call whose answer was lost makes no second ticket, and no secon
 from __future__ import annotations
 
 import uuid
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from django.db.models.functions import Now
 
@@ -79,6 +79,14 @@ def erase(message: OutboxMessage) -> str | None:
         adapter().erase(ticket, key=key, at=message.occurred_at)
         SupportTicket.objects.filter(pk=ticket.pk).update(erased_at=Now(), url="")
     return None if tickets else "no ticket was opened for it"
+
+
+def export(customer_id: int) -> list[dict[str, Any]]:
+    """The matters about a customer's orders that were told, for the export; oldest first."""
+    told = SupportTicket.objects.filter(order__customer_id=customer_id, erased_at=None)
+    return [
+        {"matter": ticket.matter, "settled": ticket.is_settled} for ticket in told.order_by("pk")
+    ]
 
 
 def _begin(message_uuid: uuid.UUID, entry: Entry) -> SupportTicket | None:

@@ -16,6 +16,7 @@ from audit import services as audit
 from config.kernel import money, sql
 from config.kernel.db import refusals_translated, short_transaction
 from config.kernel.errors import InvalidTransitionError
+from config.kernel.models import new_uuid
 from customers import services as customers
 from inventory import services as stock
 from orders import answers, idempotency, selectors
@@ -246,14 +247,15 @@ def quarantine(locked: LockedOrder, *, problem: str) -> None:
 def announce_quarantine(locked: LockedOrder, *, fact: str) -> None:
     """State that a payment went into quarantine, or came out of it. Requires the locks.
 
-    Either may happen again, later: the transaction's time is part of what it is known by.
+    Either may happen again, later: what keeps it from being stated twice is the payment's state,
+    and what it is known by is new each time.
     """
     payment = str(locked.payment.uuid)
     audit.publish(
         fact,
         aggregate_type="order",
         aggregate_id=locked.order.pk,
-        dedupe_key=f"{fact}.{payment}.{locked.at.isoformat()}",
+        dedupe_key=f"{fact}.{payment}.{new_uuid()}",
         payload={
             "order_id": locked.order.pk,
             "order_number": locked.order.order_number,

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from rest_framework.request import Request
 
 TOKEN: Final = path_parameter(
-    "token", "As it stands in the letter.", example=examples.UNSUBSCRIBE_TOKEN
+    "unsubscribe_token", "As it stands in the letter.", example=examples.UNSUBSCRIBE_TOKEN
 )
 NOT_ONE_CLICK: Final = f"Send {FIELD}={VALUE}."
 SIGNATURE_HEADER: Final = header(
@@ -66,8 +66,8 @@ class UnsubscribeView(APIView):
         tags=["marketing"],
         operation_id="ask_to_unsubscribe",
     )
-    def get(self, request: Request, token: str) -> Response | HttpResponse:
-        unsubscribe.check(token=token)
+    def get(self, request: Request, unsubscribe_token: str) -> Response | HttpResponse:
+        unsubscribe.check(token=unsubscribe_token)
         return _answer(request, done=False)
 
     @operation(
@@ -91,11 +91,11 @@ class UnsubscribeView(APIView):
         tags=["marketing"],
         operation_id="unsubscribe",
     )
-    def post(self, request: Request, token: str) -> Response | HttpResponse:
-        unsubscribe.check(token=token)
+    def post(self, request: Request, unsubscribe_token: str) -> Response | HttpResponse:
+        unsubscribe.check(token=unsubscribe_token)
         if request.data.get(FIELD) != VALUE:
             raise ValidationFailedError(details={FIELD: [NOT_ONE_CLICK]})
-        unsubscribe.unsubscribe(token=token)
+        unsubscribe.unsubscribe(token=unsubscribe_token)
         return _answer(request, done=True)
 
 
