@@ -133,5 +133,5 @@ def _remove(customer_id: int, *, key: uuid.UUID, occurred_at: datetime) -> None:
 
 def export(customer_id: int) -> dict[str, Any] | None:
     """What the tool was told of a customer, for the export; None if it knows of none."""
-    told = MarketingContact.objects.filter(pk=customer_id).values("segments", "told_at")
-    return told.first()
+    told = MarketingContact.objects.filter(pk=customer_id).first()
+    return told and {"segments": told.segments, "told_at": told.told_at}

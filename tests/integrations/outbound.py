@@ -24,9 +24,9 @@ def subscribe_anew(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def tell_all(subscriber: str, *, most: int = 40) -> None:
     """Relay, and again with everything due at once, until nothing waits for this subscriber."""
+    waiting = Delivery.objects.filter(subscriber=subscriber, status="pending")
     for _ in range(most):
         outbox.relay(jitter=lambda: 0.0)
-        waiting = Delivery.objects.filter(subscriber=subscriber, status="pending")
         if not waiting.exists():
             return
         Receiver.objects.update(retry_at=None, failures=0, spent_until=None)

@@ -52,7 +52,7 @@ def ann():
     return person()
 
 
-def person(**changes) -> Customer:
+def person(**changes):
     wanted = {"marketing_consent": True, "email_verified": True, "first_name": "Ann", **changes}
     return factories.CustomerFactory(**wanted)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from django.conf import settings
 from django.shortcuts import render
@@ -27,6 +27,8 @@ from integrations.marketing.api.serializers import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from django.http import HttpResponse
     from rest_framework.request import Request
 
@@ -93,7 +95,8 @@ class UnsubscribeView(APIView):
     )
     def post(self, request: Request, unsubscribe_token: str) -> Response | HttpResponse:
         unsubscribe.check(token=unsubscribe_token)
-        if request.data.get(FIELD) != VALUE:
+        sent = cast("Mapping[str, Any]", request.data)  # whatever parser has read it
+        if sent.get(FIELD) != VALUE:
             raise ValidationFailedError(details={FIELD: [NOT_ONE_CLICK]})
         unsubscribe.unsubscribe(token=unsubscribe_token)
         return _answer(request, done=True)
