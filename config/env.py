@@ -85,9 +85,7 @@ def secrets(name: str) -> list[str]:
     """A list of secrets, several during a change of them; none of them can be guessed."""
     found = items(name)
     if any(len(one) < SHORTEST_SECRET for one in found):
-        fail(
-            name, f"each must be at least {SHORTEST_SECRET} characters, say `openssl rand -hex 32`"
-        )
+        fail(name, f"needs {SHORTEST_SECRET} characters or more, as `openssl rand -hex 32` prints")
     return found
 
 

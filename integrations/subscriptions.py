@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from django.conf import settings
+
 from audit import outbox
+from audit.outbox import Measure
 from customers import mail
 from integrations.email import accounts, confirmation, erasure, payment_link, repetition
+from integrations.marketing import campaigns, contacts
+from integrations.support import matters, tickets
 from orders.services import payment_links
 from orders.services.letters import RESEND
 
@@ -19,3 +24,13 @@ def subscribe_all() -> None:
     outbox.subscribe("payment_link.erased", "email", erasure.delete_letters_of_link)
     for fact in mail.FACTS:
         outbox.subscribe(fact, "email", accounts.send)
+    if settings.MARKETING_BASE_URL:
+        outbox.measure("marketing", Measure(per_second=settings.MARKETING_PER_SECOND))
+        for fact in contacts.FACTS:
+            outbox.subscribe(fact, "marketing", contacts.tell)
+        outbox.subscribe("cart.abandoned", "marketing", campaigns.trigger)
+    if settings.SUPPORT_BASE_URL:
+        outbox.measure("support", Measure(per_second=settings.SUPPORT_PER_SECOND))
+        for fact in matters.FACTS:
+            outbox.subscribe(fact, "support", tickets.tell)
+        outbox.subscribe("order.erased", "support", tickets.erase)

@@ -23,7 +23,7 @@ from tests.orders.busy_shop import open_busy_shop
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-OURS = ("audit", "config.backups", "inventory", "orders")
+OURS = ("audit", "config.backups", "integrations", "inventory", "orders")
 A_YEAR_AGO = timezone.now() - timedelta(days=365)
 PERIOD = ("--from", "2020-01-01", "--to", "2999-01-01")
 DAYS = ("--from", "2026-01-01", "--to", "2029-01-01")
@@ -50,6 +50,7 @@ USES = {
     "seal_audit": (),
     "verify_audit": (),
     "verify_audit_export": ("{tmp}/export.zip",),
+    "sync_marketing": (),
 }
 """Each with arguments that do something in the busy shop."""
 OF_BACKUPS = {"backup": ("{tmp}/b",), "restore": ("{tmp}/b",), "restore_drill": ()}
@@ -105,6 +106,8 @@ MISTAKES = [
     ("verify_audit_export", ("{tmp}/nowhere.zip",), "the file cannot be read"),
     ("verify_audit_export", ("{tmp}/products.csv",), "no export of an audit log"),
     ("verify_audit_export", ("{tmp}/export.zip", "--key", "abc"), "is no public key"),
+    ("sync_marketing", (), "set MARKETING_BASE_URL"),
+    ("sync_marketing", ("--after", "soon"), "--after"),
     ("verify_audit", ("--from-number", "999"), "there is no seal 999"),
     ("verify_audit", ("--from-number", "0"), "--from-number: '0' is no number of a seal"),
 ]
@@ -112,8 +115,9 @@ every_command = pytest.mark.parametrize("name", [*USES, *OF_BACKUPS])
 
 
 @pytest.fixture
-def run(capsys, tmp_path, settings, provider):
+def run(capsys, tmp_path, settings, provider, sinks):
     """Run one as a shell does, in the busy shop; its exit code and what it said."""
+    sinks.configure(settings, "marketing")
     settings.ERASURE_JOURNAL = str(tmp_path / "erasures.jsonl")
     settings.AUDIT_SEAL_DIR = str(tmp_path / "seals")
     provider._post("/_test/reset", {})
