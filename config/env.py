@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
@@ -94,6 +95,20 @@ def amounts(name: str, default: str, *, currency: str) -> dict[str, Decimal]:
     return found
 
 
+def renamed(name: str) -> dict[str, str | None]:
+    """A JSON object of texts: what each thing is called; null: it is left out."""
+    raw = text(name, "{}")
+    try:
+        found = json.loads(raw)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict) or not all(
+        isinstance(value, str | None) for value in found.values()
+    ):
+        fail(name, """must be a JSON object of texts, like {"customer.phone": "mobilephone"}""")
+    return found
+
+
 def key(name: str, default: bytes) -> bytes:
     """A key of 32 bytes in base64; no message shows it."""
     raw = text(name, "")
@@ -137,6 +152,17 @@ def url(name: str, default: str | None = None, *, schemes: tuple[str, ...]) -> s
         wanted = " or ".join(f"{scheme}://…" for scheme in schemes)
         fail(name, f"must look like {wanted}, not {hide_password(raw)!r}")
     return raw
+
+
+def receiver(name: str) -> tuple[str, str]:
+    """Where another system listens and what lets us in: `NAME_BASE_URL`, `NAME_TOKEN`.
+
+    Both empty if no address is set: then it is told nothing.
+    """
+    if not text(f"{name}_BASE_URL", ""):
+        return "", ""
+    base_url = url(f"{name}_BASE_URL", schemes=("http", "https")).rstrip("/")
+    return base_url, text(f"{name}_TOKEN")
 
 
 def directory(name: str) -> str:
