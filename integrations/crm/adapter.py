@@ -12,6 +12,7 @@ from integrations.crm.hubspot import HubSpot
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from config.kernel.clock import Deadline
     from integrations.crm.records import Contact, Occasion, OrderRecord
 
 
@@ -26,8 +27,15 @@ class Crm(Protocol):
     batch: int
     """How many records it takes at once."""
 
-    def __init__(self, *, base_url: str, token: str, changes: Mapping[str, str | None]) -> None:
-        """Reach it there; `changes` are those of `CRM_FIELDS`."""
+    def __init__(
+        self,
+        *,
+        base_url: str,
+        token: str,
+        changes: Mapping[str, str | None],
+        deadline: Deadline,
+    ) -> None:
+        """Reach it there, with the changes of `CRM_FIELDS`; no call lasts past the deadline."""
 
     def keep_contacts(self, contacts: Sequence[Contact], occasion: Occasion) -> None:
         """Have people as they are, and nothing more of those who were erased."""
@@ -42,8 +50,15 @@ class Crm(Protocol):
 ADAPTERS: Final[Mapping[str, type[Crm]]] = {"generic": GenericCrm, "hubspot": HubSpot}
 
 
-def chosen() -> Crm:
-    """The shop's CRM, by its settings."""
+def chosen(*, deadline: Deadline) -> Crm:
+    """The shop's CRM, by its settings; cheap to ask for each time.
+
+    Args:
+        deadline: for all calls together.
+    """
     return ADAPTERS[settings.CRM_ADAPTER](
-        base_url=settings.CRM_BASE_URL, token=settings.CRM_TOKEN, changes=settings.CRM_FIELDS
+        base_url=settings.CRM_BASE_URL,
+        token=settings.CRM_TOKEN,
+        changes=settings.CRM_FIELDS,
+        deadline=deadline,
     )

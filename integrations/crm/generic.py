@@ -10,6 +10,7 @@ from integrations.crm import fields
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from config.kernel.clock import Deadline
     from integrations.crm.records import Contact, Occasion, OrderRecord
 
 
@@ -18,7 +19,14 @@ class GenericCrm:
 
     batch = 1
 
-    def __init__(self, *, base_url: str, token: str, changes: Mapping[str, str | None]) -> None:
+    def __init__(
+        self,
+        *,
+        base_url: str,
+        token: str,
+        changes: Mapping[str, str | None],
+        deadline: Deadline,  # noqa: ARG002 - one call ends in time by itself
+    ) -> None:
         self._client = envelopes.receiver(name="CRM", base_url=base_url, token=token)
         self._naming = fields.naming("generic", changes)
 
@@ -48,9 +56,7 @@ class GenericCrm:
         }
 
     def _named(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        return {
-            self._naming[name]: value for name, value in values.items() if name in self._naming
-        }
+        return {self._naming[name]: value for name, value in values.items() if name in self._naming}
 
     def _post(self, occasion: Occasion, content: Mapping[str, Any]) -> None:
         envelopes.post(

@@ -11,16 +11,16 @@ from __future__ import annotations
 import functools
 import re
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import quote
 
 from audit.outbox import DeliveryFailedError, RejectedError
 from integrations.crm import fields, hubspot_errors, records
 from integrations.crm.fields import Kind
-from integrations.rest import RestClient
+from integrations.rest import CALL_SECONDS, RestClient
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from config.kernel.clock import Deadline
     from integrations.crm.fields import Field
     from integrations.crm.records import Contact, Occasion, OrderRecord
     from integrations.rest import Answer
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 NAME: Final = "HubSpot"
 CONTACTS: Final = "/crm/v3/objects/contacts"
 DEALS: Final = "/crm/v3/objects/deals"
+LEAST_SECONDS: Final = 0.5
 NOT_FOUND: Final = 404
 CONFLICT: Final = 409
 EXISTING_ID: Final = re.compile(r"Existing ID: ?(\d+)")
@@ -52,7 +53,15 @@ class HubSpot:
 
     batch = 100
 
-    def __init__(self, *, base_url: str, token: str, changes: Mapping[str, str | None]) -> None:
+    def __init__(
+        self,
+        *,
+        base_url: str,
+        token: str,
+        changes: Mapping[str, str | None],
+        deadline: Deadline,
+    ) -> None:
+        self._deadline = deadline
         self._naming = fields.naming("hubspot", changes)
         self._customer_key = self._naming["customer.number"]
         self._order_key = self._naming["order.number"]
@@ -67,49 +76,64 @@ class HubSpot:
         else:
             self._keep_contact(contacts[0], occasion)
 
-    def _keep_contact(self, contact: Contact, occasion: Occasion) -> str:
-        """Have a customer's contact as it is; returns its id."""
+    def _keep_contact(
+        self, contact: Contact, occasion: Occasion, *, freed: frozenset[str] = frozenset()
+    ) -> str:
+        """Have a customer's contact as it is; returns its id.
+
+        Args:
+            freed: contacts that the address was taken from already.
+        """
         body = {"properties": self._properties(contact.fields)}
-        where = f"{CONTACTS}/{_in_path(contact.number)}"
+        where = f"{CONTACTS}/{contact.number}"
         by = {"idProperty": self._customer_key}
         answer = self._call("PATCH", where, occasion, body, query=by, accepted=(404, 409))
-        is_new = answer.status == NOT_FOUND
-        if is_new:
+        if answer.status == CONFLICT:
+            return self._free_address(contact, _existing_id(answer), occasion, freed=freed)
+        if answer.status == NOT_FOUND:
             answer = self._call("POST", CONTACTS, occasion, body, accepted=(409,))
-        if answer.status != CONFLICT:
-            return _id_of(answer)
-        return self._keep_at_other(contact, _existing_id(answer), occasion, is_new=is_new)
+        if answer.status == CONFLICT:
+            return self._take_over(contact, _existing_id(answer), occasion, freed=freed)
+        return _id_of(answer)
 
-    def _keep_at_other(
-        self, contact: Contact, other_id: str, occasion: Occasion, *, is_new: bool
+    def _take_over(
+        self, contact: Contact, other_id: str, occasion: Occasion, *, freed: frozenset[str]
     ) -> str:
-        """The address stands at another contact already: make that theirs, or free the address.
+        """Make the contact that has the address already the customer's; returns its id.
+
+        One who has not shown that the address is theirs gets the contact as it stands, and may not
+        change it.
+        """
+        number = self._number_of(other_id, occasion)
+        if number not in ("", contact.number):
+            return self._free_address(contact, other_id, occasion, freed=freed)
+        if contact.fields["customer.email_verified"] or number:
+            body = {"properties": self._properties(contact.fields)}
+            self._call("PATCH", f"{CONTACTS}/{other_id}", occasion, body)
+        return other_id
+
+    def _free_address(
+        self, contact: Contact, other_id: str, occasion: Occasion, *, freed: frozenset[str]
+    ) -> str:
+        """Take the address from a customer who has another one by now: accounts share none.
 
         Raises:
-            RejectedError: the customer has a contact, and somebody else made one for the address
-                that they have now: only a person can say whether the two are one.
+            RejectedError: the contact that has it is no customer's of ours, or does not let go of
+                it: whether the two are one person can only a person say.
         """
-        other_number = self._number_of(other_id, occasion)
-        owner = records.find_contact(int(other_number)) if other_number.isdigit() else None
-        if other_number and other_number != contact.number:
-            if owner is None:
-                raise RejectedError(
-                    f"the e-mail address is that of {NAME}'s contact {other_id}, whose customer"
-                    f" number {other_number} is none of ours: take it from there, then retry"
-                )
-            # Whoever has had the address has another by now: a customer's is theirs alone.
-            freed = {"properties": {self._naming["customer.email"]: ""}}
-            self._call("PATCH", f"{CONTACTS}/{other_id}", occasion, freed)
-            kept = self._keep_contact(contact, occasion)
-            self.keep_contacts([owner], occasion)
-            return kept
-        if not is_new and not other_number:
+        number = self._number_of(other_id, occasion)
+        owner = records.find_contact(int(number)) if number.isdecimal() else None
+        if owner is None or other_id in freed:
             raise RejectedError(
-                f"{NAME}'s contact {other_id} has the e-mail address that the customer has now;"
-                " merge it with the customer's contact there, then retry"
+                f"{NAME}'s contact {other_id} has the e-mail address that this customer has now:"
+                " merge it with the customer's contact there, or take the address from it; then"
+                " retry"
             )
-        body = {"properties": self._properties(contact.fields)}
-        return _id_of(self._call("PATCH", f"{CONTACTS}/{other_id}", occasion, body))
+        body = {"properties": {self._naming["customer.email"]: ""}}
+        self._call("PATCH", f"{CONTACTS}/{other_id}", occasion, body)
+        kept = self._keep_contact(contact, occasion, freed=freed | {other_id})
+        self.keep_contacts([owner], occasion)
+        return kept
 
     def _find_guest(self, contact: Contact, occasion: Occasion) -> str | None:
         """A guest's contact, made if the address has none; None if it is a customer's.
@@ -189,14 +213,14 @@ class HubSpot:
             return
         numbers = sorted(set(buyers.values()))
         contact_ids = self._ids("contacts", self._customer_key, numbers, occasion)
+        if not buyers.keys() <= deal_ids.keys() or len(contact_ids) < len(numbers):
+            raise RejectedError(f"{NAME} has not all of these orders' buyers")
         ties = [
             {"from": {"id": deal_ids[order]}, "to": {"id": contact_ids[customer]}}
             for order, customer in buyers.items()
-            if order in deal_ids and customer in contact_ids
         ]
-        if ties:
-            path = "/crm/v4/associations/deals/contacts/batch/associate/default"
-            self._call("POST", path, occasion, {"inputs": ties})
+        path = "/crm/v4/associations/deals/contacts/batch/associate/default"
+        self._call("POST", path, occasion, {"inputs": ties})
 
     # --- batches ----------------------------------------------------------------------------
     def _upsert(
@@ -213,7 +237,9 @@ class HubSpot:
         )
         found = _results(answer)
         if len(found) != len(wanted):  # 207: some were refused, and it is said of which
-            raise RejectedError(f"{NAME} took {len(found)} of {len(wanted)} {kind}{self._why(answer)}")
+            raise RejectedError(
+                f"{NAME} took {len(found)} of {len(wanted)} {kind}{self._why(answer)}"
+            )
         return [str(each["id"]) for each in found]
 
     def _ids(
@@ -281,6 +307,9 @@ class HubSpot:
         query: Mapping[str, str] | None = None,
         accepted: Sequence[int] = (),
     ) -> Answer:
+        seconds = min(self._deadline.remaining(), CALL_SECONDS)
+        if seconds < LEAST_SECONDS:
+            raise DeliveryFailedError(f"{NAME} takes too long: the time was over before {method}")
         return self._client.call(
             method,
             path,
@@ -288,6 +317,7 @@ class HubSpot:
             query=query,
             idempotency_key=str(occasion.key),
             accepted=accepted,
+            seconds=seconds,
         )
 
 
@@ -325,10 +355,6 @@ def _text(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     return str(value)
-
-
-def _in_path(text: str) -> str:
-    return quote(text, safe="")
 
 
 def _results(answer: Answer) -> list[dict[str, Any]]:

@@ -157,9 +157,7 @@ def _buyer(order: Order) -> Contact | None:
     )
 
 
-def _order(
-    order: Order, payment: Payment, refunds: Sequence[Refund], *, units: int
-) -> OrderRecord:
+def _order(order: Order, payment: Payment, refunds: Sequence[Refund], *, units: int) -> OrderRecord:
     def amount(value: Any) -> str:
         return money.format_amount(value, order.currency)
 
