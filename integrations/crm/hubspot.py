@@ -166,8 +166,9 @@ class HubSpot:
             self._keep_order(orders[0], occasion)
 
     def _keep_order(self, order: OrderRecord, occasion: Occasion) -> None:
-        contact_id = self._keep_buyer(order.buyer, occasion)
+        # First what is sold: a buyer whom HubSpot refuses leaves the sums right.
         [deal_id] = self._upsert("deals", [(order.number, order.fields)], occasion)
+        contact_id = self._keep_buyer(order.buyer, occasion)
         if contact_id is not None:
             path = f"/crm/v4/objects/deals/{deal_id}/associations/default/contacts/{contact_id}"
             self._call("PUT", path, occasion)
