@@ -44,6 +44,8 @@ class GenericCrm:
             }
             if order.buyer is not None:
                 content |= self._of_contact(order.buyer)
+            elif order.is_erased:
+                content["contact"] = None
             self._post(occasion, content)
 
     def prepare(self) -> list[str]:

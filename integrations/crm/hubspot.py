@@ -179,7 +179,8 @@ class HubSpot:
         if buyer is None:
             return None
         if buyer.is_erased:
-            return self._forget(buyer.number, occasion)
+            self._forget(buyer.number, occasion)
+            return None
         if buyer.number:
             return self._keep_contact(buyer, occasion)
         return self._find_guest(buyer, occasion)

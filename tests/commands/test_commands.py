@@ -19,7 +19,7 @@ from tests.orders.busy_shop import open_busy_shop
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-OURS = ("audit", "config.backups", "inventory", "orders")
+OURS = ("audit", "config.backups", "integrations", "inventory", "orders")
 PERIOD = ("--from", "2020-01-01", "--to", "2999-01-01")
 USES = {
     "adjust_stock": ("TEA", "MAIN", "1", "--reason", "found one"),
@@ -39,6 +39,7 @@ USES = {
     "release_expired": (),
     "retry_deliveries": (),
     "seal_audit": (),
+    "sync_crm": (),
     "verify_audit": (),
 }
 """Each with arguments that do something in the busy shop."""
@@ -80,6 +81,8 @@ MISTAKES = [
     ("refund_order", ("{order}", "--amount", "1.005"), "--amount"),
     ("refund_order", ("{order}", "--amount", "1000000"), "higher than what is left"),
     ("refund_order", ("{order}", "--line", "TEA"), "--line: SKU=QUANTITY"),
+    ("sync_crm", ("--since", "soon"), "--since: 'soon' is no date"),
+    ("sync_crm", ("--after", "orders"), "--after: 'orders' is no place like orders:1200"),
     ("verify_audit", ("--from-number", "999"), "there is no seal 999"),
     ("verify_audit", ("--from-number", "0"), "--from-number: '0' is no number of a seal"),
 ]
@@ -87,10 +90,11 @@ every_command = pytest.mark.parametrize("name", [*USES, *OF_BACKUPS])
 
 
 @pytest.fixture
-def run(capsys, tmp_path, settings, provider):
+def run(capsys, tmp_path, settings, provider, sinks):
     """Run one as a shell does, in the busy shop; its exit code and what it said."""
     settings.ERASURE_JOURNAL = str(tmp_path / "erasures.jsonl")
     settings.AUDIT_SEAL_DIR = str(tmp_path / "seals")
+    sinks.configure(settings, "crm")
     provider._post("/_test/reset", {})
     order = open_busy_shop(provider)["paid"].order_number
     (tmp_path / "products.csv").write_text("sku,name\r\nTEA,Green tea\r\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 from django.utils import timezone
@@ -35,7 +36,7 @@ def crm(settings, sinks, monkeypatch):
     return sinks
 
 
-def told(crm) -> list[dict]:
+def told(crm) -> list[dict[str, Any]]:
     return [body["data"] for body in crm.received("crm").bodies]
 
 
@@ -112,6 +113,20 @@ class TestOrder:
         assert ("grace@example.com" in json.dumps(data)) is wanted
         if wanted:
             assert data["customer_number"] is None
+
+    def test_of_an_erased_guest_has_the_contact_forgotten(self, crm, settings):
+        settings.CRM_GUESTS = True
+        order = paid_order(guest_email="grace@example.com")
+        Order.objects.filter(pk=order.pk).update(
+            guest_email="erased@example.invalid", erased_at=timezone.now()
+        )
+        state("order.erased", order)
+
+        relay_until_told()
+
+        [data] = told(crm)
+        assert data["contact"] is None
+        assert data["order"]["number"] == order.order_number
 
 
 class TestCustomer:

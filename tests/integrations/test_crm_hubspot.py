@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from django.utils import timezone
 
@@ -10,7 +12,7 @@ from audit.models import AuditLog, Delivery
 from config.kernel.clock import Deadline
 from customers.models import Customer
 from customers.privacy import erase_account
-from integrations.crm import adapter
+from integrations.crm import adapter, deliver
 from orders.models import Order
 from tests import factories
 from tests.integrations.told import (
@@ -43,11 +45,11 @@ def crm():
     return adapter.chosen(deadline=Deadline(30.0))
 
 
-def contacts(hubspot) -> list[dict]:
+def contacts(hubspot) -> list[dict[str, Any]]:
     return [body["properties"] for body in hubspot.received("hubspot", kind="contacts").bodies]
 
 
-def deals(hubspot) -> list[dict]:
+def deals(hubspot) -> list[dict[str, Any]]:
     return [body["properties"] for body in hubspot.received("hubspot", kind="deals").bodies]
 
 
@@ -369,6 +371,23 @@ class TestOrderOfArrival:
         [deal] = deals(hubspot)
         assert deal["orderkeep_status"] == "cancelled"
         assert deal["orderkeep_refunded_amount"] == "25.66"
+
+    def test_of_two_deliveries_about_one_customer_the_newer_state_stays(self, hubspot, monkeypatch):
+        customer = factories.CustomerFactory(email_verified=True)
+        message = state("customer.email_verified", customer)
+        give = adapter.HubSpot.keep_contacts
+
+        def overtaken(self, contacts, occasion):
+            monkeypatch.setattr(adapter.HubSpot, "keep_contacts", give)
+            Customer.objects.filter(pk=customer.pk).update(last_name="Newer")
+            assert deliver.tell(message) is None  # the other one, which has read what is newer
+            give(self, contacts, occasion)
+
+        monkeypatch.setattr(adapter.HubSpot, "keep_contacts", overtaken)
+
+        relay_until_told()
+
+        assert contacts(hubspot)[0]["lastname"] == "Newer"
 
 
 class TestRefusal:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 from django.core.management import call_command
@@ -51,7 +52,7 @@ def at_once(**options):
     return resync(pause=lambda _: None, **options)
 
 
-def kept(hubspot, kind: str, key: str) -> dict[str, dict]:
+def kept(hubspot, kind: str, key: str) -> dict[str, dict[str, Any]]:
     bodies = hubspot.received("hubspot", kind=kind).bodies
     return {body["properties"].get(key): body["properties"] for body in bodies}
 
