@@ -22,6 +22,7 @@ ENVIRONMENTS = ("local", "test", "production")
 SUBMISSION_PORT = 587
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
 KEY_BYTES: Final = 32
+SHORTEST_SECRET: Final = 24
 
 
 class ConfigurationError(SystemExit):
@@ -79,6 +80,16 @@ def choice(name: str, default: str, allowed: tuple[str, ...]) -> str:
 def items(name: str, default: str = "") -> list[str]:
     """A list separated by commas; empty parts are dropped."""
     return [part.strip() for part in text(name, default).split(",") if part.strip()]
+
+
+def secrets(name: str) -> list[str]:
+    """A list of secrets, several during a change of them; none of them can be guessed."""
+    found = items(name)
+    if any(len(one) < SHORTEST_SECRET for one in found):
+        fail(
+            name, f"each must be at least {SHORTEST_SECRET} characters, say `openssl rand -hex 32`"
+        )
+    return found
 
 
 def amounts(name: str, default: str, *, currency: str) -> dict[str, Decimal]:
