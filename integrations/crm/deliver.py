@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from django.db.models import Exists, OuterRef, Q
 
-from audit.outbox import DeliveryFailedError, RejectedError
+from audit.outbox import DeliveryFailedError, ReceiverAwayError
 from config.kernel.clock import Deadline
 from customers.models import Customer
 from integrations.crm import adapter, records
@@ -118,8 +118,10 @@ def _keep(
             break
         try:
             give([record], occasion.again(number) if number else occasion)
-        except RejectedError as exc:
-            raise RejectedError(f"{record}: {exc}") from exc
+        except ReceiverAwayError:
+            raise  # which record it was matters to nobody
+        except DeliveryFailedError as exc:
+            raise type(exc)(f"{record}: {exc}") from exc
         told, record = record, find()
         if record is None or record == told:
             return None

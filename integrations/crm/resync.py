@@ -57,20 +57,21 @@ BEGINNING: Final = Place(CUSTOMERS, 0)
 class Resync:
     """What came of it. `problem`: why it ended before the last, with all up to `done` dealt with.
 
-    `refused`: records and why, the first thousand of `failed`.
+    `refused`: which records and why, the first thousand of `failed`.
     """
 
     done: Place
     customers: int = 0
     orders: int = 0
     failed: int = 0
-    refused: list[tuple[str, str]] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
     problem: str = ""
 
-    def refuse(self, record: str, problem: str) -> None:
+    def refuse(self, problem: str) -> None:
+        """Note that a record was, or could not be told."""
         self.failed += 1
         if len(self.refused) < MOST_SHOWN:
-            self.refused.append((record, problem))
+            self.refused.append(problem)
 
 
 def resync(
@@ -202,7 +203,7 @@ class _Run:
             except ReceiverAwayError:
                 raise
             except DeliveryFailedError as exc:
-                self.outcome.refuse(f"{what} {record_id}", str(exc))
+                self.outcome.refuse(str(exc))
             else:
                 told += note is None
         return told

@@ -74,9 +74,7 @@ class Command(ServiceCommand):
             "customers": outcome.customers,
             "orders": outcome.orders,
             "failed": outcome.failed,
-            "refused": [
-                {"record": record, "problem": problem} for record, problem in outcome.refused
-            ],
+            "refused": outcome.refused,
             "done_up_to": str(outcome.done),
             "problem": outcome.problem,
         }
@@ -111,7 +109,7 @@ def place(text: str) -> Place:
 
 def _in_words(outcome: Resync) -> str:
     lines = [f"{outcome.customers} customers and {outcome.orders} orders were told."]
-    lines += [f"{record}: {problem}" for record, problem in outcome.refused[:MOST_SHOWN]]
+    lines += outcome.refused[:MOST_SHOWN]
     if (more := outcome.failed - MOST_SHOWN) > 0:
         lines.append(f"and {more} more were refused")
     if outcome.problem:
