@@ -48,6 +48,7 @@ USES = {
     "report_tax": DAYS,
     "retry_deliveries": (),
     "seal_audit": (),
+    "sync_crm": (),
     "verify_audit": (),
     "verify_audit_export": ("{tmp}/export.zip",),
     "sync_marketing": (),
@@ -108,6 +109,8 @@ MISTAKES = [
     ("verify_audit_export", ("{tmp}/export.zip", "--key", "abc"), "is no public key"),
     ("sync_marketing", (), "set MARKETING_BASE_URL"),
     ("sync_marketing", ("--after", "soon"), "--after"),
+    ("sync_crm", ("--since", "soon"), "--since: 'soon' is no date"),
+    ("sync_crm", ("--after", "orders"), "--after: 'orders' is no place like orders:1200"),
     ("verify_audit", ("--from-number", "999"), "there is no seal 999"),
     ("verify_audit", ("--from-number", "0"), "--from-number: '0' is no number of a seal"),
 ]
@@ -120,6 +123,7 @@ def run(capsys, tmp_path, settings, provider, sinks):
     sinks.configure(settings, "marketing")
     settings.ERASURE_JOURNAL = str(tmp_path / "erasures.jsonl")
     settings.AUDIT_SEAL_DIR = str(tmp_path / "seals")
+    sinks.configure(settings, "crm")
     provider._post("/_test/reset", {})
     order = open_busy_shop(provider)["paid"].order_number
     (tmp_path / "products.csv").write_text("sku,name\r\nTEA,Green tea\r\n")
