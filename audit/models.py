@@ -231,6 +231,9 @@ class Delivery(models.Model):
     )
     attempts = models.PositiveIntegerField(default=0, db_default=0)
     next_attempt_at = models.DateTimeField(db_default=Now())
+    # The message's: a subscriber is told of one aggregate in order. Older rows have none.
+    aggregate_type = models.CharField(max_length=30, null=True, blank=True)
+    aggregate_id = models.BigIntegerField(null=True, blank=True)
     last_error = models.CharField(max_length=500, default="", db_default="", blank=True)
     delivered_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField(db_default=Now(), editable=False)
@@ -250,12 +253,55 @@ class Delivery(models.Model):
         ]
         indexes = [
             models.Index(
-                fields=["next_attempt_at", "id"],
-                name="idx_deliveries_waiting",
+                fields=["subscriber", "next_attempt_at", "id"],
+                name="idx_deliveries_due",
                 condition=Q(status="pending"),
             ),
-            models.Index(fields=["id"], name="idx_deliveries_dead", condition=Q(status="dead")),
+            models.Index(  # what has to be told before another
+                fields=["subscriber", "aggregate_type", "aggregate_id", "message"],
+                name="idx_deliveries_in_order",
+                condition=Q(status="pending"),
+            ),
+            models.Index(  # of one receiver, the oldest first
+                fields=["subscriber", "id"],
+                name="idx_deliveries_given_up",
+                condition=Q(status="dead"),
+            ),
         ]
 
     def __str__(self) -> str:
         return f"{self.subscriber} {self.status}"
+
+
+class Receiver(models.Model):
+    """How it stands with one subscriber: whether it answers, and what it may be given.
+
+    After some failures in a row it rests until `retry_at` (the circuit breaker is open); then one
+    delivery shows whether it is back. `spent_until`: up to when its measure of deliveries a second
+    is used up. `paused_at`: staff wants nothing delivered; what comes in waits.
+    """
+
+    subscriber = models.CharField(max_length=60, primary_key=True)
+    failures = models.PositiveIntegerField(default=0, db_default=0)
+    trials = models.PositiveIntegerField(default=0, db_default=0)
+    failing_since = models.DateTimeField(null=True, blank=True)
+    retry_at = models.DateTimeField(null=True, blank=True)
+    spent_until = models.DateTimeField(null=True, blank=True)
+    paused_at = models.DateTimeField(null=True, blank=True)
+    last_error = models.CharField(max_length=500, default="", db_default="", blank=True)
+
+    class Meta:
+        db_table = "receivers"
+        permissions = [("pause_receiver", "Can pause deliveries to a receiver, and go on")]
+
+    def __str__(self) -> str:
+        return self.subscriber
+
+    @property
+    def state(self) -> str:
+        """In a word, for staff."""
+        if self.paused_at is not None:
+            return "paused"
+        if self.retry_at is not None:
+            return "resting"
+        return "failing" if self.failures else "answering"

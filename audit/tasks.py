@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from celery import shared_task
+from django.conf import settings
 
 from audit import outbox, partitions
 from audit.seals import sealing, verification
 from config.kernel.clock import Deadline
 
-RELAY_SECONDS = 10.0
+RELAY_SECONDS = 5.0
 """After this a run begins no other hand-over: the sweeper shares the workers with the relay."""
 NUDGE_EXPIRES_SECONDS = 5
 """A nudge older than this is worth nothing: beat's relay comes by, and none must pile up."""
@@ -21,7 +22,7 @@ SEAL_SECONDS = 20.0
 @shared_task(name="audit.tasks.relay", ignore_result=True, soft_time_limit=35, time_limit=45)
 def relay(**_: Any) -> None:
     """Deliver what is due."""
-    outbox.relay(deadline=Deadline(RELAY_SECONDS))
+    outbox.relay(deadline=Deadline(RELAY_SECONDS), threads=settings.RELAY_THREADS)
 
 
 @shared_task(

@@ -23,11 +23,12 @@ import stripe
 import structlog
 from django.conf import settings
 
+from config.kernel import server_timing
 from config.kernel.clock import Deadline
+from config.kernel.transport import NoAnswerError, Transport
 from payments.breaker import Breaker
 from payments.bulkhead import Bulkhead
 from payments.errors import ProviderUnavailableError, WebhookRefusedError
-from payments.transport import NoAnswerError, Transport
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -970,13 +971,14 @@ class _SdkTransport(stripe.HTTPClient):
         self, method: str, url: str, headers: Mapping[str, str] | None, post_data: Any = None
     ) -> tuple[bytes, int, Mapping[str, str]]:
         try:
-            found = self._transport.exchange(
-                method.upper(),
-                url,
-                headers=headers or {},
-                body=post_data,
-                deadline=_deadline.get(),
-            )
+            with server_timing.waiting_for("provider"):
+                found = self._transport.exchange(
+                    method.upper(),
+                    url,
+                    headers=headers or {},
+                    body=post_data,
+                    deadline=_deadline.get(),
+                )
         except NoAnswerError as exc:
             raise stripe.APIConnectionError(str(exc)) from exc  # type: ignore[no-untyped-call]
         return found.body, found.status, cast("Mapping[str, str]", found.headers)

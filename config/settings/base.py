@@ -173,6 +173,8 @@ CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = True
 CELERY_TIMEZONE = "UTC"
 SWEEP_SECONDS = 15
+# Hand-overs of a worker process at the same time: they wait for others, mostly.
+RELAY_THREADS = env.integer("RELAY_THREADS", 12, minimum=1, maximum=64)
 CELERY_BEAT_SCHEDULE = {
     "settle payments in doubt, expired holds and refunds due": {
         "task": "orders.tasks.sweep",
@@ -236,8 +238,8 @@ CELERY_BEAT_SCHEDULE = {
     },
     "deliver what nobody nudged": {
         "task": "audit.tasks.relay",
-        "schedule": timedelta(seconds=SWEEP_SECONDS),
-        "options": {"expires": SWEEP_SECONDS},
+        "schedule": timedelta(seconds=1),
+        "options": {"expires": 1},
     },
     "forget what is kept no longer": {
         "task": "orders.tasks.prune",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,8 @@ from django.utils import timezone
 from audit import outbox
 from audit import services as audit
 from audit.models import AuditLog, Delivery, OutboxMessage
+from audit.models import Receiver as ReceiverRow
+from audit.outbox import subscribers
 from config.kernel.clock import Deadline
 
 if TYPE_CHECKING:
@@ -42,8 +45,8 @@ class Receiver:
 @pytest.fixture(autouse=True)
 def registry(monkeypatch):
     """Subscriptions of one test end with it."""
-    handlers = {fact: dict(by_name) for fact, by_name in outbox._handlers.items()}
-    monkeypatch.setattr(outbox, "_handlers", outbox.defaultdict(dict, handlers))
+    handlers = {fact: dict(by_name) for fact, by_name in subscribers._handlers.items()}
+    monkeypatch.setattr(subscribers, "_handlers", defaultdict(dict, handlers))
 
 
 @pytest.fixture
@@ -72,7 +75,9 @@ def publish(number: int = 1) -> OutboxMessage:
 
 
 def make_due() -> None:
-    Delivery.objects.update(next_attempt_at=timezone.now() - timedelta(seconds=1))
+    a_second_ago = timezone.now() - timedelta(seconds=1)
+    Delivery.objects.update(next_attempt_at=a_second_ago)
+    ReceiverRow.objects.filter(retry_at__isnull=False).update(retry_at=a_second_ago)
 
 
 class TestSubscribe:
@@ -173,7 +178,7 @@ class TestRelay:
     def test_fails_a_delivery_whose_subscriber_has_gone(self, crm):
         publish()
         outbox.relay(limit=0)
-        outbox._handlers[FACT].clear()
+        subscribers._handlers[FACT].clear()
 
         report = outbox.relay()
 

@@ -12,6 +12,7 @@ from django.db import connection
 from audit import outbox, tasks
 from audit import services as audit
 from audit.models import Delivery
+from audit.outbox import deliveries, subscribers
 
 pytestmark = pytest.mark.django_db
 
@@ -19,7 +20,7 @@ pytestmark = pytest.mark.django_db
 @pytest.fixture
 def receiver(monkeypatch):
     """Answers by what is in `errors`, in turn; then accepts."""
-    monkeypatch.setattr(outbox, "_handlers", defaultdict(dict))
+    monkeypatch.setattr(subscribers, "_handlers", defaultdict(dict))
     errors: list[Exception] = []
 
     def receive(_message):
@@ -135,8 +136,10 @@ class TestTasks:
 
         assert Delivery.objects.get().status == "delivered"
 
-    def test_a_relay_is_stopped_before_its_leases_end(self):
-        assert tasks.relay.soft_time_limit < outbox.LEASE.total_seconds()
+    def test_a_relay_ends_by_itself_before_it_is_stopped(self):
+        longest = tasks.RELAY_SECONDS + deliveries.TRIAL.total_seconds()
+
+        assert longest < tasks.relay.soft_time_limit
 
     def test_extend_partitions_makes_the_next_months_once(self):
         with connection.cursor() as cursor:

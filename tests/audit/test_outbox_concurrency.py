@@ -10,6 +10,7 @@ from django.db import connection, transaction
 
 from audit import outbox
 from audit.models import Delivery, OutboxMessage
+from audit.outbox import subscribers
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.concurrency]
 
@@ -19,7 +20,7 @@ FACT = "parcel.sent"
 
 @pytest.fixture(autouse=True)
 def registry(monkeypatch):
-    monkeypatch.setattr(outbox, "_handlers", defaultdict(dict))
+    monkeypatch.setattr(subscribers, "_handlers", defaultdict(dict))
 
 
 def make_messages(count: int) -> None:

@@ -107,7 +107,7 @@ class TestNudgeOnCommit:
 
         def send():
             seen.append(OutboxMessage.objects.exists())
-            outbox.transaction.get_connection().close()
+            transaction.get_connection().close()
 
         nudge_with(send)
 

@@ -15,8 +15,9 @@ import pytest
 import structlog
 from django.conf import settings
 
+from config.kernel import transport
 from config.kernel.clock import Deadline
-from payments import gateway, transport
+from payments import gateway
 from payments.errors import ProviderUnavailableError
 from payments.gateway import (
     Failure,

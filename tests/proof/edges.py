@@ -23,7 +23,7 @@ from django.db import connection
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from audit.nudger import Nudger
-from payments.transport import Transport
+from config.kernel.transport import Transport
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -19,13 +19,13 @@ from django.db.models.functions import Now
 
 from config.kernel import sql
 from config.kernel.clock import Deadline
+from config.kernel.transport import Transport
 from inventory.models import StockLevel
 from orders import selectors
 from orders.models import IdempotencyKey
 from orders.services import recovery
 from orders.services.refunds import RefundWish, decide_refund, finish_refund
 from payments.models import Refund
-from payments.transport import Transport
 from tests import factories, webhooks
 from tests.proof.actors import (
     STUCK_SECONDS,

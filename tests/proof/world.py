@@ -29,6 +29,7 @@ from django.utils import timezone
 
 from audit import outbox
 from audit.nudger import Nudger
+from audit.outbox import nudging
 from config.kernel import sql
 from config.kernel.clock import Deadline
 from orders import books
@@ -192,8 +193,8 @@ def on_stage(*, mail_dir: Path) -> Iterator[None]:
     nudge would hurry must happen without it.
     """
     really, gateway.time = gateway.time, _NobodyWaits  # type: ignore[assignment]
-    nudgers = outbox._nudger, events._nudger
-    outbox._nudger = events._nudger = _unheard_bell()
+    nudgers = nudging._nudger, events._nudger
+    nudging._nudger = events._nudger = _unheard_bell()
     try:
         with override_settings(
             MAIL_DIR=mail_dir,
@@ -205,7 +206,7 @@ def on_stage(*, mail_dir: Path) -> Iterator[None]:
             yield
     finally:
         gateway.time = really
-        outbox._nudger, events._nudger = nudgers
+        nudging._nudger, events._nudger = nudgers
         gateway.bulkhead.cache_clear()
 
 

@@ -128,7 +128,7 @@ EVIDENCE: dict[int, tuple[str, list[str]]] = {
     51: ("open redirects", [EDGES + "TestRow51ARedirect", INPUT + "TestABadField"]),
     52: ("webhook signatures", [HOOKS + "TestRefused"]),
     53: ("strange events", ["tests/orders/test_quarantine.py", "tests/orders/test_strangers.py"]),
-    54: ("malicious answers of the provider", ["tests/payments/test_transport.py"]),
+    54: ("malicious answers of the provider", ["tests/kernel/test_transport.py"]),
     55: (
         "coupons",
         [

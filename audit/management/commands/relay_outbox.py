@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+from django.conf import settings
 from rich.table import Table
 
 from audit import outbox, selectors
 from config.kernel.commands import ServiceCommand, bar, rendered
 
-STEP = 25
+STEP = 200
 """Deliveries between two moves of the progress bar."""
 
 
@@ -26,7 +27,7 @@ class Command(ServiceCommand):
         report = outbox.RelayReport()
         with bar("Delivering", quiet=quiet, total=selectors.get_backlog().due) as show:
             while True:
-                step = outbox.relay(limit=STEP)
+                step = outbox.relay(limit=STEP, threads=settings.RELAY_THREADS)
                 report += step
                 show(report.attempted, None)
                 if step.attempted < STEP:

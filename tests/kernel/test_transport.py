@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from config.kernel.clock import Deadline
-from payments.transport import MAX_ANSWER_BYTES, NoAnswerError, Transport
+from config.kernel.transport import MAX_ANSWER_BYTES, NoAnswerError, Transport
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -1,7 +1,7 @@
-"""One HTTP exchange at a time with the payment provider, each within a time limit as a whole.
+"""One HTTP exchange at a time with somebody else's server, each within a time limit as a whole.
 
-Knows nothing of payments: bytes out, bytes in, over one kept connection a thread. What the
-provider is told and what its answers mean is for `payments.gateway`.
+Bytes out, bytes in, over one kept connection a thread. What the other side is told and what its
+answers mean is for `payments.gateway` and `integrations.rest`.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import functools
 import http.client
 import io
 import select
+import socket
 import ssl
 import threading
 import time
@@ -17,13 +18,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
-from config.kernel import server_timing
-
 if TYPE_CHECKING:
-    import socket
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from config.kernel.clock import Deadline
+
+    Dial = Callable[[str, int, float], socket.socket]
 
 CONNECT_SECONDS: Final = 2.0
 READ_SECONDS: Final = 8.0
@@ -45,12 +45,22 @@ class Response:
     body: bytes
 
 
+def dial(host: str, port: int, seconds: float) -> socket.socket:
+    """A connection to wherever this name leads; `config.kernel.dialling` has a choosier one."""
+    return socket.create_connection((host, port), seconds)
+
+
 class Transport:
     """Keep-alive connections, one for each thread and server. No proxies, no .netrc, no cookies."""
 
-    def __init__(self, *, ca_file: str) -> None:
-        """Trust the servers whose certificates the authorities in `ca_file` vouch for."""
+    def __init__(self, *, ca_file: str, dial: Dial = dial) -> None:
+        """Trust the servers whose certificates the authorities in `ca_file` vouch for.
+
+        Args:
+            dial: connects to a host and port within so many seconds, or raises OSError.
+        """
         self._ca_file = ca_file
+        self._dial = dial
         self._of_thread = threading.local()
 
     def exchange(
@@ -64,20 +74,17 @@ class Transport:
     ) -> Response:
         """Send one request, never twice, and read its answer to the end.
 
-        The time waited is told as `provider` in the Server-Timing header of the request it is for.
-
         Raises:
             NoAnswerError: see there.
         """
         parts = urlsplit(url)
         target = f"{parts.path}?{parts.query}" if parts.query else parts.path
-        with server_timing.waiting_for("provider"):
-            try:
-                connection = self._connection(parts.scheme, parts.netloc)
-                return _exchange(connection, method, target, headers, body, deadline)
-            except (OSError, http.client.HTTPException, ValueError) as exc:
-                self._hang_up()
-                raise NoAnswerError(type(exc).__name__) from exc
+        try:
+            connection = self._connection(parts.scheme, parts.netloc)
+            return _exchange(connection, method, target, headers, body, deadline)
+        except (OSError, http.client.HTTPException, ValueError) as exc:
+            self._hang_up()
+            raise NoAnswerError(type(exc).__name__) from exc
 
     def _connection(self, scheme: str, netloc: str) -> _Connection | _SecureConnection:
         """This thread's connection, unless the server has closed it meanwhile."""
@@ -92,6 +99,7 @@ class Transport:
             )
         else:
             made = _Connection(netloc)
+        made.dial = self._dial
         self._of_thread.connection, self._of_thread.place = made, (scheme, netloc)
         return made
 
@@ -196,6 +204,13 @@ class _Timed:
     """What plain and secure connections share: answers end in time, and so does the connection."""
 
     give_up_at = float("inf")
+    dial: Dial
+
+    def _dialled(self) -> socket.socket:
+        made: Any = self  # the connection that this is mixed into
+        dialled = self.dial(made.host, made.port, made.timeout)
+        dialled.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # as http.client does
+        return dialled
 
     def response_class(self, sock: Any, **options: Any) -> http.client.HTTPResponse:
         """What http.client makes a response with."""
@@ -207,8 +222,18 @@ class _Timed:
 
 
 class _Connection(_Timed, http.client.HTTPConnection):  # type: ignore[misc]  # a method for a class
-    """In the clear: to the local payment server."""
+    """In the clear: to a server on this machine."""
+
+    def connect(self) -> None:
+        self.sock = self._dialled()
 
 
 class _SecureConnection(_Timed, http.client.HTTPSConnection):  # type: ignore[misc]  # likewise
     """To everybody else."""
+
+    def __init__(self, netloc: str, *, context: ssl.SSLContext) -> None:
+        super().__init__(netloc, context=context)
+        self._trust = context
+
+    def connect(self) -> None:
+        self.sock = self._trust.wrap_socket(self._dialled(), server_hostname=self.host)
