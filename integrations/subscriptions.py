@@ -5,6 +5,7 @@ from __future__ import annotations
 from audit import outbox
 from customers import mail
 from integrations.email import accounts, confirmation, erasure, payment_link, repetition
+from integrations.fulfilment import tracking
 from orders.services import payment_links
 from orders.services.letters import RESEND
 
@@ -17,5 +18,6 @@ def subscribe_all() -> None:
     outbox.subscribe("customer.erased", "email", erasure.delete_letters)
     outbox.subscribe("order.erased", "email", erasure.delete_letters_of_order)
     outbox.subscribe("payment_link.erased", "email", erasure.delete_letters_of_link)
+    outbox.subscribe("shipment.sent", "tracking", tracking.match)
     for fact in mail.FACTS:
         outbox.subscribe(fact, "email", accounts.send)

@@ -216,6 +216,11 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": timedelta(minutes=5),
         "options": {"expires": 300},
     },
+    "move parcels by what carriers told": {
+        "task": "integrations.tasks.work_off_tracking",
+        "schedule": timedelta(seconds=SWEEP_SECONDS),
+        "options": {"expires": SWEEP_SECONDS},
+    },
     "run exports and imports that nobody nudged": {
         "task": "orders.tasks.run_jobs",
         "schedule": timedelta(seconds=SWEEP_SECONDS),
@@ -314,6 +319,10 @@ if STRIPE_SECRET_KEY.startswith(("sk_test_", "rk_test_")) and IS_PRODUCTION:
     env.fail("STRIPE_SECRET_KEY", "a test key cannot take money: set a live key in production")
 # So many requests of a process may be busy with the provider: the others serve the catalogue.
 PROVIDER_SLOTS = max(1, env.integer("WEB_THREADS", 8, minimum=1, maximum=256) * 3 // 4)
+
+# --- warehouses and carriers -------------------------------------------------------------------
+FULFILMENT_WEBHOOK_SECRETS = env.items("FULFILMENT_WEBHOOK_SECRET")
+EASYPOST_WEBHOOK_SECRETS = env.items("EASYPOST_WEBHOOK_SECRET")
 
 # --- accounts ---------------------------------------------------------------------------------
 AUTH_USER_MODEL = "customers.Customer"

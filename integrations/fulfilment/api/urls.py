@@ -1,0 +1,18 @@
+"""Routes for carriers and warehouses, under /api/v1/."""
+
+from django.urls import path
+
+from integrations.fulfilment.api import views
+
+urlpatterns = [
+    path(
+        "webhooks/tracking/generic",
+        views.GenericTrackingView.as_view(),
+        name="tracking-generic",
+    ),
+    path(
+        "webhooks/tracking/easypost",
+        views.EasyPostTrackingView.as_view(),
+        name="tracking-easypost",
+    ),
+]

@@ -1,0 +1,24 @@
+"""Celery's way into the integrations: thin, repeatable, limited in time."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from celery import shared_task
+
+from config.kernel.clock import Deadline
+from integrations.fulfilment import tracking
+
+TRACKING_SECONDS: Final = 25.0  # others wait for the worker
+NUDGE_EXPIRES_SECONDS: Final = 5  # beat comes by anyway, and none must pile up
+
+
+@shared_task(soft_time_limit=90, time_limit=120, acks_late=False)
+def work_off_tracking(**_: Any) -> None:
+    """Move parcels by what carriers told; beat calls it every 15 seconds."""
+    tracking.process_due(deadline=Deadline(TRACKING_SECONDS))
+
+
+def nudge_tracking() -> None:
+    """Ask the broker, once, to work off what came in; raises or blocks as the broker pleases."""
+    work_off_tracking.apply_async(expires=NUDGE_EXPIRES_SECONDS, retry=False)
