@@ -21,6 +21,7 @@ ENVIRONMENTS = ("local", "test", "production")
 SUBMISSION_PORT = 587
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
 KEY_BYTES: Final = 32
+LEAST_TOKEN: Final = 20
 
 
 class ConfigurationError(SystemExit):
@@ -112,6 +113,17 @@ def _decoded(name: str, raw: str) -> bytes:
         found = b""
     if len(found) != KEY_BYTES:
         fail(name, f"must be {KEY_BYTES} bytes in base64, as `openssl rand -base64 32` prints them")
+    return found
+
+
+def tokens(name: str) -> list[tuple[str, str]]:
+    """Tokens by whose they are: `MAIN=…,EAST=…`; no message shows one."""
+    found = []
+    for part in items(name):
+        owner, _, token = part.partition("=")
+        if not owner.strip() or len(token.strip()) < LEAST_TOKEN:
+            fail(name, f"must look like MAIN=token,EAST=token, each of {LEAST_TOKEN} signs or more")
+        found.append((owner.strip(), token.strip()))
     return found
 
 

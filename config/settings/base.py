@@ -322,6 +322,7 @@ PROVIDER_SLOTS = max(1, env.integer("WEB_THREADS", 8, minimum=1, maximum=256) * 
 
 # --- warehouses and carriers -------------------------------------------------------------------
 FULFILMENT_WEBHOOK_SECRETS = env.items("FULFILMENT_WEBHOOK_SECRET")
+FULFILMENT_FEED_TOKENS = env.tokens("FULFILMENT_FEED_TOKEN")
 EASYPOST_WEBHOOK_SECRETS = env.items("EASYPOST_WEBHOOK_SECRET")
 
 # --- accounts ---------------------------------------------------------------------------------

@@ -25,3 +25,18 @@ EASYPOST_EVENT: Final[dict[str, Any]] = {
     },
 }
 RECEIVED: Final = {"received": True}
+STOCK_FEED: Final[dict[str, Any]] = {
+    "feed_id": "1764322200000",
+    "warehouse": "MAIN",
+    "items": [
+        {"sku": "DEMO-PLENTY", "on_hand": 1_000_000},
+        {"sku": "DEMO-LAST-ONE", "on_hand": 1, "expected": 1},
+    ],
+}
+STOCK_FEED_APPLIED: Final[dict[str, Any]] = {
+    "feed_id": "1764322200000",
+    "warehouse": "MAIN",
+    "document": 1871,
+    "lines": 2,
+    "changed": 1,
+}

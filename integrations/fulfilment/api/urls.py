@@ -5,6 +5,7 @@ from django.urls import path
 from integrations.fulfilment.api import views
 
 urlpatterns = [
+    path("feeds/stock", views.StockFeedView.as_view(), name="stock-feed"),
     path(
         "webhooks/tracking/generic",
         views.GenericTrackingView.as_view(),

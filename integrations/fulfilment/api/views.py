@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from rest_framework.exceptions import PermissionDenied
 from rest_framework.permissions import AllowAny
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from config.kernel.api.schema import Access, Answer, Refusal, header, operation
-from integrations.fulfilment import tracking
+from integrations.fulfilment import stock_feed, tracking
 from integrations.fulfilment.api import examples
+from integrations.fulfilment.api.authentication import WarehouseAuthentication
 from integrations.fulfilment.api.serializers import (
     EasyPostEventSerializer,
     ReceivedSerializer,
+    StockFeedAppliedSerializer,
+    StockFeedSerializer,
     TrackingEventSerializer,
 )
+from integrations.fulfilment.errors import FeedIdReusedError
 
 if TYPE_CHECKING:
     from rest_framework.request import Request
@@ -98,3 +103,70 @@ class EasyPostTrackingView(APIView):
             payload=request.body, signature=request.headers.get("X-Hmac-Signature", "")
         )
         return Response(examples.RECEIVED)
+
+
+class StockFeedView(APIView):
+    """A warehouse's system says what lies there."""
+
+    authentication_classes = [WarehouseAuthentication]
+    permission_classes = [AllowAny]  # whoever has a token; for which building, is asked below
+    throttle_classes = []
+
+    @operation(
+        summary="Send what was counted in a warehouse",
+        description="All of it is applied, or nothing and every bad line is told. A count below"
+        " what is promised to orders that have not left is a bad line: nothing is ever oversold"
+        " by a count. The same `feed_id` with the same counts again answers the same and changes"
+        " nothing; with other counts, once applied, it is 422. A refused feed left nothing behind"
+        " and may be sent again.",
+        access=Access.WAREHOUSE,
+        body=StockFeedSerializer,
+        body_examples={"counts": examples.STOCK_FEED},
+        answers={
+            200: Answer(
+                body=StockFeedAppliedSerializer,
+                description="It is applied.",
+                examples={"applied": examples.STOCK_FEED_APPLIED},
+            )
+        },
+        errors=["PERMISSION_DENIED", "IDEMPOTENCY_KEY_REUSED"],
+        never=["RATE_LIMIT_EXCEEDED"],
+        refusals={
+            "VALIDATION_FAILED": Refusal(
+                details={
+                    "items": [{}, {"on_hand": ["0 were counted, but 1 are promised to orders."]}]
+                },
+                message="1 of 2 lines cannot be taken, and none was.",
+            ),
+            "IDEMPOTENCY_KEY_REUSED": Refusal(message=FeedIdReusedError.message),
+        },
+        tags=["feeds"],
+        operation_id="stock_feed",
+    )
+    def post(self, request: Request) -> Response:
+        told = StockFeedSerializer.read(request.data)
+        check_building(request, told["warehouse"])
+        done = stock_feed.apply_feed(
+            warehouse_code=told["warehouse"],
+            feed_id=told["feed_id"],
+            counts=StockFeedSerializer.counts(told),
+        )
+        return Response(
+            {
+                "feed_id": told["feed_id"],
+                "warehouse": told["warehouse"],
+                "document": done.document_id,
+                "lines": done.lines,
+                "changed": done.changed,
+            }
+        )
+
+
+def check_building(request: Request, code: str) -> None:
+    """Whether the caller's token is for this building.
+
+    Raises:
+        PermissionDenied: it is for others.
+    """
+    if code not in request.user.codes:
+        raise PermissionDenied
