@@ -151,6 +151,11 @@ def url(name: str, default: str | None = None, *, schemes: tuple[str, ...]) -> s
     return raw
 
 
+def optional_url(name: str, *, schemes: tuple[str, ...]) -> str:
+    """As `url`, without a slash at its end; empty if none is set."""
+    return url(name, schemes=schemes).rstrip("/") if text(name, "") else ""
+
+
 def directory(name: str) -> str:
     """A directory that exists; empty if none is named."""
     raw = text(name, "")

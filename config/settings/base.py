@@ -321,6 +321,8 @@ if STRIPE_SECRET_KEY.startswith(("sk_test_", "rk_test_")) and IS_PRODUCTION:
 PROVIDER_SLOTS = max(1, env.integer("WEB_THREADS", 8, minimum=1, maximum=256) * 3 // 4)
 
 # --- warehouses and carriers -------------------------------------------------------------------
+FULFILMENT_BASE_URL = env.optional_url("FULFILMENT_BASE_URL", schemes=("http", "https"))
+FULFILMENT_TOKEN = env.text("FULFILMENT_TOKEN", "")
 FULFILMENT_WEBHOOK_SECRETS = env.items("FULFILMENT_WEBHOOK_SECRET")
 FULFILMENT_FEED_TOKENS = env.tokens("FULFILMENT_FEED_TOKEN")
 EASYPOST_WEBHOOK_SECRETS = env.items("EASYPOST_WEBHOOK_SECRET")
