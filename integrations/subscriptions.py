@@ -5,7 +5,7 @@ from __future__ import annotations
 from audit import outbox
 from customers import mail
 from integrations.email import accounts, confirmation, erasure, payment_link, repetition
-from integrations.fulfilment import order_feed, tracking
+from integrations.fulfilment import labels, order_feed, tracking
 from orders.services import payment_links
 from orders.services.letters import RESEND
 
@@ -19,6 +19,7 @@ def subscribe_all() -> None:
     outbox.subscribe("order.erased", "email", erasure.delete_letters_of_order)
     outbox.subscribe("payment_link.erased", "email", erasure.delete_letters_of_link)
     outbox.subscribe("shipment.sent", "tracking", tracking.match)
+    outbox.subscribe("order.erased", "labels", labels.forget_address)
     order_feed.subscribe()
     for fact in mail.FACTS:
         outbox.subscribe(fact, "email", accounts.send)

@@ -91,8 +91,9 @@ class PaymentStatusFilter(admin.ChoicesFieldListFilter):
         return super().queryset(request, queryset)
 
 
-@admin.register(Order)
 class OrderAdmin(ActionsAdmin, ReadOnlyAdmin):
+    """An order as orders know it; `integrations.admin` registers it, with what others add."""
+
     list_display = (
         "order_number",
         "buyer",

@@ -38,7 +38,7 @@ _ORDERS: Final = _view(
     *("order", "orderitem", "ordertransition", "ordernote"),
     *("shipment", "shipmentitem", "return", "returnitem", "returnreceipt"),
 )
-_PARCELS: Final = _view("integrations", "trackingevent")
+_PARCELS: Final = _view("integrations", "trackingevent", "shippinglabel")
 _MONEY: Final = _view("payments", "payment", "refund", "dispute") | _view(
     "orders", "refundline", "refundproposal", "invoice"
 )
@@ -81,6 +81,7 @@ _WAREHOUSE: Final = (
     | _SHELVES
     | {
         "orders.ship_order",
+        "integrations.buy_label",
         "orders.deliver_order",
         "orders.receive_return",
         "orders.note_order",

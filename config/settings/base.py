@@ -325,6 +325,13 @@ FULFILMENT_BASE_URL = env.optional_url("FULFILMENT_BASE_URL", schemes=("http", "
 FULFILMENT_TOKEN = env.text("FULFILMENT_TOKEN", "")
 FULFILMENT_WEBHOOK_SECRETS = env.items("FULFILMENT_WEBHOOK_SECRET")
 FULFILMENT_FEED_TOKENS = env.tokens("FULFILMENT_FEED_TOKEN")
+EASYPOST_API_KEY = env.text("EASYPOST_API_KEY", "")
+EASYPOST_BASE_URL = env.url(
+    "EASYPOST_BASE_URL", "https://api.easypost.com/v2", schemes=("http", "https")
+).rstrip("/")
+EASYPOST_FROM_ADDRESS = env.text("EASYPOST_FROM_ADDRESS", "")
+if EASYPOST_API_KEY and not EASYPOST_FROM_ADDRESS:
+    env.fail("EASYPOST_FROM_ADDRESS", "names where parcels leave, adr_… at EasyPost: set it")
 EASYPOST_WEBHOOK_SECRETS = env.items("EASYPOST_WEBHOOK_SECRET")
 
 # --- accounts ---------------------------------------------------------------------------------

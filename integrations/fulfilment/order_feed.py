@@ -13,6 +13,7 @@ from django.conf import settings
 
 from audit import outbox
 from config.kernel.errors import DomainError
+from integrations.fulfilment.refusals import code_of_error
 from integrations.rest import RestClient
 from inventory.models import Product
 from orders.models import Order, OrderTransition
@@ -158,13 +159,5 @@ def _client(base_url: str, token: str) -> RestClient:
         name="The warehouse",
         base_url=base_url,
         headers={"Authorization": f"Bearer {token}"} if token else {},
-        reason=_reason,
+        reason=code_of_error,
     )
-
-
-def _reason(body: Any) -> str:
-    """The code of its refusal, if it sends one as we do; texts may quote an address."""
-    error = body.get("error") if isinstance(body, dict) else None
-    code = error.get("code") if isinstance(error, dict) else error
-    is_code = isinstance(code, str) and len(code) <= 50 and code.replace("_", "").isalnum()  # noqa: PLR2004 - longer ones are sentences
-    return code if is_code and isinstance(code, str) else ""

@@ -92,7 +92,7 @@ def begin_processing(*, order_id: int) -> None:
         locked = selectors.lock_order(order_id=order_id)
         if locked.order.status == Order.Status.PROCESSING:
             return
-        _check_shippable(locked)
+        check_shippable(locked)
         _move(locked, to=Order.Status.PROCESSING, event_type="ORDER_PROCESSING_BEGUN")
         settlement.announce(locked.order)
 
@@ -226,7 +226,7 @@ def _sent_before(order: Order, parcel: Parcel) -> Shipment | None:
 
 def _send(locked: LockedOrder, parcel: Parcel, *, user_id: int | None) -> Shipment:
     order = locked.order
-    _check_shippable(locked)
+    check_shippable(locked)
     items = selectors.list_items(order_id=order.pk)
     left = left_to_ship(items)
     if not any(left.values()):
@@ -325,7 +325,13 @@ def _deliver(locked: LockedOrder) -> None:
     settlement.announce(locked.order)
 
 
-def _check_shippable(locked: LockedOrder) -> None:
+def check_shippable(locked: LockedOrder) -> None:
+    """Whether parcels of an order may leave. Requires the locks.
+
+    Raises:
+        InvalidTransitionError: not paid, cancelled, or all of it has left.
+        PaymentDisputedError: the customer's bank has taken the money.
+    """
     if locked.order.status not in Order.PAID_UNSHIPPED:
         raise InvalidTransitionError
     if locked.payment.status != Payment.Status.SUCCEEDED:
