@@ -21,7 +21,7 @@ ENVIRONMENTS = ("local", "test", "production")
 SUBMISSION_PORT = 587
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
 KEY_BYTES: Final = 32
-LEAST_TOKEN: Final = 20
+SHORTEST_SECRET: Final = 24
 
 
 class ConfigurationError(SystemExit):
@@ -81,6 +81,16 @@ def items(name: str, default: str = "") -> list[str]:
     return [part.strip() for part in text(name, default).split(",") if part.strip()]
 
 
+def secrets(name: str) -> list[str]:
+    """A list of secrets, several during a change of them; none of them can be guessed."""
+    found = items(name)
+    if any(len(one) < SHORTEST_SECRET for one in found):
+        fail(
+            name, f"each must be at least {SHORTEST_SECRET} characters, say `openssl rand -hex 32`"
+        )
+    return found
+
+
 def amounts(name: str, default: str, *, currency: str) -> dict[str, Decimal]:
     """An amount of this currency, and of others by name: `500.00, EUR=450.00`."""
     found = {}
@@ -121,8 +131,8 @@ def tokens(name: str) -> list[tuple[str, str]]:
     found = []
     for part in items(name):
         owner, _, token = part.partition("=")
-        if not owner.strip() or len(token.strip()) < LEAST_TOKEN:
-            fail(name, f"must look like MAIN=token,EAST=token, each of {LEAST_TOKEN} signs or more")
+        if not owner.strip() or len(token.strip()) < SHORTEST_SECRET:
+            fail(name, f"must look like MAIN=token, each of at least {SHORTEST_SECRET} characters")
         found.append((owner.strip(), token.strip()))
     return found
 
@@ -151,9 +161,15 @@ def url(name: str, default: str | None = None, *, schemes: tuple[str, ...]) -> s
     return raw
 
 
-def optional_url(name: str, *, schemes: tuple[str, ...]) -> str:
-    """As `url`, without a slash at its end; empty if none is set."""
-    return url(name, schemes=schemes).rstrip("/") if text(name, "") else ""
+def receiver(name: str) -> tuple[str, str]:
+    """Where another system listens and what lets us in: `NAME_BASE_URL`, `NAME_TOKEN`.
+
+    Both empty if no address is set: then it is told nothing.
+    """
+    if not text(f"{name}_BASE_URL", ""):
+        return "", ""
+    base_url = url(f"{name}_BASE_URL", schemes=("http", "https")).rstrip("/")
+    return base_url, text(f"{name}_TOKEN")
 
 
 def directory(name: str) -> str:

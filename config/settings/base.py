@@ -304,6 +304,14 @@ THROTTLE = env.switch("THROTTLE", default=True)
 if IS_PRODUCTION and not THROTTLE:
     env.fail("THROTTLE", "may not be off with ENVIRONMENT=production")
 
+# --- who is told ------------------------------------------------------------------------------
+# Where no address is set, nobody is told: docs/deliveries.md. These are trusted, loopback too.
+CRM_BASE_URL, CRM_TOKEN = env.receiver("CRM")
+ANALYTICS_BASE_URL, ANALYTICS_TOKEN = env.receiver("ANALYTICS")
+FULFILMENT_BASE_URL, FULFILMENT_TOKEN = env.receiver("FULFILMENT")
+SUPPORT_BASE_URL, SUPPORT_TOKEN = env.receiver("SUPPORT")
+MARKETING_BASE_URL, MARKETING_TOKEN = env.receiver("MARKETING")
+
 # --- the payment provider ---------------------------------------------------------------------
 STRIPE_SECRET_KEY = env.text("STRIPE_SECRET_KEY")
 STRIPE_PUBLISHABLE_KEY = env.text("STRIPE_PUBLISHABLE_KEY", "")
@@ -321,9 +329,7 @@ if STRIPE_SECRET_KEY.startswith(("sk_test_", "rk_test_")) and IS_PRODUCTION:
 PROVIDER_SLOTS = max(1, env.integer("WEB_THREADS", 8, minimum=1, maximum=256) * 3 // 4)
 
 # --- warehouses and carriers -------------------------------------------------------------------
-FULFILMENT_BASE_URL = env.optional_url("FULFILMENT_BASE_URL", schemes=("http", "https"))
-FULFILMENT_TOKEN = env.text("FULFILMENT_TOKEN", "")
-FULFILMENT_WEBHOOK_SECRETS = env.items("FULFILMENT_WEBHOOK_SECRET")
+FULFILMENT_WEBHOOK_SECRETS = env.secrets("FULFILMENT_WEBHOOK_SECRET")
 FULFILMENT_FEED_TOKENS = env.tokens("FULFILMENT_FEED_TOKEN")
 EASYPOST_API_KEY = env.text("EASYPOST_API_KEY", "")
 EASYPOST_BASE_URL = env.url(
@@ -332,7 +338,7 @@ EASYPOST_BASE_URL = env.url(
 EASYPOST_FROM_ADDRESS = env.text("EASYPOST_FROM_ADDRESS", "")
 if EASYPOST_API_KEY and not EASYPOST_FROM_ADDRESS:
     env.fail("EASYPOST_FROM_ADDRESS", "names where parcels leave, adr_… at EasyPost: set it")
-EASYPOST_WEBHOOK_SECRETS = env.items("EASYPOST_WEBHOOK_SECRET")
+EASYPOST_WEBHOOK_SECRETS = env.secrets("EASYPOST_WEBHOOK_SECRET")
 
 # --- accounts ---------------------------------------------------------------------------------
 AUTH_USER_MODEL = "customers.Customer"

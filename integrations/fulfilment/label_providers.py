@@ -16,6 +16,7 @@ from django.conf import settings
 
 from audit.outbox import DeliveryFailedError, ReceiverAwayError, RejectedError
 from config.kernel import money
+from integrations import envelopes
 from integrations.fulfilment.models import ShippingLabel
 from integrations.fulfilment.refusals import code_of_error
 from integrations.rest import CALL_SECONDS, RestClient
@@ -92,7 +93,12 @@ def provider(name: str) -> LabelProvider:
     """By its name, as the environment says now."""
     if name == ShippingLabel.Provider.EASYPOST:
         return EasyPost(_easypost(settings.EASYPOST_BASE_URL, settings.EASYPOST_API_KEY))
-    return Generic(_generic(settings.FULFILMENT_BASE_URL, settings.FULFILMENT_TOKEN))
+    client = envelopes.receiver(
+        name="The warehouse",
+        base_url=settings.FULFILMENT_BASE_URL,
+        token=settings.FULFILMENT_TOKEN,
+    )
+    return Generic(client)
 
 
 # --- our own dialect --------------------------------------------------------------------------
@@ -329,16 +335,6 @@ def _seconds(deadline: Deadline) -> float:
 
 
 # --- clients ----------------------------------------------------------------------------------
-
-
-@functools.cache
-def _generic(base_url: str, token: str) -> RestClient:
-    return RestClient(
-        name="The warehouse",
-        base_url=base_url,
-        headers={"Authorization": f"Bearer {token}"} if token else {},
-        reason=code_of_error,
-    )
 
 
 @functools.cache

@@ -6,15 +6,13 @@ stated: whoever takes the last one is right. An order that the warehouse has acc
 
 from __future__ import annotations
 
-import functools
 from typing import TYPE_CHECKING, Any, Final
 
 from django.conf import settings
 
 from audit import outbox
 from config.kernel.errors import DomainError
-from integrations.fulfilment.refusals import code_of_error
-from integrations.rest import RestClient
+from integrations import envelopes
 from inventory.models import Product
 from orders.models import Order, OrderTransition
 from orders.services import overview, shipping
@@ -139,25 +137,15 @@ def _places(line: Line) -> list[dict[str, Any]]:
 def _post(message: OutboxMessage, order: Order) -> None:
     if not settings.FULFILMENT_BASE_URL:
         raise outbox.DeliveryFailedError("FULFILMENT_BASE_URL is not set any more")
-    client = _client(settings.FULFILMENT_BASE_URL, settings.FULFILMENT_TOKEN)
-    client.call(
-        "POST",
-        "/events",
-        body={
-            "id": str(message.uuid),
-            "type": message.fact,
-            "occurred_at": message.occurred_at.isoformat(),
-            "data": standing_of(order),
-        },
-        idempotency_key=str(message.uuid),
-    )
-
-
-@functools.cache
-def _client(base_url: str, token: str) -> RestClient:
-    return RestClient(
+    client = envelopes.receiver(
         name="The warehouse",
-        base_url=base_url,
-        headers={"Authorization": f"Bearer {token}"} if token else {},
-        reason=code_of_error,
+        base_url=settings.FULFILMENT_BASE_URL,
+        token=settings.FULFILMENT_TOKEN,
+    )
+    envelopes.post(
+        client,
+        key=message.uuid,
+        kind=message.fact,
+        occurred_at=message.occurred_at,
+        content=standing_of(order),
     )

@@ -68,7 +68,7 @@ def receive_generic(*, payload: bytes, signature: str) -> None:
     """Keep a webhook in our own dialect; the same event again changes nothing.
 
     Raises:
-        WebhookRefusedError: see `webhooks.read_generic`; nothing is kept.
+        ValidationFailedError: see `webhooks.read_generic`; nothing is kept.
     """
     _keep(webhooks.read_generic(payload=payload, signature=signature))
 

@@ -8,26 +8,23 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import re
-import time
 import unicodedata
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 from django.conf import settings
+from django.utils import timezone
 from django.utils.dateparse import parse_datetime
-from django.utils.timezone import is_aware
 
+from integrations import signatures
 from integrations.fulfilment.errors import WebhookRefusedError
 from integrations.fulfilment.models import TrackingEvent
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
     from datetime import datetime
 
-TOLERANCE_SECONDS: Final = 300
-"""How old a signature may be, and how far ahead of our clock: as payment providers have it."""
 LONGEST_ID: Final = 255
 LONGEST_NUMBER: Final = 100
 LONGEST_WORD: Final = 50
@@ -46,8 +43,6 @@ EASYPOST_STAGES: Final = {
 }
 """Its words for a tracker's status; any other is `unknown`, and kept."""
 GENERIC_STAGES: Final = {stage.value: stage for stage in Stage if stage != Stage.UNKNOWN}
-
-_PARTS = re.compile(r"t=(?P<at>[0-9]{1,12})(?P<signatures>(?:,v1=[0-9a-f]{64})+)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,9 +67,15 @@ def read_generic(*, payload: bytes, signature: str) -> News:
             there may be several `v1`.
 
     Raises:
-        WebhookRefusedError: not signed with one of our secrets, not of these minutes, or no event.
+        ValidationFailedError: not signed with one of our secrets, not of these minutes, or no
+            event.
     """
-    _check_generic(payload, signature)
+    signatures.check(
+        payload=payload,
+        signature=signature,
+        secrets=settings.FULFILMENT_WEBHOOK_SECRETS,
+        now=timezone.now(),
+    )
     body = _object(payload)
     word = _text(body, "status")
     if word not in GENERIC_STAGES:
@@ -124,30 +125,13 @@ def read_easypost(*, payload: bytes, signature: str) -> News | None:
 # --- signatures -------------------------------------------------------------------------------
 
 
-def _check_generic(payload: bytes, signature: str) -> None:
-    parts = _PARTS.fullmatch(signature.strip())
-    if parts is None:
-        raise WebhookRefusedError("The signature is not valid.")
-    signed = parts["at"].encode() + b"." + payload
-    given = [one.removeprefix("v1=") for one in parts["signatures"].split(",") if one]
-    if not _is_of_one_of(settings.FULFILMENT_WEBHOOK_SECRETS, signed, given):
-        raise WebhookRefusedError("The signature is not valid.")
-    if abs(time.time() - int(parts["at"])) > TOLERANCE_SECONDS:
-        raise WebhookRefusedError("The signature is not of these minutes.")
-
-
 def _check_easypost(payload: bytes, signature: str) -> None:
-    secrets = [unicodedata.normalize("NFKD", one) for one in settings.EASYPOST_WEBHOOK_SECRETS]
-    given = signature.strip().removeprefix("hmac-sha256-hex=")
-    if not _is_of_one_of(secrets, payload, [given]):
+    given = signature.strip().removeprefix("hmac-sha256-hex=").encode()
+    known = [unicodedata.normalize("NFKD", one) for one in settings.EASYPOST_WEBHOOK_SECRETS]
+    ours = [hmac.new(one.encode(), payload, hashlib.sha256).hexdigest() for one in known]
+    # Takes as long whichever secret it is.
+    if not any([hmac.compare_digest(given, one.encode()) for one in ours]):
         raise WebhookRefusedError("The signature is not valid.")
-
-
-def _is_of_one_of(secrets: Iterable[str], signed: bytes, given: Iterable[str]) -> bool:
-    """Takes as long whichever secret it is."""
-    wanted = [hmac.new(one.encode(), signed, hashlib.sha256).hexdigest() for one in secrets]
-    matches = [hmac.compare_digest(one.encode(), ours.encode()) for one in given for ours in wanted]
-    return any(matches)
 
 
 # --- bodies -----------------------------------------------------------------------------------
@@ -193,7 +177,7 @@ def _instant(value: Any) -> datetime | None:
         found = parse_datetime(value)
     except ValueError:
         return None
-    return found if found is not None and is_aware(found) else None
+    return found if found is not None and timezone.is_aware(found) else None
 
 
 def _refused(name: str, problem: str) -> WebhookRefusedError:

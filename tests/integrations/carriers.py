@@ -11,7 +11,7 @@ from typing import Any
 
 from django.test import Client
 
-SECRET = "sesame-of-the-carrier"
+SECRET = "sesame-of-the-carrier-of-ours"
 EASYPOST_SECRET = "sesame-of-easypost"
 NUMBER = "1Z999AA10123456784"
 _ids = itertools.count(1)
