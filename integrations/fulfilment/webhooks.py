@@ -129,8 +129,8 @@ def _check_easypost(payload: bytes, signature: str) -> None:
     given = signature.strip().removeprefix("hmac-sha256-hex=").encode()
     known = [unicodedata.normalize("NFKD", one) for one in settings.EASYPOST_WEBHOOK_SECRETS]
     ours = [hmac.new(one.encode(), payload, hashlib.sha256).hexdigest() for one in known]
-    # Takes as long whichever secret it is.
-    if not any([hmac.compare_digest(given, one.encode()) for one in ours]):
+    matches = [hmac.compare_digest(given, one.encode()) for one in ours]  # all are looked at
+    if not any(matches):
         raise WebhookRefusedError("The signature is not valid.")
 
 
