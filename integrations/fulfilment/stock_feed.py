@@ -132,9 +132,7 @@ def _refusal(
     if not problems:  # stock moved between the refusal and the look
         return ValidationFailedError("Stock has moved at this very moment; send the feed again.")
     details: dict[str, Any] = {"items": [dict(problems.get(count.sku, {})) for count in counts]}
-    return ValidationFailedError(
-        f"{len(problems)} of {len(counts)} lines cannot be taken, and none was.", details=details
-    )
+    return ValidationFailedError(details=details)
 
 
 def _applied(document: StockDocument) -> Applied:

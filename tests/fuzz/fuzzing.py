@@ -73,6 +73,9 @@ SETTINGS: dict[str, Any] = {
 UNREACHABLE = {
     "GET /metrics": "for 127.0.0.1 alone, and the address of a WSGI client is none",
     "POST /api/v1/webhooks/stripe": "wants a signature over the body: tests/api/test_webhooks.py",
+    "POST /api/v1/webhooks/tracking/generic": "likewise: tests/integrations/test_tracking.py",
+    "POST /api/v1/webhooks/tracking/easypost": "likewise",
+    "POST /api/v1/feeds/stock": "wants a warehouse's token: tests/integrations/test_stock_feed.py",
 }
 """Operations that cannot succeed here, and why; their answers are judged all the same."""
 

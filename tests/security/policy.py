@@ -128,6 +128,11 @@ API = {
     "GET /api/v1/orders/{order_number}/documents/{document_number}": its_owner(200),
     # A signature says who it is, whatever token comes with it: tests/api/test_webhooks.py.
     "POST /api/v1/webhooks/stripe": anybody(400),
+    # Likewise: tests/integrations/test_tracking.py.
+    "POST /api/v1/webhooks/tracking/generic": anybody(400),
+    "POST /api/v1/webhooks/tracking/easypost": anybody(400),
+    # A warehouse's token, and no person's: tests/integrations/test_stock_feed.py.
+    "POST /api/v1/feeds/stock": anybody(401),
     "GET /healthz": anybody(200),
     "GET /readyz": anybody(200),
     "GET /metrics": anybody(200),  # from 127.0.0.1, as a test's client is

@@ -136,7 +136,6 @@ class StockFeedView(APIView):
                 details={
                     "items": [{}, {"on_hand": ["0 were counted, but 1 are promised to orders."]}]
                 },
-                message="1 of 2 lines cannot be taken, and none was.",
             ),
             "IDEMPOTENCY_KEY_REUSED": Refusal(message=FeedIdReusedError.message),
         },
