@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from django import forms
 from django.contrib import admin, messages
@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from audit import services as audit
 from audit.admin import AuditedAdmin
-from audit.staff_actions import ActionsAdmin, Button, saved
+from audit.staff_actions import ActionsAdmin, Button, StaffAction, saved
 from config.kernel import request_context
 from config.kernel.admin import AmountsForm, ReadOnlyAdmin, ReadOnlyInline, TabularInline
 from customers.admin import CustomerAdmin
@@ -109,7 +109,7 @@ class OrderAdmin(ActionsAdmin, ReadOnlyAdmin):
     search_fields = ("order_number",)  # for the box; `orders.search` does it
     search_help_text = search.HINT
     ordering = ("-created_at", "-pk")
-    staff_actions = ORDER_ACTIONS
+    staff_actions: ClassVar[Sequence[StaffAction]] = ORDER_ACTIONS
     change_form_outer_before_template = "staff/order.html"
     actions = ("print_packing_slips",)
 

@@ -48,7 +48,8 @@ ADDRESS_LINES: Final = ("name", "line1", "line2")
 
 def page_size(country: str) -> tuple[float, float]:
     """The paper that is in printers there."""
-    return LETTER if country in LETTER_COUNTRIES else A4
+    size: tuple[float, float] = LETTER if country in LETTER_COUNTRIES else A4
+    return size
 
 
 def draw_footer(canvas: Any, *, left: str, right: str, page_width: float) -> None:

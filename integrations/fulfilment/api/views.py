@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rest_framework.exceptions import PermissionDenied
 from rest_framework.permissions import AllowAny
@@ -167,5 +167,6 @@ def check_building(request: Request, code: str) -> None:
     Raises:
         PermissionDenied: it is for others.
     """
-    if code not in request.user.codes:
+    caller: Any = request.user  # a `WarehouseSystem`
+    if code not in caller.codes:
         raise PermissionDenied
