@@ -14,7 +14,7 @@ class Migration(migrations.Migration):
     initial = True
 
     dependencies = [
-        ('orders', '0030d_shipments_validated'),
+        ('orders', '0031d_shipments_validated'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 

@@ -12,7 +12,7 @@ class Migration(migrations.Migration):
 
     dependencies = [
         ('integrations', '0001_fulfilment'),
-        ('orders', '0030d_shipments_validated'),
+        ('orders', '0031d_shipments_validated'),
         ('audit', '0011_deliveries_by_subscriber'),
     ]
 

@@ -13,7 +13,7 @@ ARRIVED = """
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('orders', '0030_shipments_arrive'),
+        ('orders', '0031_shipments_arrive'),
     ]
 
     operations = [

@@ -9,7 +9,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('orders', '0030b_shipments_that_arrived'),
+        ('orders', '0031b_shipments_that_arrived'),
     ]
 
     operations = [

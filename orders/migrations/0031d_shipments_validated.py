@@ -7,7 +7,7 @@ from django.db import migrations
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('orders', '0030c_shipments_go_one_way'),
+        ('orders', '0031c_shipments_go_one_way'),
     ]
 
     operations = [
