@@ -51,7 +51,8 @@ class CustomerAdmin(SearchByIndex, ActionsAdmin, AuditedAdmin):
             "Particulars",
             {
                 "fields": (
-                    *("first_name", "last_name", "phone", "date_of_birth", "marketing_consent"),
+                    *("first_name", "last_name", "phone", "date_of_birth"),
+                    *("language", "marketing_consent"),
                 )
             },
         ),
@@ -62,7 +63,7 @@ class CustomerAdmin(SearchByIndex, ActionsAdmin, AuditedAdmin):
     # Status and tier move by buttons.
     readonly_fields = ON_RECORD
     filter_horizontal = ("groups",)
-    audited_values = (*RIGHTS, "marketing_consent")
+    audited_values = (*RIGHTS, "language", "marketing_consent")
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         rights = () if request.user.is_superuser else RIGHTS

@@ -11,6 +11,7 @@ from django.db import models
 from django.db.models import Func, Q
 from django.db.models.functions import Now, Upper
 
+from config.kernel import languages
 from config.kernel.models import erasable, new_uuid, touches_updated_at
 
 
@@ -59,6 +60,14 @@ class Customer(AbstractBaseUser, PermissionsMixin):
         output_field=models.BooleanField(),
         db_persist=True,
     )
+    language = models.CharField(
+        max_length=2,
+        choices=languages.LANGUAGES,
+        default="",
+        db_default="",
+        blank=True,
+        help_text="Which letters are written in; without one, that of the order, or the shop's",
+    )
     tier = models.CharField(
         max_length=30,
         default="",
@@ -96,6 +105,9 @@ class Customer(AbstractBaseUser, PermissionsMixin):
             models.CheckConstraint(
                 name="customer_status_known",
                 condition=Q(status__in=["active", "inactive", "suspended"]),
+            ),
+            models.CheckConstraint(
+                name="customer_language_is_a_code", condition=Q(language__regex="^([a-z]{2})?$")
             ),
             models.CheckConstraint(name="customer_version_counts_up", condition=Q(version__gte=1)),
             models.CheckConstraint(

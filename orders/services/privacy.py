@@ -54,7 +54,8 @@ ERASE_ORDER: Final = f"""
     UPDATE orders SET erased_at = transaction_timestamp(), idempotency_key_id = NULL,
         shipping_address = {BLANK.format(address="shipping_address")},
         billing_address = {BLANK.format(address="billing_address")},
-        notes = NULL, cancellation_reason = '', guest_first_name = '', guest_last_name = '',
+        notes = NULL, cancellation_reason = '', language = '',
+        guest_first_name = '', guest_last_name = '',
         guest_email = CASE
             WHEN guest_email IS NOT NULL THEN 'erased-order-' || id || '@erased.invalid'
         END
@@ -124,6 +125,7 @@ def _all_of_order(order: Order) -> dict[str, Any]:
             order, payment=next(iter(payments), None), items=list(order.items.all())
         ),
         "cancellation_reason": order.cancellation_reason,
+        "language": order.language,
         "guest_email": order.guest_email,
         "guest_first_name": order.guest_first_name,
         "guest_last_name": order.guest_last_name,
