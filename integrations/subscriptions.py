@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from audit import outbox
 from customers import mail
-from integrations.email import accounts, confirmation, erasure, payment_link, repetition
+from integrations.email import about_orders, accounts, erasure, payment_link, repetition
 from orders.services import payment_links
 from orders.services.letters import RESEND
 
 
 def subscribe_all() -> None:
     """Enter every subscriber; repeating it changes nothing."""
-    outbox.subscribe("order.confirmed", "email", confirmation.send)
+    for fact in about_orders.FACTS:
+        outbox.subscribe(fact, "email", about_orders.send)
     outbox.subscribe(RESEND, "email", repetition.send)
     outbox.subscribe(payment_links.SEND, "email", payment_link.send)
     outbox.subscribe("customer.erased", "email", erasure.delete_letters)

@@ -23,6 +23,7 @@ from orders.services import (
     privacy,
     recovery,
     retention,
+    waiting_payments,
 )
 from payments import bookkeeping
 
@@ -69,6 +70,12 @@ def tend_carts(**_: Any) -> None:
         pass
     while payment_links.forget_expired(limit=CARTS_AT_ONCE) == CARTS_AT_ONCE:
         pass
+
+
+@shared_task(soft_time_limit=50, time_limit=60, acks_late=False)
+def tell_waiting_payments(**_: Any) -> None:
+    """Tell of payments that wait for their buyer; beat calls it every minute."""
+    waiting_payments.tell_waiting()
 
 
 @shared_task(soft_time_limit=280, time_limit=300, acks_late=False)

@@ -12,6 +12,7 @@ from celery.schedules import crontab
 from django.urls import reverse_lazy
 
 from config import env, sentry
+from config.kernel import languages
 from config.kernel.money import UnsupportedCurrencyError, digits
 from config.logging import settings_for_logging
 
@@ -216,6 +217,11 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": timedelta(minutes=5),
         "options": {"expires": 300},
     },
+    "tell of payments that wait for their buyer": {
+        "task": "orders.tasks.tell_waiting_payments",
+        "schedule": timedelta(minutes=1),
+        "options": {"expires": 60},
+    },
     "run exports and imports that nobody nudged": {
         "task": "orders.tasks.run_jobs",
         "schedule": timedelta(seconds=SWEEP_SECONDS),
@@ -278,6 +284,8 @@ AUDIT_LOG_DAYS = env.integer("AUDIT_LOG_DAYS", 400, minimum=366, maximum=36_500)
 SHOP_CURRENCY = env.text("SHOP_CURRENCY", "USD")
 SHOP_COUNTRY = env.text("SHOP_COUNTRY", "US")
 SHOP_TIME_ZONE = env.text("SHOP_TIME_ZONE", "America/New_York")
+# What letters are written in to whoever has not said what they read.
+SHOP_LANGUAGE = env.choice("SHOP_LANGUAGE", "en", tuple(languages.LANGUAGES))
 SHOP_NAME = env.text("SHOP_NAME", "Orderkeep")  # these three stand on invoices
 SHOP_ADDRESS = env.text("SHOP_ADDRESS", "")
 SHOP_TAX_ID = env.text("SHOP_TAX_ID", "")
@@ -356,7 +364,9 @@ DEFAULT_FROM_EMAIL = "orders@example.com"
 EMAIL_URL = env.text("EMAIL_URL", "")
 MAIL_DIR = ORDERKEEP_HOME / "mail"
 ERASURE_JOURNAL = env.text("ERASURE_JOURNAL", str(ORDERKEEP_HOME / "erasures.jsonl"))
-LANGUAGE_CODE = "en-us"
+LANGUAGE_CODE = "en-us"  # the admin's
+LANGUAGES = list(languages.LANGUAGES.items())
+LOCALE_PATHS = [BASE_DIR / "integrations" / "email" / "locale"]
 USE_I18N = True
 
 # --- the HTTP layer -----------------------------------------------------------------------------

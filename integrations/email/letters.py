@@ -4,84 +4,68 @@ from __future__ import annotations
 
 import smtplib
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.mail import EmailMultiAlternatives
 from django.core.validators import validate_email
-from django.template.loader import render_to_string
 
 from audit.outbox import DeliveryFailedError
+from integrations.email import content
 from orders.services import letters as correspondence
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from audit.models import OutboxMessage
-    from orders.models import Letter
+    from integrations.email.content import Letter
+    from integrations.email.reader import Reader
+    from orders.models import Letter as KeptLetter
 
 # RFC 2606: no mail ever goes to this domain; an erased account's address ends in it.
-UNDELIVERABLE_DOMAIN = ".invalid"
+UNDELIVERABLE_DOMAIN: Final = ".invalid"
+NO_ADDRESS: Final = "no address left to send it to"
 
 
-def is_deliverable(address: str) -> bool:
-    """Whether mail to this address can arrive at all."""
+def why_unreachable(address: str) -> str | None:
+    """Why mail to this address cannot arrive, if so."""
     try:
         validate_email(address)
     except ValidationError:
-        return False
-    return not address.endswith(UNDELIVERABLE_DOMAIN)
+        return NO_ADDRESS
+    return NO_ADDRESS if address.endswith(UNDELIVERABLE_DOMAIN) else None
 
 
-def send(
-    *,
-    recipient: str,
-    subject: str,
-    template: str,
-    context: Mapping[str, Any],
-    message: OutboxMessage,
-) -> None:
+def send(*, recipient: str, letter: Letter, reader: Reader, message: OutboxMessage) -> None:
     """Send it, as text and as HTML; must not be called inside a transaction.
-
-    Args:
-        subject: ASCII, so that whoever reads `.eml` files can look for it.
-        template: its name under `email/`, without `.txt` and `.html`.
 
     Raises:
         DeliveryFailedError: the mail server refused it; says its code, never the address.
     """
-    text, html = _written(template, context)
-    _post(recipient=recipient, subject=subject, text=text, html=html, message=message)
+    text, html = content.written(letter, reader=reader)
+    _post(recipient=recipient, subject=letter.subject, text=text, html=html, message=message)
 
 
 def send_about_order(
-    *,
-    order_id: int,
-    recipient: str,
-    subject: str,
-    template: str,
-    context: Mapping[str, Any],
-    message: OutboxMessage,
+    *, order_id: int, recipient: str, letter: Letter, reader: Reader, message: OutboxMessage
 ) -> str | None:
     """The same about an order, and keep it for staff to read; one that was sent is not sent again.
 
     Returns:
         Why nothing was sent, if nothing was.
     """
-    text, html = _written(template, context)
+    text, html = content.written(letter, reader=reader)
     return _send_and_keep(
         order_id=order_id,
         recipient=recipient,
-        subject=subject,
+        subject=letter.subject,
         text=text,
         html=html,
         message=message,
     )
 
 
-def send_again(*, letter: Letter, recipient: str, message: OutboxMessage) -> str | None:
+def send_again(*, letter: KeptLetter, recipient: str, message: OutboxMessage) -> str | None:
     """The words of a letter about an order once more, and keep that; likewise."""
     return _send_and_keep(
         order_id=letter.order_id,
@@ -92,11 +76,6 @@ def send_again(*, letter: Letter, recipient: str, message: OutboxMessage) -> str
         message=message,
         repeats_id=letter.pk,
     )
-
-
-def _written(template: str, context: Mapping[str, Any]) -> tuple[str, str]:
-    text = render_to_string(f"email/{template}.txt", dict(context))
-    return text, render_to_string(f"email/{template}.html", dict(context))
 
 
 def _send_and_keep(

@@ -156,9 +156,7 @@ class Order(models.Model):
     erased_at = models.DateTimeField(null=True, blank=True, editable=False)
     cancellation_reason = models.CharField(max_length=200, default="", db_default="", blank=True)
     # What the buyer's browser asked for, as an ISO 639-1 code. A customer's own comes first.
-    language = models.CharField(
-        max_length=2, default="", db_default="", blank=True, editable=False
-    )
+    language = models.CharField(max_length=2, default="", db_default="", blank=True, editable=False)
     created_at = models.DateTimeField(db_default=Now(), editable=False)
     updated_at = models.DateTimeField(db_default=Now(), editable=False)
     shipped_at = models.DateTimeField(null=True, blank=True)

@@ -1,0 +1,99 @@
+"""Whom a letter is written for: in which language, and how they write amounts, days and hours."""
+
+from __future__ import annotations
+
+import functools
+from collections import defaultdict
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
+
+from babel import Locale, UnknownLocaleError
+from babel.dates import format_date, format_datetime
+from babel.numbers import format_currency
+from django.conf import settings
+
+from config.kernel.languages import LANGUAGES
+
+if TYPE_CHECKING:
+    from datetime import date, datetime
+    from decimal import Decimal
+
+    from customers.models import Customer
+    from orders.models import Order
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reader:
+    """`locale` is the language as it is written in the reader's country; `zone` what clocks say."""
+
+    language: str
+    locale: Locale
+    zone: ZoneInfo
+
+    @classmethod
+    def in_language(cls, language: str, *, country: str = "") -> Reader:
+        """Somebody who reads this language, in this country; the shop's where that is not known."""
+        language = language if language in LANGUAGES else settings.SHOP_LANGUAGE
+        return cls(
+            language=language,
+            locale=_locale(language, country or settings.SHOP_COUNTRY),
+            zone=ZoneInfo(_zones().get(country, settings.SHOP_TIME_ZONE)),
+        )
+
+    @classmethod
+    def of_order(cls, order: Order) -> Reader:
+        """The buyer of an order, its customer at hand: their own language, else the order's."""
+        own = order.customer.language if order.customer else ""
+        country = order.shipping_address.get("country") or ""
+        return cls.in_language(own or order.language, country=country)
+
+    @classmethod
+    def of_account(cls, customer: Customer | None) -> Reader:
+        """The owner of an account."""
+        return cls.in_language(customer.language if customer else "")
+
+    def money(self, amount: Decimal, currency: str) -> str:
+        """An amount in major units of an ISO 4217 currency."""
+        return format_currency(amount, currency, locale=self.locale)
+
+    def day(self, value: date) -> str:
+        """A calendar day, with its weekday."""
+        return format_date(value, format="full", locale=self.locale)
+
+    def day_of(self, instant: datetime) -> str:
+        """The day that it was, or will be, by the reader's clock."""
+        return self.day(instant.astimezone(self.zone).date())
+
+    def moment(self, instant: datetime) -> str:
+        """The same with the hour, and the zone that it is told in."""
+        return format_datetime(
+            instant, format="d MMMM, HH:mm zzz", tzinfo=self.zone, locale=self.locale
+        )
+
+    def country(self, code: str) -> str:
+        """What a country is called."""
+        return self.locale.territories.get(code, code)
+
+
+@functools.cache
+def _locale(language: str, country: str) -> Locale:
+    """The language as that country writes it; where it does not, as it is written by itself."""
+    try:
+        return Locale(language, country)
+    except (UnknownLocaleError, ValueError):
+        return Locale(language)
+
+
+@functools.cache
+def _zones() -> dict[str, str]:
+    """The time zone of each country that has but one, by the tz database."""
+    table = files("tzdata.zoneinfo").joinpath("zone1970.tab").read_text(encoding="utf-8")
+    zones = defaultdict(list)
+    for line in table.splitlines():
+        if not line.startswith("#"):
+            countries, _, zone, *_ = line.split("\t")
+            for country in countries.split(","):
+                zones[country].append(zone)
+    return {country: names[0] for country, names in zones.items() if len(names) == 1}
