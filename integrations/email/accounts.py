@@ -65,15 +65,15 @@ def send(message: OutboxMessage) -> str | None:
     if problem := letters.why_unreachable(recipient):
         return f"not sent: {problem}"
     reader = Reader.of_account(customer)
-    letter = compose(message.fact, customer=customer, address=address, reader=reader)
+    letter = compose(
+        message.fact, link=NOTICES[message.fact].link(customer, address), reader=reader
+    )
     letters.send(recipient=recipient, letter=letter, reader=reader, message=message)
     return None
 
 
-def compose(
-    fact: str, *, customer: Customer, address: EmailAddress | None, reader: Reader
-) -> Letter:
-    """The letter that tells a fact, in the reader's language; its key, if any, is made now."""
+def compose(fact: str, *, link: str, reader: Reader) -> Letter:
+    """The letter that tells a fact, in the reader's language; `link` is where its button leads."""
     notice = NOTICES[fact]
     with translation.override(reader.language):
         return Letter(
@@ -81,7 +81,7 @@ def compose(
             heading=str(notice.subject),
             paragraphs=[text % PERIODS for text in notice.paragraphs],
             button=str(notice.button),
-            link=notice.link(customer, address),
+            link=link,
             closing=[str(text) for text in notice.closing],
         )
 

@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
-    """A product: `units` says how many, `amount` what they cost, if that is to be said."""
+    """A product: `amount` is what they cost, `units` how many at which price; or how many alone."""
 
     name: str
     sku: str
-    units: str
-    amount: str = ""
+    amount: str
+    units: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

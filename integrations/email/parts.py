@@ -46,7 +46,7 @@ def priced_lines(items: Iterable[OrderItem], *, currency: str, reader: Reader) -
 def counted_lines(units: Iterable[tuple[OrderItem, int]]) -> list[Line]:
     """What is in a parcel, or comes back: how many of what."""
     return [
-        Line(name=one_line(item.product_name), sku=item.product_sku, units=f"{quantity} ×")
+        Line(name=one_line(item.product_name), sku=item.product_sku, amount=f"× {quantity}")
         for item, quantity in units
         if quantity
     ]

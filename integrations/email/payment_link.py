@@ -14,6 +14,8 @@ from orders.models import PaymentLink
 from orders.services import payment_links
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from audit.models import OutboxMessage
 
 
@@ -39,13 +41,16 @@ def send(message: OutboxMessage) -> str | None:
         return f"not sent: {problem}"
     reader = Reader.of_account(link.customer)
     letters.send(
-        recipient=link.email, letter=compose(link, reader=reader), reader=reader, message=message
+        recipient=link.email,
+        letter=compose(page=payment_links.page_of(link), expires_at=link.expires_at, reader=reader),
+        reader=reader,
+        message=message,
     )
     return None
 
 
-def compose(link: PaymentLink, *, reader: Reader) -> Letter:
-    """The letter, in the reader's language."""
+def compose(*, page: str, expires_at: datetime, reader: Reader) -> Letter:
+    """The letter, in the reader's language; `page` is where they pay, until `expires_at`."""
     with translation.override(reader.language):
         subject = _("Your order waits for its payment")
         return Letter(
@@ -57,11 +62,11 @@ def compose(link: PaymentLink, *, reader: Reader) -> Letter:
                     " what it costs; look it through and pay there."
                 ),
                 _("The link is good until %(day)s, and for one order.")
-                % {"day": reader.day_of(link.expires_at)},
+                % {"day": reader.day_of(expires_at)},
                 _("Nothing is reserved before you pay."),
                 _("Whoever has the link sees your name and address: keep it to yourself."),
             ],
             button=_("See the order and pay"),
-            link=payment_links.page_of(link),
+            link=page,
             closing=[_("If you have not ordered anything from us, there is nothing to do.")],
         )

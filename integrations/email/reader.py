@@ -6,11 +6,11 @@ import functools
 from collections import defaultdict
 from dataclasses import dataclass
 from importlib.resources import files
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 from zoneinfo import ZoneInfo
 
 from babel import Locale, UnknownLocaleError
-from babel.dates import format_date, format_datetime
+from babel.dates import format_date, format_skeleton, format_time, get_timezone_location
 from babel.numbers import format_currency
 from django.conf import settings
 
@@ -22,6 +22,13 @@ if TYPE_CHECKING:
 
     from customers.models import Customer
     from orders.models import Order
+
+
+# An amount is read from left to right in every language. Within a text that runs the other way,
+# its sign and its currency would change places.
+LEFT_TO_RIGHT: Final = "\N{LEFT-TO-RIGHT ISOLATE}"
+END: Final = "\N{POP DIRECTIONAL ISOLATE}"
+RIGHT_TO_LEFT_MARK: Final = "\N{RIGHT-TO-LEFT MARK}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +63,10 @@ class Reader:
 
     def money(self, amount: Decimal, currency: str) -> str:
         """An amount in major units of an ISO 4217 currency."""
-        return format_currency(amount, currency, locale=self.locale)
+        written = format_currency(amount, currency, locale=self.locale)
+        if self.locale.text_direction == "ltr":
+            return written
+        return f"{LEFT_TO_RIGHT}{written.replace(RIGHT_TO_LEFT_MARK, '')}{END}"
 
     def day(self, value: date) -> str:
         """A calendar day, with its weekday."""
@@ -67,10 +77,11 @@ class Reader:
         return self.day(instant.astimezone(self.zone).date())
 
     def moment(self, instant: datetime) -> str:
-        """The same with the hour, and the zone that it is told in."""
-        return format_datetime(
-            instant, format="d MMMM, HH:mm zzz", tzinfo=self.zone, locale=self.locale
-        )
+        """A day and hour by the reader's clock, and where clocks say so."""
+        day = format_skeleton("MMMMd", instant, tzinfo=self.zone, locale=self.locale)
+        hour = format_time(instant, "short", tzinfo=self.zone, locale=self.locale)
+        city = get_timezone_location(self.zone, locale=self.locale, return_city=True)
+        return f"{day}, {hour} ({city})"
 
     def country(self, code: str) -> str:
         """What a country is called."""

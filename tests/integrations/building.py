@@ -7,6 +7,7 @@ written. Nothing of this is needed where letters are sent.
 from __future__ import annotations
 
 import io
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -98,7 +99,7 @@ def main() -> None:
         path.write_bytes(po_bytes(catalog))
         path.with_suffix(".mo").write_bytes(mo_bytes(catalog))
         missing = [message.id for message in catalog if message.id and not message.string]
-        print(f"{language}: {len(catalog)} texts, {len(missing)} without translation")
+        sys.stdout.write(f"{language}: {len(catalog)} texts, {len(missing)} without translation\n")
 
 
 if __name__ == "__main__":
