@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from django.conf import settings
@@ -28,8 +27,6 @@ if TYPE_CHECKING:
 
     Units = Sequence[tuple[OrderItem, int]]
 
-TOLD_AT_CHECKOUT: Final = timedelta(minutes=1)
-"""Whose payment fails within this time is still on the page that says so."""
 PAYMENT_FAILED: Final = "payment.failed"
 """No fact of its own: an order whose payment failed is cancelled."""
 
@@ -88,11 +85,9 @@ def _why_not(order: Order, message: OutboxMessage) -> str | None:
             and order.hold_expires_at > timezone.now()
         )
         return None if still_waits else "the payment does not wait for its buyer any more"
-    if _name_of_letter(order, message) == PAYMENT_FAILED:
-        _, payment = selectors.get_order(order_number=order.order_number)
-        was_promised = payment.in_doubt_since is not None
-        if not was_promised and message.occurred_at - order.created_at < TOLD_AT_CHECKOUT:
-            return "the buyer was told at the checkout"
+    is_failure = _name_of_letter(order, message) == PAYMENT_FAILED
+    if is_failure and message.payload.get("buyer_was_waiting"):
+        return "the buyer was told at the checkout"
     return None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections import defaultdict
 from dataclasses import dataclass
+from datetime import datetime
 from importlib.resources import files
 from typing import TYPE_CHECKING, Final
 from zoneinfo import ZoneInfo
@@ -17,7 +18,7 @@ from django.conf import settings
 from config.kernel.languages import LANGUAGES
 
 if TYPE_CHECKING:
-    from datetime import date, datetime
+    from datetime import date, timedelta
     from decimal import Decimal
 
     from customers.models import Customer
@@ -99,12 +100,21 @@ def _locale(language: str, country: str) -> Locale:
 
 @functools.cache
 def _zones() -> dict[str, str]:
-    """The time zone of each country that has but one, by the tz database."""
+    """The time zone of each country whose clocks all say the same, by the tz database."""
     table = files("tzdata.zoneinfo").joinpath("zone1970.tab").read_text(encoding="utf-8")
-    zones = defaultdict(list)
+    zones: dict[str, list[str]] = defaultdict(list)
     for line in table.splitlines():
         if not line.startswith("#"):
             countries, _, zone, *_ = line.split("\t")
             for country in countries.split(","):
                 zones[country].append(zone)
-    return {country: names[0] for country, names in zones.items() if len(names) == 1}
+    return {
+        country: names[0]
+        for country, names in zones.items()
+        if len({_offsets(ZoneInfo(name)) for name in names}) == 1
+    }
+
+
+def _offsets(zone: ZoneInfo) -> tuple[timedelta | None, ...]:
+    """What its clocks are ahead, in winter and in summer."""
+    return tuple(datetime(2026, month, 1, tzinfo=zone).utcoffset() for month in (1, 7))
