@@ -47,6 +47,7 @@ NAVIGATION: Final[Sequence[tuple[str, Sequence[Entry]]]] = (
             Entry("Invoices", "receipt_long", "orders.invoice"),
             Entry("Phone orders", "phone_in_talk", "orders.paymentlink"),
             Entry("Letters", "mail", "orders.letter"),
+            Entry("How letters look", "preview", "orders.letter", page="letter_preview"),
             Entry("Carts", "shopping_cart", "orders.cart"),
         ),
     ),

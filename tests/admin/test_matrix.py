@@ -88,6 +88,7 @@ PAGES = {
     "stock by file": {W, M},
     "count sheet": {W, M},
     "coupon effect": {S, C, M},
+    "how letters look": {S, M},
     "phone order": {S, M},
     "import products": {C, M},
     "import categories": {C, M},
@@ -169,6 +170,7 @@ def pages(shop):
         "count sheet": reverse(
             "admin:inventory_stocklevel_sheet", args=[Warehouse.objects.get().pk, 1]
         ),
+        "how letters look": reverse("admin:letter_preview"),
         "coupon effect": reverse("admin:orders_coupon_effect", args=[shop.coupon.pk]),
         "phone order": reverse("admin:orders_paymentlink_add"),
         **{
