@@ -69,7 +69,8 @@ def written(letter: Letter, *, reader: Reader) -> tuple[str, str]:
             "greeting": greeting,
             "total_label": _("Total"),
         }
-        text = render_to_string("email/letter.txt", context)
+        # Django marks whatever a template makes as safe HTML. A text is none: the sum is a `str`.
+        text = render_to_string("email/letter.txt", context) + ""
         return text, render_to_string("email/letter.html", context)
 
 

@@ -74,6 +74,7 @@ class TestLetter:
 
         text, _ = content.written(letter, reader=reader)
 
+        assert type(text) is str  # not one that is taken for HTML
         for said in (*letter.paragraphs, *letter.closing, letter.link, letter.button, letter.total):
             assert said in text
 
