@@ -278,16 +278,18 @@ class Receiver(models.Model):
 
     After some failures in a row it rests until `retry_at` (the circuit breaker is open); then one
     delivery shows whether it is back. `spent_until`: up to when its measure of deliveries a second
-    is used up. `paused_at`: staff wants nothing delivered; what comes in waits.
+    is used up. `paused_at`: staff wants nothing delivered; what comes in waits. `last_told_at`:
+    some seconds old at most.
     """
 
-    subscriber = models.CharField(max_length=60, primary_key=True)
+    subscriber = models.CharField(max_length=60, unique=True)
     failures = models.PositiveIntegerField(default=0, db_default=0)
     trials = models.PositiveIntegerField(default=0, db_default=0)
     failing_since = models.DateTimeField(null=True, blank=True)
     retry_at = models.DateTimeField(null=True, blank=True)
     spent_until = models.DateTimeField(null=True, blank=True)
     paused_at = models.DateTimeField(null=True, blank=True)
+    last_told_at = models.DateTimeField(null=True, blank=True)
     last_error = models.CharField(max_length=500, default="", db_default="", blank=True)
 
     class Meta:

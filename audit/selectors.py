@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from django.db.models import Count, Q
 from django.db.models.functions import Now
 
 from audit.models import AuditLog, Delivery, OutboxMessage
+
+if TYPE_CHECKING:
+    from django.db.backends.utils import CursorWrapper
 
 ACTIVITY: Final = ("created_at", "event_type", "ip_address", "user_agent")
 WHEREFROM: Final = ("ip_address", "user_agent")
@@ -24,6 +27,18 @@ class Backlog:
     dead: int
 
 
+@dataclass(frozen=True, slots=True)
+class ReceiverBacklog:
+    """What one receiver has not been told. `lag`: seconds since the oldest of it was stated."""
+
+    subscriber: str
+    is_resting: bool
+    is_paused: bool
+    waiting: int
+    lag: float
+    dead: int
+
+
 def get_backlog() -> Backlog:
     """Count what is left to deliver, by the database's clock."""
     waiting = Delivery.objects.filter(status=Delivery.Status.PENDING).aggregate(
@@ -35,6 +50,30 @@ def get_backlog() -> Backlog:
         waiting=waiting["all"],
         dead=Delivery.objects.filter(status=Delivery.Status.DEAD).count(),
     )
+
+
+BACKLOGS: Final = """
+    SELECT receiver.subscriber, receiver.retry_at IS NOT NULL AS is_resting,
+        receiver.paused_at IS NOT NULL AS is_paused,
+        pending.number AS waiting, coalesce(pending.lag, 0)::float AS lag, dead.number AS dead
+    FROM receivers AS receiver
+    CROSS JOIN LATERAL (
+        SELECT count(*) AS number, extract(epoch FROM statement_timestamp() - min(created_at))
+            AS lag
+        FROM deliveries WHERE subscriber = receiver.subscriber AND status = 'pending'
+    ) AS pending
+    CROSS JOIN LATERAL (
+        SELECT count(*) AS number FROM deliveries
+        WHERE subscriber = receiver.subscriber AND status = 'dead'
+    ) AS dead
+    ORDER BY receiver.subscriber
+"""
+
+
+def list_backlogs(cursor: CursorWrapper) -> list[ReceiverBacklog]:
+    """How it stands with every receiver; three short looks at partial indexes for each."""
+    cursor.execute(BACKLOGS)
+    return [ReceiverBacklog(*row) for row in cursor.fetchall()]
 
 
 def list_activity(*, customer_id: int) -> list[dict[str, Any]]:

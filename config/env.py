@@ -21,6 +21,7 @@ ENVIRONMENTS = ("local", "test", "production")
 SUBMISSION_PORT = 587
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
 KEY_BYTES: Final = 32
+SHORTEST_SECRET: Final = 24
 
 
 class ConfigurationError(SystemExit):
@@ -80,6 +81,16 @@ def items(name: str, default: str = "") -> list[str]:
     return [part.strip() for part in text(name, default).split(",") if part.strip()]
 
 
+def secrets(name: str) -> list[str]:
+    """A list of secrets, several during a change of them; none of them can be guessed."""
+    found = items(name)
+    if any(len(one) < SHORTEST_SECRET for one in found):
+        fail(
+            name, f"each must be at least {SHORTEST_SECRET} characters, say `openssl rand -hex 32`"
+        )
+    return found
+
+
 def amounts(name: str, default: str, *, currency: str) -> dict[str, Decimal]:
     """An amount of this currency, and of others by name: `500.00, EUR=450.00`."""
     found = {}
@@ -137,6 +148,17 @@ def url(name: str, default: str | None = None, *, schemes: tuple[str, ...]) -> s
         wanted = " or ".join(f"{scheme}://…" for scheme in schemes)
         fail(name, f"must look like {wanted}, not {hide_password(raw)!r}")
     return raw
+
+
+def receiver(name: str) -> tuple[str, str]:
+    """Where another system listens and what lets us in: `NAME_BASE_URL`, `NAME_TOKEN`.
+
+    Both empty if no address is set: then it is told nothing.
+    """
+    if not text(f"{name}_BASE_URL", ""):
+        return "", ""
+    base_url = url(f"{name}_BASE_URL", schemes=("http", "https")).rstrip("/")
+    return base_url, text(f"{name}_TOKEN")
 
 
 def directory(name: str) -> str:

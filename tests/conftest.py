@@ -17,6 +17,7 @@ from customers import staff_log_in
 from inventory.api import caching
 from payments import gateway
 from tests import factories
+from tests.integrations.sinks import Sinks, SinksProcess
 from tests.provider import PaymentServer
 from tests.shop import Shopper
 
@@ -106,6 +107,23 @@ def provider():
     server.clear_faults()
     yield server
     server.clear_faults()
+
+
+@pytest.fixture(scope="session")
+def sinks_process(tmp_path_factory):
+    """One process of the receivers of integrations; most tests want `sinks`."""
+    process = SinksProcess(state=tmp_path_factory.mktemp("sinks") / "state.sqlite3")
+    yield process
+    process.stop()
+    assert process.complaints == ""
+
+
+@pytest.fixture
+def sinks(sinks_process):
+    """The receivers of integrations, which have forgotten all other tests."""
+    sinks = Sinks(sinks_process.url)
+    sinks.reset()
+    return sinks
 
 
 @pytest.fixture

@@ -307,6 +307,14 @@ THROTTLE = env.switch("THROTTLE", default=True)
 if IS_PRODUCTION and not THROTTLE:
     env.fail("THROTTLE", "may not be off with ENVIRONMENT=production")
 
+# --- who is told ------------------------------------------------------------------------------
+# Where no address is set, nobody is told: docs/deliveries.md. These are trusted, loopback too.
+CRM_BASE_URL, CRM_TOKEN = env.receiver("CRM")
+ANALYTICS_BASE_URL, ANALYTICS_TOKEN = env.receiver("ANALYTICS")
+FULFILMENT_BASE_URL, FULFILMENT_TOKEN = env.receiver("FULFILMENT")
+SUPPORT_BASE_URL, SUPPORT_TOKEN = env.receiver("SUPPORT")
+MARKETING_BASE_URL, MARKETING_TOKEN = env.receiver("MARKETING")
+
 # --- the payment provider ---------------------------------------------------------------------
 STRIPE_SECRET_KEY = env.text("STRIPE_SECRET_KEY")
 STRIPE_PUBLISHABLE_KEY = env.text("STRIPE_PUBLISHABLE_KEY", "")

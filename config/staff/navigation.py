@@ -124,6 +124,7 @@ NAVIGATION: Final[Sequence[tuple[str, Sequence[Entry]]]] = (
             Entry("Seals", "approval", "audit.auditseal"),
             Entry("Verifications", "verified_user", "audit.auditverification"),
             Entry("Deliveries", "outbox", "audit.delivery"),
+            Entry("Receivers", "hub", "audit.receiver"),
             Entry("Facts", "campaign", "audit.outboxmessage"),
             Entry("Provider events", "webhook", "payments.providerevent"),
             Entry("Books", "fact_check", "orders.checkedinvariant"),

@@ -2,27 +2,21 @@
 
 import argparse
 import asyncio
-import logging
 import sys
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from aiohttp.http import HttpProcessingError
-from aiohttp.web import RequestPayloadError
-
 from sandbox.payments.server import serve
-from sandbox.payments.store import StateFileError
 from sandbox.payments.webhooks import Listener
-
-MAX_PORT = 65_535
+from sandbox.serving import MAX_PORT, log_to_stderr
+from sandbox.statefile import StateFileError
 
 
 def main() -> int:
     options = _parser().parse_args()
     if not 0 <= options.port <= MAX_PORT:
         raise SystemExit(f"--port must be from 0 to {MAX_PORT}")
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
-    logging.getLogger("aiohttp.server").addFilter(_is_our_fault)
+    log_to_stderr()
     try:
         asyncio.run(
             serve(
@@ -55,13 +49,6 @@ def _is_web_address(url: str) -> bool:
         return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:  # a port that is no number up to 65535
         return False
-
-
-def _is_our_fault(record: logging.LogRecord) -> bool:
-    """Keep bytes that are not HTTP out of the log: the client's fault, answered with 400."""
-    return record.exc_info is None or not isinstance(
-        record.exc_info[1], HttpProcessingError | RequestPayloadError
-    )
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -1,153 +1,96 @@
 """`/_test/...`: what no API of a provider offers, and every test needs.
 
 The shopper's and the bank's part (3-D Secure, redirects, debits), faults, the journal, a reset.
-No key is asked for: this server listens on loopback and holds nothing real.
 """
 
 import html
 import time
-from collections.abc import Awaitable, Callable
 from http import HTTPStatus
-from typing import Any, TypeAlias
+from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
-import orjson
 from aiohttp import web
 
+from sandbox.control import (
+    MAX_PAGE,
+    ControlError,
+    Routes,
+    body_of,
+    filters_of,
+    id_in,
+    json_response,
+    page_of,
+)
 from sandbox.payments import attempts, disputes, intents, refunds
 from sandbox.payments.calls import Call
 from sandbox.payments.documents import Document, new_id
 from sandbox.payments.errors import ApiError
-from sandbox.payments.faults import FaultDefinitionError, Faults
-from sandbox.payments.journal import MAX_PAGE, Journal
+from sandbox.payments.faults import Faults
+from sandbox.payments.journal import Journal
 from sandbox.payments.store import Store
-
-Route: TypeAlias = Callable[[web.BaseRequest], Awaitable[web.Response]]
 
 OUTCOMES = ("succeed", "fail")
 
 
-class ControlError(Exception):
-    """A request to `/_test/` that cannot be done; told to the client as it is."""
-
-    def __init__(self, message: str, *, status: HTTPStatus = HTTPStatus.BAD_REQUEST) -> None:
-        super().__init__(message)
-        self.status = status
-
-
-class Control:
+class Control(Routes):
     """Answers everything below `/_test/`."""
 
     def __init__(self, *, store: Store, faults: Faults, journal: Journal) -> None:
         self._store = store
-        self._faults = faults
         self._journal = journal
-        self._routes: dict[tuple[str, str], Route] = {
-            ("GET", "health"): self._health,
-            ("GET", "faults"): self._list_faults,
-            ("POST", "faults"): self._add_fault,
-            ("DELETE", "faults"): self._clear_faults,
-            ("GET", "journal"): self._read_journal,
-            ("DELETE", "journal"): self._clear_journal,
-            ("POST", "reset"): self._reset,
-            ("POST", "disputes"): self._open_dispute,
-            ("POST", "disputes/*/action"): self._decide_dispute,
-            ("POST", "refunds/*/action"): self._decide_refund,
-            ("GET", "deliveries"): self._read_deliveries,
-            ("POST", "events/*/resend"): self._resend,
-            ("DELETE", "faults/*"): self._remove_fault,
-            ("POST", "payment_intents/*/action"): self._act,
-            ("GET", "payment_intents/*/page"): self._show_page,
-        }
+        super().__init__(
+            faults=faults,
+            more={
+                ("GET", "journal"): self._read_journal,
+                ("DELETE", "journal"): self._clear_journal,
+                ("POST", "reset"): self._reset,
+                ("POST", "disputes"): self._open_dispute,
+                ("POST", "disputes/*/action"): self._decide_dispute,
+                ("POST", "refunds/*/action"): self._decide_refund,
+                ("GET", "deliveries"): self._read_deliveries,
+                ("POST", "events/*/resend"): self._resend,
+                ("POST", "payment_intents/*/action"): self._act,
+                ("GET", "payment_intents/*/page"): self._show_page,
+            },
+        )
 
-    async def handle(self, request: web.BaseRequest) -> web.Response:
-        try:
-            return await self._route(request)(request)
-        except ControlError as exc:
-            return _json({"error": {"message": str(exc)}}, status=exc.status)
-        except web.RequestPayloadError:
-            error = {"message": "the body cannot be read"}
-            return _json({"error": error}, status=HTTPStatus.BAD_REQUEST)
-
-    def _route(self, request: web.BaseRequest) -> Route:
-        address = _pattern_of(request.path)
-        route = self._routes.get((request.method, address))
-        if route is not None:
-            return route
-        methods = sorted(method for method, path in self._routes if path == address)
-        if methods:
-            raise ControlError(
-                f"{request.path} takes {' and '.join(methods)}",
-                status=HTTPStatus.METHOD_NOT_ALLOWED,
-            )
-        raise ControlError(f"no such address: {request.path}", status=HTTPStatus.NOT_FOUND)
-
-    # --- faults -------------------------------------------------------------------------------
-
-    async def _list_faults(self, _request: web.BaseRequest) -> web.Response:
-        return _json({"faults": self._faults.described()})
-
-    async def _add_fault(self, request: web.BaseRequest) -> web.Response:
-        try:
-            fault = self._faults.add(await _body(request))
-        except FaultDefinitionError as exc:
-            raise ControlError(str(exc)) from exc
-        return _json(fault.described(), status=HTTPStatus.CREATED)
-
-    async def _clear_faults(self, _request: web.BaseRequest) -> web.Response:
-        self._faults.clear()
-        return _json({"faults": []})
-
-    async def _remove_fault(self, request: web.BaseRequest) -> web.Response:
-        wanted = _id_in(request.path)
-        if not (_is_whole(wanted) and self._faults.remove(int(wanted))):
-            raise ControlError(f"no such fault: {wanted}", status=HTTPStatus.NOT_FOUND)
-        return _json({"faults": self._faults.described()})
-
-    # --- journal, reset, health ---------------------------------------------------------------
+    # --- journal, reset ---------------------------------------------------------------
 
     async def _read_journal(self, request: web.BaseRequest) -> web.Response:
-        query = dict(request.rel_url.query)
-        unknown = query.keys() - {"path", "payment_intent", "order_id", "after", "limit"}
-        if unknown:
-            raise ControlError(f"unknown filter: {', '.join(sorted(unknown))}")
+        query = filters_of(request, "path", "payment_intent", "order_id", "after", "limit")
         entries = self._journal.read(
             path=query.get("path"),
             payment_intent=query.get("payment_intent"),
             order_id=query.get("order_id"),
-            after=_whole_number(query, "after", default=0),
-            limit=min(_whole_number(query, "limit", default=MAX_PAGE), MAX_PAGE),
+            **page_of(query),
         )
-        return _json({"requests": entries})
+        return json_response({"requests": entries})
 
     async def _clear_journal(self, _request: web.BaseRequest) -> web.Response:
         with self._store.transaction():
             self._journal.clear()
-        return _json({"requests": []})
+        return json_response({"requests": []})
 
     async def _reset(self, _request: web.BaseRequest) -> web.Response:
         self._faults.clear()
         with self._store.transaction():
             self._journal.clear()
             self._store.clear()
-        return _json({"reset": True})
+        return json_response({"reset": True})
 
     async def _read_deliveries(self, _request: web.BaseRequest) -> web.Response:
-        return _json({"deliveries": self._store.deliveries(limit=MAX_PAGE)})
+        return json_response({"deliveries": self._store.deliveries(limit=MAX_PAGE)})
 
     async def _resend(self, request: web.BaseRequest) -> web.Response:
         """Tell of an event once more, as the dashboard's button does."""
-        event = self._store.find(kind="event", object_id=_id_in(request.path))
+        event = self._store.find(kind="event", object_id=id_in(request.path))
         if event is None:
             raise ControlError("no such event", status=HTTPStatus.NOT_FOUND)
         with self._store.transaction():
             self._store.add_delivery(
                 event_id=event.body["id"], kind=event.body["type"], is_marked=True
             )
-        return _json(event.body)
-
-    async def _health(self, _request: web.BaseRequest) -> web.Response:
-        return _json({"status": "ok"})
+        return json_response(event.body)
 
     # --- the shopper and the bank -------------------------------------------------------------
 
@@ -157,7 +100,7 @@ class Control:
         wish = (
             dict(parse_qsl((await request.read()).decode(errors="replace")))
             if by_form
-            else await _body(request)
+            else await body_of(request)
         )
         if not isinstance(wish, dict) or wish.get("outcome") not in OUTCOMES or len(wish) != 1:
             raise ControlError('the body must be {"outcome": "succeed"} or {"outcome": "fail"}')
@@ -175,10 +118,10 @@ class Control:
         if by_form and back is not None:
             status = "succeeded" if succeed else "failed"
             return web.Response(status=303, headers={"Location": _back(back, intent, status)})
-        return _json(intent)
+        return json_response(intent)
 
     async def _open_dispute(self, request: web.BaseRequest) -> web.Response:
-        wish = _dispute_wish(await _body(request))
+        wish = _dispute_wish(await body_of(request))
         call = self._call(request, object_id="")
         try:
             charge = disputes.charge_to_dispute(
@@ -197,7 +140,7 @@ class Control:
                 amount=amount,
                 inquiry=wish["inquiry"],
             )
-        return _json(dispute, status=HTTPStatus.CREATED)
+        return json_response(dispute, status=HTTPStatus.CREATED)
 
     async def _decide_dispute(self, request: web.BaseRequest) -> web.Response:
         won = await _outcome(request, yes="win", no="lose")
@@ -210,7 +153,7 @@ class Control:
             raise ControlError("this dispute is closed", status=HTTPStatus.CONFLICT)
         with self._store.transaction():
             dispute = disputes.decide(call, dispute=dispute, won=won)
-        return _json(dispute)
+        return json_response(dispute)
 
     async def _decide_refund(self, request: web.BaseRequest) -> web.Response:
         succeed = await _outcome(request, yes="succeed", no="fail")
@@ -223,7 +166,7 @@ class Control:
             raise ControlError(f"this refund is {refund['status']}", status=HTTPStatus.CONFLICT)
         with self._store.transaction():
             refund = refunds.decide(call, refund=refund, succeed=succeed)
-        return _json(refund)
+        return json_response(refund)
 
     async def _show_page(self, request: web.BaseRequest) -> web.Response:
         """The page a shopper is sent to: the bank's question with two answers."""
@@ -245,7 +188,7 @@ class Control:
             path=request.path,
             now=int(time.time()),
             base_url=f"http://{request.host}",
-            object_id=_id_in(request.path) if object_id is None else object_id,
+            object_id=id_in(request.path) if object_id is None else object_id,
         )
 
     def _intent(self, call: Call) -> Document:
@@ -272,17 +215,6 @@ button {{ width: 100%; min-height: 3rem; margin-top: .5rem; font: inherit; curso
 """
 
 
-def _pattern_of(path: str) -> str:
-    parts = path.removeprefix("/_test/").split("/")
-    if len(parts) > 1:
-        parts[1] = "*"
-    return "/".join(parts)
-
-
-def _id_in(path: str) -> str:
-    return path.removeprefix("/_test/").split("/")[1]
-
-
 def _return_address(intent: Document) -> str | None:
     action = intent["next_action"] or {}
     url: str | None = action.get("redirect_to_url", {}).get("return_url")
@@ -300,13 +232,6 @@ def _back(return_url: str, intent: Document, status: str) -> str:
     )
     query = f"{parts.query}&{told}" if parts.query else told
     return urlunsplit(parts._replace(query=query))
-
-
-async def _body(request: web.BaseRequest) -> Any:
-    try:
-        return orjson.loads(await request.read())
-    except orjson.JSONDecodeError as exc:
-        raise ControlError(f"the body is not JSON: {exc}") from exc
 
 
 def _dispute_wish(body: Any) -> Document:
@@ -332,22 +257,7 @@ def _dispute_wish(body: Any) -> Document:
 
 
 async def _outcome(request: web.BaseRequest, *, yes: str, no: str) -> bool:
-    wish = await _body(request)
+    wish = await body_of(request)
     if not isinstance(wish, dict) or wish.get("outcome") not in (yes, no) or len(wish) != 1:
         raise ControlError(f'the body must be {{"outcome": "{yes}"}} or {{"outcome": "{no}"}}')
     return bool(wish["outcome"] == yes)
-
-
-def _whole_number(query: dict[str, str], name: str, *, default: int) -> int:
-    value = query.get(name, str(default))
-    if not _is_whole(value):
-        raise ControlError(f"{name}: must be a whole number")
-    return int(value)
-
-
-def _is_whole(value: str) -> bool:
-    return value.isascii() and value.isdecimal() and len(value) < 19  # noqa: PLR2004 - 64 bits
-
-
-def _json(document: Document, *, status: int = HTTPStatus.OK) -> web.Response:
-    return web.Response(status=status, body=orjson.dumps(document), content_type="application/json")

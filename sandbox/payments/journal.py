@@ -8,13 +8,13 @@ from typing import Any
 
 import orjson
 
+from sandbox.control import MAX_PAGE
 from sandbox.payments.documents import Document
 from sandbox.payments.forms import Form
 from sandbox.payments.store import Store
 
 KEPT_ENTRIES = 500_000  # some 300 MB; enough for a day of soak tests, bounded for a forgotten one
 _SWEEP_EVERY = 1_000
-MAX_PAGE = 1_000
 SECRET_NAMES = frozenset(
     {"client_secret", "number", "cvc", "cvv", "account_number", "routing_number", "token"}
 )

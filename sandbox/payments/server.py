@@ -6,23 +6,20 @@ What a request changes is committed, with its key and its journal entry, before 
 
 import asyncio
 import logging
-import signal
 import time
 from pathlib import Path
 
 import orjson
 from aiohttp import web
 
+from sandbox.answers import Answer, hang_up, respond
 from sandbox.payments import idempotency
 from sandbox.payments.access import refuse_without_key
 from sandbox.payments.answers import (
-    Answer,
     answer_error,
     answer_with,
     deliver_spoiled,
-    hang_up,
     refused_on_arrival,
-    respond,
     status_sent,
 )
 from sandbox.payments.calls import API_VERSION, Call
@@ -39,6 +36,7 @@ from sandbox.payments.journal import Entry, Journal
 from sandbox.payments.parameters import DEFAULT_API_VERSION, read_parameters
 from sandbox.payments.store import Store
 from sandbox.payments.webhooks import Courier, Listener
+from sandbox.serving import until_told_to_stop
 
 logger = logging.getLogger(__name__)
 
@@ -342,7 +340,9 @@ async def serve(*, host: str, port: int, state: Path, listener: Listener | None 
             bound = runner.addresses[0][1]
             print(f"payment server listening on http://{host}:{bound} (state: {state})", flush=True)
             courier = asyncio.create_task(_tell_of_events(server, listener))
-            await _until_told_to_stop(server)
+            await until_told_to_stop(
+                sweep=lambda: _forget_expired(server), sweep_seconds=EXPIRY_SWEEP_SECONDS
+            )
             courier.cancel()
         finally:
             await runner.cleanup()
@@ -359,16 +359,7 @@ async def _tell_of_events(server: PaymentServer, listener: Listener | None) -> N
     await courier.run()
 
 
-async def _until_told_to_stop(server: PaymentServer) -> None:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for name in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(name, stop.set)
-    while not stop.is_set():
-        with server.store.transaction():
-            server.keys.forget_expired(now=time.time())
-            server.store.forget_events(before=int(time.time()) - KEPT_SECONDS)
-        try:
-            await asyncio.wait_for(stop.wait(), timeout=EXPIRY_SWEEP_SECONDS)
-        except TimeoutError:
-            continue
+def _forget_expired(server: PaymentServer) -> None:
+    with server.store.transaction():
+        server.keys.forget_expired(now=time.time())
+        server.store.forget_events(before=int(time.time()) - KEPT_SECONDS)

@@ -1,22 +1,18 @@
-"""Keeps every object in one SQLite file that survives kill -9.
+"""Keeps every object in the state file.
 
-A single connection on the event loop's thread: statements take microseconds, and one writer at a
-time is what makes refund bounds and idempotency keys hold without any locking of our own.
+That only one writes at a time is what makes refund bounds and idempotency keys hold.
 """
 
-import sqlite3
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import orjson
 
 from sandbox.payments.documents import Document
+from sandbox.statefile import StateFile
 
-LOCK_SECONDS = 2.0  # a predecessor that is just stopping lets go of the file by then
 # What each version added; a file of an older one gets the rest on opening.
 _VERSION_1 = """
 CREATE TABLE objects (
@@ -97,10 +93,6 @@ _CHANGES = ", ".join(f"{name} = ?" for name in FILTERS)
 _GLOB_LITERALS = str.maketrans({"[": "[[]", "?": "[?]"})  # GLOB's other signs stand for themselves
 
 
-class StateFileError(Exception):
-    """The state file cannot be used: locked by another server, damaged or from another version."""
-
-
 @dataclass(frozen=True)
 class Record:
     """One kept object: what is answered, and what only this server knows."""
@@ -122,65 +114,14 @@ class Delivery:
     body: bytes
 
 
-class Store:
+class Store(StateFile):
     """All state of the server. Writes belong into `with store.transaction():`."""
 
     def __init__(self, *, path: Path) -> None:
         # Who is told of events, if anybody: which types, and how to wake him.
         self.is_listened_to: Callable[[str], bool] = lambda _kind: False
         self.on_delivery: Callable[[], None] = lambda: None
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            self._connection = sqlite3.connect(
-                path, isolation_level=None, cached_statements=256, timeout=LOCK_SECONDS
-            )
-        except sqlite3.Error as exc:
-            raise StateFileError(f"{path}: {exc}") from exc
-        self._connection.row_factory = sqlite3.Row
-        try:
-            self._open()
-        except sqlite3.Error as exc:
-            self._connection.close()
-            raise StateFileError(f"{path}: {exc}") from exc
-
-    def _open(self) -> None:
-        # EXCLUSIVE: a second server on the same file would not see this one's running keys; it
-        # must fail at start. The lock dies with the process, so a restart after kill -9 gets it.
-        self._connection.execute("PRAGMA locking_mode = EXCLUSIVE")
-        self._connection.execute("PRAGMA journal_mode = WAL")
-        # NORMAL: a commit is in the kernel's hands when it returns, which a killed process cannot
-        # lose. Only a crash of the whole machine could, and this server does not claim to.
-        self._connection.execute("PRAGMA synchronous = NORMAL")
-        version = self._connection.execute("PRAGMA user_version").fetchone()[0]
-        newest = len(VERSIONS)
-        if not 0 <= version <= newest:
-            raise sqlite3.DatabaseError(
-                f"state of version {version}, this server writes version {newest}; "
-                "delete the file or use another"
-            )
-        if version < newest:
-            self._connection.executescript(
-                f"BEGIN IMMEDIATE; {' '.join(VERSIONS[version:])}"
-                f" PRAGMA user_version = {newest}; COMMIT;"
-            )
-
-    def close(self) -> None:
-        self._connection.close()
-
-    @contextmanager
-    def transaction(self) -> Iterator[None]:
-        """Open a transaction; everything in it is committed, or nothing if an exception leaves."""
-        self._connection.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-        except BaseException:
-            self._connection.execute("ROLLBACK")
-            raise
-        self._connection.execute("COMMIT")
-
-    def execute(self, sql: str, parameters: Mapping[str, Any] | tuple[Any, ...] = ()) -> Any:
-        """Run one statement for a module that owns a table (`idempotency`, `journal`)."""
-        return self._connection.execute(sql, parameters)
+        super().__init__(path=path, versions=VERSIONS)
 
     def add(self, body: Document, *, hidden: Document | None = None) -> None:
         """Keep a new object."""

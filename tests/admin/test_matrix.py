@@ -35,6 +35,7 @@ ACTIONS = {
     "audit.auditlog": {"seal": {M}},
     "audit.auditverification": {"verify": {M}},
     "audit.delivery": {"retry": {S, M}},
+    "audit.receiver": {"pause": {M}, "resume": {M}, "retry": {S, M}},
     "customers.customer": {
         "note": {S, M},
         "log_out": {S, M},
