@@ -265,6 +265,58 @@ class CustomerNote(models.Model):
         return f"note {self.pk}"
 
 
+class EmailSuppression(models.Model):
+    """An address that is not written to: mail to it came back, or its reader called it spam.
+
+    The address itself is kept nowhere, only what `customers.suppressions.digest` makes of it.
+    `customer` is whose it was, if anybody's. One that was lifted stays, for the record; should the
+    same happen again, that is another one. An erasure removes it.
+    """
+
+    class Reason(models.TextChoices):
+        BOUNCED = "bounced", "Mail to it came back"
+        COMPLAINED = "complained", "Its reader called a letter spam"
+
+    address_digest = models.CharField(max_length=64, editable=False)
+    reason = models.CharField(max_length=20, choices=Reason)
+    provider = models.CharField(max_length=30)
+    customer = models.ForeignKey(
+        Customer, models.PROTECT, null=True, blank=True, related_name="email_suppressions"
+    )
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+    lifted_at = models.DateTimeField(null=True, blank=True)
+    lifted_by = models.ForeignKey(
+        Customer, models.PROTECT, null=True, blank=True, related_name="+", db_index=False
+    )
+
+    class Meta:
+        db_table = "email_suppressions"
+        permissions = [("lift_suppression", "Can have an address written to again")]
+        constraints = [
+            models.UniqueConstraint(
+                name="email_suppression_once_per_address",
+                fields=["address_digest"],
+                condition=Q(lifted_at__isnull=True),
+            ),
+            models.CheckConstraint(
+                name="email_suppression_reason_known",
+                condition=Q(reason__in=["bounced", "complained"]),
+            ),
+            models.CheckConstraint(
+                name="email_suppression_digest_is_one",
+                condition=Q(address_digest__regex="^[0-9a-f]{64}$"),
+            ),
+            models.CheckConstraint(
+                name="email_suppression_lift_is_whole",
+                condition=Q(lifted_at__isnull=True, lifted_by__isnull=True)
+                | Q(lifted_at__isnull=False, lifted_by__isnull=False),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"suppression {self.pk}"
+
+
 class SavedView(models.Model):
     """A list of the admin as a member of staff has filtered it, to be opened again.
 

@@ -42,7 +42,7 @@ _MONEY: Final = _view("payments", "payment", "refund", "dispute") | _view(
     "orders", "refundline", "refundproposal", "invoice"
 )
 _CUSTOMERS: Final = _view(
-    "customers", "customer", "customernote", "customermetrics", "address"
+    "customers", "customer", "customernote", "customermetrics", "address", "emailsuppression"
 ) | _view("account", "emailaddress")
 _SHELVES: Final = _view("inventory", "category", "product", "productimage", "warehouse") | _view(
     "inventory", "stocklevel", "stockdocument", "stockmovement", "reservation"
@@ -70,6 +70,7 @@ _SUPPORT: Final = (
         "orders.decide_return",
         "customers.change_customer",
         "customers.note_customer",
+        "customers.lift_suppression",
         "audit.retry_delivery",
     }
 )

@@ -66,6 +66,7 @@ INSTALLED_APPS = [
     "allauth.account",
     "allauth.mfa",
     "allauth.headless",
+    "anymail",
     "rest_framework",
     "corsheaders",
     "csp",
@@ -370,6 +371,8 @@ ACCESS_TOKEN_MINUTES = env.integer("ACCESS_TOKEN_MINUTES", 15, minimum=1, maximu
 SENTRY_DSN = env.text("SENTRY_DSN", "")
 DEFAULT_FROM_EMAIL = "orders@example.com"
 EMAIL_URL = env.text("EMAIL_URL", "")
+EMAIL_PROVIDER = ""  # anymail's name of it, where `EMAIL_URL` names one
+EMAIL_WEBHOOK_SECRET = env.text("EMAIL_WEBHOOK_SECRET", "")
 MAIL_DIR = ORDERKEEP_HOME / "mail"
 ERASURE_JOURNAL = env.text("ERASURE_JOURNAL", str(ORDERKEEP_HOME / "erasures.jsonl"))
 LANGUAGE_CODE = "en-us"  # the admin's
@@ -530,6 +533,8 @@ MFA_TOTP_ISSUER = "Orderkeep"
 
 EMAIL_TIMEOUT = 5
 EMAIL_BACKEND = "integrations.email.backend.EmlFileBackend"
-if EMAIL_URL:
+if urlsplit(EMAIL_URL).scheme in env.MAIL_PROVIDERS:
+    globals().update(env.mail_provider("EMAIL_URL", webhook_secret=EMAIL_WEBHOOK_SECRET))
+elif EMAIL_URL:
     EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
     globals().update(env.mail_server("EMAIL_URL"))

@@ -58,6 +58,7 @@ NAVIGATION: Final[Sequence[tuple[str, Sequence[Entry]]]] = (
             Entry("Spending", "bar_chart", "customers.customermetrics"),
             Entry("Addresses", "home_pin", "customers.address"),
             Entry("E-mail addresses", "alternate_email", "account.emailaddress"),
+            Entry("Suppressed addresses", "unsubscribe", "customers.emailsuppression"),
         ),
     ),
     (

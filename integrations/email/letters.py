@@ -7,13 +7,16 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
+from anymail.exceptions import AnymailAPIError, AnymailRecipientsRefused
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.mail import EmailMultiAlternatives
 from django.core.validators import validate_email
 
-from audit.outbox import DeliveryFailedError
+from audit.outbox import DeliveryFailedError, ReceiverAwayError, RejectedError
+from customers import suppressions
 from integrations.email import content
+from integrations.rest import AWAY
 from orders.services import letters as correspondence
 
 if TYPE_CHECKING:
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
 
 # RFC 2606: no mail ever goes to this domain; an erased account's address ends in it.
 UNDELIVERABLE_DOMAIN: Final = ".invalid"
+ON_ITS_WAY: Final = frozenset({"queued", "sent"})  # what anymail calls it
 NO_ADDRESS: Final = "no address left to send it to"
 
 
@@ -33,7 +37,10 @@ def why_unreachable(address: str) -> str | None:
         validate_email(address)
     except ValidationError:
         return NO_ADDRESS
-    return NO_ADDRESS if address.endswith(UNDELIVERABLE_DOMAIN) else None
+    if address.endswith(UNDELIVERABLE_DOMAIN):
+        return NO_ADDRESS
+    reason = suppressions.find_reason(address=address)
+    return f"the address is suppressed: {reason.label.lower()}" if reason else None
 
 
 def send(*, recipient: str, letter: Letter, reader: Reader, message: OutboxMessage) -> None:
@@ -104,7 +111,7 @@ def _send_and_keep(
 
 
 def _post(*, recipient: str, subject: str, text: str, html: str, message: OutboxMessage) -> None:
-    """Hand it to the mail server.
+    """Hand it to the mail server, or to the provider's API.
 
     The `Message-ID` is made from the outbox message's uuid, so that a repetition (the relay died
     after sending, before noting it) can be recognised as the same e-mail.
@@ -121,6 +128,8 @@ def _post(*, recipient: str, subject: str, text: str, html: str, message: Outbox
     )
     email.attach_alternative(html, "text/html")
     email.about = f"{message.aggregate_type}-{message.aggregate_id}"  # type: ignore[attr-defined]  # for the file's name
+    if settings.EMAIL_PROVIDER == "postmark":
+        email.extra_headers["X-PM-KeepID"] = "true"  # it would give it an id of its own
     try:
         email.send()
     except smtplib.SMTPRecipientsRefused as exc:
@@ -128,6 +137,24 @@ def _post(*, recipient: str, subject: str, text: str, html: str, message: Outbox
         raise DeliveryFailedError(f"recipient refused: SMTP {codes}") from exc
     except smtplib.SMTPResponseException as exc:
         raise DeliveryFailedError(f"{type(exc).__name__}: SMTP {exc.smtp_code}") from exc
+    except AnymailRecipientsRefused as exc:
+        raise RejectedError("the e-mail provider does not write to this address") from exc
+    except AnymailAPIError as exc:
+        raise _failure_of_provider(exc) from exc
+    status = getattr(email, "anymail_status", None)
+    if status is not None and status.status and not status.status <= ON_ITS_WAY:
+        raise RejectedError("the e-mail provider did not take it")
+
+
+def _failure_of_provider(exc: AnymailAPIError) -> DeliveryFailedError:
+    """By its status alone: its words quote the address."""
+    status: int | None = exc.status_code
+    if status is None:
+        return ReceiverAwayError("the e-mail provider does not answer")
+    problem = f"the e-mail provider answers HTTP {status}"
+    if status in AWAY or status >= 500:  # noqa: PLR2004 - its own trouble
+        return ReceiverAwayError(problem)
+    return RejectedError(problem)
 
 
 def _message_id_domain() -> str:

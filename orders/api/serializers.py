@@ -402,6 +402,7 @@ class ExportedAccountSerializer(serializers.Serializer[Any]):
     marketing_consent = serializers.BooleanField()
     status = serializers.CharField()
     tier = serializers.CharField()
+    language = serializers.CharField()
     created_at = serializers.DateTimeField()
     last_login = serializers.DateTimeField(allow_null=True)
 

@@ -22,7 +22,7 @@ from audit import services as audit
 from config.kernel import money, sql
 from config.kernel.db import short_transaction
 from config.kernel.one_by_one import by_itself
-from customers import privacy
+from customers import privacy, suppressions
 from customers import selectors as customers
 from customers.models import Customer
 from orders import answers, erasure_journal, selectors
@@ -312,6 +312,8 @@ def _erase_order(order_id: int) -> None:
     locked = selectors.lock_order(order_id=order_id)
     if locked.order.erased_at is not None or locked.order.status not in FINAL:
         return
+    if locked.order.guest_email:
+        suppressions.forget(addresses=[locked.order.guest_email])
     sql.later(ERASE_ORDER, order_id=order_id)
     for statement in (FORGET_GUEST_IN_COUPON, FORGET_REASONS, FORGET_RETURNS, FORGET_PROPOSALS):
         sql.later(statement, order_id=order_id)

@@ -16,7 +16,7 @@ from django.db import transaction
 from audit import services as audit
 from audit.models import LEAF_BYTES, AuditSeal, AuditVerification, Delivery, OutboxMessage, Receiver
 from audit.seals import chain
-from customers.models import Address, Customer, CustomerMetrics, CustomerNote
+from customers.models import Address, Customer, CustomerMetrics, CustomerNote, EmailSuppression
 from inventory.models import (
     Category,
     Price,
@@ -324,6 +324,9 @@ def make_everything(n: int, **order_fields: Any) -> Everything:
         body_html=f"<p>{SECRET}</p>",
     )
     OrderNote.objects.create(order=order, author=customer, text="Ring twice.", request_key="k")
+    EmailSuppression.objects.create(
+        address_digest=f"{n:064x}", reason="bounced", provider="postmark", customer=customer
+    )
     CustomerNote.objects.create(
         customer=customer, author=customer, text="Call before noon.", request_key="k"
     )

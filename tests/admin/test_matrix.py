@@ -46,6 +46,7 @@ ACTIONS = {
         "erase": {M},
         "reset-second-factor": NOBODY,
     },
+    "customers.emailsuppression": {"lift": {S, M}},
     "inventory.product": {"receive": {W, M}, "schedule-price": {C, M}},
     "inventory.scheduledprice": {"stop": {C, M}},
     "inventory.stocklevel": {

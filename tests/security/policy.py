@@ -128,6 +128,8 @@ API = {
     "GET /api/v1/orders/{order_number}/documents/{document_number}": its_owner(200),
     # A signature says who it is, whatever token comes with it: tests/api/test_webhooks.py.
     "POST /api/v1/webhooks/stripe": anybody(400),
+    # So does a secret, which this shop has none of: tests/integrations/test_bounces.py.
+    "POST /api/v1/webhooks/email/{provider}": anybody(404),
     "GET /healthz": anybody(200),
     "GET /readyz": anybody(200),
     "GET /metrics": anybody(200),  # from 127.0.0.1, as a test's client is
