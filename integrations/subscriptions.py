@@ -4,8 +4,15 @@ from __future__ import annotations
 
 from audit import outbox
 from customers import mail
-from integrations.email import about_orders, accounts, erasure, payment_link, repetition
-from orders.services import payment_links
+from integrations.email import (
+    about_orders,
+    accounts,
+    back_in_stock,
+    erasure,
+    payment_link,
+    repetition,
+)
+from orders.services import payment_links, stock_alerts
 from orders.services.letters import RESEND
 
 
@@ -15,6 +22,7 @@ def subscribe_all() -> None:
         outbox.subscribe(fact, "email", about_orders.send)
     outbox.subscribe(RESEND, "email", repetition.send)
     outbox.subscribe(payment_links.SEND, "email", payment_link.send)
+    outbox.subscribe(stock_alerts.DUE, "email", back_in_stock.send)
     outbox.subscribe("customer.erased", "email", erasure.delete_letters)
     outbox.subscribe("order.erased", "email", erasure.delete_letters_of_order)
     outbox.subscribe("payment_link.erased", "email", erasure.delete_letters_of_link)

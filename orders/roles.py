@@ -59,7 +59,7 @@ _SUPPORT: Final = (
     | _SHELVES
     | _PRICES
     | _FACTS
-    | _view("orders", "cart", "letter", "paymentlink", "couponredemption")
+    | _view("orders", "cart", "letter", "paymentlink", "couponredemption", "stockalert")
     | {
         "orders.settle_order",
         "orders.cancel_order",

@@ -223,6 +223,11 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": timedelta(minutes=1),
         "options": {"expires": 60},
     },
+    "tell of what can be ordered again": {
+        "task": "orders.tasks.tell_back_in_stock",
+        "schedule": timedelta(minutes=1),
+        "options": {"expires": 60},
+    },
     "run exports and imports that nobody nudged": {
         "task": "orders.tasks.run_jobs",
         "schedule": timedelta(seconds=SWEEP_SECONDS),

@@ -49,6 +49,7 @@ NAVIGATION: Final[Sequence[tuple[str, Sequence[Entry]]]] = (
             Entry("Letters", "mail", "orders.letter"),
             Entry("How letters look", "preview", "orders.letter", page="letter_preview"),
             Entry("Carts", "shopping_cart", "orders.cart"),
+            Entry("Waited for", "notifications", "orders.stockalert"),
         ),
     ),
     (

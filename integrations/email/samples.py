@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Final
 from django.conf import settings
 
 from customers.models import Customer
-from integrations.email import about_orders, accounts, payment_link
+from integrations.email import about_orders, accounts, back_in_stock, payment_link
 from integrations.email.about_orders import Occasion
 from integrations.email.reader import Reader
+from inventory.models import Product
 from orders import selectors
 from orders.models import Order, OrderItem, Shipment
 
@@ -23,11 +24,13 @@ if TYPE_CHECKING:
     from integrations.email.content import Letter
 
 PAYMENT_LINK: Final = "payment_link.sent"
-LETTERS: Final = (*about_orders.LETTERS, *accounts.NOTICES, PAYMENT_LINK)
+BACK_IN_STOCK: Final = "stock_alert.due"
+LETTERS: Final = (*about_orders.LETTERS, *accounts.NOTICES, PAYMENT_LINK, BACK_IN_STOCK)
 """All of them, by name."""
 
 PLACED_AT: Final = datetime(2026, 5, 4, 15, 0, tzinfo=UTC)
 A_LINK: Final = "{shop}/account/example/Mg:1vTxyz:f7Qd0rJ2n9sK4wLbYc8uXeHaPzV5mTgE1iRo6jBqN3k"
+KETTLE: Final = "Kettle with a whistle, brushed stainless steel, 1 litre"
 REFUSAL: Final = "The seal of the box is broken."
 ADDRESS: Final = {
     "name": "Ann Lee",
@@ -54,6 +57,9 @@ def compose(name: str, *, reader: Reader, occasion: Occasion | None = None) -> L
         return payment_link.compose(
             page=page, expires_at=PLACED_AT + timedelta(days=7), reader=reader
         )
+    if name == BACK_IN_STOCK:
+        product = Product(sku="KETTLE-1L", name=KETTLE)
+        return back_in_stock.compose(product, first_name="Ann", reader=reader)
     return accounts.compose(name, link=page, reader=reader)
 
 
@@ -61,7 +67,7 @@ def made_up(name: str) -> Occasion:
     """What a letter could be about; of an order that is nowhere."""
     lines = [
         _line("TEA-GREEN-250", "Green tea, loose, 250 g", 2, "12.50"),
-        _line("KETTLE-1L", "Kettle with a whistle, brushed stainless steel, 1 litre", 1, "1049.00"),
+        _line("KETTLE-1L", KETTLE, 1, "1049.00"),
     ]
     subtotal = sum((line.total_price for line in lines), Decimal(0))
     discount, shipping, tax = Decimal("10.00"), Decimal("4.90"), Decimal("87.12")

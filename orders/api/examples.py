@@ -309,6 +309,7 @@ EXPORT: Final[dict[str, Any]] = {
             "items": [{"sku": "DEMO-PLENTY", "quantity": 2}],
         }
     ],
+    "stock_alerts": [{"sku": "DEMO-SOLD-OUT", "created_at": "2026-11-26T20:00:00.104733Z"}],
     "payment_links": [
         {
             **PAYMENT_LINK["customer"],

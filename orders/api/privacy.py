@@ -26,6 +26,7 @@ from orders.api.serializers import (
     ExportedEmailSerializer,
     GuestSerializer,
     OrderSerializer,
+    StockAlertSerializer,
 )
 from orders.models import RefundProposal
 from orders.services import privacy
@@ -138,6 +139,7 @@ class ExportSerializer(serializers.Serializer[Any]):
     orders = ExportedOrderSerializer(many=True)
     carts = ExportedCartSerializer(many=True)
     payment_links = ExportedPaymentLinkSerializer(many=True)
+    stock_alerts = StockAlertSerializer(many=True)
 
 
 class MeView(ProfileView):

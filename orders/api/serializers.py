@@ -465,6 +465,13 @@ class PaymentMethodSerializer(serializers.Serializer[Any]):
     exp_year = serializers.IntegerField(allow_null=True)
 
 
+class StockAlertSerializer(serializers.Serializer[Any]):
+    """A product that somebody waits for."""
+
+    sku = serializers.CharField()
+    created_at = serializers.DateTimeField()
+
+
 class EventDataSerializer(serializers.Serializer[Any]):
     """What an event is about."""
 

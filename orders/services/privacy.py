@@ -28,7 +28,7 @@ from customers.models import Customer
 from orders import answers, erasure_journal, selectors
 from orders.erasure_journal import Entry
 from orders.models import Cart, Order, OrderNote
-from orders.services import jobs, letters, payment_links
+from orders.services import jobs, letters, payment_links, stock_alerts
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -115,6 +115,7 @@ def export_customer(*, customer_id: int, now: datetime) -> dict[str, Any]:
             )
         ],
         "payment_links": payment_links.export_links(customer_id=customer_id),
+        "stock_alerts": stock_alerts.export_alerts(customer_id=customer_id),
     }
 
 
@@ -277,6 +278,7 @@ def _erase_account(customer_id: int, *, now: datetime) -> None:
         account = privacy.erase_account(customer_id=customer_id, at=now)
         if account is not None:
             Cart.objects.filter(customer_id=customer_id).delete()
+            stock_alerts.forget(customer_id=customer_id)
             jobs.forget_people()
             payment_links.forget_buyer(
                 links=Q(customer_id=customer_id) | Q(customer=None, email=account.email)

@@ -56,6 +56,7 @@ from orders.models import (
     ShippingMethod,
     ShippingRate,
     ShippingZone,
+    StockAlert,
     TaxDestination,
     TaxRate,
 )
@@ -324,6 +325,7 @@ def make_everything(n: int, **order_fields: Any) -> Everything:
         body_html=f"<p>{SECRET}</p>",
     )
     OrderNote.objects.create(order=order, author=customer, text="Ring twice.", request_key="k")
+    StockAlert.objects.create(customer=customer, product=product)
     EmailSuppression.objects.create(
         address_digest=f"{n:064x}", reason="bounced", provider="postmark", customer=customer
     )

@@ -68,6 +68,7 @@ from orders.models import (
     ShippingMethod,
     ShippingRate,
     ShippingZone,
+    StockAlert,
     TaxDestination,
 )
 from payments.models import (
@@ -525,6 +526,12 @@ def customer_note(**changes):
     return CustomerNote.objects.create(**{**fields, **made, **changes})
 
 
+def stock_alert(**changes):
+    needed = {"customer": customer, "product": product}
+    fields = {name: make() for name, make in needed.items() if name not in changes}
+    return StockAlert.objects.create(**{**fields, **changes})
+
+
 def suppression(**changes):
     fields = {"address_digest": "a" * 64, "reason": "bounced", "provider": "postmark"}
     return EmailSuppression.objects.create(**{**fields, **changes})
@@ -552,6 +559,7 @@ REFUSED: dict[str, list[Any]] = {
         lambda r: suppression(lifted_at=dt.datetime.now(dt.UTC)),
         lambda r: suppression(lifted_by=customer()),
     ],
+    "stock_alert_once_per_product": [lambda r: twice(stock_alert, "customer", "product")],
     "customer_metrics_one_per_currency": [lambda r: twice(metrics, "customer", "currency")],
     "customer_metrics_not_negative": [lambda r: metrics(lifetime_value=Decimal("-0.01"))],
     "customer_note_once_per_request": [lambda r: twice(customer_note, "customer", "request_key")],

@@ -11,7 +11,7 @@ def make(apps, schema_editor):
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('orders', '0031_language_validated'),
+        ('orders', '0032_stock_alerts'),
         ('customers', '0013_email_suppressions'),
     ]
 
