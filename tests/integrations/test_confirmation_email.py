@@ -177,8 +177,9 @@ class TestConfirmation:
             rows.add_item(order, n=n)
         message = confirmed(order)
 
-        # The order, its lines, whether it was sent; keeping it: a lock and a row in a transaction.
-        with django_assert_num_queries(3 + 4):
+        # The order, its lines, whether its address is suppressed, whether it was sent; keeping it:
+        # a lock and a row in a transaction.
+        with django_assert_num_queries(4 + 4):
             about_orders.send(message)
 
     def test_is_sent_outside_any_transaction_of_the_relay(self, order, monkeypatch):
