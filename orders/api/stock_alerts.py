@@ -9,6 +9,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from config.kernel.api.schema import Access, Answer, Refusal, operation, path_parameter
+from orders.errors import AvailableNowError
 from orders.services import stock_alerts
 
 if TYPE_CHECKING:
@@ -29,9 +30,7 @@ class StockAlertView(APIView):
         parameters=[SKU],
         answers={204: Answer(body=None, description="You will be told.")},
         errors=["INVALID_TRANSITION"],
-        refusals={
-            "INVALID_TRANSITION": Refusal(message="This product can be ordered now."),
-        },
+        refusals={"INVALID_TRANSITION": Refusal(message=AvailableNowError.message)},
         tags=["catalogue"],
         operation_id="ask_for_stock_alert",
     )

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Final
 from audit import services as audit
 from config.kernel import sql
 from config.kernel.db import short_transaction
-from config.kernel.errors import InvalidTransitionError, NotFoundError, RateLimitExceededError
+from config.kernel.errors import NotFoundError, RateLimitExceededError
 from customers import selectors as customers
 from customers.errors import InactiveCustomerError
 from inventory import selectors as stock
 from inventory.models import Product
+from orders.errors import AvailableNowError
 from orders.models import StockAlert
 
 if TYPE_CHECKING:
@@ -51,14 +52,14 @@ def ask(*, customer_id: int, sku: str) -> bool:
     Raises:
         NotFoundError: no such product, or it is not sold any more.
         InactiveCustomerError: suspended or inactive.
-        InvalidTransitionError: it can be ordered now.
+        AvailableNowError: it can be ordered now.
         RateLimitExceededError: they wait for `MOST_ALERTS` products.
     """
     product = Product.objects.filter(sku=sku, is_active=True).first()
     if product is None:
         raise NotFoundError
     if stock.get_available_by_sku(skus=[sku]).get(sku, 0) > 0:
-        raise InvalidTransitionError("This product can be ordered now.")
+        raise AvailableNowError
     with short_transaction():
         if not customers.lock_active(customer_id=customer_id):
             raise InactiveCustomerError

@@ -129,8 +129,8 @@ API = {
     # A signature says who it is, whatever token comes with it: tests/api/test_webhooks.py.
     "POST /api/v1/webhooks/stripe": anybody(400),
     # Of what is there to be ordered there is nothing to tell.
-    "POST /api/v1/products/{sku}/stock-alerts": customers(409),
-    "DELETE /api/v1/products/{sku}/stock-alerts": customers(204),
+    "POST /api/v1/products/{sku}/stock-alerts": customers(409, suspended=403),
+    "DELETE /api/v1/products/{sku}/stock-alerts": customers(204, suspended=403),
     # So does a secret, which this shop has none of: tests/integrations/test_bounces.py.
     "POST /api/v1/webhooks/email/{provider}": anybody(404),
     "GET /healthz": anybody(200),
