@@ -136,6 +136,7 @@ _MANAGER: Final = (
     | _view("mfa", "authenticator")
     | _view("orders", "idempotencykey", "backgroundjob")
     | {
+        "audit.export_log",
         "audit.seal_log",
         "audit.verify_log",
         "audit.pause_receiver",

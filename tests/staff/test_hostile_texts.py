@@ -137,6 +137,8 @@ def pages_of_no_row():
     job, coupon = BackgroundJob.objects.get(), Coupon.objects.get()
     for name in ("index", "stuck", "jobs", "sessions", "password_change", "recovery_codes"):
         yield name, reverse(f"admin:{name}")
+    for name in ("report_revenue", "report_tax", "report_audit"):
+        yield name, reverse(f"admin:{name}")
     yield "inventory_stocklevel_file", reverse("admin:inventory_stocklevel_file")
     about = urlencode({"order": Order.objects.latest("pk").order_number})
     yield "letter_preview", f"{reverse('admin:letter_preview')}?{about}"

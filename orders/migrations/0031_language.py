@@ -5,7 +5,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('orders', '0029_roles'),
+        ('orders', '0030_roles'),
     ]
 
     operations = [

@@ -11,8 +11,8 @@ def make(apps, schema_editor):
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('orders', '0028_roles'),
-        ('audit', '0011_deliveries_by_subscriber'),
+        ('orders', '0033_stock_alerts'),
+        ('customers', '0013_email_suppressions'),
     ]
 
     operations = [migrations.RunPython(make, migrations.RunPython.noop)]

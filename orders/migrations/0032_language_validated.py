@@ -7,7 +7,7 @@ from django.db import migrations
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('orders', '0030_language'),
+        ('orders', '0031_language'),
     ]
 
     operations = [

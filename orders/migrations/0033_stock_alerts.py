@@ -10,7 +10,7 @@ class Migration(migrations.Migration):
 
     dependencies = [
         ('inventory', '0012_rights_to_export'),
-        ('orders', '0031_language_validated'),
+        ('orders', '0032_language_validated'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
