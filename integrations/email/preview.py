@@ -25,7 +25,7 @@ from orders.models.correspondence import TOKEN
 
 if TYPE_CHECKING:
     from django.contrib.admin import AdminSite
-    from django.http import HttpRequest
+    from django.http import HttpRequest, QueryDict
     from django.urls import URLPattern
 
     from integrations.email.content import Letter
@@ -90,7 +90,8 @@ def urls(site: AdminSite) -> list[URLPattern]:
 
 def preview_view(site: AdminSite, request: HttpRequest) -> HttpResponse:
     """The letter to choose; below it, how it looks and what its text says."""
-    form = _form(request)
+    asked = _asked(request)
+    form = PreviewForm(asked)
     context: dict[str, Any] = {
         **site.each_context(request),
         "title": "How letters look",
@@ -99,13 +100,12 @@ def preview_view(site: AdminSite, request: HttpRequest) -> HttpResponse:
     if form.is_valid():
         letter, reader = _chosen(form)
         text, _ = content.written(letter, reader=reader)
-        query = form.data.urlencode()
         context |= {
             "letter": letter,
             "text": text,
             "reader": reader,
             "direction": reader.locale.text_direction,
-            "frame": f"{reverse('admin:letter_frame')}?{query}",
+            "frame": f"{reverse('admin:letter_frame')}?{asked.urlencode()}",
         }
     return TemplateResponse(request, "staff/letter_preview.html", context)
 
@@ -114,7 +114,7 @@ def preview_view(site: AdminSite, request: HttpRequest) -> HttpResponse:
 @csp(POLICY)
 def frame_view(request: HttpRequest) -> HttpResponse:
     """The letter's HTML, and nothing around it."""
-    form = _form(request)
+    form = PreviewForm(_asked(request))
     if not form.is_valid():
         raise Http404
     letter, reader = _chosen(form)
@@ -122,7 +122,12 @@ def frame_view(request: HttpRequest) -> HttpResponse:
     return HttpResponse(html)
 
 
-def _form(request: HttpRequest) -> PreviewForm:
+def _asked(request: HttpRequest) -> QueryDict:
+    """Which letter, of somebody who may see it.
+
+    Raises:
+        PermissionDenied: they may not read letters, or not that order.
+    """
     if not request.user.has_perm(PERMISSION):
         raise PermissionDenied
     asked = request.GET.copy()
@@ -130,7 +135,7 @@ def _form(request: HttpRequest) -> PreviewForm:
     asked.setdefault("language", next(iter(LANGUAGES)))
     if asked.get("order") and not request.user.has_perm(OF_AN_ORDER):
         raise PermissionDenied
-    return PreviewForm(asked)
+    return asked
 
 
 def _chosen(form: PreviewForm) -> tuple[Letter, Reader]:

@@ -86,7 +86,7 @@ class Reader:
 
     def country(self, code: str) -> str:
         """What a country is called."""
-        return self.locale.territories.get(code, code)
+        return str(self.locale.territories.get(code, code))
 
 
 @functools.cache

@@ -19,13 +19,14 @@ from integrations.email.reader import Reader
 from inventory.models import Product
 from orders import selectors
 from orders.models import Order, OrderItem, Shipment
+from orders.services.payment_links import SEND
+from orders.services.stock_alerts import DUE
+from orders.services.waiting_payments import ACTION_NEEDED
 
 if TYPE_CHECKING:
     from integrations.email.content import Letter
 
-PAYMENT_LINK: Final = "payment_link.sent"
-BACK_IN_STOCK: Final = "stock_alert.due"
-LETTERS: Final = (*about_orders.LETTERS, *accounts.NOTICES, PAYMENT_LINK, BACK_IN_STOCK)
+LETTERS: Final = (*about_orders.LETTERS, *accounts.NOTICES, SEND, DUE)
 """All of them, by name."""
 
 PLACED_AT: Final = datetime(2026, 5, 4, 15, 0, tzinfo=UTC)
@@ -53,11 +54,11 @@ def compose(name: str, *, reader: Reader, occasion: Occasion | None = None) -> L
     if name in about_orders.LETTERS:
         return about_orders.compose(name, occasion or made_up(name), reader=reader)
     page = A_LINK.format(shop=settings.PUBLIC_URL)
-    if name == PAYMENT_LINK:
+    if name == SEND:
         return payment_link.compose(
             page=page, expires_at=PLACED_AT + timedelta(days=7), reader=reader
         )
-    if name == BACK_IN_STOCK:
+    if name == DUE:
         product = Product(sku="KETTLE-1L", name=KETTLE)
         return back_in_stock.compose(product, first_name="Ann", reader=reader)
     return accounts.compose(name, link=page, reader=reader)
@@ -112,13 +113,14 @@ def of_order(order: Order, *, name: str) -> Occasion:
     shipments = order.shipments.order_by("pk").prefetch_related("items__order_item")
     parcel = shipments.last()
     units = [(item.order_item, item.quantity) for item in parcel.items.all()] if parcel else []
+    sample = made_up(name)
     return replace(
-        made_up(name),
+        sample,
         order=order,
         lines=lines,
         units=units or [(line, line.quantity) for line in lines],
+        parcel=parcel or sample.parcel,
         amount=order.total_amount,
-        **({"parcel": parcel} if parcel else {}),
     )
 
 
@@ -139,7 +141,7 @@ def _line(sku: str, name: str, quantity: int, price: str) -> OrderItem:
 
 
 def _payment_status(name: str) -> Order.PaymentStatus:
-    if name == about_orders.ACTION_NEEDED:
+    if name == ACTION_NEEDED:
         return Order.PaymentStatus.REQUIRES_ACTION
     if name == about_orders.PAYMENT_FAILED:
         return Order.PaymentStatus.FAILED

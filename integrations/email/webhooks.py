@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rest_framework import serializers
 from rest_framework.permissions import AllowAny
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rest_framework.request import Request
 
 
-class EmailEventsReceivedSerializer(serializers.Serializer["Any"]):
+class EmailEventsReceivedSerializer(serializers.Serializer[Any]):
     """That what was told is kept, where there was something to keep."""
 
     received = serializers.BooleanField()
