@@ -43,7 +43,7 @@ _MONEY: Final = _view("payments", "payment", "refund", "dispute") | _view(
     "orders", "refundline", "refundproposal", "invoice"
 )
 _CUSTOMERS: Final = _view(
-    "customers", "customer", "customernote", "customermetrics", "address"
+    "customers", "customer", "customernote", "customermetrics", "address", "emailsuppression"
 ) | _view("account", "emailaddress")
 _SHELVES: Final = _view("inventory", "category", "product", "productimage", "warehouse") | _view(
     "inventory", "stocklevel", "stockdocument", "stockmovement", "reservation"
@@ -61,8 +61,7 @@ _SUPPORT: Final = (
     | _SHELVES
     | _PRICES
     | _FACTS
-    | _view("orders", "cart", "letter", "paymentlink", "couponredemption")
-    | _view("integrations", "supportticket", "marketingcontact")
+    | _view("orders", "cart", "letter", "paymentlink", "couponredemption", "stockalert")
     | _view("integrations", "supportticket", "marketingcontact")
     | {
         "orders.settle_order",
@@ -74,6 +73,7 @@ _SUPPORT: Final = (
         "orders.decide_return",
         "customers.change_customer",
         "customers.note_customer",
+        "customers.lift_suppression",
         "audit.retry_delivery",
     }
 )

@@ -13,6 +13,8 @@ class Migration(migrations.Migration):
     dependencies = [
         ('integrations', '0002_fulfilment'),
         ('audit', '0012_right_to_export'),
+        ('customers', '0013_email_suppressions'),
+        ('orders', '0033_stock_alerts'),
     ]
 
     operations = [migrations.RunPython(make, migrations.RunPython.noop)]

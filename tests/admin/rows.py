@@ -16,7 +16,7 @@ from django.db import transaction
 from audit import services as audit
 from audit.models import LEAF_BYTES, AuditSeal, AuditVerification, Delivery, OutboxMessage, Receiver
 from audit.seals import chain
-from customers.models import Address, Customer, CustomerMetrics, CustomerNote
+from customers.models import Address, Customer, CustomerMetrics, CustomerNote, EmailSuppression
 from integrations.models import MarketingContact, ShippingLabel, SupportTicket, TrackingEvent
 from inventory.models import (
     Category,
@@ -57,6 +57,7 @@ from orders.models import (
     ShippingMethod,
     ShippingRate,
     ShippingZone,
+    StockAlert,
     TaxDestination,
     TaxRate,
 )
@@ -347,6 +348,10 @@ def make_everything(n: int, **order_fields: Any) -> Everything:
         body_html=f"<p>{SECRET}</p>",
     )
     OrderNote.objects.create(order=order, author=customer, text="Ring twice.", request_key="k")
+    StockAlert.objects.create(customer=customer, product=product)
+    EmailSuppression.objects.create(
+        address_digest=f"{n:064x}", reason="bounced", provider="postmark", customer=customer
+    )
     CustomerNote.objects.create(
         customer=customer, author=customer, text="Call before noon.", request_key="k"
     )

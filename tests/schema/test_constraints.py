@@ -23,7 +23,14 @@ from config.kernel.db import (
     violated_constraint,
 )
 from config.kernel.errors import InvalidTransitionError
-from customers.models import Address, Customer, CustomerMetrics, CustomerNote, SavedView
+from customers.models import (
+    Address,
+    Customer,
+    CustomerMetrics,
+    CustomerNote,
+    EmailSuppression,
+    SavedView,
+)
 from integrations.models import MarketingContact, ShippingLabel, SupportTicket, TrackingEvent
 from inventory.models import (
     Price,
@@ -62,6 +69,7 @@ from orders.models import (
     ShippingMethod,
     ShippingRate,
     ShippingZone,
+    StockAlert,
     TaxDestination,
 )
 from payments.models import (
@@ -560,6 +568,17 @@ def customer_note(**changes):
     return CustomerNote.objects.create(**{**fields, **made, **changes})
 
 
+def stock_alert(**changes):
+    needed = {"customer": customer, "product": product}
+    fields = {name: make() for name, make in needed.items() if name not in changes}
+    return StockAlert.objects.create(**{**fields, **changes})
+
+
+def suppression(**changes):
+    fields = {"address_digest": "a" * 64, "reason": "bounced", "provider": "postmark"}
+    return EmailSuppression.objects.create(**{**fields, **changes})
+
+
 def cart_item(**changes):
     needed = {"cart": cart, "product": product}
     fields = {name: make() for name, make in needed.items() if name not in changes}
@@ -570,10 +589,19 @@ REFUSED: dict[str, list[Any]] = {
     # customers
     "customer_status_known": [lambda r: customer(status="asleep")],
     "customer_version_counts_up": [lambda r: customer(version=0)],
+    "customer_language_is_a_code": [lambda r: customer(language="EN")],
     "customer_tier_is_a_slug": [
         lambda r: customer(tier="Gold"),
         lambda r: customer(tier="two words"),
     ],
+    "email_suppression_once_per_address": [lambda r: (suppression(), suppression())],
+    "email_suppression_reason_known": [lambda r: suppression(reason="bored")],
+    "email_suppression_digest_is_one": [lambda r: suppression(address_digest="ann@example.com")],
+    "email_suppression_lift_is_whole": [
+        lambda r: suppression(lifted_at=dt.datetime.now(dt.UTC)),
+        lambda r: suppression(lifted_by=customer()),
+    ],
+    "stock_alert_once_per_product": [lambda r: twice(stock_alert, "customer", "product")],
     "customer_metrics_one_per_currency": [lambda r: twice(metrics, "customer", "currency")],
     "customer_metrics_not_negative": [lambda r: metrics(lifetime_value=Decimal("-0.01"))],
     "customer_note_once_per_request": [lambda r: twice(customer_note, "customer", "request_key")],
@@ -845,6 +873,7 @@ REFUSED: dict[str, list[Any]] = {
         lambda r: cart_item(quantity=0),
         lambda r: cart_item(quantity=10_000),
     ],
+    "order_language_is_a_code": [lambda r: r.order(language="EN")],
     "order_has_a_buyer": [lambda r: r.order(guest_email=None)],
     "order_item_quantity_positive": [lambda r: r.item(quantity=0, total_price=0)],
     "order_item_total_adds_up": [lambda r: r.item(total_price=TEN)],
