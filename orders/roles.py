@@ -60,6 +60,8 @@ _SUPPORT: Final = (
     | _PRICES
     | _FACTS
     | _view("orders", "cart", "letter", "paymentlink", "couponredemption")
+    | _view("integrations", "supportticket", "marketingcontact")
+    | _view("integrations", "supportticket", "marketingcontact")
     | {
         "orders.settle_order",
         "orders.cancel_order",

@@ -119,6 +119,13 @@ NAVIGATION: Final[Sequence[tuple[str, Sequence[Entry]]]] = (
         ),
     ),
     (
+        "Who was told",
+        (
+            Entry("Support tickets", "support_agent", "integrations.supportticket"),
+            Entry("Marketing contacts", "contact_mail", "integrations.marketingcontact"),
+        ),
+    ),
+    (
         "Behind the scenes",
         (
             Entry("Audit log", "policy", "audit.auditlog"),

@@ -13,6 +13,7 @@ class Migration(migrations.Migration):
     dependencies = [
         ('orders', '0029b_item_tax_class_kept'),
         ('audit', '0012_right_to_export'),
+        ('integrations', '0001_support_and_marketing'),
     ]
 
     operations = [migrations.RunPython(make, migrations.RunPython.noop)]

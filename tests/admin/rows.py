@@ -17,6 +17,7 @@ from audit import services as audit
 from audit.models import LEAF_BYTES, AuditSeal, AuditVerification, Delivery, OutboxMessage, Receiver
 from audit.seals import chain
 from customers.models import Address, Customer, CustomerMetrics, CustomerNote
+from integrations.models import MarketingContact, SupportTicket
 from inventory.models import (
     Category,
     Price,
@@ -339,6 +340,14 @@ def make_everything(n: int, **order_fields: Any) -> Everything:
         fingerprint=SECRET,
         expires_at=NOW,
     )
+
+    SupportTicket.objects.create(
+        order=order,
+        matter=f"dispute.dp_{n}",
+        ticket_id=str(n),
+        url=f"https://desk.test/agent/tickets/{n}",
+    )
+    MarketingContact.objects.create(customer=customer, segments="orders=one", told_at=NOW)
 
     audit.record("ORDER_CREATED", entity_type="order", entity_id=order.pk)
     make_seal()

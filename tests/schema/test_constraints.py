@@ -24,6 +24,7 @@ from config.kernel.db import (
 )
 from config.kernel.errors import InvalidTransitionError
 from customers.models import Address, Customer, CustomerMetrics, CustomerNote, SavedView
+from integrations.models import MarketingContact, SupportTicket
 from inventory.models import (
     Price,
     PriceBreak,
@@ -75,7 +76,7 @@ from tests import factories, shop
 
 pytestmark = pytest.mark.django_db
 
-OURS = ("audit", "customers", "inventory", "orders", "payments")
+OURS = ("audit", "customers", "integrations", "inventory", "orders", "payments")
 NEW_YEAR = dt.datetime(2030, 1, 1, tzinfo=dt.UTC)
 LONG_AGO = dt.datetime(2020, 2, 2, tzinfo=dt.UTC)
 TEN = Decimal("10.00")
@@ -140,6 +141,12 @@ class Rows:
             "subject": "Confirmed",
         }
         return Letter.objects.create(**{**fields, **changes})
+
+    def ticket(self, **fields):
+        defaults = {"matter": f"dispute.dp_{next(self.numbers)}"}
+        return SupportTicket.objects.create(
+            **{"order": fields.pop("order", None) or self.order(), **defaults, **fields}
+        )
 
     def note(self, **changes):
         made = {} if "order" in changes else {"order": self.order()}
@@ -920,6 +927,22 @@ REFUSED: dict[str, list[Any]] = {
     "background_job_done_within_total": [lambda r: job(done=2, total=1)],
     "background_job_chunk_once_in_its_place": [lambda r: twice(chunk, "job", "part", "n")],
     "background_job_chunk_part_known": [lambda r: chunk(part="middle")],
+    # integrations
+    "marketing_contact_segments_were_told": [
+        lambda r: MarketingContact.objects.create(customer=customer(), segments="orders=one"),
+        lambda r: MarketingContact.objects.create(
+            customer=customer(), segments="orders=one", told_at=LONG_AGO, telling=uuid.uuid4()
+        ),
+    ],
+    "support_ticket_one_per_matter": [lambda r: twice(r.ticket, "matter")],
+    "support_ticket_told_was_begun": [lambda r: r.ticket(ticket_id="1", told=[uuid.uuid4()])],
+    "support_ticket_known_once_told": [
+        lambda r: [r.ticket(begun=[one], told=[one]) for one in [uuid.uuid4()]]
+    ],
+    "support_ticket_url_is_of_the_web": [
+        lambda r, url=url: r.ticket(url=url)
+        for url in ("javascript:alert(1)", "desk.example/1", " https://desk.example")
+    ],
     # audit
     "audit_seal_counts_from_one_and_zero": [
         lambda r: seal(number=0),

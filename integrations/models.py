@@ -1,0 +1,6 @@
+"""The tables of all parts, where Django looks for them."""
+
+from integrations.marketing.models import MarketingContact
+from integrations.support.models import SupportTicket
+
+__all__ = ["MarketingContact", "SupportTicket"]
