@@ -42,6 +42,7 @@ class AuditLog(models.Model):
 
     class Meta:
         db_table = "audit_logs"
+        permissions = [("export_log", "Can export the audit log")]
         indexes = [
             models.Index(fields=["created_at"], name="idx_audit_logs_created_at"),
             models.Index(fields=["event_type"], name="idx_audit_logs_event_type"),

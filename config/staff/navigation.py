@@ -44,6 +44,8 @@ NAVIGATION: Final[Sequence[tuple[str, Sequence[Entry]]]] = (
             Entry("Orders", "shopping_bag", "orders.order"),
             Entry("Returns", "assignment_return", "orders.return"),
             Entry("Shipments", "local_shipping", "orders.shipment"),
+            Entry("Labels", "new_label", "integrations.shippinglabel"),
+            Entry("Tracking", "conveyor_belt", "integrations.trackingevent"),
             Entry("Invoices", "receipt_long", "orders.invoice"),
             Entry("Phone orders", "phone_in_talk", "orders.paymentlink"),
             Entry("Letters", "mail", "orders.letter"),
@@ -104,6 +106,8 @@ NAVIGATION: Final[Sequence[tuple[str, Sequence[Entry]]]] = (
             Entry("Disputes", "gavel", "payments.dispute"),
             Entry("Differences", "difference", "payments.reconciliationcase"),
             Entry("Ledger", "account_balance", "payments.ledgerentry"),
+            Entry("Revenue by day", "finance", "payments.ledgerentry", page="report_revenue"),
+            Entry("Sales tax", "calculate", "payments.ledgerentry", page="report_tax"),
         ),
     ),
     (
@@ -117,9 +121,23 @@ NAVIGATION: Final[Sequence[tuple[str, Sequence[Entry]]]] = (
         ),
     ),
     (
+        "Who was told",
+        (
+            Entry("Support tickets", "support_agent", "integrations.supportticket"),
+            Entry("Marketing contacts", "contact_mail", "integrations.marketingcontact"),
+        ),
+    ),
+    (
         "Behind the scenes",
         (
             Entry("Audit log", "policy", "audit.auditlog"),
+            Entry(
+                "Audit export",
+                "folder_zip",
+                "audit.auditlog",
+                page="report_audit",
+                right="audit.export_log",
+            ),
             Entry("Seals", "approval", "audit.auditseal"),
             Entry("Verifications", "verified_user", "audit.auditverification"),
             Entry("Deliveries", "outbox", "audit.delivery"),

@@ -134,6 +134,7 @@ class Order(models.Model):
     shipping_tax_rate = models.DecimalField(
         max_digits=6, decimal_places=5, null=True, blank=True, editable=False
     )
+    shipping_tax_class = models.CharField(max_length=30, null=True, blank=True, editable=False)
     discount_amount = models.DecimalField(max_digits=12, decimal_places=2, default=0, db_default=0)
     total_amount = models.DecimalField(max_digits=12, decimal_places=2)
     tax_included = models.BooleanField(default=False, db_default=False)
@@ -288,6 +289,7 @@ class Order(models.Model):
                     "tax_amount",
                     "shipping_amount",
                     "shipping_tax_rate",
+                    "shipping_tax_class",
                     "discount_amount",
                     "total_amount",
                     "tax_included",
@@ -339,8 +341,8 @@ class OrderItem(models.Model):
     """A line as it was sold: name and prices are copies, they do not follow the catalogue.
 
     `total_price` is `quantity × unit_price`, before discount; `tax_amount` comes on top of it or is
-    a part of it, as the order's `tax_included` says; at `tax_rate`, a fraction, which lines that
-    were sold before it was kept do not have. Append-only.
+    a part of it, as the order's `tax_included` says; at `tax_rate`, a fraction, of `tax_class`,
+    neither of which lines have that were sold before it was kept. Append-only.
     """
 
     order = models.ForeignKey(Order, models.CASCADE, related_name="items", db_index=False)
@@ -353,6 +355,7 @@ class OrderItem(models.Model):
     tax_rate = models.DecimalField(
         max_digits=6, decimal_places=5, null=True, blank=True, editable=False
     )
+    tax_class = models.CharField(max_length=30, null=True, blank=True, editable=False)
     tax_amount = models.DecimalField(max_digits=12, decimal_places=2, default=0, db_default=0)
     total_price = models.DecimalField(max_digits=12, decimal_places=2)
     created_at = models.DateTimeField(db_default=Now(), editable=False)
@@ -469,7 +472,15 @@ class RefundLine(models.Model):
 
 
 class Shipment(models.Model):
-    """A parcel on its way, with the items in it. The same `request_key` again is the same one."""
+    """A parcel on its way, with the items in it. The same `request_key` again is the same one.
+
+    Its status goes one way only: what a carrier tells late undoes nothing.
+    """
+
+    class Status(models.TextChoices):
+        SENT = "sent"
+        IN_TRANSIT = "in_transit"
+        DELIVERED = "delivered"
 
     order = models.ForeignKey(Order, models.PROTECT, related_name="shipments")
     carrier = models.CharField(max_length=50)
@@ -477,10 +488,23 @@ class Shipment(models.Model):
     tracking_url = models.URLField(max_length=500, default="", db_default="", blank=True)
     request_key = models.CharField(max_length=255, null=True, blank=True)
     shipped_at = models.DateTimeField(db_default=Now())
+    status = models.CharField(
+        max_length=20, choices=Status, default=Status.SENT, db_default=Status.SENT
+    )
+    delivered_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
         db_table = "shipments"
         constraints = [
+            models.CheckConstraint(
+                name="shipment_status_known",
+                condition=Q(status__in=["sent", "in_transit", "delivered"]),
+            ),
+            models.CheckConstraint(
+                name="shipment_delivered_at_follows_the_status",
+                condition=Q(status="delivered", delivered_at__isnull=False)
+                | (~Q(status="delivered") & Q(delivered_at__isnull=True)),
+            ),
             models.UniqueConstraint(
                 name="shipment_once_per_request", fields=["order", "request_key"]
             ),
@@ -497,6 +521,10 @@ class Shipment(models.Model):
                 condition=~Q(tracking_number=""),
             ),
         ]
+        triggers = legal_statuses(
+            start=["sent"],
+            transitions={"sent": ["in_transit", "delivered"], "in_transit": ["delivered"]},
+        )
 
     def __str__(self) -> str:
         return f"{self.carrier} {self.tracking_number}"

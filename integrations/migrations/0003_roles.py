@@ -11,8 +11,8 @@ def make(apps, schema_editor):
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('orders', '0028_roles'),
-        ('audit', '0011_deliveries_by_subscriber'),
+        ('integrations', '0002_fulfilment'),
+        ('audit', '0012_right_to_export'),
     ]
 
     operations = [migrations.RunPython(make, migrations.RunPython.noop)]
