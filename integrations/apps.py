@@ -9,6 +9,10 @@ class IntegrationsConfig(AppConfig):
     name = "integrations"
 
     def ready(self) -> None:
-        from integrations import subscriptions  # noqa: PLC0415 - models are loaded only now
+        # Models are loaded only now.
+        from integrations import subscriptions  # noqa: PLC0415
+        from integrations.webhooks import log as webhook_log  # noqa: PLC0415
+        from orders.services import retention  # noqa: PLC0415
 
         subscriptions.subscribe_all()
+        retention.add_policy(webhook_log.POLICY)

@@ -60,6 +60,7 @@ _SUPPORT: Final = (
     | _PRICES
     | _FACTS
     | _view("orders", "cart", "letter", "paymentlink", "couponredemption")
+    | _view("integrations", "webhookendpoint", "webhookattempt")
     | {
         "orders.settle_order",
         "orders.cancel_order",
@@ -134,7 +135,11 @@ _MANAGER: Final = (
     | _view("auth", "group")
     | _view("mfa", "authenticator")
     | _view("orders", "idempotencykey", "backgroundjob")
+    | _view("integrations", "webhookendpoint", "webhookattempt", "webhookreplay")
     | {
+        "integrations.add_webhookendpoint",
+        "integrations.change_webhookendpoint",
+        "integrations.manage_webhooks",
         "audit.seal_log",
         "audit.verify_log",
         "audit.pause_receiver",

@@ -117,6 +117,14 @@ NAVIGATION: Final[Sequence[tuple[str, Sequence[Entry]]]] = (
         ),
     ),
     (
+        "Who was told",
+        (
+            Entry("Webhooks", "webhook", "integrations.webhookendpoint"),
+            Entry("Webhook log", "list_alt", "integrations.webhookattempt"),
+            Entry("Webhook replays", "replay", "integrations.webhookreplay"),
+        ),
+    ),
+    (
         "Behind the scenes",
         (
             Entry("Audit log", "policy", "audit.auditlog"),
