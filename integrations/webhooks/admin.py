@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from django import forms
 from django.contrib import admin
 from django.utils.html import format_html
-from unfold.widgets import UnfoldAdminCheckboxSelectMultiple, UnfoldAdminTextInputWidget
+from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget, UnfoldAdminTextInputWidget
 
 from audit.admin import AuditedAdmin, offer_on_deliveries
 from audit.models import Delivery
@@ -40,7 +40,7 @@ class EndpointForm(forms.ModelForm):  # type: ignore[type-arg]  # not generic at
 
     looked_up: str | addresses.BadAddressError | None = None
     events = forms.MultipleChoiceField(
-        choices=_CHOICES, widget=UnfoldAdminCheckboxSelectMultiple, label="Events"
+        choices=_CHOICES, widget=UnfoldAdminCheckboxSelectMultipleWidget, label="Events"
     )
 
     def clean_url(self) -> str:
