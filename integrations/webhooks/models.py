@@ -152,7 +152,12 @@ class WebhookAttempt(models.Model):
         constraints = [
             models.CheckConstraint(
                 name="webhook_attempt_delivered_means_2xx",
-                condition=Q(outcome="delivered", http_status__gte=200, http_status__lt=300)
+                condition=Q(
+                    outcome="delivered",
+                    http_status__isnull=False,
+                    http_status__gte=200,
+                    http_status__lt=300,
+                )
                 | Q(outcome="failed", http_status__isnull=True)
                 | Q(outcome="failed", http_status__lt=200)
                 | Q(outcome="failed", http_status__gte=300),

@@ -31,23 +31,34 @@ UNDER_WAY: Final = timedelta(minutes=10)
 """Longer than any transaction: what is not to be seen yet was stated no earlier."""
 ENTITY: Final = "webhook_endpoint"
 
+# What waits for its next try is due now, too; what is on its way (leased, or not tried yet: it has
+# no error) is left to it.
 _REPLAY: Final = """
     WITH chosen AS MATERIALIZED (
-        SELECT id, aggregate_type, aggregate_id FROM outbox_messages
+        SELECT id, aggregate_type, aggregate_id,
+            statement_timestamp() + row_number() OVER (ORDER BY id) * interval '1 microsecond'
+                AS due_at
+        FROM outbox_messages
         WHERE fact = ANY (%(facts)s) AND fanned_out_at IS NOT NULL
             AND occurred_at >= %(since)s AND occurred_at < %(until)s
     ), held AS MATERIALIZED (
-        SELECT deliveries.id FROM deliveries JOIN chosen ON chosen.id = deliveries.message_id
-        WHERE subscriber = %(subscriber)s AND status <> 'pending'
-            AND NOT (%(missed_alone)s AND status = 'delivered' AND last_error = '')
+        SELECT deliveries.id, chosen.due_at
+        FROM deliveries JOIN chosen ON chosen.id = deliveries.message_id
+        WHERE subscriber = %(subscriber)s
+            AND CASE status
+                WHEN 'pending' THEN last_error <> ''
+                WHEN 'delivered' THEN last_error <> '' OR NOT %(missed_alone)s
+                ELSE true
+            END
         ORDER BY deliveries.id FOR NO KEY UPDATE OF deliveries
     ), again AS (
         UPDATE deliveries SET status = 'pending', attempts = 0, last_error = '',
-            delivered_at = NULL, next_attempt_at = statement_timestamp()
+            delivered_at = NULL, next_attempt_at = held.due_at
         FROM held WHERE deliveries.id = held.id
     )
-    INSERT INTO deliveries (message_id, subscriber, aggregate_type, aggregate_id)
-    SELECT id, %(subscriber)s, aggregate_type, aggregate_id FROM chosen ORDER BY id
+    INSERT INTO deliveries
+        (message_id, subscriber, aggregate_type, aggregate_id, next_attempt_at)
+    SELECT id, %(subscriber)s, aggregate_type, aggregate_id, due_at FROM chosen ORDER BY id
     ON CONFLICT DO NOTHING
 """
 _COUNT: Final = """

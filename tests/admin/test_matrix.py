@@ -34,7 +34,7 @@ ALL_STAFF = {S, W, F, C, M, "no role"}
 ACTIONS = {
     "audit.auditlog": {"seal": {M}},
     "audit.auditverification": {"verify": {M}},
-    "audit.delivery": {"retry": {S, M}},
+    "audit.delivery": {"retry": {S, M}, "send-again": {M}},
     "audit.receiver": {"pause": {M}, "resume": {M}, "retry": {S, M}},
     "customers.customer": {
         "note": {S, M},
@@ -45,6 +45,13 @@ ACTIONS = {
         "export": {M},
         "erase": {M},
         "reset-second-factor": NOBODY,
+    },
+    "integrations.webhookendpoint": {
+        "new-secret": {M},
+        "test": {M},
+        "enable": {M},
+        "disable": {M},
+        "replay": {M},
     },
     "inventory.product": {"receive": {W, M}, "schedule-price": {C, M}},
     "inventory.scheduledprice": {"stop": {C, M}},

@@ -1,4 +1,5 @@
 """Which addresses are dialled for a URL that somebody typed, and that no name changes its mind."""
+# ruff: noqa: S104 - nothing is bound to 0.0.0.0: it is one of the addresses to refuse
 
 from __future__ import annotations
 
@@ -33,9 +34,8 @@ def resolver(*answers):
     given = list(answers)
 
     def getaddrinfo(host, port, *_, **__):
-        if host[0].isdigit():  # an address is itself
-            addresses = [host]
-        else:
+        addresses = [host]  # an address is itself
+        if not host[0].isdigit():
             addresses = given.pop(0) if len(given) > 1 else given[0]
         return [(socket.AF_INET, socket.SOCK_STREAM, 0, "", (one, port)) for one in addresses]
 

@@ -46,6 +46,7 @@ BY_AGE = {
     "OUTBOX_DAYS": 90,
     "PROVIDER_EVENT_DAYS": 90,
     "LETTER_DAYS": 730,
+    "WEBHOOK_LOG_DAYS": 30,
     "AUDIT_LOG_DAYS": 400,
 }
 A_MOMENT = timedelta(minutes=1)
