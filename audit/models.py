@@ -42,6 +42,7 @@ class AuditLog(models.Model):
 
     class Meta:
         db_table = "audit_logs"
+        permissions = [("export_log", "Can export the audit log")]
         indexes = [
             models.Index(fields=["created_at"], name="idx_audit_logs_created_at"),
             models.Index(fields=["event_type"], name="idx_audit_logs_event_type"),
@@ -278,8 +279,8 @@ class Receiver(models.Model):
 
     After some failures in a row it rests until `retry_at` (the circuit breaker is open); then one
     delivery shows whether it is back. `spent_until`: up to when its measure of deliveries a second
-    is used up. `paused_at`: staff wants nothing delivered; what comes in waits. `last_told_at`: some
-    seconds old at most.
+    is used up. `paused_at`: staff wants nothing delivered; what comes in waits. `last_told_at`:
+    some seconds old at most.
     """
 
     subscriber = models.CharField(max_length=60, unique=True)

@@ -9,6 +9,11 @@ from django.db.models import Count, Q
 from django.db.models.functions import Now
 
 from audit.models import AuditLog, Delivery, OutboxMessage
+from config.kernel import sql
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
 
 if TYPE_CHECKING:
     from django.db.backends.utils import CursorWrapper
@@ -88,3 +93,21 @@ def list_activity(*, customer_id: int) -> list[dict[str, Any]]:
             row.update(dict.fromkeys(WHEREFROM))
         told.append(dict(row))
     return told
+
+
+def rows_by_day(*, cuts: Sequence[datetime], begin: datetime, end: datetime) -> dict[int, int]:
+    """How many rows of the log were written from `begin` on and before `end`, by day.
+
+    Args:
+        cuts: the instants at which the days begin, the first one being number 1.
+    """
+    found = sql.fetch(
+        """
+        SELECT width_bucket(created_at, %(cuts)s::timestamptz[]) AS nth, count(*) AS rows
+        FROM audit_logs WHERE created_at >= %(begin)s AND created_at < %(end)s GROUP BY 1
+        """,
+        cuts=list(cuts),
+        begin=begin,
+        end=end,
+    )
+    return {row.nth: row.rows for row in found}

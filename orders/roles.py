@@ -140,6 +140,7 @@ _MANAGER: Final = (
         "integrations.add_webhookendpoint",
         "integrations.change_webhookendpoint",
         "integrations.manage_webhooks",
+        "audit.export_log",
         "audit.seal_log",
         "audit.verify_log",
         "audit.pause_receiver",

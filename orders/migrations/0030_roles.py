@@ -11,8 +11,8 @@ def make(apps, schema_editor):
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('orders', '0029_roles'),
-        ('integrations', '0001_webhooks'),
+        ('orders', '0029b_item_tax_class_kept'),
+        ('audit', '0012_right_to_export'),
     ]
 
     operations = [migrations.RunPython(make, migrations.RunPython.noop)]

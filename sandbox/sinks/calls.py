@@ -60,6 +60,11 @@ class Call:
         return self.headers.get("Idempotency-Key")
 
     @property
+    def message_key(self) -> str | None:
+        """What its sender names the message by."""
+        return self.idempotency_key or self.headers.get("webhook-id")
+
+    @property
     def segments(self) -> list[str]:
         """The parts of the path, without empty ones."""
         return [part for part in self.path.split("/") if part]
@@ -99,6 +104,14 @@ class Call:
         """Count a duplicate that was recognized by something else than its own key."""
         self.store.count_copy(receiver=self.receiver, kind=kind, key=key)
         self.duplicates += 1
+
+    def remember(self, *, key: str, value: Any) -> None:
+        """Keep what was answered under an idempotency key."""
+        self.store.remember(receiver=self.receiver, key=key, value=value, now=self.now)
+
+    def recall(self, *, key: str, since: float) -> Any:
+        """What was remembered under a key since then; None if nothing was."""
+        return self.store.recall(receiver=self.receiver, key=key, since=since)
 
     # --- who calls ---
 

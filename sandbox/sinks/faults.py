@@ -77,7 +77,7 @@ class Fault(Identified):
             is_meant
             and self.method in ("*", call.method)
             and self._path.fullmatch(call.path) is not None
-            and self._key.fullmatch(call.idempotency_key or "") is not None
+            and self._key.fullmatch(call.message_key or "") is not None
             and self.contains.encode() in call.content
         )
 

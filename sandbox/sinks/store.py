@@ -35,6 +35,14 @@ CREATE TABLE lookups (                           -- what else than its key a thi
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX lookups_of_key ON lookups (receiver, kind, key);
 
+CREATE TABLE remembered (                        -- what was answered under idempotency keys
+    receiver TEXT NOT NULL,
+    key      TEXT NOT NULL,
+    time     REAL NOT NULL,
+    value    BLOB NOT NULL,
+    PRIMARY KEY (receiver, key)
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE calls (
     number          INTEGER PRIMARY KEY AUTOINCREMENT,
     time            REAL NOT NULL,
@@ -65,7 +73,7 @@ CREATE TABLE settings (                          -- what tests tell a receiver
 ) STRICT, WITHOUT ROWID;
 """
 VERSIONS = (_VERSION_1,)
-TABLES = ("kept", "lookups", "calls", "counts", "settings")
+RECEIVED = ("kept", "lookups", "remembered", "calls", "counts")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,6 +203,14 @@ class Store(StateFile):
         ).fetchone()
         return None if row is None else str(row[0])
 
+    def release(self, *, receiver: str, kind: str, values: dict[str, str]) -> None:
+        """Have nothing found by these values any more."""
+        for name, value in values.items():
+            self.execute(
+                "DELETE FROM lookups WHERE receiver = ? AND kind = ? AND name = ? AND value = ?",
+                (receiver, kind, name, value),
+            )
+
     def enter(
         self, *, receiver: str, kind: str, key: str, values: dict[str, str], names: set[str]
     ) -> None:
@@ -209,6 +225,21 @@ class Store(StateFile):
                 "INSERT INTO lookups (receiver, kind, name, value, key) VALUES (?, ?, ?, ?, ?)",
                 (receiver, kind, name, value, key),
             )
+
+    # --- idempotency keys ---
+
+    def remember(self, *, receiver: str, key: str, value: Any, now: float) -> None:
+        self.execute(
+            "INSERT OR REPLACE INTO remembered (receiver, key, time, value) VALUES (?, ?, ?, ?)",
+            (receiver, key, now, orjson.dumps(value)),
+        )
+
+    def recall(self, *, receiver: str, key: str, since: float) -> Any:
+        row = self.execute(
+            "SELECT value FROM remembered WHERE receiver = ? AND key = ? AND time >= ?",
+            (receiver, key, since),
+        ).fetchone()
+        return None if row is None else orjson.loads(row[0])
 
     # --- settings ---
 
@@ -307,7 +338,7 @@ class Store(StateFile):
 
     def forget(self, *, receiver: str | None = None) -> None:
         """Forget what a receiver got and what was asked of it, or all of them; numbers go on."""
-        for table in ("kept", "lookups", "calls", "counts"):
+        for table in RECEIVED:
             self.execute(
                 f"DELETE FROM {table} WHERE receiver = coalesce(?, receiver)",  # noqa: S608 - a constant above
                 (receiver,),
@@ -315,7 +346,7 @@ class Store(StateFile):
 
     def clear(self) -> None:
         """Forget everything, settings too."""
-        for table in TABLES:
+        for table in (*RECEIVED, "settings"):
             self.execute(f"DELETE FROM {table}")  # noqa: S608 - a constant above
 
 

@@ -109,6 +109,9 @@ PAGES = {
     "export stock_movements": {W, C, M},
     "export coupons": {C, M},
     "export ledger": {F, M},
+    "report_revenue": {F, M},
+    "report_tax": {F, M},
+    "report_audit": {M},
 }
 BULK = {
     "audit.delivery": {"retry_now": {S, M}},
@@ -179,6 +182,7 @@ def pages(shop):
         ),
         "coupon effect": reverse("admin:orders_coupon_effect", args=[shop.coupon.pk]),
         "phone order": reverse("admin:orders_paymentlink_add"),
+        **{name: reverse(f"admin:{name}") for name in PAGES if name.startswith("report_")},
         **{
             name: reverse(f"admin:{verb}", args=[subject])
             for name in PAGES

@@ -56,6 +56,9 @@ def pages(everything):
         "role": f"/admin/auth/group/{role.pk}/change/",
         "sessions": "/admin/sessions/",
         "recovery codes": "/admin/recovery-codes/",
+        "revenue": "/admin/reports/revenue/",
+        "tax": "/admin/reports/tax/",
+        "audit export": "/admin/reports/audit/",
     }
 
 

@@ -11,8 +11,8 @@ def make(apps, schema_editor):
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('orders', '0028_roles'),
-        ('audit', '0011_deliveries_by_subscriber'),
+        ('orders', '0030_roles'),
+        ('integrations', '0001_webhooks'),
     ]
 
     operations = [migrations.RunPython(make, migrations.RunPython.noop)]
