@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import ipaddress
 import json
 import os
 from pathlib import Path
@@ -195,6 +196,17 @@ def receiver(name: str) -> tuple[str, str]:
         return "", ""
     base_url = url(f"{name}_BASE_URL", schemes=("http", "https")).rstrip("/")
     return base_url, text(f"{name}_TOKEN")
+
+
+def networks(name: str) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
+    """A list of networks, `10.1.0.0/16, fd00:1::/32`."""
+    found = []
+    for part in items(name):
+        try:
+            found.append(ipaddress.ip_network(part))
+        except ValueError:
+            fail(name, f"must list networks like 10.1.0.0/16, not {part!r}")
+    return found
 
 
 def directory(name: str) -> str:

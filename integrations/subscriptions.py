@@ -20,6 +20,8 @@ from integrations.email import (
 from integrations.fulfilment import labels, order_feed, tracking
 from integrations.marketing import campaigns, contacts
 from integrations.support import matters, tickets
+from integrations.webhooks import delivery as webhooks
+from integrations.webhooks import log as webhook_log
 from orders.services import payment_links, stock_alerts
 from orders.services.letters import RESEND
 
@@ -37,6 +39,9 @@ def subscribe_all() -> None:
     outbox.subscribe("shipment.sent", "tracking", tracking.match)
     outbox.subscribe("order.erased", "labels", labels.forget_address)
     order_feed.subscribe()
+    outbox.add_family(webhooks.FAMILY)
+    for erased in ("customer.erased", "order.erased"):
+        outbox.subscribe(erased, "webhook_log", webhook_log.forget_answers)
     for fact in mail.FACTS:
         outbox.subscribe(fact, "email", accounts.send)
     if settings.MARKETING_BASE_URL:

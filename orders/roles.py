@@ -63,6 +63,7 @@ _SUPPORT: Final = (
     | _FACTS
     | _view("orders", "cart", "letter", "paymentlink", "couponredemption", "stockalert")
     | _view("integrations", "supportticket", "marketingcontact")
+    | _view("integrations", "webhookendpoint", "webhookattempt")
     | {
         "orders.settle_order",
         "orders.cancel_order",
@@ -140,7 +141,11 @@ _MANAGER: Final = (
     | _view("auth", "group")
     | _view("mfa", "authenticator")
     | _view("orders", "idempotencykey", "backgroundjob")
+    | _view("integrations", "webhookendpoint", "webhookattempt", "webhookreplay")
     | {
+        "integrations.add_webhookendpoint",
+        "integrations.change_webhookendpoint",
+        "integrations.manage_webhooks",
         "audit.export_log",
         "audit.seal_log",
         "audit.verify_log",

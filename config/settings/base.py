@@ -294,6 +294,8 @@ OUTBOX_DAYS = env.integer("OUTBOX_DAYS", 90, minimum=36, maximum=3_650)
 PROVIDER_EVENT_DAYS = env.integer("PROVIDER_EVENT_DAYS", 90, minimum=32, maximum=3_650)
 # Buyers complain within the two years of a guarantee.
 LETTER_DAYS = env.integer("LETTER_DAYS", 730, minimum=30, maximum=36_500)
+# Tries to tell webhooks, with what was answered.
+WEBHOOK_LOG_DAYS = env.integer("WEBHOOK_LOG_DAYS", 30, minimum=1, maximum=3_650)
 # Whole months go. The books look 12 months back (I14), and a year is compared with the one before.
 AUDIT_LOG_DAYS = env.integer("AUDIT_LOG_DAYS", 400, minimum=366, maximum=36_500)
 
@@ -323,6 +325,16 @@ MAX_PENDING_ORDERS = 3  # a customer's orders waiting for payment at one time
 THROTTLE = env.switch("THROTTLE", default=True)
 if IS_PRODUCTION and not THROTTLE:
     env.fail("THROTTLE", "may not be off with ENVIRONMENT=production")
+
+# --- webhooks to merchants ----------------------------------------------------------------------
+# What merchants' own systems are sent: docs/outgoing-webhooks.md. Of the key all their secrets are
+# made; one of its own lets SECRET_KEY change without them.
+WEBHOOK_KEY = env.key(
+    "WEBHOOK_KEY", hashlib.sha256(f"webhook secrets:{SECRET_KEY}".encode()).digest()
+)
+WEBHOOK_OLD_KEYS = env.keys("WEBHOOK_OLD_KEYS")
+WEBHOOK_ALLOWED_NETWORKS = env.networks("WEBHOOK_ALLOWED_NETWORKS")
+WEBHOOK_FAILING_DAYS = env.integer("WEBHOOK_FAILING_DAYS", 5, minimum=1, maximum=90)
 
 # --- the payment provider ---------------------------------------------------------------------
 STRIPE_SECRET_KEY = env.text("STRIPE_SECRET_KEY")

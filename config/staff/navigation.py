@@ -128,6 +128,9 @@ NAVIGATION: Final[Sequence[tuple[str, Sequence[Entry]]]] = (
         (
             Entry("Support tickets", "support_agent", "integrations.supportticket"),
             Entry("Marketing contacts", "contact_mail", "integrations.marketingcontact"),
+            Entry("Webhooks", "webhook", "integrations.webhookendpoint"),
+            Entry("Webhook log", "list_alt", "integrations.webhookattempt"),
+            Entry("Webhook replays", "replay", "integrations.webhookreplay"),
         ),
     ),
     (

@@ -34,7 +34,7 @@ ALL_STAFF = {S, W, F, C, M, "no role"}
 ACTIONS = {
     "audit.auditlog": {"seal": {M}},
     "audit.auditverification": {"verify": {M}},
-    "audit.delivery": {"retry": {S, M}},
+    "audit.delivery": {"retry": {S, M}, "send-again": {M}},
     "audit.receiver": {"pause": {M}, "resume": {M}, "retry": {S, M}},
     "customers.customer": {
         "note": {S, M},
@@ -48,6 +48,13 @@ ACTIONS = {
     },
     "integrations.shippinglabel": {"find_out": {W, M}, "send": {W, M}, "discard": {W, M}},
     "customers.emailsuppression": {"lift": {S, M}},
+    "integrations.webhookendpoint": {
+        "new-secret": {M},
+        "test": {M},
+        "enable": {M},
+        "disable": {M},
+        "replay": {M},
+    },
     "inventory.product": {"receive": {W, M}, "schedule-price": {C, M}},
     "inventory.scheduledprice": {"stop": {C, M}},
     "inventory.stocklevel": {

@@ -31,7 +31,16 @@ from customers.models import (
     EmailSuppression,
     SavedView,
 )
-from integrations.models import MarketingContact, ShippingLabel, SupportTicket, TrackingEvent
+from integrations.models import (
+    MarketingContact,
+    ShippingLabel,
+    SupportTicket,
+    TrackingEvent,
+    WebhookAttempt,
+    WebhookEndpoint,
+    WebhookReplay,
+    WebhookSecret,
+)
 from inventory.models import (
     Price,
     PriceBreak,
@@ -579,6 +588,49 @@ def suppression(**changes):
     return EmailSuppression.objects.create(**{**fields, **changes})
 
 
+def webhook(**changes):
+    fields = {"url": "https://erp.example/hook", "events": ["order.confirmed"]}
+    made = {} if "created_by" in changes else {"created_by": customer()}
+    return WebhookEndpoint.objects.create(**{**fields, **made, **changes})
+
+
+def webhook_part(model, **changes):
+    """What belongs to an endpoint: a secret, a try, a replay."""
+    fields = {
+        WebhookSecret: {"nonce": uuid.uuid4(), "key_id": "0" * 16, "request_key": "k"},
+        WebhookAttempt: {
+            "delivery_id": 1,
+            "message_uuid": uuid.uuid4(),
+            "event": "order.confirmed",
+            "outcome": "delivered",
+            "http_status": 204,
+            "duration_ms": 5,
+        },
+        WebhookReplay: {
+            "since": LONG_AGO,
+            "until": LONG_AGO + dt.timedelta(hours=1),
+            "events": 0,
+            "request_key": "k",
+        },
+    }[model]
+    made = {} if "endpoint" in changes else {"endpoint": webhook()}
+    if model is not WebhookAttempt:
+        made["created_by"] = customer()
+    return model.objects.create(**{**fields, **made, **changes})
+
+
+def webhook_secret(**changes):
+    return webhook_part(WebhookSecret, **changes)
+
+
+def webhook_attempt(**changes):
+    return webhook_part(WebhookAttempt, **changes)
+
+
+def webhook_replay(**changes):
+    return webhook_part(WebhookReplay, **changes)
+
+
 def cart_item(**changes):
     needed = {"cart": cart, "product": product}
     fields = {name: make() for name, make in needed.items() if name not in changes}
@@ -1069,6 +1121,39 @@ REFUSED: dict[str, list[Any]] = {
     "delivery_status_known": [
         lambda r: Delivery.objects.create(message=r.message(), subscriber="crm", status="lost")
     ],
+    # integrations
+    "webhook_endpoint_one_per_url": [lambda r: twice(webhook, "url")],
+    "webhook_endpoint_url_is_of_the_web": [
+        lambda r: webhook(url="javascript:alert(1)"),
+        lambda r: webhook(url="ftp://erp.example/"),
+        lambda r: webhook(url="https://user:word@erp.example/"),
+        lambda r: webhook(url="https://erp.example/a b"),
+        lambda r: webhook(url=""),
+    ],
+    "webhook_endpoint_wants_something": [lambda r: webhook(events=[])],
+    "webhook_endpoint_status_known": [lambda r: webhook(status="asleep")],
+    "webhook_endpoint_enabled_misses_nothing": [
+        lambda r: webhook(status="enabled", disabled_because="it answered 410 Gone"),
+        lambda r: webhook(status="enabled", missed_since=LONG_AGO),
+    ],
+    "webhook_secret_one_per_request": [
+        lambda r: twice(
+            lambda **same: webhook_secret(**{"expires_at": LONG_AGO, **same}),
+            "endpoint",
+            "request_key",
+        )
+    ],
+    "webhook_secret_one_current": [
+        lambda r: webhook_secret(endpoint=webhook_secret().endpoint, request_key="other")
+    ],
+    "webhook_attempt_delivered_means_2xx": [
+        lambda r: webhook_attempt(http_status=500),
+        lambda r: webhook_attempt(http_status=None),
+        lambda r: webhook_attempt(outcome="failed"),
+        lambda r: webhook_attempt(outcome="lost"),
+    ],
+    "webhook_replay_one_per_request": [lambda r: twice(webhook_replay, "endpoint", "request_key")],
+    "webhook_replay_ends_after_it_begins": [lambda r: webhook_replay(until=LONG_AGO)],
 }
 
 
@@ -1864,6 +1949,7 @@ TOUCHED: dict[type[models.Model], tuple[Any, dict[str, Any]]] = {
     Dispute: (lambda r: r.dispute(), {"status": "won"}),
     CustomerMetrics: (lambda r: metrics(), {"order_count": 2}),
     Address: (lambda r: address(), {"city": "Albany"}),
+    WebhookEndpoint: (lambda r: webhook(), {"description": "x"}),
 }
 
 
