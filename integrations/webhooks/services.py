@@ -316,8 +316,10 @@ def _misses_since(endpoint: WebhookEndpoint) -> datetime:
         deliveries__subscriber=endpoint.subscriber, deliveries__status=Delivery.Status.PENDING
     )
     unannounced = OutboxMessage.objects.filter(fanned_out_at__isnull=True)
-    found = [rows.aggregate(since=Min("occurred_at"))["since"] for rows in (waiting, unannounced)]
-    return min([timezone.now(), *filter(None, found)]) - UNDER_WAY
+    since = timezone.now()
+    for rows in (waiting, unannounced):
+        since = min(since, rows.aggregate(since=Min("occurred_at"))["since"] or since)
+    return since - UNDER_WAY
 
 
 def _lock(endpoint_id: int) -> WebhookEndpoint:
