@@ -86,9 +86,7 @@ def secrets(name: str) -> list[str]:
     """A list of secrets, several during a change of them; none of them can be guessed."""
     found = items(name)
     if any(len(one) < SHORTEST_SECRET for one in found):
-        fail(
-            name, f"each must be at least {SHORTEST_SECRET} characters, say `openssl rand -hex 32`"
-        )
+        fail(name, f"needs {SHORTEST_SECRET} characters or more, as `openssl rand -hex 32` prints")
     return found
 
 
@@ -138,6 +136,17 @@ def _decoded(name: str, raw: str) -> bytes:
         found = b""
     if len(found) != KEY_BYTES:
         fail(name, f"must be {KEY_BYTES} bytes in base64, as `openssl rand -base64 32` prints them")
+    return found
+
+
+def tokens(name: str) -> list[tuple[str, str]]:
+    """Tokens by whose they are: `MAIN=…,EAST=…`; no message shows one."""
+    found = []
+    for part in items(name):
+        owner, _, token = part.partition("=")
+        if not owner.strip() or len(token.strip()) < SHORTEST_SECRET:
+            fail(name, f"must look like MAIN=token, each of at least {SHORTEST_SECRET} characters")
+        found.append((owner.strip(), token.strip()))
     return found
 
 

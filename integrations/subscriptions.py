@@ -10,6 +10,9 @@ from customers import mail
 from integrations.analytics import collecting
 from integrations.crm import deliver
 from integrations.email import accounts, confirmation, erasure, payment_link, repetition
+from integrations.fulfilment import labels, order_feed, tracking
+from integrations.marketing import campaigns, contacts
+from integrations.support import matters, tickets
 from orders.services import payment_links
 from orders.services.letters import RESEND
 
@@ -22,8 +25,21 @@ def subscribe_all() -> None:
     outbox.subscribe("customer.erased", "email", erasure.delete_letters)
     outbox.subscribe("order.erased", "email", erasure.delete_letters_of_order)
     outbox.subscribe("payment_link.erased", "email", erasure.delete_letters_of_link)
+    outbox.subscribe("shipment.sent", "tracking", tracking.match)
+    outbox.subscribe("order.erased", "labels", labels.forget_address)
+    order_feed.subscribe()
     for fact in mail.FACTS:
         outbox.subscribe(fact, "email", accounts.send)
+    if settings.MARKETING_BASE_URL:
+        outbox.measure("marketing", Measure(per_second=settings.MARKETING_PER_SECOND))
+        for fact in contacts.FACTS:
+            outbox.subscribe(fact, "marketing", contacts.tell)
+        outbox.subscribe("cart.abandoned", "marketing", campaigns.trigger)
+    if settings.SUPPORT_BASE_URL:
+        outbox.measure("support", Measure(per_second=settings.SUPPORT_PER_SECOND))
+        for fact in matters.FACTS:
+            outbox.subscribe(fact, "support", tickets.tell)
+        outbox.subscribe("order.erased", "support", tickets.erase)
     if settings.CRM_BASE_URL:
         outbox.measure(deliver.SUBSCRIBER, Measure(per_second=settings.CRM_PER_SECOND))
         for fact in deliver.FACTS:

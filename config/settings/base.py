@@ -217,6 +217,11 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": timedelta(minutes=5),
         "options": {"expires": 300},
     },
+    "move parcels by what carriers told": {
+        "task": "integrations.tasks.work_off_tracking",
+        "schedule": timedelta(seconds=SWEEP_SECONDS),
+        "options": {"expires": SWEEP_SECONDS},
+    },
     "run exports and imports that nobody nudged": {
         "task": "orders.tasks.run_jobs",
         "schedule": timedelta(seconds=SWEEP_SECONDS),
@@ -241,6 +246,11 @@ CELERY_BEAT_SCHEDULE = {
         "task": "audit.tasks.relay",
         "schedule": timedelta(seconds=1),
         "options": {"expires": 1},
+    },
+    "tell marketing whose segment has changed": {
+        "task": "integrations.tasks.refresh_segments",
+        "schedule": crontab(hour=1, minute=47),  # UTC
+        "options": {"expires": 3_600},
     },
     "forget what is kept no longer": {
         "task": "orders.tasks.prune",
@@ -300,14 +310,6 @@ THROTTLE = env.switch("THROTTLE", default=True)
 if IS_PRODUCTION and not THROTTLE:
     env.fail("THROTTLE", "may not be off with ENVIRONMENT=production")
 
-# --- who is told ------------------------------------------------------------------------------
-# Where no address is set, nobody is told: docs/deliveries.md. These are trusted, loopback too.
-CRM_BASE_URL, CRM_TOKEN = env.receiver("CRM")
-ANALYTICS_BASE_URL, ANALYTICS_TOKEN = env.receiver("ANALYTICS")
-FULFILMENT_BASE_URL, FULFILMENT_TOKEN = env.receiver("FULFILMENT")
-SUPPORT_BASE_URL, SUPPORT_TOKEN = env.receiver("SUPPORT")
-MARKETING_BASE_URL, MARKETING_TOKEN = env.receiver("MARKETING")
-
 # --- the payment provider ---------------------------------------------------------------------
 STRIPE_SECRET_KEY = env.text("STRIPE_SECRET_KEY")
 STRIPE_PUBLISHABLE_KEY = env.text("STRIPE_PUBLISHABLE_KEY", "")
@@ -355,6 +357,46 @@ ANALYTICS_BATCH = env.integer(
     "ANALYTICS_BATCH", 100 if ANALYTICS_ADAPTER == "segment" else 1, minimum=1, maximum=100
 )
 ANALYTICS_PER_SECOND = env.integer("ANALYTICS_PER_SECOND", 100, minimum=1, maximum=10_000)
+
+# --- customer service -------------------------------------------------------------------------
+SUPPORT_BASE_URL, SUPPORT_TOKEN = env.receiver("SUPPORT")
+SUPPORT_ADAPTER = env.choice("SUPPORT_ADAPTER", "generic", ("generic", "zendesk"))
+if SUPPORT_BASE_URL and SUPPORT_ADAPTER == "zendesk" and "/token:" not in SUPPORT_TOKEN:
+    env.fail("SUPPORT_TOKEN", "must look like agent@shop.example/token:… for Zendesk")
+SUPPORT_PER_SECOND = env.integer("SUPPORT_PER_SECOND", 5, minimum=1, maximum=1_000)
+SUPPORT_LANGUAGE = env.choice("SUPPORT_LANGUAGE", "en", ("en", "de", "fr"))
+# Unset: /api/v1/support/context is not there.
+SUPPORT_CONTEXT_TOKENS = env.secrets("SUPPORT_CONTEXT_TOKEN")
+
+# --- marketing --------------------------------------------------------------------------------
+MARKETING_BASE_URL, MARKETING_TOKEN = env.receiver("MARKETING")
+MARKETING_PER_SECOND = env.integer("MARKETING_PER_SECOND", 20, minimum=1, maximum=1_000)
+# Unset: /api/v1/webhooks/marketing refuses everything.
+MARKETING_WEBHOOK_SECRETS = env.secrets("MARKETING_WEBHOOK_SECRET")
+# From these lifetime values on, by currency, a customer is of middle and of high value.
+MARKETING_MIDDLE_VALUES = env.amounts("MARKETING_MIDDLE_VALUE", "100", currency=SHOP_CURRENCY)
+MARKETING_HIGH_VALUES = env.amounts("MARKETING_HIGH_VALUE", "500", currency=SHOP_CURRENCY)
+for _currency, _high in MARKETING_HIGH_VALUES.items():
+    if MARKETING_MIDDLE_VALUES.get(_currency, _high) > _high:
+        env.fail("MARKETING_HIGH_VALUE", f"is less than MARKETING_MIDDLE_VALUE in {_currency}")
+MARKETING_LOYAL_ORDERS = env.integer("MARKETING_LOYAL_ORDERS", 5, minimum=2, maximum=10_000)
+MARKETING_ACTIVE_DAYS = env.integer("MARKETING_ACTIVE_DAYS", 90, minimum=1, maximum=3_650)
+MARKETING_LAPSED_DAYS = env.integer("MARKETING_LAPSED_DAYS", 365, minimum=1, maximum=3_650)
+if MARKETING_LAPSED_DAYS < MARKETING_ACTIVE_DAYS:
+    env.fail("MARKETING_LAPSED_DAYS", "is less than MARKETING_ACTIVE_DAYS")
+
+# --- warehouses and carriers -------------------------------------------------------------------
+FULFILMENT_BASE_URL, FULFILMENT_TOKEN = env.receiver("FULFILMENT")
+FULFILMENT_WEBHOOK_SECRETS = env.secrets("FULFILMENT_WEBHOOK_SECRET")
+FULFILMENT_FEED_TOKENS = env.tokens("FULFILMENT_FEED_TOKEN")
+EASYPOST_API_KEY = env.text("EASYPOST_API_KEY", "")
+EASYPOST_BASE_URL = env.url(
+    "EASYPOST_BASE_URL", "https://api.easypost.com/v2", schemes=("http", "https")
+).rstrip("/")
+EASYPOST_FROM_ADDRESS = env.text("EASYPOST_FROM_ADDRESS", "")
+if EASYPOST_API_KEY and not EASYPOST_FROM_ADDRESS:
+    env.fail("EASYPOST_FROM_ADDRESS", "names where parcels leave, adr_… at EasyPost: set it")
+EASYPOST_WEBHOOK_SECRETS = env.secrets("EASYPOST_WEBHOOK_SECRET")
 
 # --- accounts ---------------------------------------------------------------------------------
 AUTH_USER_MODEL = "customers.Customer"
@@ -429,6 +471,7 @@ THROTTLE_RATES = {
     "orders": (120, 60),
     "carts": (60, 60),  # new ones
     "payment_links": (60, 60),
+    "support_context": (120, 60),
     "export": (5, 3_600),
     "saved_cards": (3, 60),  # to save a card is to learn whether it is good
     # Declined payments: of one buyer, and of all guests of an address, who choose their names.

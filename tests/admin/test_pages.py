@@ -17,7 +17,7 @@ from tests.admin import rows
 
 pytestmark = pytest.mark.django_db
 
-OURS = ("customers", "inventory", "payments", "orders", "audit")
+OURS = ("customers", "inventory", "payments", "orders", "audit", "integrations")
 MODELS = sorted(admin.site._registry, key=lambda model: model._meta.label)
 all_models = pytest.mark.parametrize("model", MODELS, ids=lambda model: model._meta.label)
 

@@ -51,6 +51,7 @@ USES = {
     "sync_crm": (),
     "verify_audit": (),
     "verify_audit_export": ("{tmp}/export.zip",),
+    "sync_marketing": (),
 }
 """Each with arguments that do something in the busy shop."""
 OF_BACKUPS = {"backup": ("{tmp}/b",), "restore": ("{tmp}/b",), "restore_drill": ()}
@@ -106,6 +107,8 @@ MISTAKES = [
     ("verify_audit_export", ("{tmp}/nowhere.zip",), "the file cannot be read"),
     ("verify_audit_export", ("{tmp}/products.csv",), "no export of an audit log"),
     ("verify_audit_export", ("{tmp}/export.zip", "--key", "abc"), "is no public key"),
+    ("sync_marketing", (), "set MARKETING_BASE_URL"),
+    ("sync_marketing", ("--after", "soon"), "--after"),
     ("sync_crm", ("--since", "soon"), "--since: 'soon' is no date"),
     ("sync_crm", ("--after", "orders"), "--after: 'orders' is no place like orders:1200"),
     ("verify_audit", ("--from-number", "999"), "there is no seal 999"),
@@ -117,6 +120,7 @@ every_command = pytest.mark.parametrize("name", [*USES, *OF_BACKUPS])
 @pytest.fixture
 def run(capsys, tmp_path, settings, provider, sinks):
     """Run one as a shell does, in the busy shop; its exit code and what it said."""
+    sinks.configure(settings, "marketing")
     settings.ERASURE_JOURNAL = str(tmp_path / "erasures.jsonl")
     settings.AUDIT_SEAL_DIR = str(tmp_path / "seals")
     sinks.configure(settings, "crm")
