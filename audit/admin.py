@@ -6,11 +6,23 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from django.contrib import admin
 from django.db import transaction
+from django.db.models import Count, Min, OuterRef, Subquery
+from django.db.models.functions import Coalesce, Now
 from django.forms import model_to_dict
+from django.urls import reverse
+from django.utils.html import format_html
+from django.utils.timesince import timesince
 
 from audit import outbox
 from audit import services as audit
-from audit.models import AuditLog, AuditSeal, AuditVerification, Delivery, OutboxMessage
+from audit.models import (
+    AuditLog,
+    AuditSeal,
+    AuditVerification,
+    Delivery,
+    OutboxMessage,
+    Receiver,
+)
 from audit.seals import sealing, verification
 from audit.staff_actions import ActionsAdmin, Done, Said, StaffAction
 from config.kernel import request_context
@@ -283,3 +295,129 @@ class DeliveryAdmin(ActionsAdmin, ReadOnlyAdmin):
             audit.record("DELIVERIES_RETRIED", data={"before": before, "retried": retried})
             outbox.nudge_on_commit()
         self.message_user(request, f"{retried} deliveries are tried again now.")
+
+
+# --- receivers --------------------------------------------------------------------------------
+
+
+class ReceiverAction(StaffAction):
+    """What is done to a receiver."""
+
+    def state(self, row: Receiver) -> dict[str, Any]:
+        return {"subscriber": row.subscriber, "state": row.state}
+
+
+class PauseReceiver(ReceiverAction):
+    name = "pause"
+    label = "Pause"
+    permission = "audit.pause_receiver"
+    icon = "pause"
+    description = "Delivers nothing to it until somebody goes on; what comes in waits in order."
+
+    def is_offered(self, row: Receiver) -> bool:
+        return row.paused_at is None
+
+    def run(self, row: Receiver, said: Said) -> Done:  # noqa: ARG002 - nothing is asked for
+        audit.pause_receiver(subscriber=row.subscriber)
+        return Done(text="Nothing more is delivered to it; what comes in waits.")
+
+
+class ResumeReceiver(ReceiverAction):
+    name = "resume"
+    label = "Go on"
+    permission = "audit.pause_receiver"
+    icon = "play_arrow"
+    description = "Delivers what has waited, in order, and all that comes."
+
+    def is_offered(self, row: Receiver) -> bool:
+        return row.paused_at is not None
+
+    def run(self, row: Receiver, said: Said) -> Done:  # noqa: ARG002 - nothing is asked for
+        audit.resume_receiver(subscriber=row.subscriber)
+        return Done(text="What has waited is delivered now.")
+
+
+class RetryReceiver(ReceiverAction):
+    name = "retry"
+    label = "Try all again"
+    permission = "audit.retry_delivery"
+    icon = "refresh"
+    description = (
+        "Tries everything now that waits for its next try or was given up, the oldest"
+        f" {audit.REVIVED_AT_ONCE:,} at a press."
+    )
+
+    def run(self, row: Receiver, said: Said) -> Done:  # noqa: ARG002 - nothing is asked for
+        retried = audit.retry_receiver(subscriber=row.subscriber)
+        return Done(text=f"{retried} deliveries are tried again now.")
+
+
+def _of_receiver(status: Delivery.Status) -> Any:
+    """This receiver's deliveries in a state, for a subquery that says one thing of them all."""
+    return (
+        Delivery.objects.filter(subscriber=OuterRef("subscriber"), status=status)
+        .order_by()
+        .values("subscriber")
+    )
+
+
+@admin.register(Receiver)
+class ReceiverAdmin(ActionsAdmin, ReadOnlyAdmin):
+    staff_actions = (PauseReceiver(), ResumeReceiver(), RetryReceiver())
+    list_display = (
+        "subscriber",
+        "shown_state",
+        "waiting",
+        "waits_since",
+        "given_up",
+        "failing_since",
+        "retry_at",
+        "last_error",
+    )
+    fields = (*list_display, "failures", "last_told_at", "paused_at")
+    readonly_fields = ("shown_state", "waiting", "waits_since", "given_up")
+    ordering = ("subscriber",)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Receiver]:
+        pending = _of_receiver(Delivery.Status.PENDING)
+        dead = _of_receiver(Delivery.Status.DEAD)
+        due = pending.filter(next_attempt_at__lte=Now())
+        rows: Any = super().get_queryset(request)
+        annotated: QuerySet[Receiver] = rows.annotate(
+            waiting=Coalesce(Subquery(pending.annotate(n=Count("pk")).values("n")), 0),
+            given_up=Coalesce(Subquery(dead.annotate(n=Count("pk")).values("n")), 0),
+            oldest_due=Subquery(due.annotate(at=Min("created_at")).values("at")),
+        )
+        return annotated
+
+    @admin.display(description="state", ordering="failures")
+    def shown_state(self, receiver: Receiver) -> str:
+        """Whether it answers."""
+        tone = {"answering": "good", "resting": "bad", "failing": "wait"}.get(
+            receiver.state, "plain"
+        )
+        return format_html(
+            '<span class="staff-pill staff-pill-{}">{}</span>', tone, receiver.state.capitalize()
+        )
+
+    @admin.display(description="waiting", ordering="waiting")
+    def waiting(self, receiver: Any) -> int:
+        """Deliveries that are not there yet."""
+        return int(receiver.waiting)
+
+    @admin.display(description="oldest due", ordering="oldest_due")
+    def waits_since(self, receiver: Any) -> str:
+        """How old the oldest is that could be delivered now."""
+        return timesince(receiver.oldest_due) if receiver.oldest_due else "–"
+
+    @admin.display(description="given up", ordering="given_up")
+    def given_up(self, receiver: Any) -> str:
+        """A link to those that were given up."""
+        if not receiver.given_up:
+            return "0"
+        return format_html(
+            '<a href="{}?subscriber__exact={}&amp;status__exact=dead">{}</a>',
+            reverse("admin:audit_delivery_changelist"),
+            receiver.subscriber,
+            receiver.given_up,
+        )

@@ -42,6 +42,7 @@ class AuditLog(models.Model):
 
     class Meta:
         db_table = "audit_logs"
+        permissions = [("export_log", "Can export the audit log")]
         indexes = [
             models.Index(fields=["created_at"], name="idx_audit_logs_created_at"),
             models.Index(fields=["event_type"], name="idx_audit_logs_event_type"),
@@ -278,16 +279,18 @@ class Receiver(models.Model):
 
     After some failures in a row it rests until `retry_at` (the circuit breaker is open); then one
     delivery shows whether it is back. `spent_until`: up to when its measure of deliveries a second
-    is used up. `paused_at`: staff wants nothing delivered; what comes in waits.
+    is used up. `paused_at`: staff wants nothing delivered; what comes in waits. `last_told_at`:
+    some seconds old at most.
     """
 
-    subscriber = models.CharField(max_length=60, primary_key=True)
+    subscriber = models.CharField(max_length=60, unique=True)
     failures = models.PositiveIntegerField(default=0, db_default=0)
     trials = models.PositiveIntegerField(default=0, db_default=0)
     failing_since = models.DateTimeField(null=True, blank=True)
     retry_at = models.DateTimeField(null=True, blank=True)
     spent_until = models.DateTimeField(null=True, blank=True)
     paused_at = models.DateTimeField(null=True, blank=True)
+    last_told_at = models.DateTimeField(null=True, blank=True)
     last_error = models.CharField(max_length=500, default="", db_default="", blank=True)
 
     class Meta:

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from django.db.models import Count, Q
 from django.db.models.functions import Now
 
 from audit.models import AuditLog, Delivery, OutboxMessage
+from config.kernel import sql
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+if TYPE_CHECKING:
+    from django.db.backends.utils import CursorWrapper
 
 ACTIVITY: Final = ("created_at", "event_type", "ip_address", "user_agent")
 WHEREFROM: Final = ("ip_address", "user_agent")
@@ -21,6 +29,18 @@ class Backlog:
     unannounced: int
     due: int
     waiting: int
+    dead: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiverBacklog:
+    """What one receiver has not been told. `lag`: seconds since the oldest of it was stated."""
+
+    subscriber: str
+    is_resting: bool
+    is_paused: bool
+    waiting: int
+    lag: float
     dead: int
 
 
@@ -37,6 +57,30 @@ def get_backlog() -> Backlog:
     )
 
 
+BACKLOGS: Final = """
+    SELECT receiver.subscriber, receiver.retry_at IS NOT NULL AS is_resting,
+        receiver.paused_at IS NOT NULL AS is_paused,
+        pending.number AS waiting, coalesce(pending.lag, 0)::float AS lag, dead.number AS dead
+    FROM receivers AS receiver
+    CROSS JOIN LATERAL (
+        SELECT count(*) AS number, extract(epoch FROM statement_timestamp() - min(created_at))
+            AS lag
+        FROM deliveries WHERE subscriber = receiver.subscriber AND status = 'pending'
+    ) AS pending
+    CROSS JOIN LATERAL (
+        SELECT count(*) AS number FROM deliveries
+        WHERE subscriber = receiver.subscriber AND status = 'dead'
+    ) AS dead
+    ORDER BY receiver.subscriber
+"""
+
+
+def list_backlogs(cursor: CursorWrapper) -> list[ReceiverBacklog]:
+    """How it stands with every receiver; three short looks at partial indexes for each."""
+    cursor.execute(BACKLOGS)
+    return [ReceiverBacklog(*row) for row in cursor.fetchall()]
+
+
 def list_activity(*, customer_id: int) -> list[dict[str, Any]]:
     """What the log says of an account: when, what, and from where. Oldest first.
 
@@ -49,3 +93,21 @@ def list_activity(*, customer_id: int) -> list[dict[str, Any]]:
             row.update(dict.fromkeys(WHEREFROM))
         told.append(dict(row))
     return told
+
+
+def rows_by_day(*, cuts: Sequence[datetime], begin: datetime, end: datetime) -> dict[int, int]:
+    """How many rows of the log were written from `begin` on and before `end`, by day.
+
+    Args:
+        cuts: the instants at which the days begin, the first one being number 1.
+    """
+    found = sql.fetch(
+        """
+        SELECT width_bucket(created_at, %(cuts)s::timestamptz[]) AS nth, count(*) AS rows
+        FROM audit_logs WHERE created_at >= %(begin)s AND created_at < %(end)s GROUP BY 1
+        """,
+        cuts=list(cuts),
+        begin=begin,
+        end=end,
+    )
+    return {row.nth: row.rows for row in found}

@@ -5,16 +5,21 @@ Both write in the caller's transaction: they are true exactly when the change is
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
+
+from django.db.models.functions import Now
 
 from audit import outbox
-from audit.models import Delivery
+from audit.models import Delivery, Receiver
 from config.kernel import request_context, sql
 from config.kernel.db import short_transaction
 from config.kernel.models import new_uuid
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+REVIVED_AT_ONCE: Final = 5_000
+"""So many given-up deliveries are tried again by one press: one short statement."""
 
 
 def record(
@@ -108,4 +113,61 @@ def retry_deliveries(*, aggregate_type: str, aggregate_id: int) -> int:
                 data={"delivery_ids": ids, "retried": retried},
             )
             outbox.nudge_on_commit()
+    return retried
+
+
+def pause_receiver(*, subscriber: str) -> bool:
+    """Deliver nothing to a receiver until `resume_receiver`; what comes in waits. Audited.
+
+    What is being handed over at this moment goes through. Opens its own transaction; repeating is
+    harmless.
+
+    Returns:
+        Whether it was not paused yet.
+    """
+    return _set_paused(subscriber, at=Now(), event_type="RECEIVER_PAUSED")
+
+
+def resume_receiver(*, subscriber: str) -> bool:
+    """Deliver to a paused receiver again, at once. Audited; likewise.
+
+    Returns:
+        Whether it was paused.
+    """
+    return _set_paused(subscriber, at=None, event_type="RECEIVER_RESUMED")
+
+
+def _set_paused(subscriber: str, *, at: Now | None, event_type: str) -> bool:
+    with short_transaction():
+        rows = Receiver.objects.filter(subscriber=subscriber, paused_at__isnull=at is not None)
+        changed = rows.update(paused_at=at)
+        if changed:
+            record(event_type, entity_type="receiver", data={"subscriber": subscriber})
+            outbox.nudge_on_commit()
+    return bool(changed)
+
+
+def retry_receiver(*, subscriber: str) -> int:
+    """Have all that waits for a receiver tried now, and the oldest that was given up. Audited.
+
+    Of what was given up no more than `REVIVED_AT_ONCE`. Opens its own transaction; repeating goes
+    on with the rest.
+
+    Returns:
+        How many deliveries are due now that were not before.
+    """
+    with short_transaction():
+        mine = Delivery.objects.filter(subscriber=subscriber)
+        dead = mine.filter(status=Delivery.Status.DEAD).order_by("pk")
+        ids = list(dead.values_list("pk", flat=True)[:REVIVED_AT_ONCE])
+        waiting = mine.filter(status=Delivery.Status.PENDING).exclude(last_error="")
+        ids += waiting.order_by("pk").values_list("pk", flat=True)[:REVIVED_AT_ONCE]
+        retried = outbox.retry(delivery_ids=ids, include_dead=True)
+        Receiver.objects.filter(subscriber=subscriber, retry_at__gt=Now()).update(retry_at=Now())
+        record(
+            "RECEIVER_RETRIED",
+            entity_type="receiver",
+            data={"subscriber": subscriber, "retried": retried},
+        )
+        outbox.nudge_on_commit()
     return retried

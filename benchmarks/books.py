@@ -98,14 +98,15 @@ def own_database(url: str) -> Iterator[str]:
                 cursor.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(name))
 
 
-def start_django(url: str) -> None:
+def start_django(url: str, *, migrate: bool = True) -> None:
     """Migrate the database and make this process one of the application's on it."""
     os.environ["DATABASE_URL"] = url
     os.environ.pop("DATABASE_URL_FILE", None)
-    migrate = [sys.executable, str(ROOT / "manage.py"), "migrate", "--verbosity", "0"]
-    done = subprocess.run(migrate, check=False, capture_output=True, text=True)
-    if done.returncode:
-        raise UnusableError(f"migrate failed: {done.stderr.strip().splitlines()[-1]}")
+    command = [sys.executable, str(ROOT / "manage.py"), "migrate", "--verbosity", "0"]
+    if migrate:
+        done = subprocess.run(command, check=False, capture_output=True, text=True)
+        if done.returncode:
+            raise UnusableError(f"migrate failed: {done.stderr.strip().splitlines()[-1]}")
     import django  # noqa: PLC0415 - its settings read the address just set
 
     from config.env import apply_settings_module  # noqa: PLC0415 - as above

@@ -315,11 +315,15 @@ MUTANTS: Final = (
     Mutant(
         rule="a letter is marked as sent before it is",
         near="relaying",
-        file="audit/outbox.py",
+        file="audit/outbox/pump.py",
         edits=(
             (
-                "        note = _hand_over(delivery)\n",
-                '        _mark_delivered(_Done(delivery.pk, ""))\n        note = _hand_over(delivery)\n',
+                "        note = _tell(unit)\n",
+                (
+                    '        early = {one.id: "" for one in unit.leased}\n'
+                    "        deliveries.mark_delivered(early, subscribers=[])\n"
+                    "        note = _tell(unit)\n"
+                ),
             ),
         ),
     ),

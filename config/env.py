@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
@@ -100,6 +101,20 @@ def amounts(name: str, default: str, *, currency: str) -> dict[str, Decimal]:
             )
         except (money.InvalidAmountError, money.UnsupportedCurrencyError) as exc:
             fail(name, f"must look like 500.00 or 500.00,EUR=450.00; {part!r}: {exc}")
+    return found
+
+
+def renamed(name: str) -> dict[str, str | None]:
+    """A JSON object of texts: what each thing is called; null: it is left out."""
+    raw = text(name, "{}")
+    try:
+        found = json.loads(raw)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict) or not all(
+        isinstance(value, str | None) for value in found.values()
+    ):
+        fail(name, """must be a JSON object of texts, like {"customer.phone": "mobilephone"}""")
     return found
 
 

@@ -22,6 +22,8 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
+from audit.outbox.subscribers import kind_of
+from audit.selectors import list_backlogs
 from config.kernel import request_context
 from orders.books import alerts, watch
 
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from django.http import HttpRequest
     from prometheus_client import Metric
 
+    from audit.selectors import ReceiverBacklog
     from orders.books.watch import Kept
 
 log = structlog.get_logger(__name__)
@@ -64,7 +67,7 @@ def metrics(request: HttpRequest) -> HttpResponse:
         registry = CollectorRegistry()
         MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
     return HttpResponse(
-        generate_latest(registry) + _books_metrics(), content_type=CONTENT_TYPE_LATEST
+        generate_latest(registry) + _metrics_of_the_database(), content_type=CONTENT_TYPE_LATEST
     )
 
 
@@ -111,18 +114,43 @@ class _Books(Collector):
         yield checked
 
 
-def _books_metrics() -> bytes:
+class _Outbox(Collector):
+    """What has not been delivered, by receiver; those that come and go are one."""
+
+    def __init__(self, backlogs: list[ReceiverBacklog]) -> None:
+        self.backlogs = backlogs
+
+    def collect(self) -> Iterator[Metric]:
+        kinds: dict[str, list[ReceiverBacklog]] = {}
+        for one in self.backlogs:
+            kinds.setdefault(kind_of(one.subscriber), []).append(one)
+        told: tuple[tuple[str, str, Callable[[list[ReceiverBacklog]], float]], ...] = (
+            ("waiting", "Deliveries not there yet.", lambda of: sum(one.waiting for one in of)),
+            ("dead", "Deliveries given up.", lambda of: sum(one.dead for one in of)),
+            ("lag_seconds", "Age of the oldest.", lambda of: max(one.lag for one in of)),
+            ("resting", "Receivers let rest.", lambda of: sum(one.is_resting for one in of)),
+            ("paused", "Receivers paused.", lambda of: sum(one.is_paused for one in of)),
+        )
+        for name, says, figure in told:
+            gauge = GaugeMetricFamily(f"orderkeep_outbox_{name}", says, labels=["subscriber"])
+            for kind, backlogs in kinds.items():
+                gauge.add_metric([kind], figure(backlogs))
+            yield gauge
+
+
+def _metrics_of_the_database() -> bytes:
     """What stands in the database; nothing while that is away: an alert is for what is missing."""
     probe = connection.copy()
     try:
         with probe.cursor() as cursor:
-            kept = watch.read_kept(cursor)
+            collectors = (_Books(watch.read_kept(cursor)), _Outbox(list_backlogs(cursor)))
     except DatabaseFailure:
         return b""
     finally:
         probe.close()
     registry = CollectorRegistry()
-    registry.register(_Books(kept))
+    for collector in collectors:
+        registry.register(collector)
     return generate_latest(registry)
 
 

@@ -159,6 +159,14 @@ class StderrHandler(logging.Handler):
             self.handleError(record)
 
 
+class WithoutTheRelay(logging.Filter):
+    """Leaves out that the relay ran: it does so each second, and tells itself what went wrong."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        told: Any = record.args
+        return not (isinstance(told, dict) and told.get("name") == "audit.tasks.relay")
+
+
 def settings_for_logging(*, level: str) -> dict[str, Any]:
     """Django's LOGGING; also sets structlog up, so that both end in the same records.
 
@@ -188,6 +196,7 @@ def settings_for_logging(*, level: str) -> dict[str, Any]:
                 "processors": [JsonFormatter.remove_processors_meta, *_RENDERING],
             },
         },
+        "filters": {"without_the_relay": {"()": WithoutTheRelay}},
         "handlers": {"stderr": {"()": StderrHandler, "formatter": "json"}},
         "root": {"handlers": ["stderr"], "level": level},
         "loggers": {
@@ -196,7 +205,9 @@ def settings_for_logging(*, level: str) -> dict[str, Any]:
             # it with the raw path, which may hold somebody's secret.
             "django.request": {"level": "CRITICAL"},
             # One line a finished task is enough.
+            "celery.beat": {"level": "WARNING"},
             "celery.worker.strategy": {"level": "WARNING"},
+            "celery.app.trace": {"filters": ["without_the_relay"]},
             "django.server": {"handlers": [], "level": "ERROR"},
             "django.security.DisallowedHost": {"level": "CRITICAL"},
         },

@@ -35,10 +35,10 @@ LONGEST_ASKED_WAIT: Final = 3_600.0
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a receiver said. `body` is the JSON that it sent; None if it sent none."""
+    """What a receiver said. `body` is the JSON object that it sent; None if it sent none."""
 
     status: int
-    body: Any
+    body: dict[str, Any] | None
 
 
 class RestClient:
@@ -60,7 +60,7 @@ class RestClient:
         name: str,
         base_url: str,
         headers: Mapping[str, str],
-        reason: Callable[[Any], str] = lambda _: "",
+        reason: Callable[[dict[str, Any] | None], str] = lambda _: "",
         transport: Transport | None = None,
     ) -> None:
         self.name = name
@@ -86,7 +86,7 @@ class RestClient:
         Args:
             body: JSON to be; None: nothing is sent.
             accepted: statuses beyond 2xx that the caller understands.
-            needs_answer: whether a 2xx without JSON is a failure.
+            needs_answer: whether a 2xx without a JSON object is a failure.
 
         Raises:
             ReceiverAwayError: no answer, a server error, too many calls, or we are not let in.
@@ -116,12 +116,14 @@ class RestClient:
     def _read(
         self, response: Response, call: str, accepted: Collection[int], *, needs_answer: bool
     ) -> Answer:
-        status, body = response.status, _json(response.body)
+        status, body = response.status, _object(response.body)
         if status in accepted:
             return Answer(status, body)
         if 200 <= status < 300:  # noqa: PLR2004 - HTTP's success
             if needs_answer and body is None:
-                raise DeliveryFailedError(f"{self.name} answered {call} with {status} and no JSON")
+                raise DeliveryFailedError(
+                    f"{self.name} answered {call} with {status} and no object"
+                )
             return Answer(status, body)
         why = self._reason(body)
         problem = f"{self.name} answered {status} to {call}{f': {why}' if why else ''}"
@@ -148,8 +150,9 @@ def trusted_authorities() -> str:
     return os.environ.get("SSL_CERT_FILE") or certifi.where()
 
 
-def _json(content: bytes) -> Any:
+def _object(content: bytes) -> dict[str, Any] | None:
     try:
-        return orjson.loads(content) if content else None
+        found = orjson.loads(content) if content else None
     except orjson.JSONDecodeError:
         return None
+    return found if isinstance(found, dict) else None

@@ -7,6 +7,8 @@ from django.conf import settings
 from audit import outbox
 from audit.outbox import Measure
 from customers import mail
+from integrations.analytics import collecting
+from integrations.crm import deliver
 from integrations.email import accounts, confirmation, erasure, payment_link, repetition
 from integrations.marketing import campaigns, contacts
 from integrations.support import matters, tickets
@@ -34,3 +36,21 @@ def subscribe_all() -> None:
         for fact in matters.FACTS:
             outbox.subscribe(fact, "support", tickets.tell)
         outbox.subscribe("order.erased", "support", tickets.erase)
+    if settings.CRM_BASE_URL:
+        outbox.measure(deliver.SUBSCRIBER, Measure(per_second=settings.CRM_PER_SECOND))
+        for fact in deliver.FACTS:
+            outbox.subscribe(fact, deliver.SUBSCRIBER, deliver.tell)
+    if settings.ANALYTICS_BASE_URL:
+        _subscribe_analytics()
+
+
+def _subscribe_analytics() -> None:
+    limits = Measure(per_second=settings.ANALYTICS_PER_SECOND, batch=settings.ANALYTICS_BATCH)
+    if limits.batch > 1:
+        outbox.subscribe_batch(
+            collecting.FACTS, collecting.SUBSCRIBER, collecting.tell, measure=limits
+        )
+        return
+    outbox.measure(collecting.SUBSCRIBER, limits)
+    for fact in collecting.FACTS:
+        outbox.subscribe(fact, collecting.SUBSCRIBER, collecting.tell_one)

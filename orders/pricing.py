@@ -68,9 +68,13 @@ class TaxMode(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaxRate:
-    """A flat rate, already resolved by destination. `Decimal("0.0825")` is 8.25 % of the net."""
+    """A flat rate, already resolved by destination. `Decimal("0.0825")` is 8.25 % of the net.
+
+    `tax_class` says for which goods, and changes no amount.
+    """
 
     rate: Decimal
+    tax_class: str = ""
 
     def __post_init__(self) -> None:
         if not 0 <= self.rate <= 1:

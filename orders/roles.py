@@ -50,7 +50,7 @@ _SHELVES: Final = _view("inventory", "category", "product", "productimage", "war
 _PRICES: Final = _view("inventory", "price", "pricebreak", "scheduledprice") | _view(
     "orders", "coupon", "couponscope", "shippingmethod", "shippingrate", "shippingzone"
 )
-_FACTS: Final = _view("audit", "outboxmessage", "delivery")
+_FACTS: Final = _view("audit", "outboxmessage", "delivery", "receiver")
 
 _SUPPORT: Final = (
     _ORDERS
@@ -137,8 +137,10 @@ _MANAGER: Final = (
     | _view("mfa", "authenticator")
     | _view("orders", "idempotencykey", "backgroundjob")
     | {
+        "audit.export_log",
         "audit.seal_log",
         "audit.verify_log",
+        "audit.pause_receiver",
         "inventory.add_warehouse",
         "inventory.change_warehouse",
         "orders.add_shippingmethod",

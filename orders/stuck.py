@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from django.db.models import Exists, OuterRef, Q
 from django.utils import timezone
 
-from audit.models import AuditLog, AuditVerification, Delivery, OutboxMessage
+from audit.models import AuditLog, AuditVerification, Delivery, OutboxMessage, Receiver
 from audit.seals.sealing import find_lag
 from inventory.models import ScheduledPrice
 from orders.books.alerts import STALE_SECONDS, checked_against, what_to_do
@@ -44,6 +44,7 @@ PATIENCE: Final = timedelta(minutes=2)
 REFUND_PATIENCE: Final = timedelta(minutes=10)
 BANK_PATIENCE: Final = timedelta(days=10)  # a refund at the bank takes up to that
 DELIVERY_PATIENCE: Final = timedelta(minutes=10)
+PAUSE_PATIENCE: Final = timedelta(hours=1)
 SEAL_PATIENCE: Final = timedelta(minutes=5)
 VERIFICATION_PATIENCE: Final = timedelta(hours=28)  # one comes each night, and takes up to two
 QUARANTINE_SHOWN: Final = timedelta(days=30)
@@ -259,6 +260,18 @@ def _why_delivery(delivery: Delivery) -> str:
     tried = f"tried {delivery.attempts} times{_last(delivery.last_error)}"
     end = "given up" if delivery.status == Delivery.Status.DEAD else "not there yet"
     return f"{delivery.message.fact} to {delivery.subscriber}: {end} ({tried})."
+
+
+def _silent(now: datetime) -> QuerySet[Receiver]:
+    return Receiver.objects.filter(
+        Q(failing_since__lte=now - PATIENCE) | Q(paused_at__lte=now - PAUSE_PATIENCE)
+    ).order_by("failing_since", "paused_at")
+
+
+def _why_silent(receiver: Receiver) -> str:
+    if receiver.paused_at is not None:
+        return f"Somebody has paused {receiver.subscriber}: is what it was paused for over?"
+    return f"{receiver.subscriber} takes nothing{_last(receiver.last_error)}."
 
 
 # --- what beat and the workers do --------------------------------------------------------------
@@ -535,6 +548,16 @@ _WAYS: Final[Sequence[_Way]] = (
         since=lambda delivery: delivery.created_at,
         reason=_why_delivery,
         buttons=("retry",),
+    ),
+    _Way(
+        name="silent-receivers",
+        title="Receivers that take nothing",
+        meaning="Nothing is lost: it waits in order, and goes out once they take it again.",
+        permission="audit.view_receiver",
+        rows=_silent,
+        since=lambda receiver: receiver.failing_since or receiver.paused_at,
+        reason=_why_silent,
+        buttons=("retry", "resume"),
     ),
     _Way(
         name="late-deliveries",

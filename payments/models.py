@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pgtrigger
 from django.conf import settings
+from django.contrib.postgres.indexes import BrinIndex
 from django.db import models
 from django.db.models import F, Q
 from django.db.models.functions import Now
@@ -527,6 +528,8 @@ class LedgerEntry(models.Model):
                 name="idx_ledger_booked",
                 condition=Q(balance_transaction_id__isnull=False),
             ),
+            # What a period is reported from: entries lie by day, so a few pages know them all.
+            BrinIndex(fields=["created_at"], name="idx_ledger_created_at", autosummarize=True),
         ]
         triggers = [
             *append_only(),

@@ -49,7 +49,7 @@ def hang_up(request: web.BaseRequest, *, reset: bool = False) -> web.Response:
     return response
 
 
-def abort(transport: asyncio.Transport, *, reset: bool) -> None:
+def abort(transport: asyncio.WriteTransport, *, reset: bool) -> None:
     """End a connection at once, with FIN or with RST."""
     if reset:
         connection: Any = transport.get_extra_info("socket")

@@ -23,6 +23,7 @@ from sandbox.processes import (
     ignore_stop_signals,
     remembered_port,
 )
+from sandbox.sinks import TOKEN
 from sandbox.valkey import Valkey
 
 if TYPE_CHECKING:
@@ -85,6 +86,58 @@ class PaymentServer:
         """Nothing to complete."""
 
 
+class Sinks:
+    """The systems that integrations tell, played by `sandbox.sinks` on a state file of its own."""
+
+    name = "sinks"
+
+    def __init__(self, directory: Path, *, log: Path) -> None:
+        """Keep the state under `directory`."""
+        self.directory = directory
+        self.log = log
+        self.port = 0
+
+    @property
+    def url(self) -> str:
+        """The page that shows what came in."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def endpoints(self) -> dict[str, str]:
+        """Address and token of each integration that the person has not configured."""
+        offered: dict[str, str] = {}
+        for name in environment.INTEGRATIONS:
+            address, token = f"{name}_BASE_URL", f"{name}_TOKEN"
+            # Neither half for somebody else's other half: our token is nothing to a real system.
+            if not (environment.is_set(address) or environment.is_set(token)):
+                offered |= {address: f"{self.url}/{name.lower()}", token: TOKEN}
+        return offered
+
+    def prepare(self) -> None:
+        """Choose the port."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        self.port = remembered_port(self.directory / "port")
+
+    def command(self) -> Command:
+        """The server in the foreground."""
+        argv = [sys.executable, "-m", "sandbox.sinks", "--port", str(self.port)]
+        argv += ["--state", str(self.directory / "state.sqlite"), "--token", TOKEN]
+        return Command(
+            name=self.name,
+            argv=argv,
+            cwd=self.directory,
+            log=self.log,
+            env=environment.complete({}),
+            stop_seconds=1.5,
+        )
+
+    def is_ready(self) -> bool:
+        """Whether it listens."""
+        return accepts_connections(self.port)
+
+    def after_start(self) -> None:
+        """Nothing to complete."""
+
+
 class LocalServers:
     """The servers that no variable names, kept under one directory."""
 
@@ -95,14 +148,17 @@ class LocalServers:
         register: Register,
         throwaway: bool = False,
         spare_payment_servers: int = 0,
+        with_sinks: bool = False,
     ) -> None:
         """Keep everything under `directory`; `throwaway` if that is to vanish afterwards.
 
         Spare payment servers are for test processes that run side by side, each with its own
-        faults; they are told as `STRIPE_API_BASE_1` and so on.
+        faults; they are told as `STRIPE_API_BASE_1` and so on. `with_sinks` if the integrations
+        that are not configured are to have somebody to tell.
         """
         self.register = register
         self.running: list[Child] = []
+        self.sinks: Sinks | None = None
         logs = directory / "log"
         settings = environment.complete({})
         webhooks_to = f"{settings['PUBLIC_URL'].rstrip('/')}/api/v1/webhooks/stripe"
@@ -130,6 +186,9 @@ class LocalServers:
                 secret="",
             )
 
+        if with_sinks:
+            self.sinks = Sinks(directory / "sinks", log=logs / "sinks.log")
+
     def start(self, *, despite: tuple[str, ...] = ()) -> dict[str, str]:
         """Start what is not configured, one after the other; returns where each one is.
 
@@ -147,6 +206,9 @@ class LocalServers:
             endpoints[variable] = server.url
             if isinstance(server, Postgres):
                 endpoints["BACKUP_DATABASE_URL"] = server.backup_url
+        if self.sinks is not None:
+            self.running.append(servers.start(self.sinks, register=self.register))
+            endpoints |= self.sinks.endpoints()
         return endpoints
 
     def hand_over(self) -> list[Child]:

@@ -54,7 +54,7 @@ def main() -> int:
     catch_stop_signals()
     shop = Shop(command="bin/demo" if options.demo else "bin/up")
     try:
-        tell(shop.start())
+        tell(shop.start(with_sinks=options.sinks))
         return shop.play(options) if options.demo else shop.serve()
     except StartError as error:
         print(f"{shop.command}: {error}", file=sys.stderr)
@@ -81,6 +81,9 @@ def parse_arguments() -> argparse.Namespace:
     """Read the command line; bin/demo adds `--demo` to it."""
     parser = argparse.ArgumentParser(prog=os.environ.get("COMMAND", "bin/up"))
     parser.add_argument("--demo", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument(
+        "--sinks", action="store_true", help="have integrations tell receivers that only listen"
+    )
     if "--demo" in sys.argv:
         parser.add_argument(
             "--baskets", type=int, default=200, metavar="N", help="real baskets to play"
@@ -110,7 +113,7 @@ class Shop:
 
     # --- start ---
 
-    def start(self) -> str:
+    def start(self, *, with_sinks: bool = False) -> str:
         """Bring everything up; returns what to tell once /readyz says 200.
 
         Raises:
@@ -119,7 +122,7 @@ class Shop:
         """
         self.become_host()
         self.check_configuration()
-        self.servers = LocalServers(self.home, register=self.host.register)
+        self.servers = LocalServers(self.home, register=self.host.register, with_sinks=with_sinks)
         endpoints = self.servers.start()
         for child in self.servers.hand_over():
             self.supervisor.adopt(child)
@@ -240,12 +243,14 @@ class Shop:
     def welcome(self, endpoints: dict[str, str]) -> str:
         """Where everything is."""
         address = self.variables["PUBLIC_URL"].rstrip("/")
+        sinks = self.servers.sinks if self.servers else None
         places = {
             "shop": f"{address}/" if self.variables.get("STOREFRONT_DIR") else "",
             "shop API": f"{address}/api/v1",
             "API docs": f"{address}/api/docs",
             "admin": f"{address}/admin/ (the first log-in sets up an authenticator app)",
             "payment server": endpoints.get("STRIPE_API_BASE", ""),
+            "sinks": f"{sinks.url}/ (what integrations tell)" if sinks else "",
             "mail": "" if environment.is_set("EMAIL_URL") else str(self.home / "mail"),
             "logs": str(self.logs),
         }

@@ -112,7 +112,8 @@ def provider():
 @pytest.fixture(scope="session")
 def sinks_process(tmp_path_factory):
     """One process of the receivers of integrations; most tests want `sinks`."""
-    process = SinksProcess(state=tmp_path_factory.mktemp("sinks") / "state.sqlite3")
+    state = tmp_path_factory.mktemp("sinks") / "state.sqlite3"
+    process = SinksProcess(state=state, options=("--smtp-port", "0"))
     yield process
     process.stop()
     assert process.complaints == ""
@@ -121,7 +122,7 @@ def sinks_process(tmp_path_factory):
 @pytest.fixture
 def sinks(sinks_process):
     """The receivers of integrations, which have forgotten all other tests."""
-    sinks = Sinks(sinks_process.url)
+    sinks = Sinks(sinks_process.url, email_url=sinks_process.email_url)
     sinks.reset()
     return sinks
 

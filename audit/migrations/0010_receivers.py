@@ -16,13 +16,15 @@ class Migration(migrations.Migration):
         migrations.CreateModel(
             name='Receiver',
             fields=[
-                ('subscriber', models.CharField(max_length=60, primary_key=True, serialize=False)),
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('subscriber', models.CharField(max_length=60, unique=True)),
                 ('failures', models.PositiveIntegerField(db_default=0, default=0)),
                 ('trials', models.PositiveIntegerField(db_default=0, default=0)),
                 ('failing_since', models.DateTimeField(blank=True, null=True)),
                 ('retry_at', models.DateTimeField(blank=True, null=True)),
                 ('spent_until', models.DateTimeField(blank=True, null=True)),
                 ('paused_at', models.DateTimeField(blank=True, null=True)),
+                ('last_told_at', models.DateTimeField(blank=True, null=True)),
                 ('last_error', models.CharField(blank=True, db_default='', default='', max_length=500)),
             ],
             options={

@@ -8,7 +8,7 @@ One receiver that is slow, away or confused holds up nobody else, and one messag
 from audit.outbox.deliveries import LEASE
 from audit.outbox.keeping import count_told, forget_told, retry
 from audit.outbox.nudging import nudge_on_commit, set_nudge
-from audit.outbox.relay import MAX_ATTEMPTS, RelayReport, describe, relay, wait_seconds
+from audit.outbox.pump import MAX_ATTEMPTS, RelayReport, describe, relay, wait_seconds
 from audit.outbox.subscribers import (
     DeliveryFailedError,
     DuplicateSubscriptionError,

@@ -243,8 +243,11 @@ _DELIVERED: Final = """
         FROM held WHERE deliveries.id = held.id
     )
     UPDATE receivers SET failures = 0, trials = 0, failing_since = NULL, retry_at = NULL,
-        last_error = ''
-    WHERE subscriber = ANY (%(subscribers)s) AND (failures > 0 OR retry_at IS NOT NULL)
+        last_error = '', last_told_at = statement_timestamp()
+    WHERE subscriber = ANY (%(subscribers)s) AND (
+        failures > 0 OR retry_at IS NOT NULL OR last_told_at IS NULL
+        OR last_told_at < statement_timestamp() - interval '10 seconds'
+    )
 """
 _RECEIVER_FAILED: Final = """
     UPDATE receivers SET

@@ -69,6 +69,14 @@ def public_key() -> str:
     return base64.b64encode(public.public_bytes_raw()).decode()
 
 
+def believed() -> dict[str, str]:
+    """The public keys that are believed, in base64, by their fingerprints."""
+    keys = _believed(settings.AUDIT_SEAL_KEY, tuple(settings.AUDIT_SEAL_TRUSTED_KEYS))
+    return {
+        key_id: base64.b64encode(key.public_bytes_raw()).decode() for key_id, key in keys.items()
+    }
+
+
 def fingerprint(key: Ed25519PublicKey) -> str:
     """What a seal calls the key that signed it."""
     return hashlib.sha256(key.public_bytes_raw()).hexdigest()[:_FINGERPRINT_DIGITS]

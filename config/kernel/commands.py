@@ -25,7 +25,7 @@ from config.kernel.db import LOCK_NOT_AVAILABLE, QUERY_CANCELED, sqlstate
 if TYPE_CHECKING:
     from argparse import ArgumentParser
     from collections.abc import Callable, Iterator
-    from datetime import datetime
+    from datetime import date, datetime
 
     from rich.console import RenderableType
 
@@ -170,6 +170,45 @@ def add_period(parser: ArgumentParser, *, what: str) -> None:
         type=instant,
         required=True,
         metavar="INSTANT",
+        help="and before this one (exclusive): --from 2026-11-01 --to 2026-12-01 is November",
+    )
+
+
+def day(text: str) -> date:
+    """Read an argument that is an ISO 8601 day.
+
+    Raises:
+        ArgumentTypeError: it is none, or more than a day.
+    """
+    try:
+        found = parse_date(text)
+    except ValueError:  # it looks like one, and is none: 30 February
+        found = None
+    if found is None:
+        raise ArgumentTypeError(f"{text!r} is no day like 2026-11-01")
+    return found
+
+
+def add_days(parser: ArgumentParser, *, what: str) -> None:
+    """Have a command ask for whole days of the shop's time zone: `--from` and `--to`.
+
+    Args:
+        what: what lies in them, as in "orders placed".
+    """
+    parser.add_argument(
+        "--from",
+        dest="first",
+        type=day,
+        required=True,
+        metavar="DAY",
+        help=f"{what} on this ISO 8601 day or later (inclusive), by the clock of SHOP_TIME_ZONE",
+    )
+    parser.add_argument(
+        "--to",
+        dest="end",
+        type=day,
+        required=True,
+        metavar="DAY",
         help="and before this one (exclusive): --from 2026-11-01 --to 2026-12-01 is November",
     )
 

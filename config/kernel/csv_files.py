@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import os
+import io
 import re
-import secrets
 from typing import TYPE_CHECKING, Any, Final
 
-from config.kernel.files import sync_names
+from config.kernel import files
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -83,25 +82,13 @@ def _begins_a_formula(value: str) -> bool:
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[TextIO]:
-    """A file to write, which gets its name only when the block has ended and it is on the disk.
-
-    Until then, and if anything goes wrong, whatever had the name before keeps it. Who is killed
-    in between leaves `.NAME.….part` behind.
+    """A file to write, which gets its name only when it is whole: `files.replacing`.
 
     Raises:
         OSError: it cannot be written there, or something that is not a file has the name.
     """
-    final = path.resolve()  # a link stays a link
-    if final.exists() and not final.is_file():
-        raise OSError(f"{path} is not a file")
-    part = final.with_name(f".{final.name}.{secrets.token_hex(4)}.part")
-    try:
-        with part.open("x", encoding="utf-8", newline="") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(final)
-    except BaseException:  # whoever is interrupted leaves no half file either; passed on
-        part.unlink(missing_ok=True)
-        raise
-    sync_names(final.parent)
+    with files.replacing(path) as raw:
+        file = io.TextIOWrapper(raw, encoding="utf-8", newline="")
+        yield file
+        file.flush()
+        file.detach()

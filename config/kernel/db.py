@@ -1,4 +1,7 @@
-"""Short transactions whose end is known: committed, rolled back, or, said aloud, unknown."""
+"""Short transactions whose end is known: committed, rolled back, or, said aloud, unknown.
+
+And long looks at one instant, that change nothing.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +23,8 @@ from config.kernel.errors import InvalidTransitionError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from django.db.backends.utils import CursorWrapper
 
 LOCK_NOT_AVAILABLE = "55P03"
 QUERY_CANCELED = "57014"  # by a time limit, or by somebody
@@ -74,6 +79,30 @@ def short_transaction() -> Iterator[None]:
             connection.close()
             raise CommitOutcomeUnknownError from exc
         raise
+
+
+@contextlib.contextmanager
+def snapshot(*, most_seconds: float | None = None) -> Iterator[CursorWrapper]:
+    """A read-only look at one instant of the whole database. Must be the outermost transaction.
+
+    Args:
+        most_seconds: of each statement; None: as long as it takes. Where somebody waits for a page,
+            say how long they would.
+
+    Raises:
+        OperationalError: a statement took longer than that.
+    """
+    with transaction.atomic(durable=True), connection.cursor() as cursor:
+        cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        # The role's limits are made for requests; these queries read whole tables.
+        milliseconds = 0 if most_seconds is None else int(most_seconds * 1_000)
+        cursor.execute("SELECT set_config('statement_timeout', %s, true)", [f"{milliseconds}ms"])
+        cursor.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
+        cursor.execute("SET LOCAL work_mem = '128MB'")
+        cursor.execute("SET LOCAL jit = off")  # compiling takes longer than these queries
+        # Violators are few: workers have little to hand over, and two of them halve the time.
+        cursor.execute("SET LOCAL parallel_tuple_cost = 0.01")
+        yield cursor
 
 
 @contextlib.contextmanager

@@ -1,13 +1,17 @@
-"""Files that have to be on the disk: lines appended to, names kept."""
+"""Files that have to be on the disk: lines appended to, names kept, none half written."""
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
+import secrets
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
+    from typing import BinaryIO
 
 
 def append_lines(path: Path, lines: bytes) -> None:
@@ -31,6 +35,32 @@ def append_lines(path: Path, lines: bytes) -> None:
         os.close(file)
     if is_new:
         sync_names(path.parent)
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """A file to write, which gets its name only when the block has ended and it is on the disk.
+
+    Until then, and if anything goes wrong, whatever had the name before keeps it. Who is killed
+    in between leaves `.NAME.….part` behind.
+
+    Raises:
+        OSError: it cannot be written there, or something that is not a file has the name.
+    """
+    final = path.resolve()  # a link stays a link
+    if final.exists() and not final.is_file():
+        raise OSError(f"{path} is not a file")
+    part = final.with_name(f".{final.name}.{secrets.token_hex(4)}.part")
+    try:
+        with part.open("xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(final)
+    except BaseException:  # whoever is interrupted leaves no half file either; passed on
+        part.unlink(missing_ok=True)
+        raise
+    sync_names(final.parent)
 
 
 def sync_names(directory: Path) -> None:

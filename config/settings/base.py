@@ -14,6 +14,7 @@ from django.urls import reverse_lazy
 from config import env, sentry
 from config.kernel.money import UnsupportedCurrencyError, digits
 from config.logging import settings_for_logging
+from integrations.crm import fields as crm_fields
 
 BASE_DIR = Path(__file__).resolve().parents[2]
 ORDERKEEP_HOME = Path(env.text("ORDERKEEP_HOME", str(BASE_DIR / ".local")))
@@ -304,6 +305,9 @@ THROTTLE = env.switch("THROTTLE", default=True)
 if IS_PRODUCTION and not THROTTLE:
     env.fail("THROTTLE", "may not be off with ENVIRONMENT=production")
 
+# --- fulfilment -------------------------------------------------------------------------------
+FULFILMENT_BASE_URL, FULFILMENT_TOKEN = env.receiver("FULFILMENT")
+
 # --- the payment provider ---------------------------------------------------------------------
 STRIPE_SECRET_KEY = env.text("STRIPE_SECRET_KEY")
 STRIPE_PUBLISHABLE_KEY = env.text("STRIPE_PUBLISHABLE_KEY", "")
@@ -319,6 +323,38 @@ if STRIPE_SECRET_KEY.startswith(("sk_test_", "rk_test_")) and IS_PRODUCTION:
     env.fail("STRIPE_SECRET_KEY", "a test key cannot take money: set a live key in production")
 # So many requests of a process may be busy with the provider: the others serve the catalogue.
 PROVIDER_SLOTS = max(1, env.integer("WEB_THREADS", 8, minimum=1, maximum=256) * 3 // 4)
+
+# --- CRM --------------------------------------------------------------------------------------
+CRM_BASE_URL, CRM_TOKEN = env.receiver("CRM")
+CRM_ADAPTER = env.choice("CRM_ADAPTER", "generic", crm_fields.ADAPTERS)
+# By our names of fields, what the CRM calls them where that is not what it usually does.
+CRM_FIELDS = env.renamed("CRM_FIELDS")
+if _problem := crm_fields.problem_with(CRM_ADAPTER, CRM_FIELDS):
+    env.fail("CRM_FIELDS", _problem)
+CRM_PIPELINE = env.text("CRM_PIPELINE", "default")
+CRM_STAGES = crm_fields.STAGES | env.renamed("CRM_STAGES")
+if _unknown := CRM_STAGES.keys() - crm_fields.STAGES.keys():
+    env.fail("CRM_STAGES", f"{min(_unknown)!r} is none of {', '.join(crm_fields.STAGES)}")
+CRM_GUESTS = env.switch("CRM_GUESTS", default=False)
+# Deliveries, of which each is up to five calls for HubSpot: it takes a hundred in ten seconds.
+CRM_PER_SECOND = env.integer(
+    "CRM_PER_SECOND", 2 if CRM_ADAPTER == "hubspot" else 20, minimum=1, maximum=1_000
+)
+
+# --- analytics --------------------------------------------------------------------------------
+ANALYTICS_BASE_URL, ANALYTICS_TOKEN = env.receiver("ANALYTICS")
+ANALYTICS_ADAPTER = env.choice("ANALYTICS_ADAPTER", "generic", ("generic", "segment"))
+# Makes pseudonyms of account numbers. Of its own, so that a new SECRET_KEY makes nobody a stranger.
+ANALYTICS_SALT = env.key(
+    "ANALYTICS_SALT", hashlib.sha256(f"analytics pseudonyms:{SECRET_KEY}".encode()).digest()
+)
+if IS_PRODUCTION and ANALYTICS_BASE_URL:
+    env.text("ANALYTICS_SALT")
+# Events of one call. A plain collector takes one at a time unless it is said to take more.
+ANALYTICS_BATCH = env.integer(
+    "ANALYTICS_BATCH", 100 if ANALYTICS_ADAPTER == "segment" else 1, minimum=1, maximum=100
+)
+ANALYTICS_PER_SECOND = env.integer("ANALYTICS_PER_SECOND", 100, minimum=1, maximum=10_000)
 
 # --- customer service -------------------------------------------------------------------------
 SUPPORT_BASE_URL, SUPPORT_TOKEN = env.receiver("SUPPORT")

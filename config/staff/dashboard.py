@@ -56,6 +56,7 @@ class Chart:
     is_stacked: bool = False
     note: str = ""
     headline: str = ""
+    head: str = "When"
 
     def as_json(self) -> str:
         """What `staff/charts.js` draws."""

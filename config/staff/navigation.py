@@ -104,6 +104,8 @@ NAVIGATION: Final[Sequence[tuple[str, Sequence[Entry]]]] = (
             Entry("Disputes", "gavel", "payments.dispute"),
             Entry("Differences", "difference", "payments.reconciliationcase"),
             Entry("Ledger", "account_balance", "payments.ledgerentry"),
+            Entry("Revenue by day", "finance", "payments.ledgerentry", page="report_revenue"),
+            Entry("Sales tax", "calculate", "payments.ledgerentry", page="report_tax"),
         ),
     ),
     (
@@ -127,9 +129,17 @@ NAVIGATION: Final[Sequence[tuple[str, Sequence[Entry]]]] = (
         "Behind the scenes",
         (
             Entry("Audit log", "policy", "audit.auditlog"),
+            Entry(
+                "Audit export",
+                "folder_zip",
+                "audit.auditlog",
+                page="report_audit",
+                right="audit.export_log",
+            ),
             Entry("Seals", "approval", "audit.auditseal"),
             Entry("Verifications", "verified_user", "audit.auditverification"),
             Entry("Deliveries", "outbox", "audit.delivery"),
+            Entry("Receivers", "hub", "audit.receiver"),
             Entry("Facts", "campaign", "audit.outboxmessage"),
             Entry("Provider events", "webhook", "payments.providerevent"),
             Entry("Books", "fact_check", "orders.checkedinvariant"),

@@ -9,7 +9,7 @@ from django.urls import path, reverse
 from django.views.decorators.http import require_POST
 from unfold.sites import UnfoldAdminSite
 
-from config.staff import dashboard, navigation, saved_views, search, transfer
+from config.staff import dashboard, navigation, reports, saved_views, search, transfer
 from config.staff.second_factor import SecondFactorSite
 from orders import stuck
 
@@ -39,6 +39,7 @@ class StaffSite(SecondFactorSite, UnfoldAdminSite):  # type: ignore[misc]  # unf
                 name="view_delete",
             ),
             *transfer.urls(self),
+            *reports.urls(self),
         ]
 
     def each_context(self, request: HttpRequest) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from config.kernel.errors import DomainError, NotFoundError
 from orders.errors import NotAllowedError
 from orders.models import BackgroundJob
 from orders.services import jobs
-from orders.transfer.exports import EXPORTS, MOST_IDS, Selection
+from orders.transfer.exports import EXPORTS, FILES, MOST_IDS, Selection
 from orders.transfer.imports import IMPORTS, PERMISSIONS
 
 if TYPE_CHECKING:
@@ -338,7 +338,7 @@ def _change(change: dict[str, Any]) -> dict[str, Any]:
 
 
 def _title(job: BackgroundJob) -> str:
-    what = EXPORTS[job.subject].title if job.kind == BackgroundJob.Kind.EXPORT else job.subject
+    what = FILES[job.subject].title if job.kind == BackgroundJob.Kind.EXPORT else job.subject
     words = {"export": "Export of", "preview": "Preview of", "import": "Import of"}
     return f"{words[job.kind]} {what}"
 

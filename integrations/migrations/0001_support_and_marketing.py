@@ -15,7 +15,7 @@ class Migration(migrations.Migration):
 
     dependencies = [
         ('customers', '0010_notes'),
-        ('orders', '0028_roles'),
+        ('orders', '0029b_item_tax_class_kept'),
     ]
 
     operations = [

@@ -6,19 +6,17 @@ this finds what only several tables together, or we and the provider together, c
 
 from __future__ import annotations
 
-import contextlib
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from django.db import connection, transaction
-
+from config.kernel.db import snapshot
 from orders.books import comparison, journal
 from orders.books.findings import EXAMPLES, Finding
 from orders.books.invariants import INVARIANTS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from datetime import datetime
 
     from django.db.backends.utils import CursorWrapper
@@ -112,21 +110,6 @@ def check(
         notes=notes,
         seconds=time.monotonic() - started,
     )
-
-
-@contextlib.contextmanager
-def snapshot() -> Iterator[CursorWrapper]:
-    """A read-only look at one instant of the whole database. Must be the outermost transaction."""
-    with transaction.atomic(durable=True), connection.cursor() as cursor:
-        cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-        # The role's limits are made for requests; these queries read whole tables.
-        cursor.execute("SET LOCAL statement_timeout = 0")
-        cursor.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
-        cursor.execute("SET LOCAL work_mem = '128MB'")
-        cursor.execute("SET LOCAL jit = off")  # compiling takes longer than these queries
-        # Violators are few: workers have little to hand over, and two of them halve the time.
-        cursor.execute("SET LOCAL parallel_tuple_cost = 0.01")
-        yield cursor
 
 
 def check_invariants(

@@ -946,10 +946,22 @@ INVARIANTS: Final = (
     Invariant(
         id="I19",
         name="no_delivery_is_overdue",
-        says="a delivery is tried within 2 minutes of its time",
+        says="a delivery is tried within 2 minutes of its time, unless its receiver is paused or"
+        " let rest, has been told of others in these minutes, or has to be told of an earlier one",
         violators="""
-            SELECT 'delivery ' || id AS violator FROM deliveries
-            WHERE status = 'pending' AND next_attempt_at < now() - interval '2 minutes'
+            SELECT 'delivery ' || late.id AS violator
+            FROM deliveries late LEFT JOIN receivers receiver USING (subscriber)
+            WHERE late.status = 'pending' AND late.next_attempt_at < now() - interval '2 minutes'
+              AND receiver.paused_at IS NULL
+              AND coalesce(receiver.retry_at < now() - interval '2 minutes', true)
+              AND coalesce(receiver.last_told_at < now() - interval '2 minutes', true)
+              AND NOT EXISTS (
+                  SELECT FROM deliveries earlier
+                  WHERE earlier.subscriber = late.subscriber AND earlier.status = 'pending'
+                    AND earlier.aggregate_type = late.aggregate_type
+                    AND earlier.aggregate_id = late.aggregate_id
+                    AND earlier.message_id < late.message_id
+              )
         """,
     ),
     Invariant(

@@ -18,9 +18,10 @@ from django.utils import timezone
 
 from audit import services as audit
 from config.kernel.clock import Deadline
+from config.kernel.db import snapshot
 from config.kernel.models import new_uuid
 from config.kernel.one_by_one import by_itself
-from orders.books import comparison, snapshot
+from orders.books import comparison
 from orders.books.findings import Discrepancy, Remedy
 from orders.services import disputes, refunds, settlement
 from payments import bookkeeping, gateway, strangers

@@ -134,6 +134,7 @@ class Order(models.Model):
     shipping_tax_rate = models.DecimalField(
         max_digits=6, decimal_places=5, null=True, blank=True, editable=False
     )
+    shipping_tax_class = models.CharField(max_length=30, null=True, blank=True, editable=False)
     discount_amount = models.DecimalField(max_digits=12, decimal_places=2, default=0, db_default=0)
     total_amount = models.DecimalField(max_digits=12, decimal_places=2)
     tax_included = models.BooleanField(default=False, db_default=False)
@@ -288,6 +289,7 @@ class Order(models.Model):
                     "tax_amount",
                     "shipping_amount",
                     "shipping_tax_rate",
+                    "shipping_tax_class",
                     "discount_amount",
                     "total_amount",
                     "tax_included",
@@ -339,8 +341,8 @@ class OrderItem(models.Model):
     """A line as it was sold: name and prices are copies, they do not follow the catalogue.
 
     `total_price` is `quantity × unit_price`, before discount; `tax_amount` comes on top of it or is
-    a part of it, as the order's `tax_included` says; at `tax_rate`, a fraction, which lines that
-    were sold before it was kept do not have. Append-only.
+    a part of it, as the order's `tax_included` says; at `tax_rate`, a fraction, of `tax_class`,
+    neither of which lines have that were sold before it was kept. Append-only.
     """
 
     order = models.ForeignKey(Order, models.CASCADE, related_name="items", db_index=False)
@@ -353,6 +355,7 @@ class OrderItem(models.Model):
     tax_rate = models.DecimalField(
         max_digits=6, decimal_places=5, null=True, blank=True, editable=False
     )
+    tax_class = models.CharField(max_length=30, null=True, blank=True, editable=False)
     tax_amount = models.DecimalField(max_digits=12, decimal_places=2, default=0, db_default=0)
     total_price = models.DecimalField(max_digits=12, decimal_places=2)
     created_at = models.DateTimeField(db_default=Now(), editable=False)

@@ -34,7 +34,7 @@ from reportlab.platypus import Paragraph, SimpleDocTemplate, Spacer, Table, Tabl
 from orders.models import Invoice
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 FONTS: Final = Path(__file__).resolve().parents[1] / "fonts"
 LETTER_COUNTRIES: Final = frozenset({"US", "CA", "MX", "CL", "CO", "PH", "PR", "VE"})
@@ -82,7 +82,8 @@ def render(invoice: Invoice) -> bytes:
     story = [*_heading(invoice, styles, document.width), _lines(invoice, styles, document.width)]
     story += [Spacer(1, 4 * mm), _totals(invoice, styles, document.width)]
     if taxes := invoice.content.get("taxes"):
-        story += [Spacer(1, 8 * mm), _taxes(taxes, invoice, styles, document.width)]
+        rows = _by_rate(taxes)
+        story += [Spacer(1, 8 * mm), _taxes(rows, invoice, styles, document.width)]
     story += [Spacer(1, 8 * mm), Paragraph(_text(_tax_note(invoice)), styles["small"])]
     document.build(story, onFirstPage=_footer(invoice), onLaterPages=_footer(invoice))
     return printed.getvalue()
@@ -219,6 +220,22 @@ def _totals(invoice: Invoice, styles: Mapping[str, ParagraphStyle], width: float
     )
 
 
+def _by_rate(taxes: Iterable[Mapping[str, str]]) -> list[dict[str, str]]:
+    """The rows of a document, which may tell classes at one rate apart, as they are printed."""
+    sums: dict[str, dict[str, Decimal]] = {}
+    for row in taxes:
+        sum_of = sums.setdefault(row["rate"], dict.fromkeys(_AMOUNTS, Decimal(0)))
+        for column in _AMOUNTS:
+            sum_of[column] += Decimal(row[column])
+    return [
+        {"rate": rate, **{column: str(amount) for column, amount in amounts.items()}}
+        for rate, amounts in sums.items()
+    ]
+
+
+_AMOUNTS: Final = ("net", "tax", "gross")
+
+
 def _taxes(
     rows: Sequence[Mapping[str, str]],
     invoice: Invoice,
@@ -227,7 +244,7 @@ def _taxes(
 ) -> Any:
     """Net, tax and gross by rate; of several rates their sums too."""
     head = [Paragraph(name, styles["head_right"]) for name in ("Tax rate", "Net", "Tax", "Gross")]
-    columns = ("net", "tax", "gross")
+    columns = _AMOUNTS
     cells = [
         [
             Paragraph(_percent(row["rate"]), styles["right"]),

@@ -21,7 +21,7 @@ from config.kernel.db import short_transaction, violated_constraint
 from orders import selectors, tax_breakdown
 from orders.errors import NotPaidYetError
 from orders.models import Invoice
-from orders.tax_breakdown import Taxed
+from orders.tax_breakdown import Taxation, Taxed
 from payments.models import Refund
 
 if TYPE_CHECKING:
@@ -242,24 +242,34 @@ def _credit_content(invoice: Invoice, refund: Refund) -> dict[str, Any]:
 
 
 def _taxes_of(order: Order, items: Sequence[OrderItem]) -> tuple[Taxed, ...] | None:
-    """What was sold at each rate, shipping too; None: placed before rates were kept."""
+    """What was sold at each rate and class, shipping too; None: placed before rates were kept."""
     parts = [
-        (item.total_price - item.discount_amount, item.tax_rate, item.tax_amount) for item in items
+        (item.total_price - item.discount_amount, _taxation(item), item.tax_amount)
+        for item in items
     ]
     shipping_tax = order.tax_amount - sum(item.tax_amount for item in items)
-    parts.append((order.shipping_amount, order.shipping_tax_rate, shipping_tax))
+    shipping = _taxation_or_none(order.shipping_tax_rate, order.shipping_tax_class)
+    parts.append((order.shipping_amount, shipping, shipping_tax))
     rows = [
-        tax_breakdown.taxed(amount=amount, rate=rate, tax=tax, tax_included=order.tax_included)
-        for amount, rate, tax in parts
-        if rate is not None
+        tax_breakdown.taxed(amount=amount, how=how, tax=tax, tax_included=order.tax_included)
+        for amount, how, tax in parts
+        if how is not None
     ]
-    return tax_breakdown.by_rate(rows) if len(rows) == len(parts) else None
+    return tax_breakdown.added_up(rows) if len(rows) == len(parts) else None
+
+
+def _taxation(item: OrderItem) -> Taxation | None:
+    return _taxation_or_none(item.tax_rate, item.tax_class)
+
+
+def _taxation_or_none(rate: Decimal | None, tax_class: str | None) -> Taxation | None:
+    return None if rate is None else Taxation(rate, tax_class)
 
 
 def _taxes_given_back(
     invoice: Invoice, refund: Refund, lines: Sequence[RefundLine]
 ) -> tuple[Taxed, ...] | None:
-    """The refund by rate; None where the invoice, or an earlier credit note, does not tell rates.
+    """The refund by rate and class; None where a document before it does not tell rates.
 
     Requires the order's lock: what is left depends on the credit notes before.
     """
@@ -271,15 +281,20 @@ def _taxes_given_back(
     known = [rows for rows in told if rows is not None]
     if len(known) < len(told):
         return None
+    of_lines = [(_taxation(line.order_item), line.amount) for line in lines]
+    if any(row.tax_class is None for rows in known for row in rows):
+        # A document of an earlier release tells rates alone: then so do all that follow from it.
+        known = [[*tax_breakdown.without_classes(rows)] for rows in known]
+        of_lines = [(how and Taxation(how.rate), amount) for how, amount in of_lines]
+    for_lines: defaultdict[Taxation, Decimal] = defaultdict(Decimal)
+    for how, amount in of_lines:
+        if how is not None:
+            for_lines[how] += amount
     sold, *given = known
-    at_rates: defaultdict[Decimal, Decimal] = defaultdict(Decimal)
-    for line in lines:
-        if (rate := line.order_item.tax_rate) is not None:
-            at_rates[rate] += line.amount
     return tax_breakdown.credit(
         amount=refund.amount,
         remaining=tax_breakdown.left(sold=sold, given=[row for rows in given for row in rows]),
-        at_rates=at_rates,
+        for_lines=for_lines,
         currency=refund.currency,
     )
 
@@ -290,6 +305,7 @@ def _taxes_json(rows: Sequence[Taxed] | None, currency: str) -> list[dict[str, s
     return [
         {
             "rate": f"{row.rate.normalize():f}",
+            **({} if row.tax_class is None else {"class": row.tax_class}),
             "net": money.format_amount(row.net, currency),
             "tax": money.format_amount(row.tax, currency),
             "gross": money.format_amount(row.gross, currency),
@@ -303,7 +319,12 @@ def _taxes_told(document: Invoice) -> list[Taxed] | None:
     if rows is None:
         return None
     return [
-        Taxed(rate=Decimal(row["rate"]), net=Decimal(row["net"]), tax=Decimal(row["tax"]))
+        Taxed(
+            rate=Decimal(row["rate"]),
+            tax_class=row.get("class"),
+            net=Decimal(row["net"]),
+            tax=Decimal(row["tax"]),
+        )
         for row in rows
     ]
 

@@ -26,17 +26,19 @@ from django.db import connection, transaction
 from django.db.models.functions import Now
 
 from audit import services as audit
+from audit.seals import export as seals
 from config.kernel import csv_files, request_context, sql, xlsx_files
 from config.kernel.db import WENT_AWAY, short_transaction
-from config.kernel.errors import ValidationFailedError
+from config.kernel.errors import NotFoundError, ValidationFailedError
 from inventory.errors import UnusableFileError
 from orders.errors import NotAllowedError
 from orders.models import BackgroundJob, BackgroundJobChunk
 from orders.models.jobs import LONGEST_ERROR
 from orders.services.jobs import CHUNK, LOCK, JobLostError, finish, pieces_of, require_right
 from orders.transfer import exports, imports
-from orders.transfer.exports import EXPORTS, Selection, Table
+from orders.transfer.exports import FILES, Selection, Table
 from orders.transfer.formats import csv_cells
+from orders.transfer.reports import REPORTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -135,18 +137,20 @@ def _run(job: BackgroundJob) -> None:
 
 
 def _export(job: BackgroundJob) -> None:
-    _still_allowed(job, EXPORTS[job.subject].permission)
+    _still_allowed(job, FILES[job.subject].permission)
     asked = job.parameters
     with_personal = asked["with_personal"]
     if job.is_personal:
         _still_allowed(job, "customers.export_customers")
-    table = exports.open_table(
-        job.subject,
-        Selection(filters=asked["filters"], ids=asked["ids"], with_personal=with_personal),
-    )
+    selection = Selection(filters=asked["filters"], ids=asked["ids"], with_personal=with_personal)
     written = _Written(job)
-    write = _write_xlsx if asked["format"] == "xlsx" else _write_csv
-    rows = write(table, written)
+    columns: list[str] = []
+    if asked["format"] == "zip":
+        rows, note = _write_audit_log(selection, written)
+    else:
+        table = exports.open_table(job.subject, selection)
+        write = _write_xlsx if asked["format"] == "xlsx" else _write_csv
+        rows, columns, note = write(table, written), table.columns, table.note
     with short_transaction():
         written.flush()
         finish(
@@ -154,7 +158,7 @@ def _export(job: BackgroundJob) -> None:
             BackgroundJob.Status.DONE,
             lease=job.lease,
             size=written.size,
-            result={"rows": rows, "columns": table.columns},
+            result={"rows": rows, "columns": columns, "note": note},
         )
         audit.record(
             "EXPORT",
@@ -202,6 +206,40 @@ def _write_xlsx(table: Table, written: _Written) -> int:
         for piece in iter(lambda: file.read(CHUNK), b""):
             written.add(piece)
     return count
+
+
+def _write_audit_log(selection: Selection, written: _Written) -> tuple[int, str]:
+    """The days' rows with their seals; returns how many, and what is to be said of them."""
+    days = REPORTS["audit_log"].days(selection.filters)
+    try:
+        extent = seals.find_extent(begin=days.begin, end=days.until)
+    except NotFoundError as exc:
+        raise ValidationFailedError(exc.message) from exc
+    done = seals.write(
+        _Taking(written),  # type: ignore[arg-type]  # what `zipfile` needs of a file
+        extent,
+        on_progress=lambda rows, total: written.note(rows, total=total),
+    )
+    notes = []
+    if done.unsealed:
+        notes.append(f"{done.unsealed} rows of these days have no seal yet, and are not in it.")
+    if done.differing:
+        notes.append(f"The rows of {done.differing} seals are not as they were sealed: verify.")
+    return done.rows, " ".join(notes)
+
+
+class _Taking:
+    """A file that hands on what is written, and cannot be gone back in."""
+
+    def __init__(self, written: _Written) -> None:
+        self._written = written
+
+    def write(self, piece: bytes) -> int:
+        self._written.add(piece)
+        return len(piece)
+
+    def flush(self) -> None:
+        """What waits for a whole chunk goes on waiting."""
 
 
 class _Lease:

@@ -26,7 +26,7 @@ from customers.models import Customer
 from orders.errors import NotAllowedError
 from orders.models import BackgroundJob, BackgroundJobChunk
 from orders.transfer import exports, imports
-from orders.transfer.exports import EXPORTS, Selection
+from orders.transfer.exports import FILES, Selection
 from orders.transfer.formats import CONTENT_TYPES
 
 if TYPE_CHECKING:
@@ -68,8 +68,8 @@ def request_export(
     not export customers, whatever `selection` says.
 
     Args:
-        subject: one of `exports.EXPORTS`.
-        file_format: `csv` or `xlsx`.
+        subject: one of `exports.FILES`.
+        file_format: one of its `formats`.
         selection: which rows; no value in it may be personal: pass the ids that a search found.
         user: who asks, and alone may download it, besides superusers.
         request_key: what the form was sent with.
@@ -79,12 +79,12 @@ def request_export(
         ValidationFailedError: an unknown format, a filter it has not, too many jobs waiting.
         NotFoundError: there is no such export.
     """
-    export = EXPORTS.get(subject)
+    export = FILES.get(subject)
     if export is None:
         raise NotFoundError
     require_right(user, export.permission)
-    if file_format not in CONTENT_TYPES:
-        raise ValidationFailedError(f"the format is one of {', '.join(CONTENT_TYPES)}")
+    if file_format not in export.formats:
+        raise ValidationFailedError(f"the format is one of {', '.join(export.formats)}")
     exports.check(subject, selection)
     with_personal = user.has_perm("customers.export_customers")
     now = timezone.now()
@@ -324,7 +324,7 @@ def download(*, job_id: int, user: Customer) -> Download:
     is_there = job.status == BackgroundJob.Status.DONE and job.expires_at > timezone.now()
     if job.kind != BackgroundJob.Kind.EXPORT or not is_there:
         raise NotFoundError
-    require_right(user, EXPORTS[job.subject].permission)
+    require_right(user, FILES[job.subject].permission)
     if job.is_personal:
         require_right(user, "customers.export_customers")
     with short_transaction():

@@ -260,6 +260,7 @@ def _create_order(command: PlaceOrder, key_id: int, at: datetime) -> Placement:
             unit_price=item.unit_price,
             discount_amount=item.discount_amount,
             tax_rate=item.tax_rate.rate,
+            tax_class=item.tax_rate.tax_class,
             tax_amount=item.tax_amount,
             total_price=item.total_price,
         )
@@ -487,6 +488,7 @@ def _write_order(command: PlaceOrder, priced: PricedBasket, key_id: int, at: dat
         discount_amount=quote.discount_amount,
         shipping_amount=quote.shipping_amount,
         shipping_tax_rate=quote.shipping_tax_rate.rate,
+        shipping_tax_class=quote.shipping_tax_rate.tax_class,
         tax_amount=quote.tax_amount,
         total_amount=quote.total_amount,
         tax_included=quote.tax_included,

@@ -6,7 +6,7 @@ import functools
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 import orjson
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from orders.selectors import DispatchedMethod, PricedProduct
 
     TaxRates = Mapping[str, pricing.TaxRate]
-
-NO_TAX: Final = pricing.TaxRate(rate=Decimal(0))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -270,7 +268,7 @@ def _line(price: PricedProduct, quantity: int, currency: str, tax_rates: TaxRate
         product_name=price.name,
         quantity=quantity,
         unit_price=money.exact(price.amount, currency),
-        tax_rate=tax_rates.get(price.tax_class, NO_TAX),
+        tax_rate=_rate_of(price.tax_class, tax_rates),
         category_ids=frozenset(price.category_ids),
         price_breaks=_price_breaks(price.price_breaks),
         weight_grams=price.weight_grams or 0,
@@ -283,7 +281,7 @@ def _option(method: DispatchedMethod, currency: str, tax_rates: TaxRates) -> pri
         name=method.name,
         amount=money.exact(method.amount, currency),
         free_from=method.free_from,
-        tax_rate=tax_rates.get(method.tax_class, NO_TAX),
+        tax_rate=_rate_of(method.tax_class, tax_rates),
         min_days=method.min_business_days,
         max_days=method.max_business_days,
         min_weight_grams=method.min_weight_grams,
@@ -304,6 +302,12 @@ def _tax_mode(terms: DispatchedMethod) -> pricing.TaxMode:
     return pricing.TaxMode.INCLUSIVE if is_gross else pricing.TaxMode.EXCLUSIVE
 
 
+def _rate_of(tax_class: str, tax_rates: TaxRates) -> pricing.TaxRate:
+    """What the destination takes on a class of goods; nothing, if it has no rate for it."""
+    found = tax_rates.get(tax_class)
+    return found or pricing.TaxRate(rate=Decimal(0), tax_class=tax_class)
+
+
 # The same text is the same terms: what seldom changes is read once.
 
 
@@ -311,7 +315,7 @@ def _tax_mode(terms: DispatchedMethod) -> pricing.TaxMode:
 def _tax_rates(rates: str) -> TaxRates:
     """The rates by tax class."""
     return {
-        tax_class: pricing.TaxRate(rate=Decimal(rate))
+        tax_class: pricing.TaxRate(rate=Decimal(rate), tax_class=tax_class)
         for tax_class, rate in orjson.loads(rates).items()
     }
 

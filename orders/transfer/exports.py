@@ -19,12 +19,14 @@ from django.db.models import Q
 
 from config.kernel.errors import ValidationFailedError
 from orders.transfer import resources
+from orders.transfer.reports import DIFFERS, REPORTS, STATEMENT_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from django.db.models import QuerySet
 
+    from orders.transfer.reports import ReportFile
     from orders.transfer.resources import Export
 
 BATCH: Final = 2_000  # instances read at a time
@@ -42,6 +44,8 @@ EXPORTS: Final[Mapping[str, type[Export]]] = {
     "coupons": resources.Coupons,
     "ledger": resources.Ledger,
 }
+FILES: Final[Mapping[str, type[Export] | ReportFile]] = {**EXPORTS, **REPORTS}
+"""All that can be asked for as a file, by name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +68,8 @@ class Table:
     total: int
     rows: Iterator[tuple[int, list[list[Any]]]]
     """Batch by batch: how many instances are done by then, and the batch's rows."""
+    note: str = ""
+    """What whoever reads the file should know."""
 
 
 def open_table(name: str, selection: Selection) -> Table:
@@ -74,6 +80,8 @@ def open_table(name: str, selection: Selection) -> Table:
     Raises:
         ValidationFailedError: filters that this export has not, or values that make no sense.
     """
+    if name in REPORTS:
+        return _open_report(REPORTS[name], selection)
     export = EXPORTS[name]()
     wanted = _wanted(export, selection)
     columns = [
@@ -98,7 +106,23 @@ def check(name: str, selection: Selection) -> None:
     Raises:
         ValidationFailedError: likewise.
     """
-    _wanted(EXPORTS[name](), selection)
+    if name in REPORTS:
+        REPORTS[name].days(selection.filters)
+    else:
+        _wanted(EXPORTS[name](), selection)
+
+
+def _open_report(report: ReportFile, selection: Selection) -> Table:
+    """All of it at once: its lines are few, however much they add up."""
+    assert report.read is not None  # noqa: S101 - only tables are opened
+    found = report.read(report.days(selection.filters), most_seconds=STATEMENT_SECONDS)
+    lines = found.cells()
+    return Table(
+        columns=found.columns,
+        total=len(lines),
+        rows=iter([(len(lines), lines)]),
+        note="" if found.is_equal else DIFFERS,
+    )
 
 
 def _wanted(export: Export, selection: Selection) -> QuerySet[Any]:

@@ -11,7 +11,11 @@ from config.kernel import csv_files, xlsx_files
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-CONTENT_TYPES: Final = {"csv": "text/csv; charset=utf-8", "xlsx": xlsx_files.CONTENT_TYPE}
+CONTENT_TYPES: Final = {
+    "csv": "text/csv; charset=utf-8",
+    "xlsx": xlsx_files.CONTENT_TYPE,
+    "zip": "application/zip",
+}
 
 
 def csv_cells(values: Sequence[Any]) -> list[str]:

@@ -66,6 +66,7 @@ class Export(Resource):  # type: ignore[misc]  # likewise
     filters: ClassVar[frozenset[str]] = frozenset()
     personal: ClassVar[frozenset[str]] = frozenset()
     is_personal: ClassVar[bool] = False
+    formats: ClassVar[tuple[str, ...]] = ("csv", "xlsx")
 
     def rows_of(self, instance: Any) -> Iterable[Any]:
         """What of an instance has a row of its own: most are one."""

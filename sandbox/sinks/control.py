@@ -15,6 +15,7 @@ from sandbox.control import (
     page_of,
 )
 from sandbox.sinks.calls import NAMES
+from sandbox.sinks.easypost.hooks import Carrier
 from sandbox.sinks.faults import Faults
 from sandbox.sinks.store import Kept, Store
 
@@ -34,6 +35,7 @@ class Control(Routes):
                 ("PUT", "settings/*"): self._set,
                 ("GET", "journal"): self._read_journal,
                 ("POST", "reset"): self._reset,
+                **Carrier(store=store).routes(),
             },
         )
 

@@ -21,23 +21,33 @@ _RFC_3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)
 
 def take(call: Call) -> Answer:
     """Answer a call to one of these receivers."""
-    if not call.knows_bearer_token():
-        raise _refusal(401, "unauthorized", "the bearer token is missing or wrong")
+    check_caller(call)
     if call.path not in ("/events", "/events/batch"):
-        raise _refusal(404, "not_found", f"no such address: {call.path}")
+        raise refusal(404, "not_found", f"no such address: {call.path}")
     if call.method != "POST":
-        raise _refusal(405, "method_not_allowed", f"{call.path} takes POST")
-    if len(call.content) > MAX_BYTES:
-        raise _refusal(413, "too_large", f"the body is over {MAX_BYTES} bytes")
-    if not call.has_json():
-        raise _refusal(415, "unsupported_media_type", "the body must be application/json")
-    try:
-        document = call.json()
-    except ValueError:
-        raise _refusal(400, "invalid_json", "the body is not JSON") from None
+        raise refusal(405, "method_not_allowed", f"{call.path} takes POST")
+    document = json_of(call)
     return (
         _take_batch(call, document) if call.path == "/events/batch" else _take_one(call, document)
     )
+
+
+def check_caller(call: Call) -> None:
+    """Let in who knows the token."""
+    if not call.knows_bearer_token():
+        raise refusal(401, "unauthorized", "the bearer token is missing or wrong")
+
+
+def json_of(call: Call) -> Any:
+    """The body of a call, if it is JSON of a decent size."""
+    if len(call.content) > MAX_BYTES:
+        raise refusal(413, "too_large", f"the body is over {MAX_BYTES} bytes")
+    if not call.has_json():
+        raise refusal(415, "unsupported_media_type", "the body must be application/json")
+    try:
+        return call.json()
+    except ValueError:
+        raise refusal(400, "invalid_json", "the body is not JSON") from None
 
 
 def error(status: int) -> Document:
@@ -48,9 +58,9 @@ def error(status: int) -> Document:
 def _take_one(call: Call, document: Any) -> Answer:
     problem = complaint(document)
     if problem:
-        raise _refusal(422, "invalid_event", problem)
+        raise refusal(422, "invalid_event", problem)
     if call.idempotency_key != document["id"]:
-        raise _refusal(400, "invalid_idempotency_key", "Idempotency-Key must be the event's id")
+        raise refusal(400, "invalid_idempotency_key", "Idempotency-Key must be the event's id")
     is_new = _keep(call, document)
     return answer({"id": document["id"], "status": "accepted" if is_new else "duplicate"})
 
@@ -58,13 +68,13 @@ def _take_one(call: Call, document: Any) -> Answer:
 def _take_batch(call: Call, document: Any) -> Answer:
     events = document.get("events") if isinstance(document, dict) and len(document) == 1 else None
     if not isinstance(events, list) or not 1 <= len(events) <= MAX_EVENTS:
-        raise _refusal(422, "invalid_batch", f'must be {{"events": [1 to {MAX_EVENTS} of them]}}')
+        raise refusal(422, "invalid_batch", f'must be {{"events": [1 to {MAX_EVENTS} of them]}}')
     for position, event in enumerate(events):
         problem = complaint(event)
         if problem:
-            raise _refusal(422, "invalid_event", f"events[{position}]: {problem}")
+            raise refusal(422, "invalid_event", f"events[{position}]: {problem}")
     if not call.idempotency_key:
-        raise _refusal(400, "invalid_idempotency_key", "Idempotency-Key is missing")
+        raise refusal(400, "invalid_idempotency_key", "Idempotency-Key is missing")
     accepted = sum(_keep(call, event) for event in events)
     return answer({"accepted": accepted, "duplicates": len(events) - accepted})
 
@@ -107,5 +117,6 @@ def _is_instant(value: Any) -> bool:
     return True
 
 
-def _refusal(status: int, code: str, message: str) -> Refusal:
+def refusal(status: int, code: str, message: str) -> Refusal:
+    """How these receivers refuse."""
     return Refusal(status, {"error": {"code": code, "message": message}})

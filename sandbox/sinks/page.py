@@ -20,17 +20,19 @@ _PAGE = """<!doctype html>
 <style>
 :root {{ color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif; }}
 body {{ max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }}
+.wide {{ overflow-x: auto; }}
 table {{ border-collapse: collapse; }}
+summary {{ overflow-wrap: anywhere; }}
 th, td {{ padding: .15rem .6rem; text-align: right; }}
 th:first-child, td:first-child {{ text-align: left; }}
 pre {{ overflow-x: auto; padding: .5rem; border: 1px solid #8886; }}
 </style>
 <h1>Sinks</h1>
 <p>What this shop has told other systems. None of them is real.</p>
-<table>
+<div class="wide"><table>
 <tr><th>Receiver<th>Calls<th>Kept<th>Duplicates<th>Refused<th>Spoiled</tr>
 {rows}
-</table>
+</table></div>
 {received}
 </html>
 """
@@ -41,7 +43,7 @@ def show(store: Store) -> web.Response:
     counts = {name: store.counts(receiver=name) for name in NAMES}
     columns = ("calls", "kept", "duplicates", "refused", "spoiled")
     rows = [
-        f'<tr><td><a href="#{name}">{name}</a>'
+        f"<tr><td>{_linked(name) if counted['kept'] else name}"
         + "".join(f"<td>{counted[column]}" for column in columns)
         + "</tr>"
         for name, counted in counts.items()
@@ -56,11 +58,16 @@ def show(store: Store) -> web.Response:
     return web.Response(text=page, content_type="text/html", headers=_HEADERS)
 
 
+def _linked(name: str) -> str:
+    return f'<a href="#{name}">{name}</a>'
+
+
 def _item(kept: Kept) -> str:
     at = datetime.fromtimestamp(kept.time, tz=UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
     again = f", came {kept.copies} times again" if kept.copies else ""
+    kind = kept.body["type"] if kept.kind == "event" else kept.kind
     body = orjson.dumps(kept.body, option=orjson.OPT_INDENT_2).decode()
     return (
-        f"<details><summary>{at} {html.escape(kept.kind)} {html.escape(kept.key)}{again}</summary>"
+        f"<details><summary>{at} {html.escape(kind)} {html.escape(kept.key)}{again}</summary>"
         f"<pre>{html.escape(body)}</pre></details>\n"
     )

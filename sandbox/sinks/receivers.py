@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from sandbox.answers import Answer
-from sandbox.sinks import generic, hubspot, segment, webhooks, zendesk
+from sandbox.sinks import easypost, fulfilment, generic, hubspot, segment, webhooks, zendesk
 from sandbox.sinks.calls import GENERIC, Call, Document
 
 
@@ -23,8 +23,10 @@ class Receiver:
 
 RECEIVERS: dict[str, Receiver] = {
     **dict.fromkeys(GENERIC, Receiver(generic.take, generic.error)),
+    "fulfilment": Receiver(fulfilment.take, generic.error),
     "hubspot": Receiver(hubspot.take, hubspot.error),
     "segment": Receiver(segment.take, segment.error),
     "zendesk": Receiver(zendesk.take, zendesk.error),
+    "easypost": Receiver(easypost.take, easypost.error),
     "webhooks": Receiver(webhooks.take, webhooks.error),
 }

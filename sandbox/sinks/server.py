@@ -4,8 +4,10 @@ What a call leaves behind is committed, with its entry in the journal, before it
 """
 
 import asyncio
+import contextlib
 import logging
 import time
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,17 +15,17 @@ from aiohttp import web
 
 from sandbox.answers import Answer, hang_up, respond
 from sandbox.serving import until_told_to_stop
-from sandbox.sinks import page
+from sandbox.sinks import TOKEN, page
 from sandbox.sinks.answers import deliver_spoiled, status_sent
 from sandbox.sinks.calls import Call, Refusal, answer
 from sandbox.sinks.control import Control
 from sandbox.sinks.faults import Fault, Faults, Stage
 from sandbox.sinks.receivers import RECEIVERS, Receiver
+from sandbox.sinks.smtp import MailServer
 from sandbox.sinks.store import Entry, Store
 
 logger = logging.getLogger(__name__)
 
-TOKEN = "orderkeep_sinks"  # noqa: S105 - nothing real is behind it
 # A call that is being answered slowly on purpose must not hold up a stop.
 SHUTDOWN_SECONDS = 0.5
 SWEEP_SECONDS = 600.0
@@ -37,6 +39,7 @@ class Options:
     host: str
     port: int
     state: Path
+    smtp_port: int | None = None  # None: no mail is taken
     token: str = TOKEN
 
 
@@ -145,6 +148,22 @@ def _entry_of(call: Call) -> Entry:
     )
 
 
+@contextlib.asynccontextmanager
+async def _mail(sinks: Sinks, options: Options) -> AsyncIterator[str]:
+    """Take mail, too, if a port is given; says where."""
+    if options.smtp_port is None:
+        yield ""
+        return
+    mail = MailServer(store=sinks.store, faults=sinks.faults, token=sinks.token)
+    server = await asyncio.start_server(
+        mail.converse, options.host, options.smtp_port, limit=65_536
+    )
+    try:
+        yield f"mail: smtp://{options.host}:{server.sockets[0].getsockname()[1]}"
+    finally:
+        server.close()
+
+
 async def serve(options: Options) -> None:
     """Serve until SIGTERM or SIGINT.
 
@@ -161,8 +180,10 @@ async def serve(options: Options) -> None:
             site = web.TCPSite(runner, options.host, options.port, backlog=1024)
             await site.start()
             address = f"http://{options.host}:{runner.addresses[0][1]}"
-            print(f"sinks listening on {address} (state: {options.state})", flush=True)
-            await until_told_to_stop(sweep=lambda: None, sweep_seconds=SWEEP_SECONDS)
+            async with _mail(sinks, options) as mail:
+                told = f"{mail}, state: {options.state}" if mail else f"state: {options.state}"
+                print(f"sinks listening on {address} ({told})", flush=True)
+                await until_told_to_stop(sweep=lambda: None, sweep_seconds=SWEEP_SECONDS)
         finally:
             await runner.cleanup()
     finally:

@@ -203,6 +203,14 @@ class Store(StateFile):
         ).fetchone()
         return None if row is None else str(row[0])
 
+    def release(self, *, receiver: str, kind: str, values: dict[str, str]) -> None:
+        """Have nothing found by these values any more."""
+        for name, value in values.items():
+            self.execute(
+                "DELETE FROM lookups WHERE receiver = ? AND kind = ? AND name = ? AND value = ?",
+                (receiver, kind, name, value),
+            )
+
     def enter(
         self, *, receiver: str, kind: str, key: str, values: dict[str, str], names: set[str]
     ) -> None:

@@ -39,7 +39,7 @@ def take(call: Call) -> Answer:
         case "GET", ["api", "v2", "tickets", key]:
             return answer({"ticket": _get(call, key)})
         case "PUT", ["api", "v2", "tickets", key]:
-            return answer({"ticket": _update(call, _get(call, key), _wish(call))})
+            return answer(_with_audit(call, _update(call, _get(call, key), _wish(call))))
         case "GET", ["api", "v2", "tickets", key, "comments"]:
             return _list_comments(call, _get(call, key))
         case "GET", ["api", "v2", "search"]:
@@ -94,7 +94,20 @@ def _create_once(call: Call) -> Answer:
 
 
 def _created(call: Call, ticket: Document) -> Answer:
-    return answer({"ticket": ticket}, status=201, headers={"Location": _url(call, ticket["id"])})
+    headers = {"Location": _url(call, ticket["id"])}
+    return answer(_with_audit(call, ticket), status=201, headers=headers)
+
+
+def _with_audit(call: Call, ticket: Document) -> Document:
+    """A ticket that was written, with the entry of its history as far as clients look at it."""
+    audit = {
+        "id": call.store.next_number(),
+        "ticket_id": ticket["id"],
+        "created_at": ticket["updated_at"],
+        "author_id": ticket["submitter_id"],
+        "events": [],
+    }
+    return {"ticket": ticket, "audit": audit}
 
 
 def _create(call: Call, wish: Document) -> Document:

@@ -14,7 +14,7 @@ from django.contrib.auth.models import Group
 from django.db import transaction
 
 from audit import services as audit
-from audit.models import LEAF_BYTES, AuditSeal, AuditVerification, Delivery, OutboxMessage
+from audit.models import LEAF_BYTES, AuditSeal, AuditVerification, Delivery, OutboxMessage, Receiver
 from audit.seals import chain
 from customers.models import Address, Customer, CustomerMetrics, CustomerNote
 from integrations.models import MarketingContact, SupportTicket
@@ -360,6 +360,7 @@ def make_everything(n: int, **order_fields: Any) -> Everything:
         payload={"order_id": order.pk},
     )
     delivery = Delivery.objects.create(message=message, subscriber="email")
+    Receiver.objects.create(subscriber=f"receiver{n}")
     return Everything(
         customer=customer,
         product=product,

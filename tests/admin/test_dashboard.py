@@ -200,7 +200,7 @@ class TestThePage:
         place(1, timezone.now())
         browser.get("/admin/")
 
-        with django_assert_max_num_queries(22):
+        with django_assert_max_num_queries(23):
             browser.get("/admin/")
 
     def test_shows_what_may_be_read(self, client):

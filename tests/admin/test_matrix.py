@@ -35,6 +35,7 @@ ACTIONS = {
     "audit.auditlog": {"seal": {M}},
     "audit.auditverification": {"verify": {M}},
     "audit.delivery": {"retry": {S, M}},
+    "audit.receiver": {"pause": {M}, "resume": {M}, "retry": {S, M}},
     "customers.customer": {
         "note": {S, M},
         "log_out": {S, M},
@@ -101,7 +102,11 @@ PAGES = {
     "export stock_movements": {W, C, M},
     "export coupons": {C, M},
     "export ledger": {F, M},
+    "report_revenue": {F, M},
+    "report_tax": {F, M},
+    "report_audit": {M},
 }
+REPORTS = ("report_revenue", "report_tax", "report_audit")
 BULK = {
     "audit.delivery": {"retry_now": {S, M}},
     "payments.providerevent": {"work_off_again": {F, M}},
@@ -171,6 +176,7 @@ def pages(shop):
         ),
         "coupon effect": reverse("admin:orders_coupon_effect", args=[shop.coupon.pk]),
         "phone order": reverse("admin:orders_paymentlink_add"),
+        **{name: reverse(f"admin:{name}") for name in REPORTS},
         **{
             name: reverse(f"admin:{verb}", args=[subject])
             for name in PAGES
@@ -256,9 +262,23 @@ class TestEverybody:
     def test_opens_the_pages_of_the_table(self, who, shop):
         browser = browser_of(who)
 
-        opened = {name: browser.get(url).status_code for name, url in pages(shop).items()}
+        opened = {
+            name: browser.get(url).status_code
+            for name, url in pages(shop).items()
+            if name not in REPORTS
+        }
 
-        assert opened == {name: status(who, may) for name, may in PAGES.items()}
+        assert opened == {
+            name: status(who, may) for name, may in PAGES.items() if name not in REPORTS
+        }
+
+    @pytest.mark.django_db(transaction=True)  # they are read in snapshots of their own
+    def test_opens_the_reports_of_the_table(self, who):
+        browser = browser_of(who)
+
+        opened = {name: browser.get(reverse(f"admin:{name}")).status_code for name in REPORTS}
+
+        assert opened == {name: status(who, PAGES[name]) for name in REPORTS}
 
     def test_sends_no_form_of_a_page_that_is_not_theirs(self, who, shop):
         browser = browser_of(who)

@@ -24,7 +24,7 @@ MOVED_BY_SERVICES = {
     *("orders.order", "orders.orderitem", "orders.shipment", "orders.return", "orders.invoice"),
     *("payments.payment", "payments.refund", "payments.ledgerentry", "payments.dispute"),
     *("inventory.stocklevel", "inventory.stockmovement", "inventory.reservation"),
-    *("audit.auditlog", "audit.delivery", "audit.outboxmessage"),
+    *("audit.auditlog", "audit.delivery", "audit.outboxmessage", "audit.receiver"),
     *("audit.auditseal", "audit.auditverification"),
 }
 

@@ -11,7 +11,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
-from audit.models import AuditLog, AuditVerification, Delivery, OutboxMessage
+from audit.models import AuditLog, AuditVerification, Delivery, OutboxMessage, Receiver
 from inventory.models import ScheduledPrice
 from orders import stuck
 from orders.books import alerts
@@ -362,6 +362,26 @@ class TestDeliveries:
     def test_late(self, shop):
         Delivery.objects.update(created_at=timezone.now() - HOUR)
         assert list(heaps()) == ["late-deliveries"]
+
+    @pytest.mark.parametrize(
+        ("column", "age", "reason"),
+        [
+            ("failing_since", HOUR, "crm takes nothing; last: CRM answered 503."),
+            ("failing_since", timedelta(minutes=1), None),
+            ("paused_at", 2 * HOUR, "Somebody has paused crm: is what it was paused for over?"),
+            ("paused_at", timedelta(minutes=50), None),
+        ],
+    )
+    def test_whose_receiver_takes_nothing(self, shop, column, age, reason):
+        since = timezone.now() - age
+        Receiver.objects.create(subscriber="crm", last_error="CRM answered 503", **{column: since})
+
+        found = heaps()
+
+        assert list(found) == (["silent-receivers"] if reason else [])
+        if reason:
+            (row,) = found["silent-receivers"].rows
+            assert (row.reason, row.since) == (reason, since)
 
     def test_facts_nobody_was_told(self, shop):
         OutboxMessage.objects.update(fanned_out_at=None, occurred_at=timezone.now() - HOUR)

@@ -12,8 +12,12 @@ from django.core.cache import cache
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 from prometheus_client.parser import text_string_to_metric_families
 
+from audit import outbox
+from audit.models import Delivery, OutboxMessage, Receiver
+from audit.outbox import subscribers
 from config import cache as forgiving
 from config import health, sentry
 from config.kernel import request_context
@@ -161,7 +165,8 @@ class TestMetricsOfTheBooks:
         text = client.get("/metrics").content.decode()
 
         assert text.count("orderkeep_books_violations{") == 3
-        assert len(list(text_string_to_metric_families(text))) == 2
+        names = {family.name for family in text_string_to_metric_families(text)}
+        assert len([name for name in names if name.startswith("orderkeep_books")]) == 2
 
     def test_are_missing_while_the_database_is_away_and_the_others_are_not(
         self, client, monkeypatch
@@ -410,3 +415,56 @@ class TestSentry:
         assert sent["user"] == {"id": 7}
         assert sent["tags"]["request_id"] == "abc"
         assert sent["exception"]["values"][0]["value"] == "duplicate key"
+
+
+@pytest.mark.django_db(transaction=True)  # they are read on a connection of their own
+class TestMetricsOfTheOutbox:
+    def told(self, client):
+        lines = client.get("/metrics").content.decode().splitlines()
+        return {
+            name.removeprefix("orderkeep_outbox_"): float(value)
+            for name, value in (line.rsplit(" ", 1) for line in lines)
+            if name.startswith("orderkeep_outbox_")
+        }
+
+    def test_tell_what_each_receiver_has_not_been_told(self, client):
+        message = OutboxMessage.objects.create(
+            fact="a.b", aggregate_type="a", aggregate_id=1, dedupe_key="a", payload={}
+        )
+        hour_ago = timezone.now() - timedelta(hours=1)
+        for subscriber, status in (("crm", "pending"), ("email", "dead"), ("desk", "delivered")):
+            Delivery.objects.create(
+                message=message, subscriber=subscriber, status=status, created_at=hour_ago
+            )
+            Receiver.objects.create(subscriber=subscriber)
+        Receiver.objects.filter(subscriber="crm").update(retry_at=timezone.now())
+        Receiver.objects.filter(subscriber="desk").update(paused_at=timezone.now())
+
+        told = self.told(client)
+
+        assert 3_600 <= told.pop('lag_seconds{subscriber="crm"}') < 3_700
+        assert {name for name, value in told.items() if value} == {
+            'waiting{subscriber="crm"}',
+            'resting{subscriber="crm"}',
+            'dead{subscriber="email"}',
+            'paused{subscriber="desk"}',
+        }
+        assert len(told) == 14
+
+    def test_count_those_that_come_and_go_as_one(self, client, monkeypatch):
+        monkeypatch.setattr(subscribers, "_families", {})
+        outbox.add_family(
+            outbox.Family(
+                prefix="hook:",
+                wanted=list,
+                tell=lambda *_: None,
+                measure=outbox.Measure(),
+            )
+        )
+        for number in range(50):
+            Receiver.objects.create(subscriber=f"hook:{number}", retry_at=timezone.now())
+
+        told = self.told(client)
+
+        assert told['resting{subscriber="hook"}'] == 50
+        assert len(told) == 5

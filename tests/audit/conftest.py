@@ -1,9 +1,13 @@
-"""Copies of seals, of each test its own."""
+"""Copies of seals and subscriptions, of each test its own."""
 
+from __future__ import annotations
+
+from collections import defaultdict
 from datetime import timedelta
 
 import pytest
 
+from audit.outbox import subscribers
 from audit.seals import sealing, verification
 
 
@@ -20,3 +24,11 @@ def strictly(monkeypatch, outside):
     monkeypatch.setattr(sealing, "ROWS_AT_ONCE", 10)
     monkeypatch.setattr(verification, "COPY_LAG", timedelta(0))
     return outside
+
+
+@pytest.fixture
+def nobody_listens(monkeypatch):
+    """No subscriptions but those of the test, and they end with it."""
+    monkeypatch.setattr(subscribers, "_handlers", defaultdict(dict))
+    for name in ("_batch_handlers", "_measures", "_families"):
+        monkeypatch.setattr(subscribers, name, {})

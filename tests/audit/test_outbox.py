@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -20,7 +19,7 @@ from config.kernel.clock import Deadline
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("nobody_listens")]
 
 FACT = "parcel.sent"
 
@@ -40,13 +39,6 @@ class Receiver:
             raise self.error
         self.told.append(message)
         return self.note
-
-
-@pytest.fixture(autouse=True)
-def registry(monkeypatch):
-    """Subscriptions of one test end with it."""
-    handlers = {fact: dict(by_name) for fact, by_name in subscribers._handlers.items()}
-    monkeypatch.setattr(subscribers, "_handlers", defaultdict(dict, handlers))
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import defaultdict
 
 import pytest
 from django.core.management import call_command
@@ -12,15 +11,14 @@ from django.db import connection
 from audit import outbox, tasks
 from audit import services as audit
 from audit.models import Delivery
-from audit.outbox import deliveries, subscribers
+from audit.outbox import deliveries
 
 pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture
-def receiver(monkeypatch):
+def receiver(nobody_listens):
     """Answers by what is in `errors`, in turn; then accepts."""
-    monkeypatch.setattr(subscribers, "_handlers", defaultdict(dict))
     errors: list[Exception] = []
 
     def receive(_message):

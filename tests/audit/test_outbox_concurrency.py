@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import threading
-from collections import Counter, defaultdict
+from collections import Counter
 
 import pytest
 from django.db import connection, transaction
 
 from audit import outbox
 from audit.models import Delivery, OutboxMessage
-from audit.outbox import subscribers
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.concurrency]
+pytestmark = [
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.concurrency,
+    pytest.mark.usefixtures("nobody_listens"),
+]
 
 RELAYS = 3
 FACT = "parcel.sent"
-
-
-@pytest.fixture(autouse=True)
-def registry(monkeypatch):
-    monkeypatch.setattr(subscribers, "_handlers", defaultdict(dict))
 
 
 def make_messages(count: int) -> None:

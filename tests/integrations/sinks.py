@@ -15,7 +15,7 @@ from typing import Any
 import urllib3
 
 from config.processes import die_with_parent
-from sandbox.sinks.server import TOKEN
+from sandbox.sinks import TOKEN
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -41,7 +41,9 @@ class SinksProcess:
         )
         assert self.process.stdout is not None
         self.line = self.process.stdout.readline()  # printed once it listens, empty if it died
-        self.url = self.line.split("listening on ")[1].split()[0] if self.line else ""
+        words = self.line.replace("(", " ").replace(",", " ").split()
+        self.url = next((word for word in words if word.startswith("http://")), "")
+        self.email_url = next((word for word in words if word.startswith("smtp://")), "")
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         if self.process.poll() is None:
@@ -86,8 +88,10 @@ class Sinks:
 
     token = TOKEN
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, email_url: str = "") -> None:
+        """Speak with the sinks at `url`; `email_url` is what EMAIL_URL may be."""
         self.url = url
+        self.email_url = email_url
         self._http = urllib3.PoolManager(timeout=10, retries=False)
 
     def base_url(self, receiver: str) -> str:

@@ -1,8 +1,13 @@
 """Log lines reach the process's own stderr, whatever has been put in the place of `sys.stderr`."""
 
 import json
+import logging
 import subprocess
 import sys
+
+from celery.app import trace as app_trace
+
+FINISHED = {"id": "1", "return_value": "None", "runtime": 0.01, "args": (), "kwargs": {}}
 
 AS_A_WORKER_DOES = """
 import django
@@ -37,3 +42,11 @@ def test_an_event_longer_than_a_pipe_takes_at_once_is_written_whole():
 
     assert len(line) > 4096
     assert json.loads(line)["text"] == "ä" * 2000
+
+
+def test_tells_of_finished_tasks_but_not_that_the_relay_ran(caplog):
+    with caplog.at_level(logging.INFO):
+        for name in ("audit.tasks.relay", "orders.tasks.sweep"):
+            app_trace.info(app_trace.LOG_SUCCESS, {**FINISHED, "name": name})
+
+    assert [record.args["name"] for record in caplog.records] == ["orders.tasks.sweep"]

@@ -739,7 +739,8 @@ BREAKS = [
         sql="""
             UPDATE deliveries SET status = 'pending', delivered_at = NULL,
                 next_attempt_at = now() - interval '3 minutes'
-            WHERE message_id = {paid_message} AND subscriber = 'email'
+            WHERE message_id = {paid_message} AND subscriber = 'email';
+            UPDATE receivers SET last_told_at = now() - interval '3 minutes'
         """,
     ),
     Break(name="no_refund_waits_untried", sql=REFUND.format(amount=1, age=16)),

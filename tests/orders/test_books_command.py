@@ -10,6 +10,7 @@ from django.core.management import CommandError, call_command
 from django.db import connection, transaction
 from django.db.utils import InternalError
 
+from config.kernel.db import snapshot
 from orders import books
 from orders.models import Order
 from tests.orders.busy_shop import open_busy_shop
@@ -114,7 +115,7 @@ class TestCheckBooks:
 
 class TestTheSnapshot:
     def test_does_not_see_what_is_committed_later(self, busy):
-        with books.snapshot() as cursor:
+        with snapshot() as cursor:
             cursor.execute("SELECT count(*) FROM orders")
             before = cursor.fetchone()
             other = connection.copy()
@@ -134,7 +135,7 @@ class TestTheSnapshot:
     def test_cannot_write(self, busy):
         with (
             pytest.raises(InternalError, match="read-only"),
-            books.snapshot() as cursor,
+            snapshot() as cursor,
         ):
             cursor.execute("UPDATE coupons SET times_used = 0")
 

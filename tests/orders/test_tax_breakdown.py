@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from config.kernel import money
-from orders.tax_breakdown import Taxed, by_rate, credit, left, taxed
+from orders.tax_breakdown import Taxation, Taxed, added_up, credit, left, taxed, without_classes
 
 
 def row(rate, net, tax):
@@ -23,14 +23,20 @@ def give_back(amount, *given_before, **at_rates):
     return credit(
         amount=Decimal(amount),
         remaining=left(sold=SOLD, given=[row for rows in given_before for row in rows]),
-        at_rates={Decimal(rate[1:]) / 100: Decimal(part) for rate, part in at_rates.items()},
+        for_lines={
+            Taxation(Decimal(rate[1:]) / 100): Decimal(part) for rate, part in at_rates.items()
+        },
         currency="USD",
     )
 
 
 class TestWorkedByHand:
     def test_tax_comes_on_top_or_out_of_the_amount(self):
-        terms = {"amount": Decimal("120.00"), "rate": Decimal("0.2"), "tax": Decimal("20.00")}
+        terms = {
+            "amount": Decimal("120.00"),
+            "how": Taxation(Decimal("0.2")),
+            "tax": Decimal("20.00"),
+        }
 
         assert taxed(**terms, tax_included=True) == row("0.2", "100.00", "20.00")
         assert taxed(**terms, tax_included=False).gross == Decimal("140.00")
@@ -42,7 +48,7 @@ class TestWorkedByHand:
             row("0.20000", "2.00", "0.40"),
         ]
 
-        assert by_rate([*parts, row("0.07", "0.00", "0.00")]) == (
+        assert added_up([*parts, row("0.07", "0.00", "0.00")]) == (
             row("0", "3.00", "0.00"),
             row("0.2", "3.00", "0.60"),
         )
@@ -64,7 +70,7 @@ class TestWorkedByHand:
         first = give_back("33.33")
         second = give_back("71.10", first, _5="71.10")
 
-        assert by_rate([*first, *second, *give_back("120.57", first, second)]) == SOLD
+        assert added_up([*first, *second, *give_back("120.57", first, second)]) == SOLD
 
     def test_no_more_than_is_left(self):
         with pytest.raises(ValueError, match="more than is left"):
@@ -82,17 +88,19 @@ def orders(draw):
     unit = Decimal(1).scaleb(-money.digits(currency))
     few = draw(st.lists(rates, min_size=1, max_size=3))
     parts = []
-    for units, rate in draw(
+    for units, rate, tax_class in draw(
         st.lists(
-            st.tuples(st.integers(0, 100_000), st.sampled_from(few)), min_size=1, max_size=8
-        ).filter(lambda drawn: any(units for units, _ in drawn))
+            st.tuples(st.integers(0, 100_000), st.sampled_from(few), st.sampled_from("ab")),
+            min_size=1,
+            max_size=8,
+        ).filter(lambda drawn: any(units for units, *_ in drawn))
     ):
         amount = units * unit
         untaxed = rate / (1 + rate) if tax_included else rate
         parts.append(
             taxed(
                 amount=amount,
-                rate=rate,
+                how=Taxation(rate, tax_class),
                 tax=money.quantize(amount * untaxed, currency),
                 tax_included=tax_included,
             )
@@ -109,31 +117,36 @@ class TestEveryBreakdown:
     @given(orders())
     def test_adds_up_to_its_parts(self, order):
         _, parts = order
-        rows = by_rate(parts)
+        rows = added_up(parts)
 
         assert sum(row.tax for row in rows) == sum(part.tax for part in parts)
         assert sum(row.gross for row in rows) == sum(part.gross for part in parts)
-        assert [row.rate for row in rows] == sorted({part.rate for part in parts if part.gross})
+        assert [row.taxation for row in rows] == sorted(
+            {part.taxation for part in parts if part.gross}
+        )
+        assert [row.rate for row in without_classes(rows)] == sorted({row.rate for row in rows})
 
     @settled
     @given(orders(), st.data())
     def test_is_given_back_bit_by_bit_without_a_cent_too_many_or_too_few(self, order, data):
         currency, parts = order
-        sold = by_rate(parts)
+        sold = added_up(parts)
         unit = Decimal(1).scaleb(-money.digits(currency))
         given_back: list[Taxed] = []
         while remaining := left(sold=sold, given=given_back):
             gross = sum(row.gross for row in remaining)
             enough = len(given_back) > 20
             amount = gross if enough else data.draw(st.integers(1, int(gross / unit))) * unit
-            rate = data.draw(st.sampled_from(sold)).rate
-            at_rates = {rate: data.draw(st.sampled_from([Decimal(0), amount]))}
+            how = data.draw(st.sampled_from(sold)).taxation
+            for_lines = {how: data.draw(st.sampled_from([Decimal(0), amount]))}
 
-            note = credit(amount=amount, remaining=remaining, at_rates=at_rates, currency=currency)
+            note = credit(
+                amount=amount, remaining=remaining, for_lines=for_lines, currency=currency
+            )
 
             assert sum(row.gross for row in note) == amount
             assert all(row.tax >= 0 and row.net >= 0 and row.gross > 0 for row in note)
             given_back += note
             assert all(row.tax >= 0 and row.net >= 0 for row in left(sold=sold, given=given_back))
 
-        assert by_rate(given_back) == sold
+        assert added_up(given_back) == sold

@@ -12,6 +12,7 @@ import sys
 import urllib.error
 import urllib.request
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import psutil
 import pytest
@@ -52,9 +53,13 @@ def is_ready(environment) -> bool:
 
 
 @contextlib.contextmanager
-def running(environment):
+def running(environment, *options: str):
     with subprocess.Popen(
-        UP, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        [*UP, *options],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     ) as process:
         try:
             wait_until(
@@ -136,8 +141,12 @@ class TestWholeShop:
             process.kill()
             process.communicate(timeout=STOP_SECONDS)
 
-        with running(environment) as process:
+        with running(environment, "--sinks") as process:
             family += psutil.Process(process.pid).children(recursive=True)
+            crm = json.loads((tmp_path / "home/run/env.json").read_text())["CRM_BASE_URL"]
+            sinks = f"http://127.0.0.1:{urlsplit(crm).port}/"
+            with urllib.request.urlopen(sinks, timeout=5) as response:
+                assert response.status == 200
             process.send_signal(signal.SIGINT)
             said, _ = process.communicate(timeout=STOP_SECONDS)
             assert process.returncode == 0
@@ -146,3 +155,4 @@ class TestWholeShop:
         assert second.stderr.startswith("bin/up: already running: bin/up (pid ")
         assert [member for member in family if lives(member)] == []
         assert "Orderkeep is ready" in said
+        assert f"sinks           {sinks} (what integrations tell)" in said

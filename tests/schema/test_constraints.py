@@ -1306,6 +1306,7 @@ FROZEN = {
         "tax_amount": OTHER,
         "shipping_amount": OTHER,
         "shipping_tax_rate": Decimal("0.1"),
+        "shipping_tax_class": "books",
         "discount_amount": OTHER,
         "total_amount": OTHER,
         "tax_included": True,

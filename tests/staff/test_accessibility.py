@@ -56,6 +56,9 @@ def pages(everything):
         "role": f"/admin/auth/group/{role.pk}/change/",
         "sessions": "/admin/sessions/",
         "recovery codes": "/admin/recovery-codes/",
+        "revenue": "/admin/reports/revenue/",
+        "tax": "/admin/reports/tax/",
+        "audit export": "/admin/reports/audit/",
     }
 
 
@@ -74,7 +77,8 @@ def found_on(pages, desk):
 
 
 def test_what_staff_look_at(found_on):
-    assert found_on("dashboard", "stuck", "orders", "order", "jobs", "sessions", "stock") == []
+    names = ("dashboard", "stuck", "orders", "order", "jobs", "sessions", "stock")
+    assert found_on(*names, "revenue", "tax", "audit export") == []
 
 
 def test_what_staff_fill_in(found_on):

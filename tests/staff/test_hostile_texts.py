@@ -134,6 +134,8 @@ def pages_of_no_row():
     job, coupon = BackgroundJob.objects.get(), Coupon.objects.get()
     for name in ("index", "stuck", "jobs", "sessions", "password_change", "recovery_codes"):
         yield name, reverse(f"admin:{name}")
+    for name in ("report_revenue", "report_tax", "report_audit"):
+        yield name, reverse(f"admin:{name}")
     yield "inventory_stocklevel_file", reverse("admin:inventory_stocklevel_file")
     yield "orders_coupon_effect", reverse("admin:orders_coupon_effect", args=[coupon.pk])
     yield "job", reverse("admin:job", args=[job.pk])

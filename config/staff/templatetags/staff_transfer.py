@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 from django import template
 
-from config.staff import transfer
-
 if TYPE_CHECKING:
     from django.template import Context
 
@@ -20,5 +18,9 @@ def transfer_links(context: Context) -> list[dict[str, str]]:
     opts: Any = context.get("opts")
     if opts is None or context.get("is_popup"):
         return []
+    # Unfold makes a template engine while it is imported, and that imports all libraries: whichever
+    # page's module comes first, the others are not there yet.
+    from config.staff import transfer  # noqa: PLC0415
+
     request = context["request"]
     return transfer.links_for(request, opts.label_lower, request.GET.urlencode())

@@ -28,8 +28,8 @@ class ContextOrderSerializer(serializers.Serializer[Any]):
     """An order, as far as it has to be found again."""
 
     order_number = serializers.CharField()
-    status = serializers.ChoiceField(choices=Order.Status.choices)
-    payment_status = serializers.ChoiceField(choices=Order.PaymentStatus.choices)
+    status = serializers.ChoiceField(choices=Order.Status.values)
+    payment_status = serializers.ChoiceField(choices=Order.PaymentStatus.values)
     total_amount = serializers.CharField()
     currency = serializers.CharField()
     created_at = serializers.DateTimeField()

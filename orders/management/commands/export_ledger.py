@@ -12,7 +12,7 @@ from rich.table import Table
 from audit import services as audit
 from config.kernel import csv_files, money
 from config.kernel.commands import ServiceCommand, add_period, bad_argument, bar, instants, rendered
-from orders.books import snapshot
+from config.kernel.db import snapshot
 from payments import selectors
 
 if TYPE_CHECKING:

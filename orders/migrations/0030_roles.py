@@ -11,7 +11,8 @@ def make(apps, schema_editor):
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('orders', '0028_roles'),
+        ('orders', '0029b_item_tax_class_kept'),
+        ('audit', '0012_right_to_export'),
         ('integrations', '0001_support_and_marketing'),
     ]
 

@@ -182,12 +182,15 @@ class _Run:
         return is_in_time and self._left != 0
 
     def _room_for(self, subscriber: str) -> int:
-        """How many hand-overs to it may begin."""
+        """How many hand-overs to it may begin.
+
+        The last third of the hands is for receivers that have none yet, one each: those that stall
+        leave room for others.
+        """
         mine = self._held_of()[subscriber]
         free = self._size - len(self._in_flight)
-        if mine:
-            free -= self._reserve  # receivers that stall leave room for all others
-        return max(0, min(subscribers.measure_of(subscriber).at_once - mine, free))
+        room = min(subscribers.measure_of(subscriber).at_once - mine, free - self._reserve)
+        return max(room, 0 if mine else min(free, 1))
 
     def _lease(self, subscriber: str, *, room: int) -> tuple[list[Leased], int]:
         """Take what there is room for; returns how many were asked for, too.
