@@ -139,6 +139,17 @@ def _decoded(name: str, raw: str) -> bytes:
     return found
 
 
+def tokens(name: str) -> list[tuple[str, str]]:
+    """Tokens by whose they are: `MAIN=…,EAST=…`; no message shows one."""
+    found = []
+    for part in items(name):
+        owner, _, token = part.partition("=")
+        if not owner.strip() or len(token.strip()) < SHORTEST_SECRET:
+            fail(name, f"must look like MAIN=token, each of at least {SHORTEST_SECRET} characters")
+        found.append((owner.strip(), token.strip()))
+    return found
+
+
 def origins(name: str, default: str = "") -> list[str]:
     """A list of web origins, `https://shop.example`, without a path."""
     found = items(name, default)

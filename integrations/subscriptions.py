@@ -10,6 +10,7 @@ from customers import mail
 from integrations.analytics import collecting
 from integrations.crm import deliver
 from integrations.email import accounts, confirmation, erasure, payment_link, repetition
+from integrations.fulfilment import labels, order_feed, tracking
 from integrations.marketing import campaigns, contacts
 from integrations.support import matters, tickets
 from orders.services import payment_links
@@ -24,6 +25,9 @@ def subscribe_all() -> None:
     outbox.subscribe("customer.erased", "email", erasure.delete_letters)
     outbox.subscribe("order.erased", "email", erasure.delete_letters_of_order)
     outbox.subscribe("payment_link.erased", "email", erasure.delete_letters_of_link)
+    outbox.subscribe("shipment.sent", "tracking", tracking.match)
+    outbox.subscribe("order.erased", "labels", labels.forget_address)
+    order_feed.subscribe()
     for fact in mail.FACTS:
         outbox.subscribe(fact, "email", accounts.send)
     if settings.MARKETING_BASE_URL:

@@ -38,6 +38,7 @@ _ORDERS: Final = _view(
     *("order", "orderitem", "ordertransition", "ordernote"),
     *("shipment", "shipmentitem", "return", "returnitem", "returnreceipt"),
 )
+_PARCELS: Final = _view("integrations", "trackingevent", "shippinglabel")
 _MONEY: Final = _view("payments", "payment", "refund", "dispute") | _view(
     "orders", "refundline", "refundproposal", "invoice"
 )
@@ -54,6 +55,7 @@ _FACTS: Final = _view("audit", "outboxmessage", "delivery", "receiver")
 
 _SUPPORT: Final = (
     _ORDERS
+    | _PARCELS
     | _MONEY
     | _CUSTOMERS
     | _SHELVES
@@ -77,9 +79,11 @@ _SUPPORT: Final = (
 )
 _WAREHOUSE: Final = (
     _ORDERS
+    | _PARCELS
     | _SHELVES
     | {
         "orders.ship_order",
+        "integrations.buy_label",
         "orders.deliver_order",
         "orders.receive_return",
         "orders.note_order",

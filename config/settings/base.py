@@ -217,6 +217,11 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": timedelta(minutes=5),
         "options": {"expires": 300},
     },
+    "move parcels by what carriers told": {
+        "task": "integrations.tasks.work_off_tracking",
+        "schedule": timedelta(seconds=SWEEP_SECONDS),
+        "options": {"expires": SWEEP_SECONDS},
+    },
     "run exports and imports that nobody nudged": {
         "task": "orders.tasks.run_jobs",
         "schedule": timedelta(seconds=SWEEP_SECONDS),
@@ -305,9 +310,6 @@ THROTTLE = env.switch("THROTTLE", default=True)
 if IS_PRODUCTION and not THROTTLE:
     env.fail("THROTTLE", "may not be off with ENVIRONMENT=production")
 
-# --- fulfilment -------------------------------------------------------------------------------
-FULFILMENT_BASE_URL, FULFILMENT_TOKEN = env.receiver("FULFILMENT")
-
 # --- the payment provider ---------------------------------------------------------------------
 STRIPE_SECRET_KEY = env.text("STRIPE_SECRET_KEY")
 STRIPE_PUBLISHABLE_KEY = env.text("STRIPE_PUBLISHABLE_KEY", "")
@@ -382,6 +384,19 @@ MARKETING_ACTIVE_DAYS = env.integer("MARKETING_ACTIVE_DAYS", 90, minimum=1, maxi
 MARKETING_LAPSED_DAYS = env.integer("MARKETING_LAPSED_DAYS", 365, minimum=1, maximum=3_650)
 if MARKETING_LAPSED_DAYS < MARKETING_ACTIVE_DAYS:
     env.fail("MARKETING_LAPSED_DAYS", "is less than MARKETING_ACTIVE_DAYS")
+
+# --- warehouses and carriers -------------------------------------------------------------------
+FULFILMENT_BASE_URL, FULFILMENT_TOKEN = env.receiver("FULFILMENT")
+FULFILMENT_WEBHOOK_SECRETS = env.secrets("FULFILMENT_WEBHOOK_SECRET")
+FULFILMENT_FEED_TOKENS = env.tokens("FULFILMENT_FEED_TOKEN")
+EASYPOST_API_KEY = env.text("EASYPOST_API_KEY", "")
+EASYPOST_BASE_URL = env.url(
+    "EASYPOST_BASE_URL", "https://api.easypost.com/v2", schemes=("http", "https")
+).rstrip("/")
+EASYPOST_FROM_ADDRESS = env.text("EASYPOST_FROM_ADDRESS", "")
+if EASYPOST_API_KEY and not EASYPOST_FROM_ADDRESS:
+    env.fail("EASYPOST_FROM_ADDRESS", "names where parcels leave, adr_… at EasyPost: set it")
+EASYPOST_WEBHOOK_SECRETS = env.secrets("EASYPOST_WEBHOOK_SECRET")
 
 # --- accounts ---------------------------------------------------------------------------------
 AUTH_USER_MODEL = "customers.Customer"

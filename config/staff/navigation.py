@@ -44,6 +44,8 @@ NAVIGATION: Final[Sequence[tuple[str, Sequence[Entry]]]] = (
             Entry("Orders", "shopping_bag", "orders.order"),
             Entry("Returns", "assignment_return", "orders.return"),
             Entry("Shipments", "local_shipping", "orders.shipment"),
+            Entry("Labels", "new_label", "integrations.shippinglabel"),
+            Entry("Tracking", "conveyor_belt", "integrations.trackingevent"),
             Entry("Invoices", "receipt_long", "orders.invoice"),
             Entry("Phone orders", "phone_in_talk", "orders.paymentlink"),
             Entry("Letters", "mail", "orders.letter"),

@@ -17,7 +17,7 @@ from audit import services as audit
 from audit.models import LEAF_BYTES, AuditSeal, AuditVerification, Delivery, OutboxMessage, Receiver
 from audit.seals import chain
 from customers.models import Address, Customer, CustomerMetrics, CustomerNote
-from integrations.models import MarketingContact, SupportTicket
+from integrations.models import MarketingContact, ShippingLabel, SupportTicket, TrackingEvent
 from inventory.models import (
     Category,
     Price,
@@ -291,6 +291,28 @@ def make_everything(n: int, **order_fields: Any) -> Everything:
     )
     shipment = Shipment.objects.create(order=order, carrier="UPS", tracking_number=f"1Z{n}")
     ShipmentItem.objects.create(shipment=shipment, order_item=item, quantity=1)
+    TrackingEvent.objects.create(
+        source="generic",
+        event_id=f"scan-{n}",
+        tracking_number=f"1Z{n}",
+        carrier="UPS",
+        stage="in_transit",
+        told="in_transit",
+        happened_at=NOW,
+    )
+    ShippingLabel.objects.create(
+        order=order,
+        request_key=f"{SECRET}-{n}",
+        provider="easypost",
+        units={product.sku: 1},
+        weight_grams=350,
+        carrier="UPS",
+        tracking_number=f"1Z{n}",
+        amount=Decimal("7.58"),
+        currency="USD",
+        label_url="https://labels.test/1.pdf",
+        created_by=customer,
+    )
     wish = Return.objects.create(order=order, reason="broken")
     returned = ReturnItem.objects.create(parent=wish, order_item=item, quantity=1)
     ReturnReceipt.objects.create(item=returned, quantity=1, restocked=1)

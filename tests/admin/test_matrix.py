@@ -46,6 +46,7 @@ ACTIONS = {
         "erase": {M},
         "reset-second-factor": NOBODY,
     },
+    "integrations.shippinglabel": {"find_out": {W, M}, "send": {W, M}, "discard": {W, M}},
     "inventory.product": {"receive": {W, M}, "schedule-price": {C, M}},
     "inventory.scheduledprice": {"stop": {C, M}},
     "inventory.stocklevel": {
@@ -59,6 +60,8 @@ ACTIONS = {
         "settle": {S, F, M},
         "end_quarantine": {F, M},
         "process": {W, M},
+        "packing_slip": {W, M},
+        "buy_label": {W, M},
         "ship": {W, M},
         "deliver": {W, M},
         "refund": {S, F, M},
@@ -67,6 +70,7 @@ ACTIONS = {
         "resend_letter": {S, M},
         "retry_deliveries": {S, M},
     },
+    "orders.shipment": {"packing_slip": {W, M}},
     "orders.paymentlink": {"send": {S, M}, "withdraw": {S, M}},
     "orders.refundproposal": {"approve": {F, M}, "refuse": {F, M}, "withdraw": {S, F, M}},
     "orders.return": {
@@ -108,6 +112,7 @@ PAGES = {
 }
 REPORTS = ("report_revenue", "report_tax", "report_audit")
 BULK = {
+    "orders.order": {"print_packing_slips": {W, M}},
     "audit.delivery": {"retry_now": {S, M}},
     "payments.providerevent": {"work_off_again": {F, M}},
 }

@@ -24,7 +24,7 @@ from config.kernel.db import (
 )
 from config.kernel.errors import InvalidTransitionError
 from customers.models import Address, Customer, CustomerMetrics, CustomerNote, SavedView
-from integrations.models import MarketingContact, SupportTicket
+from integrations.models import MarketingContact, ShippingLabel, SupportTicket, TrackingEvent
 from inventory.models import (
     Price,
     PriceBreak,
@@ -307,9 +307,34 @@ class Rows:
             payload={},
         )
 
+    def shipment(self, **changes):
+        made = {} if "order" in changes else {"order": self.order()}
+        return Shipment.objects.create(**{"carrier": "UPS", **made, **changes})
+
+    def tracking_event(self, **changes):
+        fields = {
+            "source": "generic",
+            "event_id": f"e-{next(self.numbers)}",
+            "tracking_number": "1Z",
+            "stage": "delivered",
+            "told": "delivered",
+            "happened_at": LONG_AGO,
+        }
+        return TrackingEvent.objects.create(**{**fields, **changes})
+
+    def label(self, **changes):
+        fields = {
+            "request_key": f"k-{next(self.numbers)}",
+            "provider": "generic",
+            "units": {"TEA": 1},
+            "weight_grams": 1,
+        }
+        made = {} if "order" in changes else {"order": self.order()}
+        return ShippingLabel.objects.create(**{**fields, **made, **changes})
+
     def shipment_item(self, **changes):
         item = self.item()
-        shipment = Shipment.objects.create(order=item.order, carrier="UPS")
+        shipment = self.shipment(order=item.order)
         fields = {"shipment": shipment, "order_item": item, "quantity": 1}
         return ShipmentItem.objects.create(**{**fields, **changes})
 
@@ -318,6 +343,16 @@ class Rows:
 def rows():
     return Rows()
 
+
+BOUGHT = {
+    "status": "bought",
+    "carrier": "UPS",
+    "tracking_number": "1Z",
+    "amount": TEN,
+    "currency": "USD",
+    "bought_at": LONG_AGO,
+}
+"""What a label's constraints want beside its status."""
 
 # --- CHECK and UNIQUE ---------------------------------------------------------------------------
 
@@ -840,6 +875,11 @@ REFUSED: dict[str, list[Any]] = {
         lambda r, url=url: Shipment.objects.create(order=r.order(), carrier="UPS", tracking_url=url)
         for url in ("javascript:alert(1)", "ups.com/1", " https://ups.com", "ftp://ups.com")
     ],
+    "shipment_status_known": [lambda r: untriggered(r.shipment(), status="lost")],
+    "shipment_delivered_at_follows_the_status": [
+        lambda r: update(r.shipment(), status="delivered"),
+        lambda r: update(r.shipment(), delivered_at=LONG_AGO),
+    ],
     "letter_once_per_message": [lambda r: twice(r.letter, "message_uuid")],
     "order_note_once_per_request": [lambda r: twice(r.note, "order", "request_key")],
     "payment_link_one_per_cart": [lambda r: twice(r.payment_link, "cart_id")],
@@ -943,6 +983,33 @@ REFUSED: dict[str, list[Any]] = {
         lambda r, url=url: r.ticket(url=url)
         for url in ("javascript:alert(1)", "desk.example/1", " https://desk.example")
     ],
+    "tracking_event_once_per_source": [lambda r: twice(r.tracking_event, "event_id")],
+    "tracking_event_source_known": [lambda r: r.tracking_event(source="pigeon")],
+    "tracking_event_stage_known": [lambda r: r.tracking_event(stage="lost")],
+    "tracking_event_status_known": [lambda r: untriggered(r.tracking_event(), status="lost")],
+    "tracking_event_processed_about_a_parcel": [
+        lambda r: update(r.tracking_event(), status="processed", processed_at=LONG_AGO),
+        lambda r: update(r.tracking_event(), status="processed", shipment=r.shipment()),
+        lambda r: r.tracking_event(shipment=r.shipment()),
+    ],
+    "shipping_label_provider_known": [lambda r: r.label(provider="pigeon")],
+    "shipping_label_status_known": [lambda r: untriggered(r.label(), status="lost")],
+    "shipping_label_bought_has_its_price": [
+        lambda r, missing=missing: update(r.label(), **(BOUGHT | missing))
+        for missing in (
+            *({"amount": None}, {"bought_at": None}, {"currency": ""}),
+            *({"carrier": ""}, {"tracking_number": ""}),
+        )
+    ],
+    "shipping_label_amount_not_negative": [
+        lambda r: r.label(amount=Decimal("-0.01")),
+    ],
+    "shipping_label_sent_was_bought": [lambda r: r.label(shipment=r.shipment())],
+    "shipping_label_links_to_web_pages": [
+        lambda r, name=name: r.label(**{name: "javascript:alert(1)"})
+        for name in ("label_url", "tracking_url")
+    ],
+    "shipping_label_weighs_something": [lambda r: r.label(weight_grams=0)],
     # audit
     "audit_seal_counts_from_one_and_zero": [
         lambda r: seal(number=0),
@@ -1019,6 +1086,13 @@ class TestNamedConstraints:
         LedgerEntry.objects.bulk_create(rows.legs())
         rows.answer(rows.key())
         rows.shipment_item()
+        update(
+            rows.tracking_event(),
+            status="processed",
+            processed_at=LONG_AGO,
+            shipment=rows.shipment(),
+        )
+        update(rows.label(), **BOUGHT, shipment=rows.shipment(), label_url="https://labels.test/1")
         rows.shipping_method(min_business_days=2)
         movement()
         chunk()
@@ -1116,6 +1190,22 @@ EDGES = {
         "cancelled": set(),
         "failed": set(),
     },
+    Shipment: {
+        "sent": {"in_transit", "delivered"},
+        "in_transit": {"delivered"},
+        "delivered": set(),
+    },
+    TrackingEvent: {
+        "received": {"unmatched", "processed"},
+        "unmatched": {"processed"},
+        "processed": set(),
+    },
+    ShippingLabel: {
+        "asked": {"bought", "failed", "discarded"},
+        "bought": {"discarded"},
+        "failed": set(),
+        "discarded": set(),
+    },
     RefundProposal: {
         "waiting": {"approved", "refused", "withdrawn"},
         "approved": set(),
@@ -1131,6 +1221,9 @@ FIRST = {
     Refund: "due",
     Return: "requested",
     BackgroundJob: "queued",
+    Shipment: "sent",
+    TrackingEvent: "received",
+    ShippingLabel: "asked",
     RefundProposal: "waiting",
 }
 
@@ -1143,9 +1236,20 @@ def with_status(model, status):
         return {"status": status, "stripe_refund_id": f"re_{uuid.uuid4()}"}
     if model is RefundProposal:
         return decided(status)
+    if model is Shipment:
+        return {"status": status, "delivered_at": LONG_AGO if status == "delivered" else None}
+    if model is ShippingLabel:
+        return BOUGHT if status == "bought" else {"status": status}
+    rows = Rows()
+    rows.numbers = itertools.count(uuid.uuid4().int % 10**9)  # apart from the test's own rows
+    if model is TrackingEvent:
+        is_done = status == "processed"
+        return {
+            "status": status,
+            "shipment": rows.shipment() if is_done else None,
+            "processed_at": LONG_AGO if is_done else None,
+        }
     if model is Return:
-        rows = Rows()
-        rows.numbers = itertools.count(uuid.uuid4().int % 10**9)  # apart from the test's own rows
         return {"status": status, "refund": rows.refund() if status == "refunded" else None}
     if model is BackgroundJob:
         is_held, is_over = status == "running", status in {"done", "cancelled", "failed"}
@@ -1173,6 +1277,9 @@ def make(rows, model):
         Refund: rows.refund,
         Return: rows.returned,
         BackgroundJob: job,
+        Shipment: rows.shipment,
+        TrackingEvent: rows.tracking_event,
+        ShippingLabel: rows.label,
         RefundProposal: rows.proposal,
     }[model]()
 

@@ -137,6 +137,11 @@ API = {
     ),
     # Not there before the shop has named a token: tests/integrations/test_support_context.py.
     "GET /api/v1/support/context": anybody(404),
+    # Likewise: tests/integrations/test_tracking.py.
+    "POST /api/v1/webhooks/tracking/generic": anybody(400),
+    "POST /api/v1/webhooks/tracking/easypost": anybody(400),
+    # A warehouse's token, and no person's: tests/integrations/test_stock_feed.py.
+    "POST /api/v1/feeds/stock": anybody(401),
     "GET /healthz": anybody(200),
     "GET /readyz": anybody(200),
     "GET /metrics": anybody(200),  # from 127.0.0.1, as a test's client is

@@ -36,9 +36,3 @@ class MarketingEventSerializer(serializers.Serializer[Any]):
         help_text="`contact.unsubscribed`, `contact.complained`; others change nothing."
     )
     data = MarketingPersonSerializer()  # type: ignore[assignment]  # a field, not `Serializer.data`
-
-
-class ReceivedSerializer(serializers.Serializer[Any]):
-    """That it was understood."""
-
-    received = serializers.BooleanField()

@@ -22,9 +22,9 @@ from integrations.marketing.api.serializers import (
     ONE_CLICK,
     VALUE,
     MarketingEventSerializer,
-    ReceivedSerializer,
     UnsubscribedSerializer,
 )
+from integrations.serializers import ReceivedSerializer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -11,9 +11,8 @@ def make(apps, schema_editor):
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('orders', '0029b_item_tax_class_kept'),
+        ('integrations', '0002_fulfilment'),
         ('audit', '0012_right_to_export'),
-        ('integrations', '0001_support_and_marketing'),
     ]
 
     operations = [migrations.RunPython(make, migrations.RunPython.noop)]
