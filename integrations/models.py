@@ -3,5 +3,20 @@
 from integrations.fulfilment.models import ShippingLabel, TrackingEvent
 from integrations.marketing.models import MarketingContact
 from integrations.support.models import SupportTicket
+from integrations.webhooks.models import (
+    WebhookAttempt,
+    WebhookEndpoint,
+    WebhookReplay,
+    WebhookSecret,
+)
 
-__all__ = ["MarketingContact", "ShippingLabel", "SupportTicket", "TrackingEvent"]
+__all__ = [
+    "MarketingContact",
+    "ShippingLabel",
+    "SupportTicket",
+    "TrackingEvent",
+    "WebhookAttempt",
+    "WebhookEndpoint",
+    "WebhookReplay",
+    "WebhookSecret",
+]

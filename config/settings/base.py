@@ -12,6 +12,7 @@ from celery.schedules import crontab
 from django.urls import reverse_lazy
 
 from config import env, sentry
+from config.kernel import languages
 from config.kernel.money import UnsupportedCurrencyError, digits
 from config.logging import settings_for_logging
 from integrations.crm import fields as crm_fields
@@ -66,6 +67,7 @@ INSTALLED_APPS = [
     "allauth.account",
     "allauth.mfa",
     "allauth.headless",
+    "anymail",
     "rest_framework",
     "corsheaders",
     "csp",
@@ -222,6 +224,16 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": timedelta(seconds=SWEEP_SECONDS),
         "options": {"expires": SWEEP_SECONDS},
     },
+    "tell of payments that wait for their buyer": {
+        "task": "orders.tasks.tell_waiting_payments",
+        "schedule": timedelta(minutes=1),
+        "options": {"expires": 60},
+    },
+    "tell of what can be ordered again": {
+        "task": "orders.tasks.tell_back_in_stock",
+        "schedule": timedelta(minutes=1),
+        "options": {"expires": 60},
+    },
     "run exports and imports that nobody nudged": {
         "task": "orders.tasks.run_jobs",
         "schedule": timedelta(seconds=SWEEP_SECONDS),
@@ -282,6 +294,8 @@ OUTBOX_DAYS = env.integer("OUTBOX_DAYS", 90, minimum=36, maximum=3_650)
 PROVIDER_EVENT_DAYS = env.integer("PROVIDER_EVENT_DAYS", 90, minimum=32, maximum=3_650)
 # Buyers complain within the two years of a guarantee.
 LETTER_DAYS = env.integer("LETTER_DAYS", 730, minimum=30, maximum=36_500)
+# Tries to tell webhooks, with what was answered.
+WEBHOOK_LOG_DAYS = env.integer("WEBHOOK_LOG_DAYS", 30, minimum=1, maximum=3_650)
 # Whole months go. The books look 12 months back (I14), and a year is compared with the one before.
 AUDIT_LOG_DAYS = env.integer("AUDIT_LOG_DAYS", 400, minimum=366, maximum=36_500)
 
@@ -289,6 +303,8 @@ AUDIT_LOG_DAYS = env.integer("AUDIT_LOG_DAYS", 400, minimum=366, maximum=36_500)
 SHOP_CURRENCY = env.text("SHOP_CURRENCY", "USD")
 SHOP_COUNTRY = env.text("SHOP_COUNTRY", "US")
 SHOP_TIME_ZONE = env.text("SHOP_TIME_ZONE", "America/New_York")
+# What letters are written in to whoever has not said what they read.
+SHOP_LANGUAGE = env.choice("SHOP_LANGUAGE", "en", tuple(languages.LANGUAGES))
 SHOP_NAME = env.text("SHOP_NAME", "Orderkeep")  # these three stand on invoices
 SHOP_ADDRESS = env.text("SHOP_ADDRESS", "")
 SHOP_TAX_ID = env.text("SHOP_TAX_ID", "")
@@ -309,6 +325,16 @@ MAX_PENDING_ORDERS = 3  # a customer's orders waiting for payment at one time
 THROTTLE = env.switch("THROTTLE", default=True)
 if IS_PRODUCTION and not THROTTLE:
     env.fail("THROTTLE", "may not be off with ENVIRONMENT=production")
+
+# --- webhooks to merchants ----------------------------------------------------------------------
+# What merchants' own systems are sent: docs/outgoing-webhooks.md. Of the key all their secrets are
+# made; one of its own lets SECRET_KEY change without them.
+WEBHOOK_KEY = env.key(
+    "WEBHOOK_KEY", hashlib.sha256(f"webhook secrets:{SECRET_KEY}".encode()).digest()
+)
+WEBHOOK_OLD_KEYS = env.keys("WEBHOOK_OLD_KEYS")
+WEBHOOK_ALLOWED_NETWORKS = env.networks("WEBHOOK_ALLOWED_NETWORKS")
+WEBHOOK_FAILING_DAYS = env.integer("WEBHOOK_FAILING_DAYS", 5, minimum=1, maximum=90)
 
 # --- the payment provider ---------------------------------------------------------------------
 STRIPE_SECRET_KEY = env.text("STRIPE_SECRET_KEY")
@@ -437,9 +463,13 @@ ACCESS_TOKEN_MINUTES = env.integer("ACCESS_TOKEN_MINUTES", 15, minimum=1, maximu
 SENTRY_DSN = env.text("SENTRY_DSN", "")
 DEFAULT_FROM_EMAIL = "orders@example.com"
 EMAIL_URL = env.text("EMAIL_URL", "")
+EMAIL_PROVIDER = ""  # anymail's name of it, where `EMAIL_URL` names one
+EMAIL_WEBHOOK_SECRET = env.text("EMAIL_WEBHOOK_SECRET", "")
 MAIL_DIR = ORDERKEEP_HOME / "mail"
 ERASURE_JOURNAL = env.text("ERASURE_JOURNAL", str(ORDERKEEP_HOME / "erasures.jsonl"))
-LANGUAGE_CODE = "en-us"
+LANGUAGE_CODE = "en-us"  # the admin's
+LANGUAGES = list(languages.LANGUAGES.items())
+LOCALE_PATHS = [BASE_DIR / "integrations" / "email" / "locale"]
 USE_I18N = True
 
 # --- the HTTP layer -----------------------------------------------------------------------------
@@ -596,6 +626,8 @@ MFA_TOTP_ISSUER = "Orderkeep"
 
 EMAIL_TIMEOUT = 5
 EMAIL_BACKEND = "integrations.email.backend.EmlFileBackend"
-if EMAIL_URL:
+if urlsplit(EMAIL_URL).scheme in env.MAIL_PROVIDERS:
+    globals().update(env.mail_provider("EMAIL_URL", webhook_secret=EMAIL_WEBHOOK_SECRET))
+elif EMAIL_URL:
     EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
     globals().update(env.mail_server("EMAIL_URL"))

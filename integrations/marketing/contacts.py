@@ -134,4 +134,4 @@ def _remove(customer_id: int, *, key: uuid.UUID, occurred_at: datetime) -> None:
 def export(customer_id: int) -> dict[str, Any] | None:
     """What the tool was told of a customer, for the export; None if it knows of none."""
     told = MarketingContact.objects.filter(pk=customer_id).first()
-    return told and {"segments": told.segments, "told_at": told.told_at}
+    return {"segments": told.segments, "told_at": told.told_at} if told else None

@@ -317,7 +317,7 @@ def end_unpaid(locked: LockedOrder, *, cause: str, note: str = "") -> None:
     )
     release_coupon(locked.order)
     stock.release(order_id=locked.order.pk)
-    announce(locked.order)
+    announce(locked.order, buyer_was_waiting=_is_waited_for(locked))
 
 
 def show_money(locked: LockedOrder) -> None:
@@ -340,8 +340,12 @@ def show_money(locked: LockedOrder) -> None:
         locked.order.updated_at = locked.at
 
 
-def announce(order: Order) -> None:
-    """State the order's new status as a fact for the world outside."""
+def announce(order: Order, *, buyer_was_waiting: bool = False) -> None:
+    """State the order's new status as a fact for the world outside.
+
+    Args:
+        buyer_was_waiting: a request is under way whose answer tells the buyer of it.
+    """
     audit.publish(
         f"order.{order.status}",
         aggregate_type="order",
@@ -352,6 +356,7 @@ def announce(order: Order) -> None:
             "order_number": order.order_number,
             "total_amount": money.format_amount(order.total_amount, order.currency),
             "currency": order.currency,
+            **({"buyer_was_waiting": True} if buyer_was_waiting else {}),
         },
     )
 
@@ -359,6 +364,12 @@ def announce(order: Order) -> None:
 def release_coupon(order: Order) -> None:
     """Give back the use of a promotion, coupon or automatic, by an order that died; once."""
     sql.later(RELEASE_COUPON, order_id=order.pk)
+
+
+def _is_waited_for(locked: LockedOrder) -> bool:
+    """Whether a request holds the order's key and has not been answered yet."""
+    key = locked.key
+    return key is not None and key.response_status is None and key.lease_until > locked.at
 
 
 def _confirm(locked: LockedOrder) -> None:

@@ -34,7 +34,7 @@ ALL_STAFF = {S, W, F, C, M, "no role"}
 ACTIONS = {
     "audit.auditlog": {"seal": {M}},
     "audit.auditverification": {"verify": {M}},
-    "audit.delivery": {"retry": {S, M}},
+    "audit.delivery": {"retry": {S, M}, "send-again": {M}},
     "audit.receiver": {"pause": {M}, "resume": {M}, "retry": {S, M}},
     "customers.customer": {
         "note": {S, M},
@@ -47,6 +47,14 @@ ACTIONS = {
         "reset-second-factor": NOBODY,
     },
     "integrations.shippinglabel": {"find_out": {W, M}, "send": {W, M}, "discard": {W, M}},
+    "customers.emailsuppression": {"lift": {S, M}},
+    "integrations.webhookendpoint": {
+        "new-secret": {M},
+        "test": {M},
+        "enable": {M},
+        "disable": {M},
+        "replay": {M},
+    },
     "inventory.product": {"receive": {W, M}, "schedule-price": {C, M}},
     "inventory.scheduledprice": {"stop": {C, M}},
     "inventory.stocklevel": {
@@ -93,6 +101,7 @@ PAGES = {
     "stock by file": {W, M},
     "count sheet": {W, M},
     "coupon effect": {S, C, M},
+    "how letters look": {S, M},
     "phone order": {S, M},
     "import products": {C, M},
     "import categories": {C, M},
@@ -179,6 +188,7 @@ def pages(shop):
         "count sheet": reverse(
             "admin:inventory_stocklevel_sheet", args=[Warehouse.objects.get().pk, 1]
         ),
+        "how letters look": reverse("admin:letter_preview"),
         "coupon effect": reverse("admin:orders_coupon_effect", args=[shop.coupon.pk]),
         "phone order": reverse("admin:orders_paymentlink_add"),
         **{name: reverse(f"admin:{name}") for name in REPORTS},

@@ -80,6 +80,7 @@ UNREACHABLE = {
     "POST /api/v1/webhooks/tracking/generic": "likewise: tests/integrations/test_tracking.py",
     "POST /api/v1/webhooks/tracking/easypost": "likewise",
     "POST /api/v1/feeds/stock": "wants a warehouse's token: tests/integrations/test_stock_feed.py",
+    "POST /api/v1/webhooks/email/{provider}": "wants a secret: tests/integrations/test_bounces.py",
 }
 """Operations that cannot succeed here, and why; their answers are judged all the same."""
 

@@ -23,8 +23,24 @@ from config.kernel.db import (
     violated_constraint,
 )
 from config.kernel.errors import InvalidTransitionError
-from customers.models import Address, Customer, CustomerMetrics, CustomerNote, SavedView
-from integrations.models import MarketingContact, ShippingLabel, SupportTicket, TrackingEvent
+from customers.models import (
+    Address,
+    Customer,
+    CustomerMetrics,
+    CustomerNote,
+    EmailSuppression,
+    SavedView,
+)
+from integrations.models import (
+    MarketingContact,
+    ShippingLabel,
+    SupportTicket,
+    TrackingEvent,
+    WebhookAttempt,
+    WebhookEndpoint,
+    WebhookReplay,
+    WebhookSecret,
+)
 from inventory.models import (
     Price,
     PriceBreak,
@@ -62,6 +78,7 @@ from orders.models import (
     ShippingMethod,
     ShippingRate,
     ShippingZone,
+    StockAlert,
     TaxDestination,
 )
 from payments.models import (
@@ -560,6 +577,60 @@ def customer_note(**changes):
     return CustomerNote.objects.create(**{**fields, **made, **changes})
 
 
+def stock_alert(**changes):
+    needed = {"customer": customer, "product": product}
+    fields = {name: make() for name, make in needed.items() if name not in changes}
+    return StockAlert.objects.create(**{**fields, **changes})
+
+
+def suppression(**changes):
+    fields = {"address_digest": "a" * 64, "reason": "bounced", "provider": "postmark"}
+    return EmailSuppression.objects.create(**{**fields, **changes})
+
+
+def webhook(**changes):
+    fields = {"url": "https://erp.example/hook", "events": ["order.confirmed"]}
+    made = {} if "created_by" in changes else {"created_by": customer()}
+    return WebhookEndpoint.objects.create(**{**fields, **made, **changes})
+
+
+def webhook_part(model, **changes):
+    """What belongs to an endpoint: a secret, a try, a replay."""
+    fields = {
+        WebhookSecret: {"nonce": uuid.uuid4(), "key_id": "0" * 16, "request_key": "k"},
+        WebhookAttempt: {
+            "delivery_id": 1,
+            "message_uuid": uuid.uuid4(),
+            "event": "order.confirmed",
+            "outcome": "delivered",
+            "http_status": 204,
+            "duration_ms": 5,
+        },
+        WebhookReplay: {
+            "since": LONG_AGO,
+            "until": LONG_AGO + dt.timedelta(hours=1),
+            "events": 0,
+            "request_key": "k",
+        },
+    }[model]
+    made = {} if "endpoint" in changes else {"endpoint": webhook()}
+    if model is not WebhookAttempt:
+        made["created_by"] = customer()
+    return model.objects.create(**{**fields, **made, **changes})
+
+
+def webhook_secret(**changes):
+    return webhook_part(WebhookSecret, **changes)
+
+
+def webhook_attempt(**changes):
+    return webhook_part(WebhookAttempt, **changes)
+
+
+def webhook_replay(**changes):
+    return webhook_part(WebhookReplay, **changes)
+
+
 def cart_item(**changes):
     needed = {"cart": cart, "product": product}
     fields = {name: make() for name, make in needed.items() if name not in changes}
@@ -570,10 +641,19 @@ REFUSED: dict[str, list[Any]] = {
     # customers
     "customer_status_known": [lambda r: customer(status="asleep")],
     "customer_version_counts_up": [lambda r: customer(version=0)],
+    "customer_language_is_a_code": [lambda r: customer(language="EN")],
     "customer_tier_is_a_slug": [
         lambda r: customer(tier="Gold"),
         lambda r: customer(tier="two words"),
     ],
+    "email_suppression_once_per_address": [lambda r: (suppression(), suppression())],
+    "email_suppression_reason_known": [lambda r: suppression(reason="bored")],
+    "email_suppression_digest_is_one": [lambda r: suppression(address_digest="ann@example.com")],
+    "email_suppression_lift_is_whole": [
+        lambda r: suppression(lifted_at=dt.datetime.now(dt.UTC)),
+        lambda r: suppression(lifted_by=customer()),
+    ],
+    "stock_alert_once_per_product": [lambda r: twice(stock_alert, "customer", "product")],
     "customer_metrics_one_per_currency": [lambda r: twice(metrics, "customer", "currency")],
     "customer_metrics_not_negative": [lambda r: metrics(lifetime_value=Decimal("-0.01"))],
     "customer_note_once_per_request": [lambda r: twice(customer_note, "customer", "request_key")],
@@ -845,6 +925,7 @@ REFUSED: dict[str, list[Any]] = {
         lambda r: cart_item(quantity=0),
         lambda r: cart_item(quantity=10_000),
     ],
+    "order_language_is_a_code": [lambda r: r.order(language="EN")],
     "order_has_a_buyer": [lambda r: r.order(guest_email=None)],
     "order_item_quantity_positive": [lambda r: r.item(quantity=0, total_price=0)],
     "order_item_total_adds_up": [lambda r: r.item(total_price=TEN)],
@@ -1040,6 +1121,39 @@ REFUSED: dict[str, list[Any]] = {
     "delivery_status_known": [
         lambda r: Delivery.objects.create(message=r.message(), subscriber="crm", status="lost")
     ],
+    # integrations
+    "webhook_endpoint_one_per_url": [lambda r: twice(webhook, "url")],
+    "webhook_endpoint_url_is_of_the_web": [
+        lambda r: webhook(url="javascript:alert(1)"),
+        lambda r: webhook(url="ftp://erp.example/"),
+        lambda r: webhook(url="https://user:word@erp.example/"),
+        lambda r: webhook(url="https://erp.example/a b"),
+        lambda r: webhook(url=""),
+    ],
+    "webhook_endpoint_wants_something": [lambda r: webhook(events=[])],
+    "webhook_endpoint_status_known": [lambda r: webhook(status="asleep")],
+    "webhook_endpoint_enabled_misses_nothing": [
+        lambda r: webhook(status="enabled", disabled_because="it answered 410 Gone"),
+        lambda r: webhook(status="enabled", missed_since=LONG_AGO),
+    ],
+    "webhook_secret_one_per_request": [
+        lambda r: twice(
+            lambda **same: webhook_secret(**{"expires_at": LONG_AGO, **same}),
+            "endpoint",
+            "request_key",
+        )
+    ],
+    "webhook_secret_one_current": [
+        lambda r: webhook_secret(endpoint=webhook_secret().endpoint, request_key="other")
+    ],
+    "webhook_attempt_delivered_means_2xx": [
+        lambda r: webhook_attempt(http_status=500),
+        lambda r: webhook_attempt(http_status=None),
+        lambda r: webhook_attempt(outcome="failed"),
+        lambda r: webhook_attempt(outcome="lost"),
+    ],
+    "webhook_replay_one_per_request": [lambda r: twice(webhook_replay, "endpoint", "request_key")],
+    "webhook_replay_ends_after_it_begins": [lambda r: webhook_replay(until=LONG_AGO)],
 }
 
 
@@ -1836,6 +1950,7 @@ TOUCHED: dict[type[models.Model], tuple[Any, dict[str, Any]]] = {
     SupportTicket: (lambda r: r.ticket(), {"is_settled": True}),
     CustomerMetrics: (lambda r: metrics(), {"order_count": 2}),
     Address: (lambda r: address(), {"city": "Albany"}),
+    WebhookEndpoint: (lambda r: webhook(), {"description": "x"}),
 }
 
 

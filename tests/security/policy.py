@@ -142,6 +142,11 @@ API = {
     "POST /api/v1/webhooks/tracking/easypost": anybody(400),
     # A warehouse's token, and no person's: tests/integrations/test_stock_feed.py.
     "POST /api/v1/feeds/stock": anybody(401),
+    # Of what is there to be ordered there is nothing to tell.
+    "POST /api/v1/products/{sku}/stock-alerts": customers(409, suspended=403),
+    "DELETE /api/v1/products/{sku}/stock-alerts": customers(204, suspended=403),
+    # So does a secret, which this shop has none of: tests/integrations/test_bounces.py.
+    "POST /api/v1/webhooks/email/{provider}": anybody(404),
     "GET /healthz": anybody(200),
     "GET /readyz": anybody(200),
     "GET /metrics": anybody(200),  # from 127.0.0.1, as a test's client is

@@ -88,6 +88,7 @@ def belongings(shopper):
         payment_method_id = shopper.post("/me/payment-methods", card).json()["id"]
     return {
         "sku": "APPLE",
+        "provider": "postmark",
         "order_number": order.order_number,
         "guest_token": placed.json().get("guest_token"),
         "document_number": issue_invoice(order_id=order.pk).document_number,

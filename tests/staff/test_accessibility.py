@@ -52,6 +52,7 @@ def pages(everything):
         "stock by file": "/admin/inventory/stocklevel/file/",
         "import": "/admin/import/products/",
         "jobs": "/admin/jobs/",
+        "how letters look": "/admin/letters/preview/?language=ar",
         "customer": f"/admin/customers/customer/{everything.customer.pk}/change/",
         "role": f"/admin/auth/group/{role.pk}/change/",
         "sessions": "/admin/sessions/",
