@@ -89,7 +89,8 @@ class RestClient:
             needs_answer: whether a 2xx without a JSON object is a failure.
 
         Raises:
-            ReceiverAwayError: no answer, a server error, too many calls, or we are not let in.
+            ReceiverAwayError: no answer, a server error, a redirect, too many calls, or we are
+                not let in.
             RejectedError: the receiver refuses this very call, for good.
             DeliveryFailedError: it answered something that is no answer.
         """
@@ -127,7 +128,8 @@ class RestClient:
             return Answer(status, body)
         why = self._reason(body)
         problem = f"{self.name} answered {status} to {call}{f': {why}' if why else ''}"
-        if status in AWAY or status >= 500:  # noqa: PLR2004 - HTTP's server errors
+        # A redirect is not followed: what is behind it may be anybody. It may end, as maintenance.
+        if status in AWAY or status < 400 or status >= 500:  # noqa: PLR2004 - HTTP's classes
             raise ReceiverAwayError(problem, retry_after=seconds_asked_for(response))
         raise RejectedError(problem)
 

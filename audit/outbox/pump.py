@@ -221,7 +221,7 @@ class _Run:
         for one in leased:
             if one.attempts > MAX_ATTEMPTS:
                 self._fail([one], error=DeliveryFailedError("every try ended without a word"))
-            elif one.attempts == 1 and subscribers.batch_handler_of(one.subscriber):
+            elif one.attempts == 1 and subscribers.measure_of(one.subscriber).batch > 1:
                 fresh.append(one)
             else:
                 self._waiting.append(_Unit([one]))
@@ -273,6 +273,8 @@ class _Run:
 
     def _fail(self, leased: Sequence[Leased], *, error: Exception) -> None:
         first = leased[0]
+        if len(leased) > 1 and isinstance(error, RejectedError):
+            error = DeliveryFailedError(str(error))  # of which of them? Each is asked of alone
         if isinstance(error, RejectedError):
             deliveries.receiver_answered(first.subscriber)
         else:
@@ -300,7 +302,7 @@ def _tell(unit: _Unit) -> str | None:
     first = unit.leased[0]
     if len(unit.leased) > 1:
         handler = subscribers.batch_handler_of(first.subscriber)
-        assert handler is not None  # noqa: S101 - batches are made of those alone
+        assert handler is not None  # noqa: S101 - a measure by batches comes with it
         return handler([one.message for one in unit.leased])
     tell = subscribers.handler_of(subscriber=first.subscriber, fact=first.message.fact)
     return tell(first.message)

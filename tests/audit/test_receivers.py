@@ -379,6 +379,18 @@ class TestBatches:
         left = Delivery.objects.exclude(status="delivered").get()
         assert (left.message.dedupe_key, left.status) == ("parcel.sent.3", "dead")
 
+    def test_that_were_refused_are_asked_of_one_by_one(self, collector):
+        state(*range(1, 4))
+        collector.poison = "parcel.sent.2"
+        collector.refuses_batches = True
+        outbox.relay()
+        let_pass(60)
+
+        outbox.relay()
+
+        assert Delivery.objects.filter(status="delivered").count() == 2
+        assert Delivery.objects.get(status="dead").message.dedupe_key == "parcel.sent.2"
+
     def test_have_one_message_of_an_aggregate(self, collector):
         state(1, 2, fact=FACT)
         state(1, fact=OTHER_FACT)
@@ -404,6 +416,7 @@ class Collector:
     def __init__(self) -> None:
         self.batches: list[list[str]] = []
         self.poison = ""
+        self.refuses_batches = False
         outbox.subscribe_batch(
             [FACT, OTHER_FACT], "collector", self.hear, measure=outbox.Measure(batch=100)
         )
@@ -412,7 +425,7 @@ class Collector:
         keys = [message.dedupe_key for message in messages]
         self.batches.append(keys)
         if self.poison in keys:
-            if len(keys) == 1:
+            if len(keys) == 1 or self.refuses_batches:
                 raise outbox.RejectedError("not this one")
             raise outbox.ReceiverAwayError("not all of these")
 

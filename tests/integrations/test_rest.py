@@ -112,6 +112,14 @@ class TestNobodyThere:
         assert isinstance(error, ReceiverAwayError)
         assert time.monotonic() - began < 3
 
+    def test_leading_elsewhere(self, crm, sinks):
+        sinks.fail("crm", "redirect")
+
+        error = failure(lambda: post(crm))
+
+        assert isinstance(error, ReceiverAwayError)
+        assert sinks.received("crm").kept == 0
+
     def test_answering_without_end(self, crm, sinks):
         sinks.fail("crm", "huge")
 
@@ -173,14 +181,6 @@ class TestRefused:
         )
 
         assert str(error) == "CRM answered 422 to POST /events: invalid_event"
-
-    def test_a_redirect_is_not_followed(self, crm, sinks):
-        sinks.fail("crm", "redirect")
-
-        error = failure(lambda: post(crm))
-
-        assert isinstance(error, RejectedError)
-        assert sinks.received("crm").kept == 0
 
     def test_unless_the_caller_understands_it(self, crm, sinks):
         sinks.fail("crm", "status", status=409)
