@@ -316,8 +316,11 @@ def _misses_since(endpoint: WebhookEndpoint) -> datetime:
         deliveries__subscriber=endpoint.subscriber, deliveries__status=Delivery.Status.PENDING
     )
     unannounced = OutboxMessage.objects.filter(fanned_out_at__isnull=True)
-    found = [rows.aggregate(since=Min("occurred_at"))["since"] for rows in (waiting, unannounced)]
-    return min([timezone.now(), *filter(None, found)]) - UNDER_WAY
+    oldest = timezone.now()
+    for rows in (waiting, unannounced):
+        found: datetime | None = rows.aggregate(since=Min("occurred_at"))["since"]
+        oldest = min(oldest, found or oldest)
+    return oldest - UNDER_WAY
 
 
 def _lock(endpoint_id: int) -> WebhookEndpoint:
