@@ -1,5 +1,8 @@
 """The tables of all parts, where Django looks for them."""
 
+from integrations.fulfilment.models import ShippingLabel, TrackingEvent
+from integrations.marketing.models import MarketingContact
+from integrations.support.models import SupportTicket
 from integrations.webhooks.models import (
     WebhookAttempt,
     WebhookEndpoint,
@@ -7,4 +10,13 @@ from integrations.webhooks.models import (
     WebhookSecret,
 )
 
-__all__ = ["WebhookAttempt", "WebhookEndpoint", "WebhookReplay", "WebhookSecret"]
+__all__ = [
+    "MarketingContact",
+    "ShippingLabel",
+    "SupportTicket",
+    "TrackingEvent",
+    "WebhookAttempt",
+    "WebhookEndpoint",
+    "WebhookReplay",
+    "WebhookSecret",
+]

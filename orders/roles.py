@@ -38,11 +38,12 @@ _ORDERS: Final = _view(
     *("order", "orderitem", "ordertransition", "ordernote"),
     *("shipment", "shipmentitem", "return", "returnitem", "returnreceipt"),
 )
+_PARCELS: Final = _view("integrations", "trackingevent", "shippinglabel")
 _MONEY: Final = _view("payments", "payment", "refund", "dispute") | _view(
     "orders", "refundline", "refundproposal", "invoice"
 )
 _CUSTOMERS: Final = _view(
-    "customers", "customer", "customernote", "customermetrics", "address"
+    "customers", "customer", "customernote", "customermetrics", "address", "emailsuppression"
 ) | _view("account", "emailaddress")
 _SHELVES: Final = _view("inventory", "category", "product", "productimage", "warehouse") | _view(
     "inventory", "stocklevel", "stockdocument", "stockmovement", "reservation"
@@ -54,12 +55,14 @@ _FACTS: Final = _view("audit", "outboxmessage", "delivery", "receiver")
 
 _SUPPORT: Final = (
     _ORDERS
+    | _PARCELS
     | _MONEY
     | _CUSTOMERS
     | _SHELVES
     | _PRICES
     | _FACTS
-    | _view("orders", "cart", "letter", "paymentlink", "couponredemption")
+    | _view("orders", "cart", "letter", "paymentlink", "couponredemption", "stockalert")
+    | _view("integrations", "supportticket", "marketingcontact")
     | _view("integrations", "webhookendpoint", "webhookattempt")
     | {
         "orders.settle_order",
@@ -71,14 +74,17 @@ _SUPPORT: Final = (
         "orders.decide_return",
         "customers.change_customer",
         "customers.note_customer",
+        "customers.lift_suppression",
         "audit.retry_delivery",
     }
 )
 _WAREHOUSE: Final = (
     _ORDERS
+    | _PARCELS
     | _SHELVES
     | {
         "orders.ship_order",
+        "integrations.buy_label",
         "orders.deliver_order",
         "orders.receive_return",
         "orders.note_order",

@@ -44,10 +44,14 @@ NAVIGATION: Final[Sequence[tuple[str, Sequence[Entry]]]] = (
             Entry("Orders", "shopping_bag", "orders.order"),
             Entry("Returns", "assignment_return", "orders.return"),
             Entry("Shipments", "local_shipping", "orders.shipment"),
+            Entry("Labels", "new_label", "integrations.shippinglabel"),
+            Entry("Tracking", "conveyor_belt", "integrations.trackingevent"),
             Entry("Invoices", "receipt_long", "orders.invoice"),
             Entry("Phone orders", "phone_in_talk", "orders.paymentlink"),
             Entry("Letters", "mail", "orders.letter"),
+            Entry("How letters look", "preview", "orders.letter", page="letter_preview"),
             Entry("Carts", "shopping_cart", "orders.cart"),
+            Entry("Waited for", "notifications", "orders.stockalert"),
         ),
     ),
     (
@@ -57,6 +61,7 @@ NAVIGATION: Final[Sequence[tuple[str, Sequence[Entry]]]] = (
             Entry("Spending", "bar_chart", "customers.customermetrics"),
             Entry("Addresses", "home_pin", "customers.address"),
             Entry("E-mail addresses", "alternate_email", "account.emailaddress"),
+            Entry("Suppressed addresses", "unsubscribe", "customers.emailsuppression"),
         ),
     ),
     (
@@ -121,6 +126,8 @@ NAVIGATION: Final[Sequence[tuple[str, Sequence[Entry]]]] = (
     (
         "Who was told",
         (
+            Entry("Support tickets", "support_agent", "integrations.supportticket"),
+            Entry("Marketing contacts", "contact_mail", "integrations.marketingcontact"),
             Entry("Webhooks", "webhook", "integrations.webhookendpoint"),
             Entry("Webhook log", "list_alt", "integrations.webhookattempt"),
             Entry("Webhook replays", "replay", "integrations.webhookreplay"),

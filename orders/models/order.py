@@ -156,6 +156,8 @@ class Order(models.Model):
     erase_requested_at = models.DateTimeField(null=True, blank=True, editable=False)
     erased_at = models.DateTimeField(null=True, blank=True, editable=False)
     cancellation_reason = models.CharField(max_length=200, default="", db_default="", blank=True)
+    # What the buyer's browser asked for, as an ISO 639-1 code. A customer's own comes first.
+    language = models.CharField(max_length=2, default="", db_default="", blank=True, editable=False)
     created_at = models.DateTimeField(db_default=Now(), editable=False)
     updated_at = models.DateTimeField(db_default=Now(), editable=False)
     shipped_at = models.DateTimeField(null=True, blank=True)
@@ -240,6 +242,9 @@ class Order(models.Model):
                 name="order_one_living_per_cart",
                 fields=["cart_id"],
                 condition=~Q(status="cancelled") & Q(cart_id__isnull=False),
+            ),
+            models.CheckConstraint(
+                name="order_language_is_a_code", condition=Q(language__regex="^([a-z]{2})?$")
             ),
             models.CheckConstraint(
                 name="order_has_a_buyer",
@@ -472,7 +477,15 @@ class RefundLine(models.Model):
 
 
 class Shipment(models.Model):
-    """A parcel on its way, with the items in it. The same `request_key` again is the same one."""
+    """A parcel on its way, with the items in it. The same `request_key` again is the same one.
+
+    Its status goes one way only: what a carrier tells late undoes nothing.
+    """
+
+    class Status(models.TextChoices):
+        SENT = "sent"
+        IN_TRANSIT = "in_transit"
+        DELIVERED = "delivered"
 
     order = models.ForeignKey(Order, models.PROTECT, related_name="shipments")
     carrier = models.CharField(max_length=50)
@@ -480,10 +493,23 @@ class Shipment(models.Model):
     tracking_url = models.URLField(max_length=500, default="", db_default="", blank=True)
     request_key = models.CharField(max_length=255, null=True, blank=True)
     shipped_at = models.DateTimeField(db_default=Now())
+    status = models.CharField(
+        max_length=20, choices=Status, default=Status.SENT, db_default=Status.SENT
+    )
+    delivered_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
         db_table = "shipments"
         constraints = [
+            models.CheckConstraint(
+                name="shipment_status_known",
+                condition=Q(status__in=["sent", "in_transit", "delivered"]),
+            ),
+            models.CheckConstraint(
+                name="shipment_delivered_at_follows_the_status",
+                condition=Q(status="delivered", delivered_at__isnull=False)
+                | (~Q(status="delivered") & Q(delivered_at__isnull=True)),
+            ),
             models.UniqueConstraint(
                 name="shipment_once_per_request", fields=["order", "request_key"]
             ),
@@ -500,6 +526,10 @@ class Shipment(models.Model):
                 condition=~Q(tracking_number=""),
             ),
         ]
+        triggers = legal_statuses(
+            start=["sent"],
+            transitions={"sent": ["in_transit", "delivered"], "in_transit": ["delivered"]},
+        )
 
     def __str__(self) -> str:
         return f"{self.carrier} {self.tracking_number}"

@@ -16,8 +16,17 @@ from django.db import transaction
 from audit import services as audit
 from audit.models import LEAF_BYTES, AuditSeal, AuditVerification, Delivery, OutboxMessage, Receiver
 from audit.seals import chain
-from customers.models import Address, Customer, CustomerMetrics, CustomerNote
-from integrations.models import WebhookAttempt, WebhookEndpoint, WebhookReplay, WebhookSecret
+from customers.models import Address, Customer, CustomerMetrics, CustomerNote, EmailSuppression
+from integrations.models import (
+    MarketingContact,
+    ShippingLabel,
+    SupportTicket,
+    TrackingEvent,
+    WebhookAttempt,
+    WebhookEndpoint,
+    WebhookReplay,
+    WebhookSecret,
+)
 from inventory.models import (
     Category,
     Price,
@@ -57,6 +66,7 @@ from orders.models import (
     ShippingMethod,
     ShippingRate,
     ShippingZone,
+    StockAlert,
     TaxDestination,
     TaxRate,
 )
@@ -324,6 +334,28 @@ def make_everything(n: int, **order_fields: Any) -> Everything:
     )
     shipment = Shipment.objects.create(order=order, carrier="UPS", tracking_number=f"1Z{n}")
     ShipmentItem.objects.create(shipment=shipment, order_item=item, quantity=1)
+    TrackingEvent.objects.create(
+        source="generic",
+        event_id=f"scan-{n}",
+        tracking_number=f"1Z{n}",
+        carrier="UPS",
+        stage="in_transit",
+        told="in_transit",
+        happened_at=NOW,
+    )
+    ShippingLabel.objects.create(
+        order=order,
+        request_key=f"{SECRET}-{n}",
+        provider="easypost",
+        units={product.sku: 1},
+        weight_grams=350,
+        carrier="UPS",
+        tracking_number=f"1Z{n}",
+        amount=Decimal("7.58"),
+        currency="USD",
+        label_url="https://labels.test/1.pdf",
+        created_by=customer,
+    )
     wish = Return.objects.create(order=order, reason="broken")
     returned = ReturnItem.objects.create(parent=wish, order_item=item, quantity=1)
     ReturnReceipt.objects.create(item=returned, quantity=1, restocked=1)
@@ -358,6 +390,10 @@ def make_everything(n: int, **order_fields: Any) -> Everything:
         body_html=f"<p>{SECRET}</p>",
     )
     OrderNote.objects.create(order=order, author=customer, text="Ring twice.", request_key="k")
+    StockAlert.objects.create(customer=customer, product=product)
+    EmailSuppression.objects.create(
+        address_digest=f"{n:064x}", reason="bounced", provider="postmark", customer=customer
+    )
     CustomerNote.objects.create(
         customer=customer, author=customer, text="Call before noon.", request_key="k"
     )
@@ -373,6 +409,14 @@ def make_everything(n: int, **order_fields: Any) -> Everything:
         fingerprint=SECRET,
         expires_at=NOW,
     )
+
+    SupportTicket.objects.create(
+        order=order,
+        matter=f"dispute.dp_{n}",
+        ticket_id=str(n),
+        url=f"https://desk.test/agent/tickets/{n}",
+    )
+    MarketingContact.objects.create(customer=customer, segments="orders=one", told_at=NOW)
 
     audit.record("ORDER_CREATED", entity_type="order", entity_id=order.pk)
     make_seal()

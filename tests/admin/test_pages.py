@@ -29,6 +29,7 @@ EDITABLE = {
         "last_name",
         "phone",
         "date_of_birth",
+        "language",
         "marketing_consent",
         "is_staff",
         "is_superuser",

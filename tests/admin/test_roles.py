@@ -162,14 +162,15 @@ class TestInTheAdmin:
         [
             (
                 "Support",
-                {"settle", "refund", "cancel", "note", "resend_letter", "retry_deliveries"},
+                {"settle", "refund", "cancel", "note", "resend_letter", "retry_deliveries"}
+                | {"labels"},
             ),
-            ("Warehouse", {"process", "ship", "note"}),
+            ("Warehouse", {"process", "packing_slip", "ship", "note", "labels"}),
             ("Finance", {"settle", "refund", "note"}),
             (
                 "Manager",
                 {"settle", "refund", "cancel", "note", "resend_letter", "retry_deliveries"}
-                | {"process", "ship"},
+                | {"process", "packing_slip", "ship", "labels"},
             ),
         ],
     )
@@ -269,5 +270,8 @@ class TestInTheAdmin:
             reverse("admin:customers_customer_change", args=[customer.pk])
         )
 
-        particulars = {"first_name", "last_name", "phone", "date_of_birth", "marketing_consent"}
+        particulars = {
+            *("first_name", "last_name", "phone", "date_of_birth", "language"),
+            "marketing_consent",
+        }
         assert set(page.context["adminform"].form.fields) == particulars

@@ -23,8 +23,24 @@ from config.kernel.db import (
     violated_constraint,
 )
 from config.kernel.errors import InvalidTransitionError
-from customers.models import Address, Customer, CustomerMetrics, CustomerNote, SavedView
-from integrations.models import WebhookAttempt, WebhookEndpoint, WebhookReplay, WebhookSecret
+from customers.models import (
+    Address,
+    Customer,
+    CustomerMetrics,
+    CustomerNote,
+    EmailSuppression,
+    SavedView,
+)
+from integrations.models import (
+    MarketingContact,
+    ShippingLabel,
+    SupportTicket,
+    TrackingEvent,
+    WebhookAttempt,
+    WebhookEndpoint,
+    WebhookReplay,
+    WebhookSecret,
+)
 from inventory.models import (
     Price,
     PriceBreak,
@@ -62,6 +78,7 @@ from orders.models import (
     ShippingMethod,
     ShippingRate,
     ShippingZone,
+    StockAlert,
     TaxDestination,
 )
 from payments.models import (
@@ -76,7 +93,7 @@ from tests import factories, shop
 
 pytestmark = pytest.mark.django_db
 
-OURS = ("audit", "customers", "inventory", "orders", "payments", "integrations")
+OURS = ("audit", "customers", "integrations", "inventory", "orders", "payments")
 NEW_YEAR = dt.datetime(2030, 1, 1, tzinfo=dt.UTC)
 LONG_AGO = dt.datetime(2020, 2, 2, tzinfo=dt.UTC)
 TEN = Decimal("10.00")
@@ -141,6 +158,12 @@ class Rows:
             "subject": "Confirmed",
         }
         return Letter.objects.create(**{**fields, **changes})
+
+    def ticket(self, **fields):
+        defaults = {"matter": f"dispute.dp_{next(self.numbers)}"}
+        return SupportTicket.objects.create(
+            **{"order": fields.pop("order", None) or self.order(), **defaults, **fields}
+        )
 
     def note(self, **changes):
         made = {} if "order" in changes else {"order": self.order()}
@@ -301,9 +324,34 @@ class Rows:
             payload={},
         )
 
+    def shipment(self, **changes):
+        made = {} if "order" in changes else {"order": self.order()}
+        return Shipment.objects.create(**{"carrier": "UPS", **made, **changes})
+
+    def tracking_event(self, **changes):
+        fields = {
+            "source": "generic",
+            "event_id": f"e-{next(self.numbers)}",
+            "tracking_number": "1Z",
+            "stage": "delivered",
+            "told": "delivered",
+            "happened_at": LONG_AGO,
+        }
+        return TrackingEvent.objects.create(**{**fields, **changes})
+
+    def label(self, **changes):
+        fields = {
+            "request_key": f"k-{next(self.numbers)}",
+            "provider": "generic",
+            "units": {"TEA": 1},
+            "weight_grams": 1,
+        }
+        made = {} if "order" in changes else {"order": self.order()}
+        return ShippingLabel.objects.create(**{**fields, **made, **changes})
+
     def shipment_item(self, **changes):
         item = self.item()
-        shipment = Shipment.objects.create(order=item.order, carrier="UPS")
+        shipment = self.shipment(order=item.order)
         fields = {"shipment": shipment, "order_item": item, "quantity": 1}
         return ShipmentItem.objects.create(**{**fields, **changes})
 
@@ -312,6 +360,16 @@ class Rows:
 def rows():
     return Rows()
 
+
+BOUGHT = {
+    "status": "bought",
+    "carrier": "UPS",
+    "tracking_number": "1Z",
+    "amount": TEN,
+    "currency": "USD",
+    "bought_at": LONG_AGO,
+}
+"""What a label's constraints want beside its status."""
 
 # --- CHECK and UNIQUE ---------------------------------------------------------------------------
 
@@ -562,6 +620,17 @@ def webhook_replay(**changes):
     return webhook_part(WebhookReplay, **changes)
 
 
+def stock_alert(**changes):
+    needed = {"customer": customer, "product": product}
+    fields = {name: make() for name, make in needed.items() if name not in changes}
+    return StockAlert.objects.create(**{**fields, **changes})
+
+
+def suppression(**changes):
+    fields = {"address_digest": "a" * 64, "reason": "bounced", "provider": "postmark"}
+    return EmailSuppression.objects.create(**{**fields, **changes})
+
+
 def cart_item(**changes):
     needed = {"cart": cart, "product": product}
     fields = {name: make() for name, make in needed.items() if name not in changes}
@@ -572,10 +641,19 @@ REFUSED: dict[str, list[Any]] = {
     # customers
     "customer_status_known": [lambda r: customer(status="asleep")],
     "customer_version_counts_up": [lambda r: customer(version=0)],
+    "customer_language_is_a_code": [lambda r: customer(language="EN")],
     "customer_tier_is_a_slug": [
         lambda r: customer(tier="Gold"),
         lambda r: customer(tier="two words"),
     ],
+    "email_suppression_once_per_address": [lambda r: (suppression(), suppression())],
+    "email_suppression_reason_known": [lambda r: suppression(reason="bored")],
+    "email_suppression_digest_is_one": [lambda r: suppression(address_digest="ann@example.com")],
+    "email_suppression_lift_is_whole": [
+        lambda r: suppression(lifted_at=dt.datetime.now(dt.UTC)),
+        lambda r: suppression(lifted_by=customer()),
+    ],
+    "stock_alert_once_per_product": [lambda r: twice(stock_alert, "customer", "product")],
     "customer_metrics_one_per_currency": [lambda r: twice(metrics, "customer", "currency")],
     "customer_metrics_not_negative": [lambda r: metrics(lifetime_value=Decimal("-0.01"))],
     "customer_note_once_per_request": [lambda r: twice(customer_note, "customer", "request_key")],
@@ -847,6 +925,7 @@ REFUSED: dict[str, list[Any]] = {
         lambda r: cart_item(quantity=0),
         lambda r: cart_item(quantity=10_000),
     ],
+    "order_language_is_a_code": [lambda r: r.order(language="EN")],
     "order_has_a_buyer": [lambda r: r.order(guest_email=None)],
     "order_item_quantity_positive": [lambda r: r.item(quantity=0, total_price=0)],
     "order_item_total_adds_up": [lambda r: r.item(total_price=TEN)],
@@ -876,6 +955,11 @@ REFUSED: dict[str, list[Any]] = {
     "shipment_tracking_url_is_a_web_page": [
         lambda r, url=url: Shipment.objects.create(order=r.order(), carrier="UPS", tracking_url=url)
         for url in ("javascript:alert(1)", "ups.com/1", " https://ups.com", "ftp://ups.com")
+    ],
+    "shipment_status_known": [lambda r: untriggered(r.shipment(), status="lost")],
+    "shipment_delivered_at_follows_the_status": [
+        lambda r: update(r.shipment(), status="delivered"),
+        lambda r: update(r.shipment(), delivered_at=LONG_AGO),
     ],
     "letter_once_per_message": [lambda r: twice(r.letter, "message_uuid")],
     "order_note_once_per_request": [lambda r: twice(r.note, "order", "request_key")],
@@ -964,6 +1048,49 @@ REFUSED: dict[str, list[Any]] = {
     "background_job_done_within_total": [lambda r: job(done=2, total=1)],
     "background_job_chunk_once_in_its_place": [lambda r: twice(chunk, "job", "part", "n")],
     "background_job_chunk_part_known": [lambda r: chunk(part="middle")],
+    # integrations
+    "marketing_contact_segments_were_told": [
+        lambda r: MarketingContact.objects.create(customer=customer(), segments="orders=one"),
+        lambda r: MarketingContact.objects.create(
+            customer=customer(), segments="orders=one", told_at=LONG_AGO, telling=uuid.uuid4()
+        ),
+    ],
+    "support_ticket_one_per_matter": [lambda r: twice(r.ticket, "matter")],
+    "support_ticket_told_was_begun": [lambda r: r.ticket(ticket_id="1", told=[uuid.uuid4()])],
+    "support_ticket_known_once_told": [
+        lambda r: [r.ticket(begun=[one], told=[one]) for one in [uuid.uuid4()]]
+    ],
+    "support_ticket_url_is_of_the_web": [
+        lambda r, url=url: r.ticket(url=url)
+        for url in ("javascript:alert(1)", "desk.example/1", " https://desk.example")
+    ],
+    "tracking_event_once_per_source": [lambda r: twice(r.tracking_event, "event_id")],
+    "tracking_event_source_known": [lambda r: r.tracking_event(source="pigeon")],
+    "tracking_event_stage_known": [lambda r: r.tracking_event(stage="lost")],
+    "tracking_event_status_known": [lambda r: untriggered(r.tracking_event(), status="lost")],
+    "tracking_event_processed_about_a_parcel": [
+        lambda r: update(r.tracking_event(), status="processed", processed_at=LONG_AGO),
+        lambda r: update(r.tracking_event(), status="processed", shipment=r.shipment()),
+        lambda r: r.tracking_event(shipment=r.shipment()),
+    ],
+    "shipping_label_provider_known": [lambda r: r.label(provider="pigeon")],
+    "shipping_label_status_known": [lambda r: untriggered(r.label(), status="lost")],
+    "shipping_label_bought_has_its_price": [
+        lambda r, missing=missing: update(r.label(), **(BOUGHT | missing))
+        for missing in (
+            *({"amount": None}, {"bought_at": None}, {"currency": ""}),
+            *({"carrier": ""}, {"tracking_number": ""}),
+        )
+    ],
+    "shipping_label_amount_not_negative": [
+        lambda r: r.label(amount=Decimal("-0.01")),
+    ],
+    "shipping_label_sent_was_bought": [lambda r: r.label(shipment=r.shipment())],
+    "shipping_label_links_to_web_pages": [
+        lambda r, name=name: r.label(**{name: "javascript:alert(1)"})
+        for name in ("label_url", "tracking_url")
+    ],
+    "shipping_label_weighs_something": [lambda r: r.label(weight_grams=0)],
     # audit
     "audit_seal_counts_from_one_and_zero": [
         lambda r: seal(number=0),
@@ -1073,6 +1200,13 @@ class TestNamedConstraints:
         LedgerEntry.objects.bulk_create(rows.legs())
         rows.answer(rows.key())
         rows.shipment_item()
+        update(
+            rows.tracking_event(),
+            status="processed",
+            processed_at=LONG_AGO,
+            shipment=rows.shipment(),
+        )
+        update(rows.label(), **BOUGHT, shipment=rows.shipment(), label_url="https://labels.test/1")
         rows.shipping_method(min_business_days=2)
         movement()
         chunk()
@@ -1170,6 +1304,22 @@ EDGES = {
         "cancelled": set(),
         "failed": set(),
     },
+    Shipment: {
+        "sent": {"in_transit", "delivered"},
+        "in_transit": {"delivered"},
+        "delivered": set(),
+    },
+    TrackingEvent: {
+        "received": {"unmatched", "processed"},
+        "unmatched": {"processed"},
+        "processed": set(),
+    },
+    ShippingLabel: {
+        "asked": {"bought", "failed", "discarded"},
+        "bought": {"discarded"},
+        "failed": set(),
+        "discarded": set(),
+    },
     RefundProposal: {
         "waiting": {"approved", "refused", "withdrawn"},
         "approved": set(),
@@ -1185,6 +1335,9 @@ FIRST = {
     Refund: "due",
     Return: "requested",
     BackgroundJob: "queued",
+    Shipment: "sent",
+    TrackingEvent: "received",
+    ShippingLabel: "asked",
     RefundProposal: "waiting",
 }
 
@@ -1197,9 +1350,20 @@ def with_status(model, status):
         return {"status": status, "stripe_refund_id": f"re_{uuid.uuid4()}"}
     if model is RefundProposal:
         return decided(status)
+    if model is Shipment:
+        return {"status": status, "delivered_at": LONG_AGO if status == "delivered" else None}
+    if model is ShippingLabel:
+        return BOUGHT if status == "bought" else {"status": status}
+    rows = Rows()
+    rows.numbers = itertools.count(uuid.uuid4().int % 10**9)  # apart from the test's own rows
+    if model is TrackingEvent:
+        is_done = status == "processed"
+        return {
+            "status": status,
+            "shipment": rows.shipment() if is_done else None,
+            "processed_at": LONG_AGO if is_done else None,
+        }
     if model is Return:
-        rows = Rows()
-        rows.numbers = itertools.count(uuid.uuid4().int % 10**9)  # apart from the test's own rows
         return {"status": status, "refund": rows.refund() if status == "refunded" else None}
     if model is BackgroundJob:
         is_held, is_over = status == "running", status in {"done", "cancelled", "failed"}
@@ -1227,6 +1391,9 @@ def make(rows, model):
         Refund: rows.refund,
         Return: rows.returned,
         BackgroundJob: job,
+        Shipment: rows.shipment,
+        TrackingEvent: rows.tracking_event,
+        ShippingLabel: rows.label,
         RefundProposal: rows.proposal,
     }[model]()
 

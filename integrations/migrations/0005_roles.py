@@ -1,0 +1,17 @@
+from django.db import migrations
+
+
+def make(apps, schema_editor):
+    # The table as it is now: a migration that comes after a change of it calls this again.
+    from orders.roles import make_roles
+
+    make_roles()
+
+
+class Migration(migrations.Migration):
+
+    dependencies = [
+        ('integrations', '0004_webhooks'),
+    ]
+
+    operations = [migrations.RunPython(make, migrations.RunPython.noop)]
