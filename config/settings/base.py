@@ -326,16 +326,6 @@ THROTTLE = env.switch("THROTTLE", default=True)
 if IS_PRODUCTION and not THROTTLE:
     env.fail("THROTTLE", "may not be off with ENVIRONMENT=production")
 
-# --- webhooks to merchants ----------------------------------------------------------------------
-# What merchants' own systems are sent: docs/outgoing-webhooks.md. Of the key all their secrets are
-# made; one of its own lets SECRET_KEY change without them.
-WEBHOOK_KEY = env.key(
-    "WEBHOOK_KEY", hashlib.sha256(f"webhook secrets:{SECRET_KEY}".encode()).digest()
-)
-WEBHOOK_OLD_KEYS = env.keys("WEBHOOK_OLD_KEYS")
-WEBHOOK_ALLOWED_NETWORKS = env.networks("WEBHOOK_ALLOWED_NETWORKS")
-WEBHOOK_FAILING_DAYS = env.integer("WEBHOOK_FAILING_DAYS", 5, minimum=1, maximum=90)
-
 # --- the payment provider ---------------------------------------------------------------------
 STRIPE_SECRET_KEY = env.text("STRIPE_SECRET_KEY")
 STRIPE_PUBLISHABLE_KEY = env.text("STRIPE_PUBLISHABLE_KEY", "")
@@ -424,6 +414,14 @@ EASYPOST_FROM_ADDRESS = env.text("EASYPOST_FROM_ADDRESS", "")
 if EASYPOST_API_KEY and not EASYPOST_FROM_ADDRESS:
     env.fail("EASYPOST_FROM_ADDRESS", "names where parcels leave, adr_… at EasyPost: set it")
 EASYPOST_WEBHOOK_SECRETS = env.secrets("EASYPOST_WEBHOOK_SECRET")
+# What merchants' own systems are sent: docs/outgoing-webhooks.md. Of the key all their secrets are
+# made; one of its own lets SECRET_KEY change without them.
+WEBHOOK_KEY = env.key(
+    "WEBHOOK_KEY", hashlib.sha256(f"webhook secrets:{SECRET_KEY}".encode()).digest()
+)
+WEBHOOK_OLD_KEYS = env.keys("WEBHOOK_OLD_KEYS")
+WEBHOOK_ALLOWED_NETWORKS = env.networks("WEBHOOK_ALLOWED_NETWORKS")
+WEBHOOK_FAILING_DAYS = env.integer("WEBHOOK_FAILING_DAYS", 5, minimum=1, maximum=90)
 
 # --- accounts ---------------------------------------------------------------------------------
 AUTH_USER_MODEL = "customers.Customer"

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 offer_on_deliveries(SendAgain())
 
 _CHOICES: Final = [(one.kind, f"{one.kind}: {one.happens}") for one in events.EVENTS]
+TYPED: Final = ("url", "description", "events")
 _LOOKED_UP: Final = "webhook_url_looked_up"
 NEXT_STEPS: Final = (
     "It is not enabled yet: make a secret for whoever runs that system, send a test event, look"
@@ -68,15 +69,23 @@ class WebhookEndpointAdmin(ActionsAdmin, AuditedAdmin):
     search_fields = ("url",)
     ordering = ("pk",)
     fields = (
-        *("url", "description", "events", "status", "disabled_because", "failing_since"),
-        *("missed_since", "waiting", "created_by", "created_at"),
+        *TYPED,
+        *("status", "disabled_because", "failing_since", "missed_since", "waiting"),
+        *("created_by", "created_at"),
     )
     readonly_fields = (
         *("status", "disabled_because", "failing_since", "missed_since", "waiting"),
         *("created_by", "created_at"),
     )
-    audited_values = ("url", "description", "events")
+    audited_values = TYPED
     inlines = (SecretInline,)
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        """Of a new one, what is entered: the rest is not known yet."""
+        return super().get_fields(request, obj) if obj else TYPED
+
+    def get_inlines(self, request: HttpRequest, obj: Any) -> Any:
+        return super().get_inlines(request, obj) if obj else ()
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002 - Django's hook
         return False  # its log and its deliveries name it: it is disabled instead

@@ -316,10 +316,11 @@ def _misses_since(endpoint: WebhookEndpoint) -> datetime:
         deliveries__subscriber=endpoint.subscriber, deliveries__status=Delivery.Status.PENDING
     )
     unannounced = OutboxMessage.objects.filter(fanned_out_at__isnull=True)
-    since = timezone.now()
+    oldest = timezone.now()
     for rows in (waiting, unannounced):
-        since = min(since, rows.aggregate(since=Min("occurred_at"))["since"] or since)
-    return since - UNDER_WAY
+        found: datetime | None = rows.aggregate(since=Min("occurred_at"))["since"]
+        oldest = min(oldest, found or oldest)
+    return oldest - UNDER_WAY
 
 
 def _lock(endpoint_id: int) -> WebhookEndpoint:

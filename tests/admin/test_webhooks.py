@@ -105,6 +105,12 @@ class TestTheForm:
         assert "<script>alert(1)" not in answer.content.decode()
         assert not WebhookEndpoint.objects.exists()
 
+    def test_of_a_new_endpoint_asks_for_no_more_than_is_typed(self, browser):
+        form = browser.get(ADD).context["adminform"].form
+
+        assert list(form.fields) == ["url", "description", "events"]
+        assert "DatabaseDefault" not in browser.get(ADD).content.decode()
+
     def test_refuses_kinds_that_are_internal_and_none_at_all(self, browser, merchant):
         for kinds in (["account.password_reset_requested"], ["webhook.test"], []):
             answer = browser.post(ADD, {**form(merchant.url), "events": kinds})

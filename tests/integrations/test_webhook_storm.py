@@ -12,12 +12,15 @@ from datetime import timedelta
 import pytest
 from django.db import connection
 from django.db.models import F
+from django.utils import timezone
 
 from audit import outbox
-from audit.models import Delivery, OutboxMessage, Receiver
+from audit.models import AuditLog, Delivery, OutboxMessage, Receiver
 from audit.outbox import pump
-from integrations.webhooks import delivery
-from integrations.webhooks.models import WebhookAttempt
+from integrations.webhooks import delivery, services
+from integrations.webhooks.models import WebhookAttempt, WebhookSecret
+from orders import books
+from tests.concurrency.test_races import at_once
 from tests.integrations.webhook_receiver import (
     MerchantsServer,
     answering,
@@ -74,6 +77,11 @@ def let_pass(seconds):
         rows.update(**{column: F(column) - span})
 
 
+def broken_books():
+    with connection.cursor() as cursor:
+        return [one.name for one in books.check_invariants(cursor) if one.violations]
+
+
 def relay_until_told(*subscribers, rounds=60):
     """As beat does, with the waits between tries cut short."""
     waiting = Delivery.objects.filter(subscriber__in=subscribers, status="pending")
@@ -125,6 +133,7 @@ def test_after_a_storm_both_sides_count_the_same(merchant, second, monkeypatch):
     tries = WebhookAttempt.objects.filter(endpoint=stormy)
     assert tries.filter(outcome="delivered").count() == 60
     assert tries.count() == len(merchant.requests)
+    assert broken_books() == []
 
 
 def test_an_answer_that_is_lost_makes_a_repetition_that_the_id_tells(merchant, monkeypatch):
@@ -187,3 +196,88 @@ def test_an_endpoint_that_hangs_delays_no_other(merchant, second):
         merchant.let_go.set()
         relay.join(timeout=60)
     assert not relay.is_alive()
+
+
+class TestTwoAtOnce:
+    @pytest.fixture
+    def endpoint(self, merchant):
+        endpoint, _ = make_endpoint(merchant, CONSENT)
+        return endpoint
+
+    def give(self, endpoint, key):
+        return lambda: services.give_secret(
+            endpoint_id=endpoint.pk, request_key=key, user_id=endpoint.created_by_id
+        )
+
+    def test_make_two_secrets_of_which_the_later_is_the_current_one(self, endpoint):
+        made = at_once(*(self.give(endpoint, key) for key in "abcd"))
+
+        assert len(set(made)) == 4
+        assert WebhookSecret.objects.filter(expires_at__isnull=True).count() == 1
+        assert WebhookSecret.objects.count() == 5
+
+    def test_from_one_page_make_one_secret(self, endpoint):
+        made = at_once(*[self.give(endpoint, "a")] * 4)
+
+        assert len(set(made)) == 1
+        assert WebhookSecret.objects.count() == 2
+
+    def test_from_one_page_replay_once(self, endpoint, merchant):
+        state(20)
+        outbox.relay()
+        merchant.requests.clear()
+        now = timezone.now()
+
+        def replay():
+            return services.replay(
+                endpoint_id=endpoint.pk,
+                since=now - timedelta(hours=1),
+                until=None,
+                request_key="r",
+                user_id=endpoint.created_by_id,
+            ).pk
+
+        made = at_once(*[replay] * 4)
+        relay_until_told(endpoint.subscriber)
+
+        assert len(set(made)) == 1
+        assert len(merchant.requests) == 20
+
+    def test_replay_beside_relays_and_nothing_is_lost(self, endpoint, merchant):
+        state(40)
+
+        def replay(key):
+            return lambda: services.replay(
+                endpoint_id=endpoint.pk,
+                since=timezone.now() - timedelta(hours=1),
+                until=None,
+                request_key=key,
+                user_id=endpoint.created_by_id,
+            )
+
+        at_once(outbox.relay, replay("a"), outbox.relay, replay("b"), outbox.relay)
+        relay_until_told(endpoint.subscriber)
+
+        uuids = {str(uuid) for uuid in OutboxMessage.objects.values_list("uuid", flat=True)}
+        assert {request.id for request in merchant.requests} == uuids
+        assert broken_books() == []
+
+    def test_hear_410_and_the_endpoint_is_disabled_once(self, endpoint, merchant):
+        merchant.answers(answering(410))
+        state(12)
+
+        outbox.relay(threads=HANDS)
+
+        endpoint.refresh_from_db()
+        assert endpoint.status == "disabled"
+        assert AuditLog.objects.filter(event_type="WEBHOOK_ENDPOINT_DISABLED").count() == 1
+        merchant.answers(answering(204))
+        merchant.requests.clear()
+        services.enable(
+            endpoint_id=endpoint.pk,
+            request_key="e",
+            user_id=endpoint.created_by_id,
+            send_missed=True,
+        )
+        relay_until_told(endpoint.subscriber)
+        assert len(set(merchant.taken)) == 12

@@ -128,3 +128,24 @@ def test_secrets_are_long_and_no_message_shows_them(monkeypatch):
 
     assert "short" not in str(stop.value)
     assert good not in str(stop.value)
+
+
+class TestNetworks:
+    def test_are_a_list_of_both_versions(self, monkeypatch):
+        monkeypatch.setenv("WEBHOOK_ALLOWED_NETWORKS", "10.1.0.0/16, fd00:1::/32,127.0.0.1")
+
+        found = env.networks("WEBHOOK_ALLOWED_NETWORKS")
+
+        assert [str(one) for one in found] == ["10.1.0.0/16", "fd00:1::/32", "127.0.0.1/32"]
+
+    def test_are_none_where_nothing_is_said(self, monkeypatch):
+        monkeypatch.delenv("WEBHOOK_ALLOWED_NETWORKS", raising=False)
+
+        assert env.networks("WEBHOOK_ALLOWED_NETWORKS") == []
+
+    @pytest.mark.parametrize("text", ["10.1.0.1/16", "intranet", "10.1.0.0/99", "*"])
+    def test_that_are_none_stop_the_start(self, monkeypatch, text):
+        monkeypatch.setenv("WEBHOOK_ALLOWED_NETWORKS", text)
+
+        with pytest.raises(env.ConfigurationError, match="must list networks like"):
+            env.networks("WEBHOOK_ALLOWED_NETWORKS")
