@@ -51,7 +51,7 @@ def compose(product: Product, *, first_name: str, reader: Reader) -> Letter:
             paragraphs=[
                 _("You have asked us to tell you: %(product)s can be ordered again.")
                 % {"product": reader.apart(one_line(product.name))},
-                _("None is kept for you, and others have asked too."),
+                _("It is not kept for you, and others have asked too."),
             ],
             button=_("See the product"),
             link=f"{settings.PUBLIC_URL}/p/{quote(product.sku, safe='')}",
