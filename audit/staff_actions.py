@@ -184,7 +184,8 @@ def told(error: DomainError) -> str:
     return f"{error.message} {json.dumps(error.details, default=str)}"
 
 
-def _saved(file: Download) -> HttpResponse:
+def saved(file: Download) -> HttpResponse:
+    """The answer with which a browser saves it."""
     return HttpResponse(
         file.content,
         content_type=file.content_type,
@@ -292,7 +293,7 @@ class ActionsAdmin(PlainAdmin):
             "STAFF_ACTION_DONE", action, row, {"is_open": True} if done.is_open else {}
         )
         if done.file is not None:
-            return _saved(done.file)
+            return saved(done.file)
         level = messages.WARNING if done.is_open else messages.SUCCESS
         self.message_user(request, done.text, level)
         return self._back(row)

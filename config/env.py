@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import base64
 import binascii
+import ipaddress
+import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
@@ -97,9 +99,7 @@ def secrets(name: str) -> list[str]:
     """A list of secrets, several during a change of them; none of them can be guessed."""
     found = items(name)
     if any(len(one) < SHORTEST_SECRET for one in found):
-        fail(
-            name, f"each must be at least {SHORTEST_SECRET} characters, say `openssl rand -hex 32`"
-        )
+        fail(name, f"needs {SHORTEST_SECRET} characters or more, as `openssl rand -hex 32` prints")
     return found
 
 
@@ -114,6 +114,20 @@ def amounts(name: str, default: str, *, currency: str) -> dict[str, Decimal]:
             )
         except (money.InvalidAmountError, money.UnsupportedCurrencyError) as exc:
             fail(name, f"must look like 500.00 or 500.00,EUR=450.00; {part!r}: {exc}")
+    return found
+
+
+def renamed(name: str) -> dict[str, str | None]:
+    """A JSON object of texts: what each thing is called; null: it is left out."""
+    raw = text(name, "{}")
+    try:
+        found = json.loads(raw)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict) or not all(
+        isinstance(value, str | None) for value in found.values()
+    ):
+        fail(name, """must be a JSON object of texts, like {"customer.phone": "mobilephone"}""")
     return found
 
 
@@ -135,6 +149,17 @@ def _decoded(name: str, raw: str) -> bytes:
         found = b""
     if len(found) != KEY_BYTES:
         fail(name, f"must be {KEY_BYTES} bytes in base64, as `openssl rand -base64 32` prints them")
+    return found
+
+
+def tokens(name: str) -> list[tuple[str, str]]:
+    """Tokens by whose they are: `MAIN=…,EAST=…`; no message shows one."""
+    found = []
+    for part in items(name):
+        owner, _, token = part.partition("=")
+        if not owner.strip() or len(token.strip()) < SHORTEST_SECRET:
+            fail(name, f"must look like MAIN=token, each of at least {SHORTEST_SECRET} characters")
+        found.append((owner.strip(), token.strip()))
     return found
 
 
@@ -171,6 +196,17 @@ def receiver(name: str) -> tuple[str, str]:
         return "", ""
     base_url = url(f"{name}_BASE_URL", schemes=("http", "https")).rstrip("/")
     return base_url, text(f"{name}_TOKEN")
+
+
+def networks(name: str) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
+    """A list of networks, `10.1.0.0/16, fd00:1::/32`."""
+    found = []
+    for part in items(name):
+        try:
+            found.append(ipaddress.ip_network(part))
+        except ValueError:
+            fail(name, f"must list networks like 10.1.0.0/16, not {part!r}")
+    return found
 
 
 def directory(name: str) -> str:

@@ -261,7 +261,7 @@ class StockDocumentAdmin(ReadOnlyAdmin):
     list_filter = ("kind",)
     list_select_related = ("user",)
     ordering = ("-pk",)
-    fields = ("kind", "reason", "user", "created_at", "movements")
+    fields = ("kind", "reason", "request_key", "user", "created_at", "movements")
     readonly_fields = fields
 
     @admin.display(description="what it moved")

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from django import forms
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.urls import reverse
 from django.utils import timezone
 
+from audit import services as audit
 from audit.admin import AuditedAdmin
-from audit.staff_actions import ActionsAdmin, Button
+from audit.staff_actions import ActionsAdmin, Button, StaffAction, saved
+from config.kernel import request_context
 from config.kernel.admin import AmountsForm, ReadOnlyAdmin, ReadOnlyInline, TabularInline
 from customers.admin import CustomerAdmin
 from customers.models import Customer
@@ -48,8 +50,8 @@ from orders.models import (
     TaxDestination,
     TaxRate,
 )
-from orders.services import payment_links
-from orders.staff_actions.of_orders import ORDER_ACTIONS
+from orders.services import packing_slips, payment_links
+from orders.staff_actions.of_orders import ORDER_ACTIONS, SHIPMENT_ACTIONS, slips_file
 from orders.staff_actions.of_payment_links import LINK_ACTIONS
 from orders.staff_actions.of_refunds import CASE_ACTIONS, PROPOSAL_ACTIONS
 from orders.staff_actions.of_returns import RETURN_ACTIONS
@@ -99,8 +101,9 @@ class PaymentStatusFilter(admin.ChoicesFieldListFilter):
         return super().queryset(request, queryset)
 
 
-@admin.register(Order)
 class OrderAdmin(ActionsAdmin, ReadOnlyAdmin):
+    """An order as orders know it; `integrations.admin` registers it, with what others add."""
+
     list_display = (
         "order_number",
         "buyer",
@@ -116,8 +119,36 @@ class OrderAdmin(ActionsAdmin, ReadOnlyAdmin):
     search_fields = ("order_number",)  # for the box; `orders.search` does it
     search_help_text = search.HINT
     ordering = ("-created_at", "-pk")
-    staff_actions = ORDER_ACTIONS
+    staff_actions: ClassVar[Sequence[StaffAction]] = ORDER_ACTIONS
     change_form_outer_before_template = "staff/order.html"
+    actions = ("print_packing_slips",)
+
+    def has_pack_permission(self, request: HttpRequest) -> bool:
+        """Whether this member of staff may print what is to be packed."""
+        return request.user.has_perm("orders.ship_order")
+
+    @admin.action(description="Print packing slips", permissions=["pack"])
+    def print_packing_slips(
+        self, request: HttpRequest, queryset: QuerySet[Order]
+    ) -> HttpResponse | None:
+        """One PDF for the selected orders that have something to pack."""
+        ids = list(queryset.order_by("pk").values_list("pk", flat=True))
+        if len(ids) > packing_slips.MOST_SLIPS:
+            most = packing_slips.MOST_SLIPS
+            self.message_user(request, f"At most {most} orders at a time.", messages.ERROR)
+            return None
+        slips = packing_slips.slips_of_orders(order_ids=ids)
+        request_context.set_user(user_id=request.user.pk)
+        printed = [slip.order.pk for slip in slips]
+        audit.record("PACKING_SLIPS_PRINTED", data={"orders": printed})
+        if not slips:
+            self.message_user(
+                request,
+                "None of them has anything to pack: only what is paid and has not left.",
+                messages.WARNING,
+            )
+            return None
+        return saved(slips_file(slips))
 
     def get_list_display(self, request: HttpRequest) -> Any:
         shown = super().get_list_display(request)
@@ -404,7 +435,8 @@ class ShipmentItemInline(ReadOnlyInline):
 
 
 @admin.register(Shipment)
-class ShipmentAdmin(ReadOnlyAdmin):
+class ShipmentAdmin(ActionsAdmin, ReadOnlyAdmin):
+    staff_actions = SHIPMENT_ACTIONS
     list_display = ("shipped_at", "order", "carrier", "tracking_number")
     list_select_related = ("order",)
     search_fields = ("order__order_number__exact", "tracking_number__exact")

@@ -38,6 +38,7 @@ _ORDERS: Final = _view(
     *("order", "orderitem", "ordertransition", "ordernote"),
     *("shipment", "shipmentitem", "return", "returnitem", "returnreceipt"),
 )
+_PARCELS: Final = _view("integrations", "trackingevent", "shippinglabel")
 _MONEY: Final = _view("payments", "payment", "refund", "dispute") | _view(
     "orders", "refundline", "refundproposal", "invoice"
 )
@@ -54,12 +55,15 @@ _FACTS: Final = _view("audit", "outboxmessage", "delivery", "receiver")
 
 _SUPPORT: Final = (
     _ORDERS
+    | _PARCELS
     | _MONEY
     | _CUSTOMERS
     | _SHELVES
     | _PRICES
     | _FACTS
     | _view("orders", "cart", "letter", "paymentlink", "couponredemption", "stockalert")
+    | _view("integrations", "supportticket", "marketingcontact")
+    | _view("integrations", "webhookendpoint", "webhookattempt")
     | {
         "orders.settle_order",
         "orders.cancel_order",
@@ -76,9 +80,11 @@ _SUPPORT: Final = (
 )
 _WAREHOUSE: Final = (
     _ORDERS
+    | _PARCELS
     | _SHELVES
     | {
         "orders.ship_order",
+        "integrations.buy_label",
         "orders.deliver_order",
         "orders.receive_return",
         "orders.note_order",
@@ -135,7 +141,11 @@ _MANAGER: Final = (
     | _view("auth", "group")
     | _view("mfa", "authenticator")
     | _view("orders", "idempotencykey", "backgroundjob")
+    | _view("integrations", "webhookendpoint", "webhookattempt", "webhookreplay")
     | {
+        "integrations.add_webhookendpoint",
+        "integrations.change_webhookendpoint",
+        "integrations.manage_webhooks",
         "audit.export_log",
         "audit.seal_log",
         "audit.verify_log",

@@ -15,6 +15,7 @@ from config.openapi.headers import (
     headers,
 )
 from customers.api.authentication import AccessTokenScheme
+from integrations.fulfilment.api.authentication import WarehouseTokenScheme
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -37,6 +38,7 @@ SECURITY: Final = {
     Access.GUEST_TOO: [_TOKEN, _NOBODY],
     Access.PUBLIC: [_NOBODY],
     Access.UNCHECKED: [_NOBODY],
+    Access.WAREHOUSE: [{WarehouseTokenScheme.name: []}],
 }
 
 ERROR: Final[dict[str, Any]] = {
@@ -141,7 +143,7 @@ def _codes_of(path: str, method: str, notes: Notes) -> set[str]:
     codes = {*OF_EVERY_VIEW, *notes.errors}
     if notes.access is not Access.UNCHECKED:
         codes.add("NOT_AUTHENTICATED")
-        if method != "get":
+        if method != "get" and notes.access is not Access.WAREHOUSE:
             codes.add("INACTIVE_CUSTOMER")
     if "{" in path:
         codes.add("NOT_FOUND")

@@ -44,6 +44,8 @@ NAVIGATION: Final[Sequence[tuple[str, Sequence[Entry]]]] = (
             Entry("Orders", "shopping_bag", "orders.order"),
             Entry("Returns", "assignment_return", "orders.return"),
             Entry("Shipments", "local_shipping", "orders.shipment"),
+            Entry("Labels", "new_label", "integrations.shippinglabel"),
+            Entry("Tracking", "conveyor_belt", "integrations.trackingevent"),
             Entry("Invoices", "receipt_long", "orders.invoice"),
             Entry("Phone orders", "phone_in_talk", "orders.paymentlink"),
             Entry("Letters", "mail", "orders.letter"),
@@ -119,6 +121,16 @@ NAVIGATION: Final[Sequence[tuple[str, Sequence[Entry]]]] = (
             Entry("Shipping rates", "scale", "orders.shippingrate"),
             Entry("Tax rates", "request_quote", "orders.taxrate"),
             Entry("Tax destinations", "flag", "orders.taxdestination"),
+        ),
+    ),
+    (
+        "Who was told",
+        (
+            Entry("Support tickets", "support_agent", "integrations.supportticket"),
+            Entry("Marketing contacts", "contact_mail", "integrations.marketingcontact"),
+            Entry("Webhooks", "webhook", "integrations.webhookendpoint"),
+            Entry("Webhook log", "list_alt", "integrations.webhookattempt"),
+            Entry("Webhook replays", "replay", "integrations.webhookreplay"),
         ),
     ),
     (

@@ -31,13 +31,18 @@ ON_ITS_WAY: Final = frozenset({"queued", "sent"})  # what anymail calls it
 NO_ADDRESS: Final = "no address left to send it to"
 
 
-def why_unreachable(address: str) -> str | None:
-    """Why mail to this address cannot arrive, if so."""
+def is_deliverable(address: str) -> bool:
+    """Whether this is an address at all, and nobody's who was erased."""
     try:
         validate_email(address)
     except ValidationError:
-        return NO_ADDRESS
-    if address.endswith(UNDELIVERABLE_DOMAIN):
+        return False
+    return not address.endswith(UNDELIVERABLE_DOMAIN)
+
+
+def why_unreachable(address: str) -> str | None:
+    """Why mail to this address cannot arrive, if so."""
+    if not is_deliverable(address):
         return NO_ADDRESS
     reason = suppressions.find_reason(address=address)
     return f"the address is suppressed: {reason.label.lower()}" if reason else None

@@ -319,6 +319,13 @@ EXPORT: Final[dict[str, Any]] = {
             "expires_at": PAYMENT_LINK["expires_at"],
         }
     ],
+    "told_to_others": {
+        "marketing": {
+            "segments": "orders=one recency=active value_USD=low",
+            "told_at": "2026-11-23T01:47:00.104733Z",
+        },
+        "support": [{"matter": "return.0192f0c1-7a51-7c3e-9d5e-3f0a5b9c1d2e", "settled": True}],
+    },
 }
 
 EVENT: Final[dict[str, Any]] = {

@@ -139,6 +139,9 @@ class ExportSerializer(serializers.Serializer[Any]):
     orders = ExportedOrderSerializer(many=True)
     carts = ExportedCartSerializer(many=True)
     payment_links = ExportedPaymentLinkSerializer(many=True)
+    told_to_others = serializers.DictField(
+        child=serializers.JSONField(), help_text="What other systems were told, by their names."
+    )
     stock_alerts = StockAlertSerializer(many=True)
 
 

@@ -5,7 +5,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('orders', '0030_roles'),
+        ('orders', '0030d_shipments_validated'),
     ]
 
     operations = [

@@ -477,7 +477,15 @@ class RefundLine(models.Model):
 
 
 class Shipment(models.Model):
-    """A parcel on its way, with the items in it. The same `request_key` again is the same one."""
+    """A parcel on its way, with the items in it. The same `request_key` again is the same one.
+
+    Its status goes one way only: what a carrier tells late undoes nothing.
+    """
+
+    class Status(models.TextChoices):
+        SENT = "sent"
+        IN_TRANSIT = "in_transit"
+        DELIVERED = "delivered"
 
     order = models.ForeignKey(Order, models.PROTECT, related_name="shipments")
     carrier = models.CharField(max_length=50)
@@ -485,10 +493,23 @@ class Shipment(models.Model):
     tracking_url = models.URLField(max_length=500, default="", db_default="", blank=True)
     request_key = models.CharField(max_length=255, null=True, blank=True)
     shipped_at = models.DateTimeField(db_default=Now())
+    status = models.CharField(
+        max_length=20, choices=Status, default=Status.SENT, db_default=Status.SENT
+    )
+    delivered_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
         db_table = "shipments"
         constraints = [
+            models.CheckConstraint(
+                name="shipment_status_known",
+                condition=Q(status__in=["sent", "in_transit", "delivered"]),
+            ),
+            models.CheckConstraint(
+                name="shipment_delivered_at_follows_the_status",
+                condition=Q(status="delivered", delivered_at__isnull=False)
+                | (~Q(status="delivered") & Q(delivered_at__isnull=True)),
+            ),
             models.UniqueConstraint(
                 name="shipment_once_per_request", fields=["order", "request_key"]
             ),
@@ -505,6 +526,10 @@ class Shipment(models.Model):
                 condition=~Q(tracking_number=""),
             ),
         ]
+        triggers = legal_statuses(
+            start=["sent"],
+            transitions={"sent": ["in_transit", "delivered"], "in_transit": ["delivered"]},
+        )
 
     def __str__(self) -> str:
         return f"{self.carrier} {self.tracking_number}"

@@ -68,6 +68,9 @@ WORDS: Final = {
     "ORDER_FAILED": "The payment failed; the order has ended",
     "ORDER_PART_SHIPPED": "A first part was shipped",
     "ORDER_PROCESSING_BEGUN": "Taken up by the warehouse",
+    "SHIPMENT_IN_TRANSIT": "The carrier has a parcel",
+    "SHIPMENT_DELIVERED": "A parcel has arrived",
+    "SHIPMENT_IN_TROUBLE": "The carrier has trouble with a parcel",
     "ORDER_CLAIMED": "The guest's order went to an account",
     "ORDER_ERASED": "The buyer was erased",
     "PAYMENT_QUARANTINED": "The payment was put into quarantine",
@@ -80,11 +83,13 @@ WORDS: Final = {
     "DISPUTE_EVIDENCE_DUE": "Evidence for the dispute is due",
     "LETTER_RESEND_REQUESTED": "Asked for a letter to be sent again",
     "DELIVERIES_RETRIED": "Asked for deliveries to be tried again",
+    "SUPPORT_CONTEXT_READ": "Looked up by customer service's chat tool",
 }
 ALARMING: Final = {
     "PAYMENT_QUARANTINED",
     "WEBHOOK_QUARANTINED",
     "REFUND_REFUSED",
+    "SHIPMENT_IN_TROUBLE",
     "RECONCILIATION_CASE_OPENED",
     "DISPUTE_EVIDENCE_DUE",
 }

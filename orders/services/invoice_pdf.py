@@ -2,54 +2,27 @@
 
 from __future__ import annotations
 
-import math
-import re
-import unicodedata
 from datetime import datetime
 from decimal import Decimal
-from functools import cache
 from io import BytesIO
-from itertools import groupby
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
-from xml.sax.saxutils import escape
-from zoneinfo import ZoneInfo
 
-from arabic_reshaper import ArabicReshaper
 from babel import Locale
-from babel.dates import format_date
 from babel.numbers import format_currency, format_percent
-from bidi import get_base_level, get_display
-from bidi.mirror import MIRRORED
 from django.conf import settings
 from reportlab.lib import colors
-from reportlab.lib.pagesizes import A4, LETTER
-from reportlab.lib.styles import ParagraphStyle
 from reportlab.lib.units import mm
-from reportlab.lib.utils import simpleSplit
-from reportlab.pdfbase import pdfmetrics
-from reportlab.pdfbase.ttfonts import TTFont
 from reportlab.platypus import Paragraph, SimpleDocTemplate, Spacer, Table, TableStyle
 
 from orders.models import Invoice
+from orders.services import printing
+from orders.services.printing import MARGIN, PADDING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-FONTS: Final = Path(__file__).resolve().parents[1] / "fonts"
-LETTER_COUNTRIES: Final = frozenset({"US", "CA", "MX", "CL", "CO", "PH", "PR", "VE"})
-MARGIN: Final = 20 * mm
-PADDING: Final = 6  # of pages and cells, on each side: reportlab's own
-GREY: Final = colors.HexColor("#666666")
-# Chinese, Japanese and Korean, which DejaVu lacks. Embedded too, what is used of it: fonts that a
-# reader is trusted to have came out as boxes.
-FALLBACK: Final = "DroidSansFallback"
-RIGHT_TO_LEFT: Final = frozenset({"R", "AL"})
-MARK: Final = "\u034f"  # combining grapheme joiner: seen nowhere
-MIRRORED_ONES: Final = re.compile("[" + re.escape("".join(MIRRORED)) + "]")
-MARKED_ONES: Final = re.compile(f"{MARK}({MIRRORED_ONES.pattern})|({MIRRORED_ONES.pattern}){MARK}")
-UNKNOWN: Final = "\ufffd"
-ADDRESS_LINES: Final = ("name", "line1", "line2")
+    from reportlab.lib.styles import ParagraphStyle
+
 # Each document's heading and what it calls the document that it corrects.
 TITLES: Final = {
     Invoice.Kind.INVOICE: ("Invoice", ""),
@@ -69,7 +42,7 @@ def render(invoice: Invoice) -> bytes:
     country = invoice.content["seller"]["country"]
     document = SimpleDocTemplate(
         printed,
-        pagesize=LETTER if country in LETTER_COUNTRIES else A4,
+        pagesize=printing.page_size(country),
         leftMargin=MARGIN,
         rightMargin=MARGIN,
         topMargin=MARGIN,
@@ -78,13 +51,13 @@ def render(invoice: Invoice) -> bytes:
         author=invoice.content["seller"]["name"],
         invariant=1,  # no time of printing in it: two downloads are equal
     )
-    styles = _styles()
+    styles = printing.styles()
     story = [*_heading(invoice, styles, document.width), _lines(invoice, styles, document.width)]
     story += [Spacer(1, 4 * mm), _totals(invoice, styles, document.width)]
     if taxes := invoice.content.get("taxes"):
         rows = _by_rate(taxes)
         story += [Spacer(1, 8 * mm), _taxes(rows, invoice, styles, document.width)]
-    story += [Spacer(1, 8 * mm), Paragraph(_text(_tax_note(invoice)), styles["small"])]
+    story += [Spacer(1, 8 * mm), Paragraph(printing.text(_tax_note(invoice)), styles["small"])]
     document.build(story, onFirstPage=_footer(invoice), onLaterPages=_footer(invoice))
     return printed.getvalue()
 
@@ -97,16 +70,16 @@ def _heading(invoice: Invoice, styles: Mapping[str, ParagraphStyle], width: floa
     title, corrects = TITLES[Invoice.Kind(invoice.kind)]
     facts = [
         ("Number", invoice.document_number),
-        ("Date", _day(invoice.issued_at)),
+        ("Date", printing.day(invoice.issued_at)),
         ("Order", content["order_number"]),
-        ("Ordered on", _day(datetime.fromisoformat(content["ordered_at"]))),
+        ("Ordered on", printing.day(datetime.fromisoformat(content["ordered_at"]))),
     ]
     if corrects:
         facts.append((corrects, content["corrects"]))
     seller_lines = [seller["name"], *seller["address"].split(",")]
     if seller["tax_id"]:
         seller_lines.append(f"Tax ID {seller['tax_id']}")
-    buyer = _address(invoice.buyer.get("billing_address") or {})
+    buyer = printing.address_lines(invoice.buyer.get("billing_address") or {})
     buyer_width = (width - 2 * PADDING) * 0.58
     pair = Table(
         [
@@ -114,18 +87,25 @@ def _heading(invoice: Invoice, styles: Mapping[str, ParagraphStyle], width: floa
                 [
                     Paragraph("Bill to", styles["small"]),
                     *(
-                        Paragraph(_text(line, width=buyer_width - PADDING), styles["plain"])
+                        Paragraph(printing.text(line, width=buyer_width - PADDING), styles["plain"])
                         for line in buyer
                     ),
                 ],
-                [Paragraph(_text(f"{name}: {value}"), styles["plain"]) for name, value in facts],
+                [
+                    Paragraph(printing.text(f"{name}: {value}"), styles["plain"])
+                    for name, value in facts
+                ],
             ]
         ],
         colWidths=["58%", "42%"],
         style=TableStyle([("VALIGN", (0, 0), (-1, -1), "TOP"), ("LEFTPADDING", (0, 0), (0, 0), 0)]),
     )
     return [
-        *(Paragraph(_text(line.strip()), styles["small"]) for line in seller_lines if line.strip()),
+        *(
+            Paragraph(printing.text(line.strip()), styles["small"])
+            for line in seller_lines
+            if line.strip()
+        ),
         Spacer(1, 8 * mm),
         Paragraph(title, styles["title"]),
         pair,
@@ -148,8 +128,8 @@ def _lines(invoice: Invoice, styles: Mapping[str, ParagraphStyle], width: float)
     rows = [
         [
             Paragraph(
-                f"{_text(line['name'], width=name_width - PADDING)}"
-                f"<br/><font size=7>{_text(line['sku'])}</font>",
+                f"{printing.text(line['name'], width=name_width - PADDING)}"
+                f"<br/><font size=7>{printing.text(line['sku'])}</font>",
                 styles["plain"],
             ),
             Paragraph(str(line["quantity"]), styles["right"]),
@@ -290,107 +270,17 @@ def _tax_note(invoice: Invoice) -> str:
 
 def _footer(invoice: Invoice) -> Any:
     def draw(canvas: Any, document: Any) -> None:
-        canvas.setFont("DejaVu", 7)
-        canvas.setFillColor(GREY)
-        canvas.drawString(MARGIN, 10 * mm, invoice.document_number)
-        right = document.pagesize[0] - MARGIN
-        canvas.drawRightString(right, 10 * mm, f"Page {canvas.getPageNumber()}")
+        printing.draw_footer(
+            canvas,
+            left=invoice.document_number,
+            right=f"Page {canvas.getPageNumber()}",
+            page_width=document.pagesize[0],
+        )
 
     return draw
 
 
-def _address(address: Mapping[str, Any]) -> list[str]:
-    if not address:
-        return ["(erased)"]
-    territories = Locale.parse(settings.LANGUAGE_CODE, sep="-").territories
-    country = address.get("country", "")
-    town = [address.get(part) or "" for part in ("city", "state", "postal_code")]
-    lines = [address.get(part) or "" for part in ADDRESS_LINES]
-    return [
-        line
-        for line in (*lines, " ".join(filter(None, town)), territories.get(country, country))
-        if line
-    ]
-
-
-# --- text -------------------------------------------------------------------------------------
-
-
-@cache
-def _styles() -> dict[str, ParagraphStyle]:
-    pdfmetrics.registerFont(TTFont("DejaVu", FONTS / "DejaVuSans.ttf"))
-    pdfmetrics.registerFont(TTFont("DejaVu-Bold", FONTS / "DejaVuSans-Bold.ttf"))
-    plain = ParagraphStyle("plain", fontName="DejaVu", fontSize=9, leading=12, splitLongWords=1)
-    head = ParagraphStyle("head", plain, fontName="DejaVu-Bold")
-    return {
-        "plain": plain,
-        "small": ParagraphStyle("small", plain, fontSize=7.5, leading=10, textColor=GREY),
-        "title": ParagraphStyle("title", head, fontSize=18, leading=24, spaceAfter=4 * mm),
-        "right": ParagraphStyle("right", plain, alignment=2),
-        "head": head,
-        "head_right": ParagraphStyle("head_right", head, alignment=2),
-    }
-
-
-def _text(text: str, *, width: float = math.inf) -> str:
-    """Text that somebody wrote, safe in a Paragraph's markup, each run in a font that has it.
-
-    Right-to-left text is broken into lines here: it can be laid out only line by line, and a
-    Paragraph would break what is laid out already from its wrong end.
-    """
-    text = unicodedata.normalize("NFC", " ".join(text.split()))
-    if not any(unicodedata.bidirectional(character) in RIGHT_TO_LEFT for character in text):
-        return _in_fonts(text)
-    direction = "R" if get_base_level(text) else "L"
-    joined = _reshaper().reshape(text)
-    lines = simpleSplit(joined, "DejaVu", _styles()["plain"].fontSize, width)
-    return "<br/>".join(_in_fonts(_as_seen(line, direction)) for line in lines)
-
-
-def _as_seen(line: str, direction: str) -> str:
-    """A line's characters from left to right, brackets and the like facing the right way.
-
-    Which of them stand in right-to-left text, and are to be mirrored (UAX #9, L4), the library does
-    not tell: a combining mark put after each, which always goes along with it, comes out before it.
-    """
-    marked = MIRRORED_ONES.sub(rf"\g<0>{MARK}", line.replace(MARK, ""))
-    seen = get_display(marked, base_dir=direction)
-    return MARKED_ONES.sub(lambda one: MIRRORED[one[1]] if one[1] else one[2], seen)
-
-
-def _in_fonts(line: str) -> str:
-    runs = []
-    for font, characters in groupby(line, key=_font_of):
-        run = "".join(characters)
-        if font == UNKNOWN:
-            runs.append(UNKNOWN * len(run))
-        elif font:
-            runs.append(f'<font name="{font}">{escape(run)}</font>')
-        else:
-            runs.append(escape(run))
-    return "".join(runs)
-
-
-def _font_of(character: str) -> str:
-    """Empty: the page's own font; `UNKNOWN`: no font of ours has it."""
-    _styles()
-    if ord(character) in pdfmetrics.getFont("DejaVu").face.charToGlyph:
-        return ""
-    return FALLBACK if ord(character) in _fallback().face.charToGlyph else UNKNOWN
-
-
-@cache
-def _fallback() -> TTFont:
-    """Read when something needs it: it is large."""
-    font = TTFont(FALLBACK, FONTS / "DroidSansFallback.ttf")
-    pdfmetrics.registerFont(font)
-    return font
-
-
-@cache
-def _reshaper() -> ArabicReshaper:
-    """Joins letters by Unicode's presentation forms; those words that are one form DejaVu lacks."""
-    return ArabicReshaper({"ARABIC LIGATURE ALLAH": False, "delete_harakat": False})
+# --- amounts -----------------------------------------------------------------------------------
 
 
 def _money(amount: str, invoice: Invoice) -> str:
@@ -405,13 +295,4 @@ def _percent(rate: str) -> str:
         Decimal(rate),
         locale=Locale.parse(settings.LANGUAGE_CODE, sep="-"),
         decimal_quantization=False,
-    )
-
-
-def _day(at: datetime) -> str:
-    """In the shop's time zone."""
-    return format_date(
-        at.astimezone(ZoneInfo(settings.SHOP_TIME_ZONE)).date(),
-        format="long",
-        locale=Locale.parse(settings.LANGUAGE_CODE, sep="-"),
     )

@@ -31,6 +31,7 @@ from orders.models import Cart, Order, OrderNote
 from orders.services import jobs, letters, payment_links, stock_alerts
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from datetime import datetime
 
     from django.db.models import QuerySet
@@ -85,6 +86,19 @@ def subscribe() -> None:
 
 # --- telling ----------------------------------------------------------------------------------
 
+_told_to_others: Final[dict[str, Callable[[int], Any]]] = {}
+
+
+def add_export(receiver: str, read: Callable[[int], Any]) -> None:
+    """Have an export say what a receiver outside was told of a customer; called in `ready()`.
+
+    Args:
+        receiver: by what name it stands in the export: `marketing`.
+        read: what is kept of it for a customer's number, ready for JSON, in a constant number of
+            statements; the same one again is fine.
+    """
+    _told_to_others[receiver] = read
+
 
 def export_customer(*, customer_id: int, now: datetime) -> dict[str, Any]:
     """Everything held on a customer as of `now`, ready for JSON; amounts are in major units.
@@ -115,6 +129,9 @@ def export_customer(*, customer_id: int, now: datetime) -> dict[str, Any]:
             )
         ],
         "payment_links": payment_links.export_links(customer_id=customer_id),
+        "told_to_others": {
+            receiver: read(customer_id) for receiver, read in sorted(_told_to_others.items())
+        },
         "stock_alerts": stock_alerts.export_alerts(customer_id=customer_id),
     }
 

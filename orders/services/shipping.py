@@ -10,7 +10,7 @@ from urllib.parse import quote, urlsplit
 
 from audit import services as audit
 from config.kernel.db import short_transaction
-from config.kernel.errors import InvalidTransitionError, ValidationFailedError
+from config.kernel.errors import InvalidTransitionError, NotFoundError, ValidationFailedError
 from inventory import services as stock
 from orders import selectors
 from orders.errors import ShipmentRequestReusedError
@@ -21,6 +21,7 @@ from payments.models import Payment, Refund
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from datetime import datetime
 
     from orders.models import OrderItem
     from orders.selectors import LockedOrder
@@ -91,13 +92,55 @@ def begin_processing(*, order_id: int) -> None:
         locked = selectors.lock_order(order_id=order_id)
         if locked.order.status == Order.Status.PROCESSING:
             return
-        _check_shippable(locked)
+        check_shippable(locked)
         _move(locked, to=Order.Status.PROCESSING, event_type="ORDER_PROCESSING_BEGUN")
         settlement.announce(locked.order)
 
 
+def note_transit(*, shipment_id: int) -> bool:
+    """The carrier has a parcel. Opens its own transaction; repeating changes nothing.
+
+    Returns:
+        Whether that was news: a parcel that has arrived is not on its way any more.
+
+    Raises:
+        NotFoundError: there is no such parcel.
+        CommitOutcomeUnknownError: the COMMIT was lost; repeating is harmless.
+    """
+    with short_transaction():
+        locked, shipment = _locked_shipment(shipment_id)
+        if shipment.status != Shipment.Status.SENT:
+            return False
+        _note(locked, shipment, status=Shipment.Status.IN_TRANSIT)
+        return True
+
+
+def note_arrival(*, shipment_id: int, at: datetime) -> bool:
+    """A parcel has arrived; with the last one of a shipped order the order is delivered.
+
+    Opens its own transaction; repeating changes nothing.
+
+    Args:
+        at: when, as the carrier says; a time before it was sent, or still to come, is not believed.
+
+    Returns:
+        Whether that was news.
+
+    Raises:
+        NotFoundError: there is no such parcel.
+        CommitOutcomeUnknownError: the COMMIT was lost; repeating is harmless.
+    """
+    with short_transaction():
+        locked, shipment = _locked_shipment(shipment_id)
+        if shipment.status == Shipment.Status.DELIVERED:
+            return False
+        _arrive(locked, shipment, at=at)
+        _deliver_if_all_arrived(locked)
+        return True
+
+
 def deliver_order(*, order_id: int) -> None:
-    """The last parcel has arrived. Opens its own transaction; repeating changes nothing.
+    """All parcels have arrived. Opens its own transaction; repeating changes nothing.
 
     Raises:
         InvalidTransitionError: the order has not been shipped, or is refunded.
@@ -109,9 +152,9 @@ def deliver_order(*, order_id: int) -> None:
             return
         if locked.order.status != Order.Status.SHIPPED:
             raise InvalidTransitionError
-        _move(locked, to=Order.Status.DELIVERED, event_type="ORDER_DELIVERED")
-        Order.objects.filter(pk=order_id).update(delivered_at=locked.at)
-        settlement.announce(locked.order)
+        for shipment in _under_way(locked.order):
+            _arrive(locked, shipment, at=locked.at)
+        _deliver(locked)
 
 
 def complete_if_nothing_is_left(locked: LockedOrder) -> None:
@@ -124,6 +167,7 @@ def complete_if_nothing_is_left(locked: LockedOrder) -> None:
         left = left_to_ship(selectors.list_items(order_id=order.pk))
         if not any(left.values()):
             _complete(locked)
+            _deliver_if_all_arrived(locked)
 
 
 def left_to_ship(items: list[OrderItem]) -> Counter[int]:
@@ -154,6 +198,11 @@ def _check_parcel(parcel: Parcel) -> None:
         raise ValidationFailedError(details=problems)
 
 
+def _as_carriers_write(tracking_number: str) -> str:
+    """Without the gaps that people read it by: their webhooks name parcels by it."""
+    return "".join(tracking_number.split())
+
+
 def _is_web_page(url: str) -> bool:
     try:
         parts = urlsplit(url)
@@ -170,25 +219,25 @@ def _sent_before(order: Order, parcel: Parcel) -> Shipment | None:
         return None
     units = {item.order_item.product_sku: item.quantity for item in shipment.items.all()}
     is_same = parcel.units is None or units == dict(parcel.units)
-    if not is_same or shipment.tracking_number != parcel.tracking_number:
+    if not is_same or shipment.tracking_number != _as_carriers_write(parcel.tracking_number):
         raise ShipmentRequestReusedError
     return shipment
 
 
 def _send(locked: LockedOrder, parcel: Parcel, *, user_id: int | None) -> Shipment:
     order = locked.order
-    _check_shippable(locked)
+    check_shippable(locked)
     items = selectors.list_items(order_id=order.pk)
     left = left_to_ship(items)
     if not any(left.values()):
         raise InvalidTransitionError("Nothing is left to ship: what had not left was refunded.")
     units = _checked_units(items, left, parcel)
+    number = _as_carriers_write(parcel.tracking_number)
     shipment = Shipment.objects.create(
         order=order,
         carrier=parcel.carrier,
-        tracking_number=parcel.tracking_number,
-        tracking_url=parcel.tracking_url
-        or tracking_page(carrier=parcel.carrier, number=parcel.tracking_number),
+        tracking_number=number,
+        tracking_url=parcel.tracking_url or tracking_page(carrier=parcel.carrier, number=number),
         request_key=parcel.request_key,
     )
     ShipmentItem.objects.bulk_create(
@@ -219,7 +268,70 @@ def _complete(locked: LockedOrder) -> None:
     stock.release(order_id=locked.order.pk)
 
 
-def _check_shippable(locked: LockedOrder) -> None:
+def _locked_shipment(shipment_id: int) -> tuple[LockedOrder, Shipment]:
+    """The order comes first, as everywhere; its lock is the parcels', too."""
+    found = Shipment.objects.filter(pk=shipment_id).values_list("order_id", flat=True).first()
+    if found is None:
+        raise NotFoundError
+    locked = selectors.lock_order(order_id=found)
+    return locked, Shipment.objects.get(pk=shipment_id)
+
+
+def _under_way(order: Order) -> list[Shipment]:
+    missing = order.shipments.exclude(status=Shipment.Status.DELIVERED)
+    return list(missing.order_by("pk"))
+
+
+def _arrive(locked: LockedOrder, shipment: Shipment, *, at: datetime) -> None:
+    shipment.delivered_at = max(min(at, locked.at), shipment.shipped_at)
+    _note(locked, shipment, status=Shipment.Status.DELIVERED)
+    audit.publish(
+        "shipment.delivered",
+        aggregate_type="order",
+        aggregate_id=locked.order.pk,
+        dedupe_key=f"shipment.{shipment.pk}.delivered",
+        payload={
+            "order_id": locked.order.pk,
+            "order_number": locked.order.order_number,
+            "shipment": shipment.pk,
+        },
+    )
+
+
+def _note(locked: LockedOrder, shipment: Shipment, *, status: Shipment.Status) -> None:
+    came_from, shipment.status = shipment.status, status
+    shipment.save(update_fields=["status", "delivered_at"])
+    audit.record(
+        f"SHIPMENT_{status.upper()}",
+        entity_type="order",
+        entity_id=locked.order.pk,
+        data={
+            "order_number": locked.order.order_number,
+            "shipment": shipment.pk,
+            "from": came_from,
+            "to": status,
+        },
+    )
+
+
+def _deliver_if_all_arrived(locked: LockedOrder) -> None:
+    if locked.order.status == Order.Status.SHIPPED and not _under_way(locked.order):
+        _deliver(locked)
+
+
+def _deliver(locked: LockedOrder) -> None:
+    _move(locked, to=Order.Status.DELIVERED, event_type="ORDER_DELIVERED")
+    Order.objects.filter(pk=locked.order.pk).update(delivered_at=locked.at)
+    settlement.announce(locked.order)
+
+
+def check_shippable(locked: LockedOrder) -> None:
+    """Whether parcels of an order may leave. Requires the locks.
+
+    Raises:
+        InvalidTransitionError: not paid, cancelled, or all of it has left.
+        PaymentDisputedError: the customer's bank has taken the money.
+    """
     if locked.order.status not in Order.PAID_UNSHIPPED:
         raise InvalidTransitionError
     if locked.payment.status != Payment.Status.SUCCEEDED:

@@ -10,15 +10,16 @@ from django.utils import timezone
 
 from audit import services as audit
 from audit.models import Delivery
-from audit.staff_actions import Done, Said, StaffAction, StaffForm, dress, told
+from audit.staff_actions import Done, Download, Said, StaffAction, StaffForm, dress, told
 from config.kernel import money
 from config.kernel.errors import DomainError
 from customers.staff_actions import NoteForm
-from orders.models import Letter, Order
+from orders.models import Letter, Order, Shipment
 from orders.services import (
     letters,
     notes,
     overview,
+    packing_slips,
     recovery,
     refund_approval,
     refunds,
@@ -29,7 +30,7 @@ from orders.staff_actions.outcomes import told_of
 from payments.models import Payment, Refund
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 
 class OrderAction(StaffAction):
@@ -198,6 +199,50 @@ class Ship(OrderAction):
         )
         shipping.ship_order(order_id=row.pk, parcel=parcel, user_id=said.user_id)
         return Done(text="The parcel is on record.")
+
+
+class PrintSlip(OrderAction):
+    name = "packing_slip"
+    label = "Packing slip"
+    permission = "orders.ship_order"
+    icon = "print"
+    description = "What is to be packed, and from where, as PDF; it has no prices."
+
+    def is_offered(self, row: Order) -> bool:
+        return row.status in Order.PAID_UNSHIPPED
+
+    def run(self, row: Order, said: Said) -> Done:  # noqa: ARG002 - nothing is asked for
+        return _printed([packing_slips.slip_of_order(order=row)])
+
+
+class PrintParcelSlip(StaffAction):
+    """On a parcel's own page."""
+
+    name = "packing_slip"
+    label = "Packing slip"
+    permission = "orders.ship_order"
+    icon = "print"
+    description = "What lies in this parcel, as PDF; it has no prices."
+
+    def state(self, row: Shipment) -> dict[str, Any]:
+        return {"order": row.order_id}
+
+    def run(self, row: Shipment, said: Said) -> Done:  # noqa: ARG002 - nothing is asked for
+        return _printed([packing_slips.slip_of_shipment(shipment_id=row.pk)])
+
+
+def slips_file(slips: Sequence[packing_slips.Slip]) -> Download:
+    """At least one slip, to be printed."""
+    about = slips[0].order.order_number if len(slips) == 1 else f"{len(slips)}-orders"
+    return Download(
+        name=f"packing-slip-{about}.pdf",
+        content_type="application/pdf",
+        content=packing_slips.render(slips),
+    )
+
+
+def _printed(slips: Sequence[packing_slips.Slip]) -> Done:
+    return Done(text="The packing slip is made.", file=slips_file(slips))
 
 
 class Deliver(OrderAction):
@@ -429,6 +474,7 @@ ORDER_ACTIONS = (
     Settle(),
     EndQuarantine(),
     BeginProcessing(),
+    PrintSlip(),
     Ship(),
     Deliver(),
     GiveBack(),
@@ -437,3 +483,4 @@ ORDER_ACTIONS = (
     ResendLetter(),
     RetryDeliveries(),
 )
+SHIPMENT_ACTIONS = (PrintParcelSlip(),)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -17,6 +17,16 @@ from audit import services as audit
 from audit.models import LEAF_BYTES, AuditSeal, AuditVerification, Delivery, OutboxMessage, Receiver
 from audit.seals import chain
 from customers.models import Address, Customer, CustomerMetrics, CustomerNote, EmailSuppression
+from integrations.models import (
+    MarketingContact,
+    ShippingLabel,
+    SupportTicket,
+    TrackingEvent,
+    WebhookAttempt,
+    WebhookEndpoint,
+    WebhookReplay,
+    WebhookSecret,
+)
 from inventory.models import (
     Category,
     Price,
@@ -167,6 +177,39 @@ def make_seal() -> AuditSeal:
         )
 
 
+def make_webhooks(n: int, staff: Customer, delivery: Delivery) -> WebhookEndpoint:
+    endpoint = WebhookEndpoint.objects.create(
+        url=f"https://erp{n}.example/hook", events=["order.confirmed"], created_by=staff
+    )
+    WebhookSecret.objects.create(
+        endpoint=endpoint,
+        nonce=uuid.uuid4(),
+        key_id="0" * 16,
+        request_key=f"{SECRET}-{n}",
+        created_by=staff,
+    )
+    WebhookAttempt.objects.create(
+        endpoint=endpoint,
+        delivery_id=delivery.pk,
+        message_uuid=uuid.uuid4(),
+        event="order.confirmed",
+        outcome="failed",
+        http_status=500,
+        duration_ms=12,
+        error="answered 500",
+        excerpt="oops",
+    )
+    WebhookReplay.objects.create(
+        endpoint=endpoint,
+        since=NOW,
+        until=NOW + timedelta(hours=1),
+        events=0,
+        request_key=f"k-{n}",
+        created_by=staff,
+    )
+    return endpoint
+
+
 def make_everything(n: int, **order_fields: Any) -> Everything:
     """One row in every table of the admin."""
     order = make_order(
@@ -291,6 +334,28 @@ def make_everything(n: int, **order_fields: Any) -> Everything:
     )
     shipment = Shipment.objects.create(order=order, carrier="UPS", tracking_number=f"1Z{n}")
     ShipmentItem.objects.create(shipment=shipment, order_item=item, quantity=1)
+    TrackingEvent.objects.create(
+        source="generic",
+        event_id=f"scan-{n}",
+        tracking_number=f"1Z{n}",
+        carrier="UPS",
+        stage="in_transit",
+        told="in_transit",
+        happened_at=NOW,
+    )
+    ShippingLabel.objects.create(
+        order=order,
+        request_key=f"{SECRET}-{n}",
+        provider="easypost",
+        units={product.sku: 1},
+        weight_grams=350,
+        carrier="UPS",
+        tracking_number=f"1Z{n}",
+        amount=Decimal("7.58"),
+        currency="USD",
+        label_url="https://labels.test/1.pdf",
+        created_by=customer,
+    )
     wish = Return.objects.create(order=order, reason="broken")
     returned = ReturnItem.objects.create(parent=wish, order_item=item, quantity=1)
     ReturnReceipt.objects.create(item=returned, quantity=1, restocked=1)
@@ -345,6 +410,14 @@ def make_everything(n: int, **order_fields: Any) -> Everything:
         expires_at=NOW,
     )
 
+    SupportTicket.objects.create(
+        order=order,
+        matter=f"dispute.dp_{n}",
+        ticket_id=str(n),
+        url=f"https://desk.test/agent/tickets/{n}",
+    )
+    MarketingContact.objects.create(customer=customer, segments="orders=one", told_at=NOW)
+
     audit.record("ORDER_CREATED", entity_type="order", entity_id=order.pk)
     make_seal()
     AuditVerification.objects.create(seconds=0.1, first_seal=1, seals=n, rows=n, findings=0)
@@ -357,6 +430,7 @@ def make_everything(n: int, **order_fields: Any) -> Everything:
     )
     delivery = Delivery.objects.create(message=message, subscriber="email")
     Receiver.objects.create(subscriber=f"receiver{n}")
+    make_webhooks(n, customer, delivery)
     return Everything(
         customer=customer,
         product=product,

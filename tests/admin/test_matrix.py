@@ -34,7 +34,7 @@ ALL_STAFF = {S, W, F, C, M, "no role"}
 ACTIONS = {
     "audit.auditlog": {"seal": {M}},
     "audit.auditverification": {"verify": {M}},
-    "audit.delivery": {"retry": {S, M}},
+    "audit.delivery": {"retry": {S, M}, "send-again": {M}},
     "audit.receiver": {"pause": {M}, "resume": {M}, "retry": {S, M}},
     "customers.customer": {
         "note": {S, M},
@@ -46,7 +46,15 @@ ACTIONS = {
         "erase": {M},
         "reset-second-factor": NOBODY,
     },
+    "integrations.shippinglabel": {"find_out": {W, M}, "send": {W, M}, "discard": {W, M}},
     "customers.emailsuppression": {"lift": {S, M}},
+    "integrations.webhookendpoint": {
+        "new-secret": {M},
+        "test": {M},
+        "enable": {M},
+        "disable": {M},
+        "replay": {M},
+    },
     "inventory.product": {"receive": {W, M}, "schedule-price": {C, M}},
     "inventory.scheduledprice": {"stop": {C, M}},
     "inventory.stocklevel": {
@@ -60,6 +68,8 @@ ACTIONS = {
         "settle": {S, F, M},
         "end_quarantine": {F, M},
         "process": {W, M},
+        "packing_slip": {W, M},
+        "buy_label": {W, M},
         "ship": {W, M},
         "deliver": {W, M},
         "refund": {S, F, M},
@@ -68,6 +78,7 @@ ACTIONS = {
         "resend_letter": {S, M},
         "retry_deliveries": {S, M},
     },
+    "orders.shipment": {"packing_slip": {W, M}},
     "orders.paymentlink": {"send": {S, M}, "withdraw": {S, M}},
     "orders.refundproposal": {"approve": {F, M}, "refuse": {F, M}, "withdraw": {S, F, M}},
     "orders.return": {
@@ -110,6 +121,7 @@ PAGES = {
 }
 REPORTS = ("report_revenue", "report_tax", "report_audit")
 BULK = {
+    "orders.order": {"print_packing_slips": {W, M}},
     "audit.delivery": {"retry_now": {S, M}},
     "payments.providerevent": {"work_off_again": {F, M}},
 }

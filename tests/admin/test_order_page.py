@@ -179,7 +179,7 @@ class TestWhichButtons:
         outbox.relay()
 
         assert buttons_of(browser, order) == {
-            *("process", "ship", "refund", "cancel", "note", "resend_letter"),
+            *("process", "packing_slip", "ship", "refund", "cancel", "note", "resend_letter"),
         }
 
     def test_one_that_waits_for_its_payment_has(self, browser, waiting):
@@ -194,7 +194,9 @@ class TestWhichButtons:
         ship_order(order_id=order.pk, parcel=Parcel(carrier="UPS", units={"TEA": 1}))
         outbox.relay()
 
-        assert buttons_of(browser, order) == {"ship", "refund", "note", "resend_letter"}
+        assert buttons_of(browser, order) == {
+            *("packing_slip", "ship", "refund", "note", "resend_letter"),
+        }
 
     def test_one_that_is_on_its_way_has(self, browser, order):
         ship_order(order_id=order.pk, parcel=Parcel(carrier="UPS"))
@@ -800,7 +802,7 @@ class TestRights:
     def test_of_a_button_show_it(self, client, clerk, order):
         assert buttons_of(client, order) == set()
         allow(clerk, "orders.ship_order")
-        assert buttons_of(client, order) == {"process", "ship"}
+        assert buttons_of(client, order) == {"process", "packing_slip", "ship"}
 
     def test_of_nobody_are_none(self, client, subjects):
         for action, row in subjects.items():

@@ -17,7 +17,7 @@ from tests.admin import rows
 
 pytestmark = pytest.mark.django_db
 
-OURS = ("customers", "inventory", "payments", "orders", "audit")
+OURS = ("customers", "inventory", "payments", "orders", "audit", "integrations")
 MODELS = sorted(admin.site._registry, key=lambda model: model._meta.label)
 all_models = pytest.mark.parametrize("model", MODELS, ids=lambda model: model._meta.label)
 
@@ -35,6 +35,7 @@ EDITABLE = {
         "is_superuser",
         "groups",
     },
+    "integrations.WebhookEndpoint": {"url", "description", "events"},
     "inventory.Category": {"slug", "name", "parent"},
     "inventory.Price": {"product", "currency", "amount"},
     "inventory.PriceBreak": {"product", "currency", "tier", "min_quantity", "amount"},
@@ -103,11 +104,12 @@ DELETABLE = {
 }
 
 
-# A cart's lines stand on its page, saved views above lists, files on their job's; a session's key
-# opens the account.
+# A cart's lines stand on its page, an endpoint's secrets on its, saved views above lists, files on
+# their job's; a session's key opens the account.
 WITHOUT_A_PAGE = {
     *("orders.CartItem", "orders.BackgroundJobChunk"),
     *("customers.Session", "customers.SavedView"),
+    "integrations.WebhookSecret",
 }
 
 

@@ -162,14 +162,15 @@ class TestInTheAdmin:
         [
             (
                 "Support",
-                {"settle", "refund", "cancel", "note", "resend_letter", "retry_deliveries"},
+                {"settle", "refund", "cancel", "note", "resend_letter", "retry_deliveries"}
+                | {"labels"},
             ),
-            ("Warehouse", {"process", "ship", "note"}),
+            ("Warehouse", {"process", "packing_slip", "ship", "note", "labels"}),
             ("Finance", {"settle", "refund", "note"}),
             (
                 "Manager",
                 {"settle", "refund", "cancel", "note", "resend_letter", "retry_deliveries"}
-                | {"process", "ship"},
+                | {"process", "packing_slip", "ship", "labels"},
             ),
         ],
     )

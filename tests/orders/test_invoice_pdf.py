@@ -9,7 +9,8 @@ from decimal import Decimal
 import pytest
 
 from orders.models import Invoice
-from orders.services.invoice_pdf import FALLBACK, UNKNOWN, _text, render
+from orders.services.invoice_pdf import render
+from orders.services.printing import FALLBACK, UNKNOWN, text
 
 SHALOM = "שלום"  # as typed: the first letter first
 SEEN = SHALOM[::-1]
@@ -52,14 +53,14 @@ class TestFonts:
 
     @pytest.mark.parametrize("name", CJK.values(), ids=CJK)
     def test_have_chinese_japanese_and_korean(self, name):
-        assert _text(name) == f'<font name="{FALLBACK}">{name}</font>'
+        assert text(name) == f'<font name="{FALLBACK}">{name}</font>'
 
     def test_have_a_sign_for_what_they_lack(self):
-        assert _text("a\u0378b") == f"a{UNKNOWN}b"
+        assert text("a\u0378b") == f"a{UNKNOWN}b"
 
     def test_find_letters_that_came_in_parts(self):
-        assert _text("e\u0301") == "é"
-        assert _text("\u1112\u1161\u11ab") == _text("한")
+        assert text("e\u0301") == "é"
+        assert text("\u1112\u1161\u11ab") == text("한")
 
 
 class TestRightToLeft:
@@ -78,24 +79,24 @@ class TestRightToLeft:
         ],
     )
     def test_is_laid_out_as_it_is_read(self, typed, seen):
-        assert _text(typed) == seen
+        assert text(typed) == seen
 
     def test_joins_arabic_letters(self):
         # meem, hah, meem, dal: first, middle, middle and last forms, read from the right.
-        assert _text("محمد") == "\ufeaa\ufee4\ufea4\ufee3"
+        assert text("محمد") == "\ufeaa\ufee4\ufea4\ufee3"
 
     def test_prints_god_in_letters(self):
         """DejaVu lacks the one sign that stands for the whole word."""
-        assert UNKNOWN not in _text("عبد الله")
+        assert UNKNOWN not in text("عبد الله")
 
     def test_breaks_lines_before_it_turns_them(self):
-        first, *rest = _text(f"אחת {SHALOM} {SHALOM} {SHALOM} סוף", width=50).split("<br/>")
+        first, *rest = text(f"אחת {SHALOM} {SHALOM} {SHALOM} סוף", width=50).split("<br/>")
 
         assert first.endswith("אחת"[::-1])
         assert rest[-1].startswith("סוף"[::-1])
 
     def test_leaves_other_text_alone(self):
-        assert _text("Mug (XL) <b>", width=1) == "Mug (XL) &lt;b&gt;"
+        assert text("Mug (XL) <b>", width=1) == "Mug (XL) &lt;b&gt;"
 
 
 @pytest.mark.parametrize("kind", Invoice.Kind.values)

@@ -31,6 +31,16 @@ from customers.models import (
     EmailSuppression,
     SavedView,
 )
+from integrations.models import (
+    MarketingContact,
+    ShippingLabel,
+    SupportTicket,
+    TrackingEvent,
+    WebhookAttempt,
+    WebhookEndpoint,
+    WebhookReplay,
+    WebhookSecret,
+)
 from inventory.models import (
     Price,
     PriceBreak,
@@ -83,7 +93,7 @@ from tests import factories, shop
 
 pytestmark = pytest.mark.django_db
 
-OURS = ("audit", "customers", "inventory", "orders", "payments")
+OURS = ("audit", "customers", "integrations", "inventory", "orders", "payments")
 NEW_YEAR = dt.datetime(2030, 1, 1, tzinfo=dt.UTC)
 LONG_AGO = dt.datetime(2020, 2, 2, tzinfo=dt.UTC)
 TEN = Decimal("10.00")
@@ -148,6 +158,12 @@ class Rows:
             "subject": "Confirmed",
         }
         return Letter.objects.create(**{**fields, **changes})
+
+    def ticket(self, **fields):
+        defaults = {"matter": f"dispute.dp_{next(self.numbers)}"}
+        return SupportTicket.objects.create(
+            **{"order": fields.pop("order", None) or self.order(), **defaults, **fields}
+        )
 
     def note(self, **changes):
         made = {} if "order" in changes else {"order": self.order()}
@@ -308,9 +324,34 @@ class Rows:
             payload={},
         )
 
+    def shipment(self, **changes):
+        made = {} if "order" in changes else {"order": self.order()}
+        return Shipment.objects.create(**{"carrier": "UPS", **made, **changes})
+
+    def tracking_event(self, **changes):
+        fields = {
+            "source": "generic",
+            "event_id": f"e-{next(self.numbers)}",
+            "tracking_number": "1Z",
+            "stage": "delivered",
+            "told": "delivered",
+            "happened_at": LONG_AGO,
+        }
+        return TrackingEvent.objects.create(**{**fields, **changes})
+
+    def label(self, **changes):
+        fields = {
+            "request_key": f"k-{next(self.numbers)}",
+            "provider": "generic",
+            "units": {"TEA": 1},
+            "weight_grams": 1,
+        }
+        made = {} if "order" in changes else {"order": self.order()}
+        return ShippingLabel.objects.create(**{**fields, **made, **changes})
+
     def shipment_item(self, **changes):
         item = self.item()
-        shipment = Shipment.objects.create(order=item.order, carrier="UPS")
+        shipment = self.shipment(order=item.order)
         fields = {"shipment": shipment, "order_item": item, "quantity": 1}
         return ShipmentItem.objects.create(**{**fields, **changes})
 
@@ -319,6 +360,16 @@ class Rows:
 def rows():
     return Rows()
 
+
+BOUGHT = {
+    "status": "bought",
+    "carrier": "UPS",
+    "tracking_number": "1Z",
+    "amount": TEN,
+    "currency": "USD",
+    "bought_at": LONG_AGO,
+}
+"""What a label's constraints want beside its status."""
 
 # --- CHECK and UNIQUE ---------------------------------------------------------------------------
 
@@ -535,6 +586,49 @@ def stock_alert(**changes):
 def suppression(**changes):
     fields = {"address_digest": "a" * 64, "reason": "bounced", "provider": "postmark"}
     return EmailSuppression.objects.create(**{**fields, **changes})
+
+
+def webhook(**changes):
+    fields = {"url": "https://erp.example/hook", "events": ["order.confirmed"]}
+    made = {} if "created_by" in changes else {"created_by": customer()}
+    return WebhookEndpoint.objects.create(**{**fields, **made, **changes})
+
+
+def webhook_part(model, **changes):
+    """What belongs to an endpoint: a secret, a try, a replay."""
+    fields = {
+        WebhookSecret: {"nonce": uuid.uuid4(), "key_id": "0" * 16, "request_key": "k"},
+        WebhookAttempt: {
+            "delivery_id": 1,
+            "message_uuid": uuid.uuid4(),
+            "event": "order.confirmed",
+            "outcome": "delivered",
+            "http_status": 204,
+            "duration_ms": 5,
+        },
+        WebhookReplay: {
+            "since": LONG_AGO,
+            "until": LONG_AGO + dt.timedelta(hours=1),
+            "events": 0,
+            "request_key": "k",
+        },
+    }[model]
+    made = {} if "endpoint" in changes else {"endpoint": webhook()}
+    if model is not WebhookAttempt:
+        made["created_by"] = customer()
+    return model.objects.create(**{**fields, **made, **changes})
+
+
+def webhook_secret(**changes):
+    return webhook_part(WebhookSecret, **changes)
+
+
+def webhook_attempt(**changes):
+    return webhook_part(WebhookAttempt, **changes)
+
+
+def webhook_replay(**changes):
+    return webhook_part(WebhookReplay, **changes)
 
 
 def cart_item(**changes):
@@ -862,6 +956,11 @@ REFUSED: dict[str, list[Any]] = {
         lambda r, url=url: Shipment.objects.create(order=r.order(), carrier="UPS", tracking_url=url)
         for url in ("javascript:alert(1)", "ups.com/1", " https://ups.com", "ftp://ups.com")
     ],
+    "shipment_status_known": [lambda r: untriggered(r.shipment(), status="lost")],
+    "shipment_delivered_at_follows_the_status": [
+        lambda r: update(r.shipment(), status="delivered"),
+        lambda r: update(r.shipment(), delivered_at=LONG_AGO),
+    ],
     "letter_once_per_message": [lambda r: twice(r.letter, "message_uuid")],
     "order_note_once_per_request": [lambda r: twice(r.note, "order", "request_key")],
     "payment_link_one_per_cart": [lambda r: twice(r.payment_link, "cart_id")],
@@ -949,6 +1048,49 @@ REFUSED: dict[str, list[Any]] = {
     "background_job_done_within_total": [lambda r: job(done=2, total=1)],
     "background_job_chunk_once_in_its_place": [lambda r: twice(chunk, "job", "part", "n")],
     "background_job_chunk_part_known": [lambda r: chunk(part="middle")],
+    # integrations
+    "marketing_contact_segments_were_told": [
+        lambda r: MarketingContact.objects.create(customer=customer(), segments="orders=one"),
+        lambda r: MarketingContact.objects.create(
+            customer=customer(), segments="orders=one", told_at=LONG_AGO, telling=uuid.uuid4()
+        ),
+    ],
+    "support_ticket_one_per_matter": [lambda r: twice(r.ticket, "matter")],
+    "support_ticket_told_was_begun": [lambda r: r.ticket(ticket_id="1", told=[uuid.uuid4()])],
+    "support_ticket_known_once_told": [
+        lambda r: [r.ticket(begun=[one], told=[one]) for one in [uuid.uuid4()]]
+    ],
+    "support_ticket_url_is_of_the_web": [
+        lambda r, url=url: r.ticket(url=url)
+        for url in ("javascript:alert(1)", "desk.example/1", " https://desk.example")
+    ],
+    "tracking_event_once_per_source": [lambda r: twice(r.tracking_event, "event_id")],
+    "tracking_event_source_known": [lambda r: r.tracking_event(source="pigeon")],
+    "tracking_event_stage_known": [lambda r: r.tracking_event(stage="lost")],
+    "tracking_event_status_known": [lambda r: untriggered(r.tracking_event(), status="lost")],
+    "tracking_event_processed_about_a_parcel": [
+        lambda r: update(r.tracking_event(), status="processed", processed_at=LONG_AGO),
+        lambda r: update(r.tracking_event(), status="processed", shipment=r.shipment()),
+        lambda r: r.tracking_event(shipment=r.shipment()),
+    ],
+    "shipping_label_provider_known": [lambda r: r.label(provider="pigeon")],
+    "shipping_label_status_known": [lambda r: untriggered(r.label(), status="lost")],
+    "shipping_label_bought_has_its_price": [
+        lambda r, missing=missing: update(r.label(), **(BOUGHT | missing))
+        for missing in (
+            *({"amount": None}, {"bought_at": None}, {"currency": ""}),
+            *({"carrier": ""}, {"tracking_number": ""}),
+        )
+    ],
+    "shipping_label_amount_not_negative": [
+        lambda r: r.label(amount=Decimal("-0.01")),
+    ],
+    "shipping_label_sent_was_bought": [lambda r: r.label(shipment=r.shipment())],
+    "shipping_label_links_to_web_pages": [
+        lambda r, name=name: r.label(**{name: "javascript:alert(1)"})
+        for name in ("label_url", "tracking_url")
+    ],
+    "shipping_label_weighs_something": [lambda r: r.label(weight_grams=0)],
     # audit
     "audit_seal_counts_from_one_and_zero": [
         lambda r: seal(number=0),
@@ -979,6 +1121,39 @@ REFUSED: dict[str, list[Any]] = {
     "delivery_status_known": [
         lambda r: Delivery.objects.create(message=r.message(), subscriber="crm", status="lost")
     ],
+    # integrations
+    "webhook_endpoint_one_per_url": [lambda r: twice(webhook, "url")],
+    "webhook_endpoint_url_is_of_the_web": [
+        lambda r: webhook(url="javascript:alert(1)"),
+        lambda r: webhook(url="ftp://erp.example/"),
+        lambda r: webhook(url="https://user:word@erp.example/"),
+        lambda r: webhook(url="https://erp.example/a b"),
+        lambda r: webhook(url=""),
+    ],
+    "webhook_endpoint_wants_something": [lambda r: webhook(events=[])],
+    "webhook_endpoint_status_known": [lambda r: webhook(status="asleep")],
+    "webhook_endpoint_enabled_misses_nothing": [
+        lambda r: webhook(status="enabled", disabled_because="it answered 410 Gone"),
+        lambda r: webhook(status="enabled", missed_since=LONG_AGO),
+    ],
+    "webhook_secret_one_per_request": [
+        lambda r: twice(
+            lambda **same: webhook_secret(**{"expires_at": LONG_AGO, **same}),
+            "endpoint",
+            "request_key",
+        )
+    ],
+    "webhook_secret_one_current": [
+        lambda r: webhook_secret(endpoint=webhook_secret().endpoint, request_key="other")
+    ],
+    "webhook_attempt_delivered_means_2xx": [
+        lambda r: webhook_attempt(http_status=500),
+        lambda r: webhook_attempt(http_status=None),
+        lambda r: webhook_attempt(outcome="failed"),
+        lambda r: webhook_attempt(outcome="lost"),
+    ],
+    "webhook_replay_one_per_request": [lambda r: twice(webhook_replay, "endpoint", "request_key")],
+    "webhook_replay_ends_after_it_begins": [lambda r: webhook_replay(until=LONG_AGO)],
 }
 
 
@@ -1025,6 +1200,13 @@ class TestNamedConstraints:
         LedgerEntry.objects.bulk_create(rows.legs())
         rows.answer(rows.key())
         rows.shipment_item()
+        update(
+            rows.tracking_event(),
+            status="processed",
+            processed_at=LONG_AGO,
+            shipment=rows.shipment(),
+        )
+        update(rows.label(), **BOUGHT, shipment=rows.shipment(), label_url="https://labels.test/1")
         rows.shipping_method(min_business_days=2)
         movement()
         chunk()
@@ -1122,6 +1304,22 @@ EDGES = {
         "cancelled": set(),
         "failed": set(),
     },
+    Shipment: {
+        "sent": {"in_transit", "delivered"},
+        "in_transit": {"delivered"},
+        "delivered": set(),
+    },
+    TrackingEvent: {
+        "received": {"unmatched", "processed"},
+        "unmatched": {"processed"},
+        "processed": set(),
+    },
+    ShippingLabel: {
+        "asked": {"bought", "failed", "discarded"},
+        "bought": {"discarded"},
+        "failed": set(),
+        "discarded": set(),
+    },
     RefundProposal: {
         "waiting": {"approved", "refused", "withdrawn"},
         "approved": set(),
@@ -1137,6 +1335,9 @@ FIRST = {
     Refund: "due",
     Return: "requested",
     BackgroundJob: "queued",
+    Shipment: "sent",
+    TrackingEvent: "received",
+    ShippingLabel: "asked",
     RefundProposal: "waiting",
 }
 
@@ -1149,9 +1350,20 @@ def with_status(model, status):
         return {"status": status, "stripe_refund_id": f"re_{uuid.uuid4()}"}
     if model is RefundProposal:
         return decided(status)
+    if model is Shipment:
+        return {"status": status, "delivered_at": LONG_AGO if status == "delivered" else None}
+    if model is ShippingLabel:
+        return BOUGHT if status == "bought" else {"status": status}
+    rows = Rows()
+    rows.numbers = itertools.count(uuid.uuid4().int % 10**9)  # apart from the test's own rows
+    if model is TrackingEvent:
+        is_done = status == "processed"
+        return {
+            "status": status,
+            "shipment": rows.shipment() if is_done else None,
+            "processed_at": LONG_AGO if is_done else None,
+        }
     if model is Return:
-        rows = Rows()
-        rows.numbers = itertools.count(uuid.uuid4().int % 10**9)  # apart from the test's own rows
         return {"status": status, "refund": rows.refund() if status == "refunded" else None}
     if model is BackgroundJob:
         is_held, is_over = status == "running", status in {"done", "cancelled", "failed"}
@@ -1179,6 +1391,9 @@ def make(rows, model):
         Refund: rows.refund,
         Return: rows.returned,
         BackgroundJob: job,
+        Shipment: rows.shipment,
+        TrackingEvent: rows.tracking_event,
+        ShippingLabel: rows.label,
         RefundProposal: rows.proposal,
     }[model]()
 
@@ -1734,6 +1949,7 @@ TOUCHED: dict[type[models.Model], tuple[Any, dict[str, Any]]] = {
     Dispute: (lambda r: r.dispute(), {"status": "won"}),
     CustomerMetrics: (lambda r: metrics(), {"order_count": 2}),
     Address: (lambda r: address(), {"city": "Albany"}),
+    WebhookEndpoint: (lambda r: webhook(), {"description": "x"}),
 }
 
 

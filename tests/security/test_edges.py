@@ -122,6 +122,7 @@ class TestRow6Ids:
         assert named == {
             *("sku", "order_number", "cart_id", "address_id", "return_id", "document_number"),
             *("payment_method_id", "payment_link_id", "provider"),
+            "unsubscribe_token",  # signed: the number in it is good for nothing without that
         }
 
 

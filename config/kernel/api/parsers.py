@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 
 MAX_DEPTH = 32
 MULTILINE_FIELDS = frozenset({"notes"})
-PRODUCT_FIELDS = frozenset({"sku"})
-"""One in ten barcodes (GTIN) has the check digit of a card number, and shops use them as SKUs."""
+NUMBERED_FIELDS = frozenset({"sku", "feed_id"})
+"""One in ten barcodes (GTIN) has the check digit of a card number, and shops use them as SKUs; so
+has one in ten moments in milliseconds, which feeds are called by."""
 BODY = "non_field_errors"
 """The key in `details` under which problems of the body as a whole are told."""
 
@@ -164,7 +165,7 @@ class _Problems:
                 details[shown_name(name)] = [self._told("This field is given more than once.")]
             elif depth == 1 and name in self.free_text_fields and isinstance(value, str):
                 continue
-            elif name in PRODUCT_FIELDS and isinstance(value, str):
+            elif name in NUMBERED_FIELDS and isinstance(value, str):
                 if problem := unprintable_in(value):
                     details[shown_name(name)] = [self._told(problem)]
             elif problems := self._of(value, depth=depth, multiline=name in MULTILINE_FIELDS):

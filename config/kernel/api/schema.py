@@ -31,6 +31,7 @@ class Access(Enum):
     GUEST_TOO = "customers, and guests without a token"
     PUBLIC = "anybody, but a token that is sent has to be a good one"
     UNCHECKED = "anybody, whatever token is sent"
+    WAREHOUSE = "a warehouse's system, with a token of its own"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,8 +11,10 @@ def make(apps, schema_editor):
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('orders', '0029b_item_tax_class_kept'),
+        ('integrations', '0003_webhooks'),
         ('audit', '0012_right_to_export'),
+        ('customers', '0013_email_suppressions'),
+        ('orders', '0033_stock_alerts'),
     ]
 
     operations = [migrations.RunPython(make, migrations.RunPython.noop)]

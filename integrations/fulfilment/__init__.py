@@ -1,0 +1,1 @@
+"""The warehouse and the carriers: who is told what to pack, and who tells what became of it."""
