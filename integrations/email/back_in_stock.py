@@ -50,15 +50,12 @@ def compose(product: Product, *, first_name: str, reader: Reader) -> Letter:
             first_name=one_line(first_name),
             paragraphs=[
                 _("You have asked us to tell you: %(product)s can be ordered again.")
-                % {"product": one_line(product.name)},
-                _("None is kept for you, and others have asked too."),
+                % {"product": reader.apart(one_line(product.name))},
+                _("It is not kept for you, and others have asked too."),
             ],
             button=_("See the product"),
             link=f"{settings.PUBLIC_URL}/p/{quote(product.sku, safe='')}",
             closing=[
-                _(
-                    "You get this letter because you have asked for it, and no further one about"
-                    " this."
-                )
+                _("You get this letter because you have asked for it. There will be no other.")
             ],
         )

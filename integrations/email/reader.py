@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 # An amount is read from left to right in every language. Within a text that runs the other way,
 # its sign and its currency would change places.
 LEFT_TO_RIGHT: Final = "\N{LEFT-TO-RIGHT ISOLATE}"
+WHICHEVER_DIRECTION: Final = "\N{FIRST STRONG ISOLATE}"
 END: Final = "\N{POP DIRECTIONAL ISOLATE}"
 RIGHT_TO_LEFT_MARK: Final = "\N{RIGHT-TO-LEFT MARK}"
 
@@ -68,6 +69,12 @@ class Reader:
         if self.locale.text_direction == "ltr":
             return written
         return f"{LEFT_TO_RIGHT}{written.replace(RIGHT_TO_LEFT_MARK, '')}{END}"
+
+    def apart(self, text: str) -> str:
+        """Somebody's words within ours: in whichever direction they run, ours go on as before."""
+        if self.locale.text_direction == "ltr":
+            return text
+        return f"{WHICHEVER_DIRECTION}{text}{END}"
 
     def day(self, value: date) -> str:
         """A calendar day, with its weekday."""
