@@ -221,6 +221,11 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": timedelta(seconds=SWEEP_SECONDS),
         "options": {"expires": SWEEP_SECONDS},
     },
+    "see what became of labels whose purchase has no known end": {
+        "task": "integrations.tasks.look_up_labels",
+        "schedule": timedelta(minutes=1),
+        "options": {"expires": 60},
+    },
     "run exports and imports that nobody nudged": {
         "task": "orders.tasks.run_jobs",
         "schedule": timedelta(seconds=SWEEP_SECONDS),
