@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import base64
 import binascii
+import ipaddress
+import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from config.kernel import money
 
@@ -19,6 +21,18 @@ if TYPE_CHECKING:
 
 ENVIRONMENTS = ("local", "test", "production")
 SUBMISSION_PORT = 587
+# What anymail calls the parts of each provider's address.
+MAIL_PROVIDERS: Final = {
+    "postmark": ("SERVER_TOKEN",),
+    "mailgun": ("API_KEY", "SENDER_DOMAIN"),
+    "brevo": ("API_KEY",),
+}
+MAIL_DEFAULTS: Final = {
+    "REQUESTS_TIMEOUT": 8,  # seconds; the relay gives a hand-over ten
+    # Nobody is watched reading; where that cannot be said by letter, the account says it.
+    "SEND_DEFAULTS": {"track_opens": False, "track_clicks": False},
+    "IGNORE_UNSUPPORTED_FEATURES": True,
+}
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
 KEY_BYTES: Final = 32
 SHORTEST_SECRET: Final = 24
@@ -85,9 +99,7 @@ def secrets(name: str) -> list[str]:
     """A list of secrets, several during a change of them; none of them can be guessed."""
     found = items(name)
     if any(len(one) < SHORTEST_SECRET for one in found):
-        fail(
-            name, f"each must be at least {SHORTEST_SECRET} characters, say `openssl rand -hex 32`"
-        )
+        fail(name, f"needs {SHORTEST_SECRET} characters or more, as `openssl rand -hex 32` prints")
     return found
 
 
@@ -102,6 +114,20 @@ def amounts(name: str, default: str, *, currency: str) -> dict[str, Decimal]:
             )
         except (money.InvalidAmountError, money.UnsupportedCurrencyError) as exc:
             fail(name, f"must look like 500.00 or 500.00,EUR=450.00; {part!r}: {exc}")
+    return found
+
+
+def renamed(name: str) -> dict[str, str | None]:
+    """A JSON object of texts: what each thing is called; null: it is left out."""
+    raw = text(name, "{}")
+    try:
+        found = json.loads(raw)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict) or not all(
+        isinstance(value, str | None) for value in found.values()
+    ):
+        fail(name, """must be a JSON object of texts, like {"customer.phone": "mobilephone"}""")
     return found
 
 
@@ -172,6 +198,17 @@ def receiver(name: str) -> tuple[str, str]:
     return base_url, text(f"{name}_TOKEN")
 
 
+def networks(name: str) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
+    """A list of networks, `10.1.0.0/16, fd00:1::/32`."""
+    found = []
+    for part in items(name):
+        try:
+            found.append(ipaddress.ip_network(part))
+        except ValueError:
+            fail(name, f"must list networks like 10.1.0.0/16, not {part!r}")
+    return found
+
+
 def directory(name: str) -> str:
     """A directory that exists; empty if none is named."""
     raw = text(name, "")
@@ -216,6 +253,41 @@ def mail_server(name: str) -> dict[str, object]:
         "EMAIL_HOST_PASSWORD": unquote(parts.password or ""),
         "EMAIL_USE_SSL": implicit_tls,
         "EMAIL_USE_TLS": port == SUBMISSION_PORT and not implicit_tls,
+    }
+
+
+def mail_provider(name: str, *, webhook_secret: str) -> dict[str, object]:
+    """Django's and anymail's e-mail settings from `postmark://TOKEN` or `mailgun://KEY@DOMAIN`.
+
+    The provider's API elsewhere, in the European Union for one: `?api_url=https://…`.
+
+    Args:
+        webhook_secret: `user:password` that the provider calls our webhook with; Mailgun's is the
+            key that it signs with. Empty: it calls none.
+    """
+    raw = text(name)
+    parts = urlsplit(raw)
+    wanted = MAIL_PROVIDERS[parts.scheme]
+    credentials, at, domain = parts.netloc.rpartition("@")
+    given = (credentials, domain) if at else (domain,)
+    if len(given) != len(wanted) or not all(given) or parts.path:
+        form = "KEY@DOMAIN" if len(wanted) > 1 else "KEY"
+        fail(name, f"must look like {parts.scheme}://{form}")
+    esp = parts.scheme.upper()
+    values = {f"{esp}_{key}": unquote(value) for key, value in zip(wanted, given, strict=True)}
+    if api_url := parse_qs(parts.query).get("api_url"):
+        values[f"{esp}_API_URL"] = api_url[0]
+    if webhook_secret:
+        if parts.scheme == "mailgun":
+            values["MAILGUN_WEBHOOK_SIGNING_KEY"] = webhook_secret
+        elif ":" not in webhook_secret:
+            fail("EMAIL_WEBHOOK_SECRET", "must look like user:password")
+        else:
+            values["WEBHOOK_SECRET"] = webhook_secret
+    return {
+        "EMAIL_BACKEND": f"anymail.backends.{parts.scheme}.EmailBackend",
+        "EMAIL_PROVIDER": parts.scheme,
+        "ANYMAIL": {**MAIL_DEFAULTS, **values},
     }
 
 

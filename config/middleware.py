@@ -67,6 +67,7 @@ class RequestEdge:
             user_agent=_UNPRINTABLE.sub(
                 "?", request.headers.get("User-Agent", "")[:_LONGEST_USER_AGENT]
             ),
+            accept_language=request.headers.get("Accept-Language", ""),
         )
         with (
             request_context.bound(context),

@@ -26,7 +26,7 @@ urlpatterns = [
     path("api/v1/", include("customers.api.urls")),
     path("api/v1/", include("inventory.api.urls")),
     path("api/v1/", include("orders.api.urls")),
-    path("api/v1/", include("integrations.fulfilment.api.urls")),
+    path("api/v1/", include("integrations.urls")),
     path("api/schema", docs.SchemaView.as_view(), name="schema"),
     path("api/docs", docs.docs_page, name="docs"),
     path("api/docs/start.js", docs.docs_script, name="docs-script"),

@@ -48,6 +48,7 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]  # allauth ha
         commit: bool = True,  # noqa: FBT001, FBT002 - allauth's signature
     ) -> Customer:
         """Make the account and its audit row in one transaction."""
+        user.language = request_context.language()
         with transaction.atomic():
             saved: Customer = super().save_user(request, user, form, commit)
             audit.record("CUSTOMER_CREATED", entity_type="customer", entity_id=saved.pk)

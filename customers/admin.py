@@ -15,13 +15,20 @@ from django.db.models import F
 from audit.admin import AuditedAdmin
 from audit.staff_actions import ActionsAdmin
 from config.kernel.admin import ReadOnlyAdmin, SearchByIndex
-from customers import services
-from customers.models import Address, Customer, CustomerMetrics, CustomerNote
-from customers.staff_actions import CUSTOMER_ACTIONS
+from customers import services, suppressions
+from customers.models import (
+    Address,
+    Customer,
+    CustomerMetrics,
+    CustomerNote,
+    EmailSuppression,
+)
+from customers.staff_actions import CUSTOMER_ACTIONS, LiftSuppression
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from django.db.models import QuerySet
     from django.http import HttpRequest
 
     from audit.staff_actions import StaffAction
@@ -51,7 +58,8 @@ class CustomerAdmin(SearchByIndex, ActionsAdmin, AuditedAdmin):
             "Particulars",
             {
                 "fields": (
-                    *("first_name", "last_name", "phone", "date_of_birth", "marketing_consent"),
+                    *("first_name", "last_name", "phone", "date_of_birth"),
+                    *("language", "marketing_consent"),
                 )
             },
         ),
@@ -62,7 +70,7 @@ class CustomerAdmin(SearchByIndex, ActionsAdmin, AuditedAdmin):
     # Status and tier move by buttons.
     readonly_fields = ON_RECORD
     filter_horizontal = ("groups",)
-    audited_values = (*RIGHTS, "marketing_consent")
+    audited_values = (*RIGHTS, "language", "marketing_consent")
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         rights = () if request.user.is_superuser else RIGHTS
@@ -113,6 +121,30 @@ class AddressAdmin(ReadOnlyAdmin):
     search_fields = ("customer__email__exact",)
     search_help_text = "An e-mail address, in full"
     ordering = ("-pk",)
+
+
+@admin.register(EmailSuppression)
+class EmailSuppressionAdmin(ActionsAdmin, ReadOnlyAdmin):
+    staff_actions: ClassVar[Sequence[StaffAction]] = (LiftSuppression(),)
+    list_display = ("created_at", "reason", "provider", "customer", "lifted_at")
+    list_filter = ("reason", ("lifted_at", admin.EmptyFieldListFilter))
+    list_select_related = ("customer",)
+    search_fields = ("address_digest",)
+    search_help_text = "An e-mail address, in full: the list knows it again, and does not keep it"
+    ordering = ("-pk",)
+    fields = ("reason", "provider", "customer", "created_at", "lifted_at", "lifted_by")
+    readonly_fields = fields
+
+    def get_search_results(
+        self,
+        request: HttpRequest,  # noqa: ARG002 - Django's hook
+        queryset: QuerySet[Any],
+        search_term: str,
+    ) -> tuple[QuerySet[Any], bool]:
+        address = search_term.strip()
+        if not address:
+            return queryset, False
+        return queryset.filter(address_digest=suppressions.digest(address)), False
 
 
 @admin.register(CustomerNote)

@@ -11,6 +11,7 @@ from django.db import models
 from django.db.models import Func, Q
 from django.db.models.functions import Now, Upper
 
+from config.kernel import languages
 from config.kernel.models import erasable, new_uuid, touches_updated_at
 
 
@@ -59,6 +60,14 @@ class Customer(AbstractBaseUser, PermissionsMixin):
         output_field=models.BooleanField(),
         db_persist=True,
     )
+    language = models.CharField(
+        max_length=2,
+        choices=languages.LANGUAGES,
+        default="",
+        db_default="",
+        blank=True,
+        help_text="Which letters are written in; without one, that of the order, or the shop's",
+    )
     tier = models.CharField(
         max_length=30,
         default="",
@@ -96,6 +105,9 @@ class Customer(AbstractBaseUser, PermissionsMixin):
             models.CheckConstraint(
                 name="customer_status_known",
                 condition=Q(status__in=["active", "inactive", "suspended"]),
+            ),
+            models.CheckConstraint(
+                name="customer_language_is_a_code", condition=Q(language__regex="^([a-z]{2})?$")
             ),
             models.CheckConstraint(name="customer_version_counts_up", condition=Q(version__gte=1)),
             models.CheckConstraint(
@@ -251,6 +263,58 @@ class CustomerNote(models.Model):
 
     def __str__(self) -> str:
         return f"note {self.pk}"
+
+
+class EmailSuppression(models.Model):
+    """An address that is not written to: mail to it came back, or its reader called it spam.
+
+    The address itself is kept nowhere, only what `customers.suppressions.digest` makes of it.
+    `customer` is whose it was, if anybody's. One that was lifted stays, for the record; should the
+    same happen again, that is another one. An erasure removes it.
+    """
+
+    class Reason(models.TextChoices):
+        BOUNCED = "bounced", "Mail to it came back"
+        COMPLAINED = "complained", "Its reader called a letter spam"
+
+    address_digest = models.CharField(max_length=64, editable=False)
+    reason = models.CharField(max_length=20, choices=Reason)
+    provider = models.CharField(max_length=30)
+    customer = models.ForeignKey(
+        Customer, models.PROTECT, null=True, blank=True, related_name="email_suppressions"
+    )
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+    lifted_at = models.DateTimeField(null=True, blank=True)
+    lifted_by = models.ForeignKey(
+        Customer, models.PROTECT, null=True, blank=True, related_name="+", db_index=False
+    )
+
+    class Meta:
+        db_table = "email_suppressions"
+        permissions = [("lift_suppression", "Can have an address written to again")]
+        constraints = [
+            models.UniqueConstraint(
+                name="email_suppression_once_per_address",
+                fields=["address_digest"],
+                condition=Q(lifted_at__isnull=True),
+            ),
+            models.CheckConstraint(
+                name="email_suppression_reason_known",
+                condition=Q(reason__in=["bounced", "complained"]),
+            ),
+            models.CheckConstraint(
+                name="email_suppression_digest_is_one",
+                condition=Q(address_digest__regex="^[0-9a-f]{64}$"),
+            ),
+            models.CheckConstraint(
+                name="email_suppression_lift_is_whole",
+                condition=Q(lifted_at__isnull=True, lifted_by__isnull=True)
+                | Q(lifted_at__isnull=False, lifted_by__isnull=False),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"suppression {self.pk}"
 
 
 class SavedView(models.Model):

@@ -16,9 +16,16 @@ from django.db.models import F
 from audit import selectors as log
 from audit import services as audit
 from config.kernel import money
-from customers import services
+from customers import services, suppressions
 from customers.errors import StaffAccountError
-from customers.models import Address, Customer, CustomerMetrics, CustomerNote, Session
+from customers.models import (
+    Address,
+    Customer,
+    CustomerMetrics,
+    CustomerNote,
+    EmailSuppression,
+    Session,
+)
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -42,6 +49,7 @@ def export_account(*, customer_id: int) -> dict[str, Any]:
             "marketing_consent": customer.marketing_consent,
             "status": customer.status,
             "tier": customer.tier,
+            "language": customer.language,
             "created_at": customer.created_at,
             "last_login": customer.last_login,
         },
@@ -66,6 +74,11 @@ def export_account(*, customer_id: int) -> dict[str, Any]:
             CustomerNote.objects.filter(customer_id=customer_id)
             .order_by("pk")
             .values("text", "created_at")
+        ),
+        "email_suppressions": list(
+            EmailSuppression.objects.filter(customer_id=customer_id)
+            .order_by("pk")
+            .values("reason", "created_at", "lifted_at")
         ),
         "activity": log.list_activity(customer_id=customer_id),
     }
@@ -106,12 +119,15 @@ def erase_account(*, customer_id: int, at: datetime) -> Customer | None:
         date_of_birth=None,
         marketing_consent=False,
         tier="",
+        language="",
         stripe_customer_id=None,
         status=Customer.Status.INACTIVE,
         last_login=None,
         erased_at=at,
         version=F("version") + 1,
     )
+    addresses = EmailAddress.objects.filter(user=customer_id).values_list("email", flat=True)
+    suppressions.forget(addresses=[customer.email, *addresses], customer_id=customer_id)
     for model, owner in (
         (Address, "customer"),
         (Session, "customer"),

@@ -100,6 +100,15 @@ def lock_customers(*, customer_ids: Iterable[int]) -> list[int]:
     return list(locked.order_by("pk").values_list("pk", flat=True))
 
 
+def lock_active(*, customer_id: int) -> bool:
+    """Keep an account as it is until the transaction ends; whether it may write."""
+    return (
+        Customer.objects.select_for_update(no_key=True)
+        .filter(pk=customer_id, status=Customer.Status.ACTIVE)
+        .exists()
+    )
+
+
 def list_staff_sessions(*, customer_id: int, now: datetime) -> QuerySet[Session]:
     """A person's sessions of staff that are not over by the hour, newest first."""
     return Session.objects.filter(

@@ -95,17 +95,41 @@ def update_profile(*, customer_id: int, version: int, changes: Mapping[str, Any]
     return customer
 
 
-def tell_consent(customer: Customer) -> None:
+def withdraw_consent(*, customer_id: int, how: str) -> bool:
+    """Have a customer be written to no more, whatever became of the account; audited.
+
+    Opens its own transaction. Repeating it changes nothing, and so does naming nobody.
+
+    Args:
+        how: by what way they have said so: `link`, `marketing`.
+
+    Returns:
+        Whether this has changed anything.
+    """
+    with short_transaction():
+        withdrawn = Customer.objects.filter(pk=customer_id, marketing_consent=True).update(
+            marketing_consent=False, version=F("version") + 1
+        )
+        if withdrawn:
+            tell_consent(Customer.objects.get(pk=customer_id), how=how)
+    return bool(withdrawn)
+
+
+def tell_consent(customer: Customer, *, how: str = "") -> None:
     """Keep on record what a customer has said on being written to, and tell the world.
 
     The log keeps each word: who consents, and since when, has to be shown. Requires the
     transaction that has written it, under a version of its own.
+
+    Args:
+        how: by what way, where it was not said in the profile.
     """
     consents = customer.marketing_consent
     audit.record(
         "MARKETING_CONSENT_GIVEN" if consents else "MARKETING_CONSENT_WITHDRAWN",
         entity_type="customer",
         entity_id=customer.pk,
+        data={"how": how} if how else None,
     )
     audit.publish(
         "customer.marketing_consent_changed",

@@ -10,8 +10,8 @@ from django.core.validators import RegexValidator
 from django.utils import timezone
 
 from audit.staff_actions import Done, Said, StaffAction, StaffForm
-from customers import selectors, services
-from customers.models import Customer
+from customers import selectors, services, suppressions
+from customers.models import Customer, EmailSuppression
 
 
 class CustomerAction(StaffAction):
@@ -184,3 +184,24 @@ CUSTOMER_ACTIONS = (
     Reactivate(),
     ResetSecondFactor(),
 )
+
+
+class LiftSuppression(StaffAction):
+    name = "lift"
+    label = "Write to it again"
+    permission = "customers.lift_suppression"
+    icon = "mark_email_read"
+    description = (
+        "Letters go to this address again. Should mail come back, or be called spam, once more, it"
+        " is suppressed again. Consent to marketing does not come back by this."
+    )
+
+    def is_offered(self, row: EmailSuppression) -> bool:
+        return row.lifted_at is None
+
+    def state(self, row: EmailSuppression) -> dict[str, Any]:
+        return {"reason": row.reason, "is_lifted": row.lifted_at is not None}
+
+    def run(self, row: EmailSuppression, said: Said) -> Done:
+        suppressions.lift(suppression_id=row.pk, user_id=said.user_id)
+        return Done(text="This address is written to again.")

@@ -10,6 +10,9 @@ from django.urls import reverse
 from audit.staff_actions import Button
 from integrations.fulfilment import admin as fulfilment
 from integrations.fulfilment.staff_actions import LABELS_OF_ORDERS
+from integrations.marketing import admin as marketing
+from integrations.support import admin as support
+from integrations.webhooks import admin as webhooks
 from orders.admin import OrderAdmin
 from orders.models import Order
 from orders.staff_actions.of_orders import ORDER_ACTIONS
@@ -17,7 +20,7 @@ from orders.staff_actions.of_orders import ORDER_ACTIONS
 if TYPE_CHECKING:
     from django.http import HttpRequest
 
-__all__ = ["fulfilment"]
+__all__ = ["fulfilment", "marketing", "support", "webhooks"]
 
 
 @admin.register(Order)

@@ -1,4 +1,4 @@
-"""What every generic receiver is sent: one event, in one shape, to `POST {X_BASE_URL}/events`."""
+"""What every generic receiver is sent: one event in an envelope, `POST {X_BASE_URL}/events`."""
 
 from __future__ import annotations
 

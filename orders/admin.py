@@ -46,6 +46,7 @@ from orders.models import (
     ShippingMethod,
     ShippingRate,
     ShippingZone,
+    StockAlert,
     TaxDestination,
     TaxRate,
 )
@@ -80,6 +81,15 @@ class CartAdmin(ReadOnlyAdmin):
     ordering = ("-pk",)
     exclude = ("public_id",)  # whoever knows it may use a guest's cart
     inlines = (CartItemInline,)
+
+
+@admin.register(StockAlert)
+class StockAlertAdmin(ReadOnlyAdmin):
+    list_display = ("created_at", "product", "customer")
+    list_select_related = ("product", "customer")
+    search_fields = ("product__sku__exact", "customer__email__exact")
+    search_help_text = "A SKU or an e-mail address, in full"
+    ordering = ("-pk",)
 
 
 class PaymentStatusFilter(admin.ChoicesFieldListFilter):

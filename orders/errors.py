@@ -140,6 +140,12 @@ class NotReturnableError(InvalidTransitionError):
     message = "Only what was shipped can be returned, and only for a while."
 
 
+class AvailableNowError(InvalidTransitionError):
+    """Nobody has to wait for this product."""
+
+    message = "This product can be ordered now."
+
+
 class NotPaidYetError(InvalidTransitionError):
     """There is nothing to invoice."""
 

@@ -6,6 +6,7 @@ either, and what they may not open has no link.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from config.kernel.admin import url_of
@@ -13,7 +14,7 @@ from orders.models import Return
 from orders.services import history, overview
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from orders.models import Order
 
@@ -30,6 +31,26 @@ RIGHTS: Final = {
 }
 """What of an order's story is for those alone who may read where it stands, by its kind."""
 ADDRESS_LINES: Final = ("name", "line1", "line2", "city", "state", "postal_code", "country")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Link:
+    """Where else something about an order stands; without `url` it is told of alone."""
+
+    text: str
+    url: str
+
+
+_links: Final[dict[Callable[[Order], Sequence[Link]], str]] = {}
+
+
+def add_links(links_of: Callable[[Order], Sequence[Link]], *, right: str) -> None:
+    """Have the page show these links to whoever has a right; called in an app's `ready()`.
+
+    Args:
+        links_of: takes a constant number of statements; the same one again is fine.
+    """
+    _links[links_of] = right
 
 
 def shown(order: Order, *, may: Callable[[str], bool]) -> dict[str, Any]:
@@ -55,6 +76,9 @@ def shown(order: Order, *, may: Callable[[str], bool]) -> dict[str, Any]:
         ],
         "open_returns": [
             (wish, url_of("orders.return", wish.pk, may)) for wish in open_returns.order_by("pk")
+        ],
+        "links": [
+            link for links_of, right in _links.items() if may(right) for link in links_of(order)
         ],
         "history": [
             (one, url_of(*one.target, may) if one.target else None)

@@ -43,7 +43,7 @@ _MONEY: Final = _view("payments", "payment", "refund", "dispute") | _view(
     "orders", "refundline", "refundproposal", "invoice"
 )
 _CUSTOMERS: Final = _view(
-    "customers", "customer", "customernote", "customermetrics", "address"
+    "customers", "customer", "customernote", "customermetrics", "address", "emailsuppression"
 ) | _view("account", "emailaddress")
 _SHELVES: Final = _view("inventory", "category", "product", "productimage", "warehouse") | _view(
     "inventory", "stocklevel", "stockdocument", "stockmovement", "reservation"
@@ -61,7 +61,9 @@ _SUPPORT: Final = (
     | _SHELVES
     | _PRICES
     | _FACTS
-    | _view("orders", "cart", "letter", "paymentlink", "couponredemption")
+    | _view("orders", "cart", "letter", "paymentlink", "couponredemption", "stockalert")
+    | _view("integrations", "supportticket", "marketingcontact")
+    | _view("integrations", "webhookendpoint", "webhookattempt")
     | {
         "orders.settle_order",
         "orders.cancel_order",
@@ -72,6 +74,7 @@ _SUPPORT: Final = (
         "orders.decide_return",
         "customers.change_customer",
         "customers.note_customer",
+        "customers.lift_suppression",
         "audit.retry_delivery",
     }
 )
@@ -138,7 +141,11 @@ _MANAGER: Final = (
     | _view("auth", "group")
     | _view("mfa", "authenticator")
     | _view("orders", "idempotencykey", "backgroundjob")
+    | _view("integrations", "webhookendpoint", "webhookattempt", "webhookreplay")
     | {
+        "integrations.add_webhookendpoint",
+        "integrations.change_webhookendpoint",
+        "integrations.manage_webhooks",
         "audit.export_log",
         "audit.seal_log",
         "audit.verify_log",

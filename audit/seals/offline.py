@@ -24,6 +24,7 @@ import json
 import struct
 import sys
 import zipfile
+import zlib
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -38,10 +39,12 @@ if TYPE_CHECKING:
 FORMAT = "orderkeep audit export 1"
 LOG, MANIFEST, SIGNATURE = "log.jsonl", "manifest.json", "manifest.sig"
 TEXTS = ("event_type", "entity_type", "ip_address", "user_agent", "data", "request_id")
+COLUMNS = {"id", "created_at", "xid", "entity_id", "user_id", *TEXTS}
 LONGEST_LINE = 64 * 1024 * 1024
 LARGEST_MANIFEST = 1024 * 1024
 MOST_KEPT = 100
 _LEAF_BYTES = 48
+_COMPRESSED = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
 _SEAL_NAME = b"orderkeep audit seal 1\n"
 _SEAL = struct.Struct(">23s32sqqqqqqq32s")
 _LEAF = struct.Struct(">qq32s")
@@ -163,9 +166,22 @@ def verify(
 
 
 _UNREADABLE = (
-    *(zipfile.BadZipFile, KeyError, ValueError, TypeError, AttributeError, struct.error),
-    *(OverflowError, RecursionError, EOFError, zipfile.zlib.error),  # type: ignore[attr-defined]
+    *(zipfile.BadZipFile, zlib.error, RuntimeError, EOFError),
+    *(KeyError, ValueError, TypeError, AttributeError, OverflowError, struct.error),
 )
+"""What is raised of a file that is broken in one of many ways."""
+
+
+def _parsed(text: bytes) -> Any:
+    """JSON in which no name stands twice: two readers would read two things."""
+    return json.loads(text, object_pairs_hook=_named_once)
+
+
+def _named_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a name stands twice")
+    return found
 
 
 class _Verification:
@@ -178,8 +194,10 @@ class _Verification:
         self.packed = packed
         self.on_progress = on_progress
         self.found = Verified()
+        if {part.compress_type for part in packed.infolist()} - _COMPRESSED:
+            raise ValueError("it is compressed in another way")
         raw = self._small(MANIFEST)
-        self.manifest = json.loads(raw)
+        self.manifest = _parsed(raw)
         if self.manifest["format"] != FORMAT:
             raise ValueError(f"its format is not {FORMAT!r}")
         told = [base64.b64decode(key) for key in self.manifest["public_keys"].values()]
@@ -196,6 +214,8 @@ class _Verification:
         for line in self._lines():
             if "row" in line:
                 row = line["row"]
+                if row.keys() != COLUMNS:
+                    raise ValueError("a row has other columns than the log")
                 leaves.append((leaf_of(row), row))
                 self.found.rows += 1
                 if self.found.rows % 1_000 == 0:
@@ -219,13 +239,13 @@ class _Verification:
             while line := log.readline(LONGEST_LINE):
                 digest.update(line)
                 size, count = size + len(line), count + 1
-                yield json.loads(line)
+                yield _parsed(line)
         told = self.manifest["log"]
         if (digest.hexdigest(), size, count) != (told["sha256"], told["bytes"], told["lines"]):
             self.found.add(f"{LOG} is not the file that the manifest describes")
 
     def _check_signature_of(self, manifest: bytes) -> None:
-        said = json.loads(self._small(SIGNATURE))
+        said = _parsed(self._small(SIGNATURE))
         if not self._is_signed(manifest_digest(manifest), said["signature"], said["key_id"]):
             self.found.add(
                 f"the manifest is not signed by a key that is believed: {said['key_id']}"

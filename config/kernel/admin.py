@@ -56,7 +56,16 @@ ADDRESSES_ARE_HTTPS: Final[Any] = {models.URLField: {"assume_scheme": "https"}}
 
 STATES: Final = frozenset({"status", "payment_status"})
 TONES: Final = {
-    "good": {"confirmed", "delivered", "done", "processed", "shipped", "succeeded", "won"},
+    "good": {
+        "confirmed",
+        "delivered",
+        "done",
+        "enabled",
+        "processed",
+        "shipped",
+        "succeeded",
+        "won",
+    },
     "bad": {"dead", "disputed", "failed", "lost", "needs_response", "quarantined", "suspended"},
     "wait": {"due", "pending", "processing", "received", "requested", "requires_action", "waiting"},
 }

@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from ipaddress import IPv6Address, ip_address, ip_network
 from typing import TYPE_CHECKING, Final
 
+from config.kernel import languages
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -17,12 +19,16 @@ IPV6_SUBSCRIBER_BITS: Final = 64
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestContext:
-    """What an audit row, a log line and an error report say about the request behind them."""
+    """What an audit row, a log line and an error report say about the request behind them.
+
+    `accept_language` is the header as it was sent; `language()` makes sense of it.
+    """
 
     request_id: str | None = None
     user_id: int | None = None
     ip_address: str | None = None
     user_agent: str = ""
+    accept_language: str = ""
 
 
 NO_REQUEST = RequestContext()
@@ -47,6 +53,11 @@ def subscriber() -> str:
     if isinstance(address, IPv6Address):
         return str(ip_network((int(address), IPV6_SUBSCRIBER_BITS), strict=False))
     return told
+
+
+def language() -> str:
+    """Which of our languages whoever asks wants to read; empty if none, or nobody asks."""
+    return languages.preferred(_current.get().accept_language)
 
 
 @contextlib.contextmanager

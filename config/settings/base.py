@@ -12,8 +12,10 @@ from celery.schedules import crontab
 from django.urls import reverse_lazy
 
 from config import env, sentry
+from config.kernel import languages
 from config.kernel.money import UnsupportedCurrencyError, digits
 from config.logging import settings_for_logging
+from integrations.crm import fields as crm_fields
 
 BASE_DIR = Path(__file__).resolve().parents[2]
 ORDERKEEP_HOME = Path(env.text("ORDERKEEP_HOME", str(BASE_DIR / ".local")))
@@ -65,6 +67,7 @@ INSTALLED_APPS = [
     "allauth.account",
     "allauth.mfa",
     "allauth.headless",
+    "anymail",
     "rest_framework",
     "corsheaders",
     "csp",
@@ -226,6 +229,16 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": timedelta(minutes=1),
         "options": {"expires": 60},
     },
+    "tell of payments that wait for their buyer": {
+        "task": "orders.tasks.tell_waiting_payments",
+        "schedule": timedelta(minutes=1),
+        "options": {"expires": 60},
+    },
+    "tell of what can be ordered again": {
+        "task": "orders.tasks.tell_back_in_stock",
+        "schedule": timedelta(minutes=1),
+        "options": {"expires": 60},
+    },
     "run exports and imports that nobody nudged": {
         "task": "orders.tasks.run_jobs",
         "schedule": timedelta(seconds=SWEEP_SECONDS),
@@ -250,6 +263,11 @@ CELERY_BEAT_SCHEDULE = {
         "task": "audit.tasks.relay",
         "schedule": timedelta(seconds=1),
         "options": {"expires": 1},
+    },
+    "tell marketing whose segment has changed": {
+        "task": "integrations.tasks.refresh_segments",
+        "schedule": crontab(hour=1, minute=47),  # UTC
+        "options": {"expires": 3_600},
     },
     "forget what is kept no longer": {
         "task": "orders.tasks.prune",
@@ -281,6 +299,8 @@ OUTBOX_DAYS = env.integer("OUTBOX_DAYS", 90, minimum=36, maximum=3_650)
 PROVIDER_EVENT_DAYS = env.integer("PROVIDER_EVENT_DAYS", 90, minimum=32, maximum=3_650)
 # Buyers complain within the two years of a guarantee.
 LETTER_DAYS = env.integer("LETTER_DAYS", 730, minimum=30, maximum=36_500)
+# Tries to tell webhooks, with what was answered.
+WEBHOOK_LOG_DAYS = env.integer("WEBHOOK_LOG_DAYS", 30, minimum=1, maximum=3_650)
 # Whole months go. The books look 12 months back (I14), and a year is compared with the one before.
 AUDIT_LOG_DAYS = env.integer("AUDIT_LOG_DAYS", 400, minimum=366, maximum=36_500)
 
@@ -288,6 +308,8 @@ AUDIT_LOG_DAYS = env.integer("AUDIT_LOG_DAYS", 400, minimum=366, maximum=36_500)
 SHOP_CURRENCY = env.text("SHOP_CURRENCY", "USD")
 SHOP_COUNTRY = env.text("SHOP_COUNTRY", "US")
 SHOP_TIME_ZONE = env.text("SHOP_TIME_ZONE", "America/New_York")
+# What letters are written in to whoever has not said what they read.
+SHOP_LANGUAGE = env.choice("SHOP_LANGUAGE", "en", tuple(languages.LANGUAGES))
 SHOP_NAME = env.text("SHOP_NAME", "Orderkeep")  # these three stand on invoices
 SHOP_ADDRESS = env.text("SHOP_ADDRESS", "")
 SHOP_TAX_ID = env.text("SHOP_TAX_ID", "")
@@ -309,13 +331,15 @@ THROTTLE = env.switch("THROTTLE", default=True)
 if IS_PRODUCTION and not THROTTLE:
     env.fail("THROTTLE", "may not be off with ENVIRONMENT=production")
 
-# --- who is told ------------------------------------------------------------------------------
-# Where no address is set, nobody is told: docs/deliveries.md. These are trusted, loopback too.
-CRM_BASE_URL, CRM_TOKEN = env.receiver("CRM")
-ANALYTICS_BASE_URL, ANALYTICS_TOKEN = env.receiver("ANALYTICS")
-FULFILMENT_BASE_URL, FULFILMENT_TOKEN = env.receiver("FULFILMENT")
-SUPPORT_BASE_URL, SUPPORT_TOKEN = env.receiver("SUPPORT")
-MARKETING_BASE_URL, MARKETING_TOKEN = env.receiver("MARKETING")
+# --- webhooks to merchants ----------------------------------------------------------------------
+# What merchants' own systems are sent: docs/outgoing-webhooks.md. Of the key all their secrets are
+# made; one of its own lets SECRET_KEY change without them.
+WEBHOOK_KEY = env.key(
+    "WEBHOOK_KEY", hashlib.sha256(f"webhook secrets:{SECRET_KEY}".encode()).digest()
+)
+WEBHOOK_OLD_KEYS = env.keys("WEBHOOK_OLD_KEYS")
+WEBHOOK_ALLOWED_NETWORKS = env.networks("WEBHOOK_ALLOWED_NETWORKS")
+WEBHOOK_FAILING_DAYS = env.integer("WEBHOOK_FAILING_DAYS", 5, minimum=1, maximum=90)
 
 # --- the payment provider ---------------------------------------------------------------------
 STRIPE_SECRET_KEY = env.text("STRIPE_SECRET_KEY")
@@ -333,7 +357,67 @@ if STRIPE_SECRET_KEY.startswith(("sk_test_", "rk_test_")) and IS_PRODUCTION:
 # So many requests of a process may be busy with the provider: the others serve the catalogue.
 PROVIDER_SLOTS = max(1, env.integer("WEB_THREADS", 8, minimum=1, maximum=256) * 3 // 4)
 
+# --- CRM --------------------------------------------------------------------------------------
+CRM_BASE_URL, CRM_TOKEN = env.receiver("CRM")
+CRM_ADAPTER = env.choice("CRM_ADAPTER", "generic", crm_fields.ADAPTERS)
+# By our names of fields, what the CRM calls them where that is not what it usually does.
+CRM_FIELDS = env.renamed("CRM_FIELDS")
+if _problem := crm_fields.problem_with(CRM_ADAPTER, CRM_FIELDS):
+    env.fail("CRM_FIELDS", _problem)
+CRM_PIPELINE = env.text("CRM_PIPELINE", "default")
+CRM_STAGES = crm_fields.STAGES | env.renamed("CRM_STAGES")
+if _unknown := CRM_STAGES.keys() - crm_fields.STAGES.keys():
+    env.fail("CRM_STAGES", f"{min(_unknown)!r} is none of {', '.join(crm_fields.STAGES)}")
+CRM_GUESTS = env.switch("CRM_GUESTS", default=False)
+# Deliveries, of which each is up to five calls for HubSpot: it takes a hundred in ten seconds.
+CRM_PER_SECOND = env.integer(
+    "CRM_PER_SECOND", 2 if CRM_ADAPTER == "hubspot" else 20, minimum=1, maximum=1_000
+)
+
+# --- analytics --------------------------------------------------------------------------------
+ANALYTICS_BASE_URL, ANALYTICS_TOKEN = env.receiver("ANALYTICS")
+ANALYTICS_ADAPTER = env.choice("ANALYTICS_ADAPTER", "generic", ("generic", "segment"))
+# Makes pseudonyms of account numbers. Of its own, so that a new SECRET_KEY makes nobody a stranger.
+ANALYTICS_SALT = env.key(
+    "ANALYTICS_SALT", hashlib.sha256(f"analytics pseudonyms:{SECRET_KEY}".encode()).digest()
+)
+if IS_PRODUCTION and ANALYTICS_BASE_URL:
+    env.text("ANALYTICS_SALT")
+# Events of one call. A plain collector takes one at a time unless it is said to take more.
+ANALYTICS_BATCH = env.integer(
+    "ANALYTICS_BATCH", 100 if ANALYTICS_ADAPTER == "segment" else 1, minimum=1, maximum=100
+)
+ANALYTICS_PER_SECOND = env.integer("ANALYTICS_PER_SECOND", 100, minimum=1, maximum=10_000)
+
+# --- customer service -------------------------------------------------------------------------
+SUPPORT_BASE_URL, SUPPORT_TOKEN = env.receiver("SUPPORT")
+SUPPORT_ADAPTER = env.choice("SUPPORT_ADAPTER", "generic", ("generic", "zendesk"))
+if SUPPORT_BASE_URL and SUPPORT_ADAPTER == "zendesk" and "/token:" not in SUPPORT_TOKEN:
+    env.fail("SUPPORT_TOKEN", "must look like agent@shop.example/token:… for Zendesk")
+SUPPORT_PER_SECOND = env.integer("SUPPORT_PER_SECOND", 5, minimum=1, maximum=1_000)
+SUPPORT_LANGUAGE = env.choice("SUPPORT_LANGUAGE", "en", ("en", "de", "fr"))
+# Unset: /api/v1/support/context is not there.
+SUPPORT_CONTEXT_TOKENS = env.secrets("SUPPORT_CONTEXT_TOKEN")
+
+# --- marketing --------------------------------------------------------------------------------
+MARKETING_BASE_URL, MARKETING_TOKEN = env.receiver("MARKETING")
+MARKETING_PER_SECOND = env.integer("MARKETING_PER_SECOND", 20, minimum=1, maximum=1_000)
+# Unset: /api/v1/webhooks/marketing refuses everything.
+MARKETING_WEBHOOK_SECRETS = env.secrets("MARKETING_WEBHOOK_SECRET")
+# From these lifetime values on, by currency, a customer is of middle and of high value.
+MARKETING_MIDDLE_VALUES = env.amounts("MARKETING_MIDDLE_VALUE", "100", currency=SHOP_CURRENCY)
+MARKETING_HIGH_VALUES = env.amounts("MARKETING_HIGH_VALUE", "500", currency=SHOP_CURRENCY)
+for _currency, _high in MARKETING_HIGH_VALUES.items():
+    if MARKETING_MIDDLE_VALUES.get(_currency, _high) > _high:
+        env.fail("MARKETING_HIGH_VALUE", f"is less than MARKETING_MIDDLE_VALUE in {_currency}")
+MARKETING_LOYAL_ORDERS = env.integer("MARKETING_LOYAL_ORDERS", 5, minimum=2, maximum=10_000)
+MARKETING_ACTIVE_DAYS = env.integer("MARKETING_ACTIVE_DAYS", 90, minimum=1, maximum=3_650)
+MARKETING_LAPSED_DAYS = env.integer("MARKETING_LAPSED_DAYS", 365, minimum=1, maximum=3_650)
+if MARKETING_LAPSED_DAYS < MARKETING_ACTIVE_DAYS:
+    env.fail("MARKETING_LAPSED_DAYS", "is less than MARKETING_ACTIVE_DAYS")
+
 # --- warehouses and carriers -------------------------------------------------------------------
+FULFILMENT_BASE_URL, FULFILMENT_TOKEN = env.receiver("FULFILMENT")
 FULFILMENT_WEBHOOK_SECRETS = env.secrets("FULFILMENT_WEBHOOK_SECRET")
 FULFILMENT_FEED_TOKENS = env.tokens("FULFILMENT_FEED_TOKEN")
 EASYPOST_API_KEY = env.text("EASYPOST_API_KEY", "")
@@ -384,9 +468,13 @@ ACCESS_TOKEN_MINUTES = env.integer("ACCESS_TOKEN_MINUTES", 15, minimum=1, maximu
 SENTRY_DSN = env.text("SENTRY_DSN", "")
 DEFAULT_FROM_EMAIL = "orders@example.com"
 EMAIL_URL = env.text("EMAIL_URL", "")
+EMAIL_PROVIDER = ""  # anymail's name of it, where `EMAIL_URL` names one
+EMAIL_WEBHOOK_SECRET = env.text("EMAIL_WEBHOOK_SECRET", "")
 MAIL_DIR = ORDERKEEP_HOME / "mail"
 ERASURE_JOURNAL = env.text("ERASURE_JOURNAL", str(ORDERKEEP_HOME / "erasures.jsonl"))
-LANGUAGE_CODE = "en-us"
+LANGUAGE_CODE = "en-us"  # the admin's
+LANGUAGES = list(languages.LANGUAGES.items())
+LOCALE_PATHS = [BASE_DIR / "integrations" / "email" / "locale"]
 USE_I18N = True
 
 # --- the HTTP layer -----------------------------------------------------------------------------
@@ -418,6 +506,7 @@ THROTTLE_RATES = {
     "orders": (120, 60),
     "carts": (60, 60),  # new ones
     "payment_links": (60, 60),
+    "support_context": (120, 60),
     "export": (5, 3_600),
     "saved_cards": (3, 60),  # to save a card is to learn whether it is good
     # Declined payments: of one buyer, and of all guests of an address, who choose their names.
@@ -542,6 +631,8 @@ MFA_TOTP_ISSUER = "Orderkeep"
 
 EMAIL_TIMEOUT = 5
 EMAIL_BACKEND = "integrations.email.backend.EmlFileBackend"
-if EMAIL_URL:
+if urlsplit(EMAIL_URL).scheme in env.MAIL_PROVIDERS:
+    globals().update(env.mail_provider("EMAIL_URL", webhook_secret=EMAIL_WEBHOOK_SECRET))
+elif EMAIL_URL:
     EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
     globals().update(env.mail_server("EMAIL_URL"))

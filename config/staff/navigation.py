@@ -49,7 +49,9 @@ NAVIGATION: Final[Sequence[tuple[str, Sequence[Entry]]]] = (
             Entry("Invoices", "receipt_long", "orders.invoice"),
             Entry("Phone orders", "phone_in_talk", "orders.paymentlink"),
             Entry("Letters", "mail", "orders.letter"),
+            Entry("How letters look", "preview", "orders.letter", page="letter_preview"),
             Entry("Carts", "shopping_cart", "orders.cart"),
+            Entry("Waited for", "notifications", "orders.stockalert"),
         ),
     ),
     (
@@ -59,6 +61,7 @@ NAVIGATION: Final[Sequence[tuple[str, Sequence[Entry]]]] = (
             Entry("Spending", "bar_chart", "customers.customermetrics"),
             Entry("Addresses", "home_pin", "customers.address"),
             Entry("E-mail addresses", "alternate_email", "account.emailaddress"),
+            Entry("Suppressed addresses", "unsubscribe", "customers.emailsuppression"),
         ),
     ),
     (
@@ -118,6 +121,16 @@ NAVIGATION: Final[Sequence[tuple[str, Sequence[Entry]]]] = (
             Entry("Shipping rates", "scale", "orders.shippingrate"),
             Entry("Tax rates", "request_quote", "orders.taxrate"),
             Entry("Tax destinations", "flag", "orders.taxdestination"),
+        ),
+    ),
+    (
+        "Who was told",
+        (
+            Entry("Support tickets", "support_agent", "integrations.supportticket"),
+            Entry("Marketing contacts", "contact_mail", "integrations.marketingcontact"),
+            Entry("Webhooks", "webhook", "integrations.webhookendpoint"),
+            Entry("Webhook log", "list_alt", "integrations.webhookattempt"),
+            Entry("Webhook replays", "replay", "integrations.webhookreplay"),
         ),
     ),
     (

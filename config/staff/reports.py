@@ -51,6 +51,7 @@ if TYPE_CHECKING:
 
 MOST_DAYS: Final = 100  # shown on a page: a quarter, and some
 MOST_SECONDS: Final = 8.0  # of each statement: somebody waits
+SHOWN_OF_TAX: Final = tax.AMOUNTS[:6]  # the rest is compared above, and in the file
 TOO_LONG: Final = "This takes longer than a page may: have it written to a file."
 TOO_MANY_DAYS: Final = f"A page shows up to {MOST_DAYS} days: have more of them written to a file."
 
@@ -223,15 +224,15 @@ def _show_revenue(days: Days) -> Shown:
     shown.tables = [
         (
             "By day",
-            ["Day", "", "Orders", *(name.replace("_", " ") for name in revenue.AMOUNTS)],
+            ["Day", "", "Orders", *(_worded(name) for name in revenue.AMOUNTS)],
             [
-                *(
-                    [date_format(day), currency, *each.cells(currency)]
-                    for (day, currency), each in report.by_day.items()
-                ),
                 *(
                     ["Total", currency, *total.cells(currency)]
                     for currency, total in report.totals.items()
+                ),
+                *(
+                    [day.isoformat(), currency, *each.cells(currency)]
+                    for (day, currency), each in report.by_day.items()
                 ),
             ],
             2,
@@ -298,13 +299,13 @@ def _show_tax(days: Days) -> Shown:
         ),
         (
             "By rate and class",
-            ["", "Country", "State", "Class", "Rate", *(_worded(name) for name in tax.AMOUNTS)],
+            ["", "Country", "State", "Class", "Rate", *(_worded(name) for name in SHOWN_OF_TAX)],
             [
                 [
                     *key.place,
                     key.tax_class or "",
                     _percent(key.rate),
-                    *taxes.cells(key.place.currency),
+                    *taxes.cells(key.place.currency)[: len(SHOWN_OF_TAX)],
                 ]
                 for key, taxes in report.lines.items()
             ],

@@ -11,6 +11,7 @@ from unfold.sites import UnfoldAdminSite
 
 from config.staff import dashboard, navigation, reports, saved_views, search, transfer
 from config.staff.second_factor import SecondFactorSite
+from integrations.email import preview
 from orders import stuck
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ class StaffSite(SecondFactorSite, UnfoldAdminSite):  # type: ignore[misc]  # unf
                 name="view_delete",
             ),
             *transfer.urls(self),
+            *preview.urls(self),
             *reports.urls(self),
         ]
 

@@ -14,25 +14,32 @@ from allauth.account.forms import default_token_generator
 from allauth.account.models import EmailAddress, EmailConfirmationHMAC
 from allauth.account.utils import user_pk_to_url_str
 from django.conf import settings
+from django.utils import translation
+from django.utils.translation import gettext_lazy as _
 
 from customers import mail
 from customers.models import Customer
 from integrations.email import letters
+from integrations.email.content import Letter
+from integrations.email.reader import Reader
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from django.utils.functional import _StrPromise as StrPromise
 
     from audit.models import OutboxMessage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Letter:
+class Notice:
     """What one fact is told as. `link` makes the address of the page that `button` leads to."""
 
-    subject: str
-    paragraphs: tuple[str, ...]
-    button: str = ""
-    link: Callable[[Customer, EmailAddress | None], str] | None = None
+    subject: StrPromise
+    paragraphs: tuple[StrPromise, ...]
+    button: StrPromise
+    link: Callable[[Customer, EmailAddress | None], str]
+    closing: tuple[StrPromise, ...]
 
 
 def send(message: OutboxMessage) -> str | None:
@@ -54,23 +61,29 @@ def send(message: OutboxMessage) -> str | None:
     ).first()
     if reason := _why_not(message.fact, customer, address):
         return f"not sent: {reason}"
-    letter = LETTERS[message.fact]
     recipient = address.email if address else customer.email
-    if not letters.is_deliverable(recipient):
-        return "not sent: no address left to send it to"
-    letters.send(
-        recipient=recipient,
-        subject=letter.subject,
-        template="account",
-        context={
-            "subject": letter.subject,
-            "paragraphs": letter.paragraphs,
-            "button": letter.button,
-            "link": letter.link(customer, address) if letter.link else "",
-        },
-        message=message,
+    if problem := letters.why_unreachable(recipient):
+        return f"not sent: {problem}"
+    reader = Reader.of_account(customer)
+    letter = compose(
+        message.fact, link=NOTICES[message.fact].link(customer, address), reader=reader
     )
+    letters.send(recipient=recipient, letter=letter, reader=reader, message=message)
     return None
+
+
+def compose(fact: str, *, link: str, reader: Reader) -> Letter:
+    """The letter that tells a fact, in the reader's language; `link` is where its button leads."""
+    notice = NOTICES[fact]
+    with translation.override(reader.language):
+        return Letter(
+            subject=str(notice.subject),
+            heading=str(notice.subject),
+            paragraphs=[text % PERIODS for text in notice.paragraphs],
+            button=str(notice.button),
+            link=link,
+            closing=[str(text) for text in notice.closing],
+        )
 
 
 def _why_not(fact: str, customer: Customer, address: EmailAddress | None) -> str | None:
@@ -104,60 +117,65 @@ def _page(name: str, *, key: str) -> str:
 
 
 ABOUT_AN_ADDRESS: Final = (mail.VERIFICATION, "account.email_changed")
-NOT_YOU: Final = (
+NOT_YOU: Final = _(
     "If that was not you, choose a new password at once: the page below sends you a link."
 )
-NOTHING_TO_DO: Final = "If you did not ask for this, there is nothing you need to do."
-LINK_DAYS: Final = settings.ACCOUNT_EMAIL_CONFIRMATION_EXPIRE_DAYS
-RESET_MINUTES: Final = settings.PASSWORD_RESET_TIMEOUT // 60
+NOTHING_TO_DO: Final = _("If you did not ask for this, there is nothing you need to do.")
+PERIODS: Final = {
+    "days": settings.ACCOUNT_EMAIL_CONFIRMATION_EXPIRE_DAYS,
+    "minutes": settings.PASSWORD_RESET_TIMEOUT // 60,
+}
 
 
-def _notice(subject: str, said: str) -> Letter:
-    return Letter(
+def _notice(subject: StrPromise, said: StrPromise) -> Notice:
+    return Notice(
         subject=subject,
         paragraphs=(said, NOT_YOU),
-        button="Choose a new password",
+        button=_("Choose a new password"),
         link=_forgotten_link,
+        closing=(),
     )
 
 
-LETTERS: Final = {
-    mail.VERIFICATION: Letter(
-        subject="Confirm your e-mail address",
+NOTICES: Final = {
+    mail.VERIFICATION: Notice(
+        subject=_("Confirm your e-mail address"),
         paragraphs=(
-            f"Please confirm that this address is yours. The link is good for {LINK_DAYS} days.",
-            NOTHING_TO_DO,
+            _("Please confirm that this address is yours. The link is good for %(days)s days."),
         ),
-        button="Confirm this address",
+        button=_("Confirm this address"),
         link=_verification_link,
+        closing=(NOTHING_TO_DO,),
     ),
-    mail.PASSWORD_RESET: Letter(
-        subject="Choose a new password",
+    mail.PASSWORD_RESET: Notice(
+        subject=_("Choose a new password"),
         paragraphs=(
-            "Somebody has asked for a new password for your account.",
-            f"The link is good for {RESET_MINUTES} minutes, and once.",
-            NOTHING_TO_DO,
+            _("Somebody has asked for a new password for your account."),
+            _("The link is good for %(minutes)s minutes, and once."),
         ),
-        button="Choose a new password",
+        button=_("Choose a new password"),
         link=_reset_link,
+        closing=(NOTHING_TO_DO,),
     ),
-    "account.password_changed": _notice(
-        "Your password was changed", "The password of your account has been changed."
+    mail.PASSWORD_CHANGED: _notice(
+        _("Your password was changed"), _("The password of your account has been changed.")
     ),
     "account.email_changed": _notice(
-        "Your e-mail address was changed",
-        "Your account has another e-mail address now; this one was the former.",
+        _("Your e-mail address was changed"),
+        _("Your account has another e-mail address now; this one was the former."),
     ),
     "account.email_removed": _notice(
-        "An e-mail address was removed", "An e-mail address was removed from your account."
+        _("An e-mail address was removed"),
+        _("An e-mail address was removed from your account."),
     ),
     mail.MFA_ACTIVATED: _notice(
-        "Two-step log-in is on", "Your account now asks for a code at log-in."
+        _("Two-step log-in is on"), _("Your account now asks for a code at log-in.")
     ),
     mail.MFA_DEACTIVATED: _notice(
-        "Two-step log-in is off", "Your account no longer asks for a code at log-in."
+        _("Two-step log-in is off"), _("Your account no longer asks for a code at log-in.")
     ),
     mail.RECOVERY_CODES_MADE: _notice(
-        "New recovery codes", "New recovery codes were made for your account; old ones are void."
+        _("New recovery codes"),
+        _("New recovery codes were made for your account; old ones are void."),
     ),
 }

@@ -4,30 +4,35 @@ from __future__ import annotations
 
 import smtplib
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
+from anymail.exceptions import AnymailAPIError, AnymailRecipientsRefused
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.mail import EmailMultiAlternatives
 from django.core.validators import validate_email
-from django.template.loader import render_to_string
 
-from audit.outbox import DeliveryFailedError
+from audit.outbox import DeliveryFailedError, ReceiverAwayError, RejectedError
+from customers import suppressions
+from integrations.email import content
+from integrations.rest import AWAY
 from orders.services import letters as correspondence
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from audit.models import OutboxMessage
-    from orders.models import Letter
+    from integrations.email.content import Letter
+    from integrations.email.reader import Reader
+    from orders.models import Letter as KeptLetter
 
 # RFC 2606: no mail ever goes to this domain; an erased account's address ends in it.
-UNDELIVERABLE_DOMAIN = ".invalid"
+UNDELIVERABLE_DOMAIN: Final = ".invalid"
+ON_ITS_WAY: Final = frozenset({"queued", "sent"})  # what anymail calls it
+NO_ADDRESS: Final = "no address left to send it to"
 
 
 def is_deliverable(address: str) -> bool:
-    """Whether mail to this address can arrive at all."""
+    """Whether this is an address at all, and nobody's who was erased."""
     try:
         validate_email(address)
     except ValidationError:
@@ -35,53 +40,44 @@ def is_deliverable(address: str) -> bool:
     return not address.endswith(UNDELIVERABLE_DOMAIN)
 
 
-def send(
-    *,
-    recipient: str,
-    subject: str,
-    template: str,
-    context: Mapping[str, Any],
-    message: OutboxMessage,
-) -> None:
-    """Send it, as text and as HTML; must not be called inside a transaction.
+def why_unreachable(address: str) -> str | None:
+    """Why mail to this address cannot arrive, if so."""
+    if not is_deliverable(address):
+        return NO_ADDRESS
+    reason = suppressions.find_reason(address=address)
+    return f"the address is suppressed: {reason.label.lower()}" if reason else None
 
-    Args:
-        subject: ASCII, so that whoever reads `.eml` files can look for it.
-        template: its name under `email/`, without `.txt` and `.html`.
+
+def send(*, recipient: str, letter: Letter, reader: Reader, message: OutboxMessage) -> None:
+    """Send it, as text and as HTML; must not be called inside a transaction.
 
     Raises:
         DeliveryFailedError: the mail server refused it; says its code, never the address.
     """
-    text, html = _written(template, context)
-    _post(recipient=recipient, subject=subject, text=text, html=html, message=message)
+    text, html = content.written(letter, reader=reader)
+    _post(recipient=recipient, subject=letter.subject, text=text, html=html, message=message)
 
 
 def send_about_order(
-    *,
-    order_id: int,
-    recipient: str,
-    subject: str,
-    template: str,
-    context: Mapping[str, Any],
-    message: OutboxMessage,
+    *, order_id: int, recipient: str, letter: Letter, reader: Reader, message: OutboxMessage
 ) -> str | None:
     """The same about an order, and keep it for staff to read; one that was sent is not sent again.
 
     Returns:
         Why nothing was sent, if nothing was.
     """
-    text, html = _written(template, context)
+    text, html = content.written(letter, reader=reader)
     return _send_and_keep(
         order_id=order_id,
         recipient=recipient,
-        subject=subject,
+        subject=letter.subject,
         text=text,
         html=html,
         message=message,
     )
 
 
-def send_again(*, letter: Letter, recipient: str, message: OutboxMessage) -> str | None:
+def send_again(*, letter: KeptLetter, recipient: str, message: OutboxMessage) -> str | None:
     """The words of a letter about an order once more, and keep that; likewise."""
     return _send_and_keep(
         order_id=letter.order_id,
@@ -92,11 +88,6 @@ def send_again(*, letter: Letter, recipient: str, message: OutboxMessage) -> str
         message=message,
         repeats_id=letter.pk,
     )
-
-
-def _written(template: str, context: Mapping[str, Any]) -> tuple[str, str]:
-    text = render_to_string(f"email/{template}.txt", dict(context))
-    return text, render_to_string(f"email/{template}.html", dict(context))
 
 
 def _send_and_keep(
@@ -125,7 +116,7 @@ def _send_and_keep(
 
 
 def _post(*, recipient: str, subject: str, text: str, html: str, message: OutboxMessage) -> None:
-    """Hand it to the mail server.
+    """Hand it to the mail server, or to the provider's API.
 
     The `Message-ID` is made from the outbox message's uuid, so that a repetition (the relay died
     after sending, before noting it) can be recognised as the same e-mail.
@@ -142,6 +133,8 @@ def _post(*, recipient: str, subject: str, text: str, html: str, message: Outbox
     )
     email.attach_alternative(html, "text/html")
     email.about = f"{message.aggregate_type}-{message.aggregate_id}"  # type: ignore[attr-defined]  # for the file's name
+    if settings.EMAIL_PROVIDER == "postmark":
+        email.extra_headers["X-PM-KeepID"] = "true"  # it would give it an id of its own
     try:
         email.send()
     except smtplib.SMTPRecipientsRefused as exc:
@@ -149,6 +142,24 @@ def _post(*, recipient: str, subject: str, text: str, html: str, message: Outbox
         raise DeliveryFailedError(f"recipient refused: SMTP {codes}") from exc
     except smtplib.SMTPResponseException as exc:
         raise DeliveryFailedError(f"{type(exc).__name__}: SMTP {exc.smtp_code}") from exc
+    except AnymailRecipientsRefused as exc:
+        raise RejectedError("the e-mail provider does not write to this address") from exc
+    except AnymailAPIError as exc:
+        raise _failure_of_provider(exc) from exc
+    status = getattr(email, "anymail_status", None)
+    if status is not None and status.status and not status.status <= ON_ITS_WAY:
+        raise RejectedError("the e-mail provider did not take it")
+
+
+def _failure_of_provider(exc: AnymailAPIError) -> DeliveryFailedError:
+    """By its status alone: its words quote the address."""
+    status: int | None = exc.status_code
+    if status is None:
+        return ReceiverAwayError("the e-mail provider does not answer")
+    problem = f"the e-mail provider answers HTTP {status}"
+    if status in AWAY or status >= 500:  # noqa: PLR2004 - its own trouble
+        return ReceiverAwayError(problem)
+    return RejectedError(problem)
 
 
 def _message_id_domain() -> str:

@@ -3,29 +3,20 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-from zoneinfo import ZoneInfo
 
-from babel import Locale
-from babel.dates import format_date
-from django.conf import settings
+from django.utils import translation
+from django.utils.translation import gettext as _
 
 from integrations.email import letters
+from integrations.email.content import Letter
+from integrations.email.reader import Reader
 from orders.models import PaymentLink
 from orders.services import payment_links
 
 if TYPE_CHECKING:
-    from audit.models import OutboxMessage
+    from datetime import datetime
 
-SUBJECT = "Your order waits for its payment"
-PUT_TOGETHER = (
-    "We have put together what you have asked us for. The page below shows it, with what it costs;"
-    " look it through and pay there."
-)
-NOTHING_RESERVED = (
-    "Nothing is reserved before you pay. Whoever has the link sees your name and address: keep it"
-    " to yourself."
-)
-NOT_YOU = "If you have not ordered anything from us, there is nothing you need to do."
+    from audit.models import OutboxMessage
 
 
 def send(message: OutboxMessage) -> str | None:
@@ -39,30 +30,43 @@ def send(message: OutboxMessage) -> str | None:
     Raises:
         DeliveryFailedError: the mail server refused it; says its code, never the address.
     """
-    link = PaymentLink.objects.filter(pk=message.payload["payment_link"]).first()
-    if link is None or not letters.is_deliverable(link.email):
-        return "not sent: no address left to send it to"
-    if problem := payment_links.why_over(link):
-        return f"not sent: {problem}"
-    last_day = format_date(
-        link.expires_at.astimezone(ZoneInfo(settings.SHOP_TIME_ZONE)).date(),
-        format="full",
-        locale=Locale.parse(settings.LANGUAGE_CODE, sep="-"),
+    link = (
+        PaymentLink.objects.select_related("customer")
+        .filter(pk=message.payload["payment_link"])
+        .first()
     )
+    if link is None:
+        return f"not sent: {letters.NO_ADDRESS}"
+    if problem := letters.why_unreachable(link.email) or payment_links.why_over(link):
+        return f"not sent: {problem}"
+    reader = Reader.of_account(link.customer)
     letters.send(
         recipient=link.email,
-        subject=SUBJECT,
-        template="account",
-        context={
-            "subject": SUBJECT,
-            "paragraphs": (
-                PUT_TOGETHER,
-                f"The link is good until {last_day}, and for one order. {NOTHING_RESERVED}",
-                NOT_YOU,
-            ),
-            "button": "See the order and pay",
-            "link": payment_links.page_of(link),
-        },
+        letter=compose(page=payment_links.page_of(link), expires_at=link.expires_at, reader=reader),
+        reader=reader,
         message=message,
     )
     return None
+
+
+def compose(*, page: str, expires_at: datetime, reader: Reader) -> Letter:
+    """The letter, in the reader's language; `page` is where they pay, until `expires_at`."""
+    with translation.override(reader.language):
+        subject = _("Your order waits for its payment")
+        return Letter(
+            subject=subject,
+            heading=subject,
+            paragraphs=[
+                _(
+                    "We have put together what you have asked us for. The page below shows it, with"
+                    " what it costs; look it through and pay there."
+                ),
+                _("The link is good until %(day)s, and for one order.")
+                % {"day": reader.day_of(expires_at)},
+                _("Nothing is reserved before you pay."),
+                _("Whoever has the link sees your name and address: keep it to yourself."),
+            ],
+            button=_("See the order and pay"),
+            link=page,
+            closing=[_("If you have not ordered anything from us, there is nothing to do.")],
+        )

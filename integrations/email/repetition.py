@@ -25,8 +25,8 @@ def send(message: OutboxMessage) -> str | None:
     letter = Letter.objects.get(pk=message.payload["letter"])
     order = selectors.get_order_and_buyer(order_id=letter.order_id)
     recipient = selectors.address_of_buyer(order)
-    if not letters.is_deliverable(recipient):
-        return "not sent: no address left to send it to"
+    if problem := letters.why_unreachable(recipient):
+        return f"not sent: {problem}"
     if not letter.body_text:
         return f"not sent: {WORDS_GONE}"
     return letters.send_again(letter=letter, recipient=recipient, message=message)

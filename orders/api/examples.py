@@ -230,6 +230,7 @@ EXPORT: Final[dict[str, Any]] = {
         "marketing_consent": False,
         "status": "active",
         "tier": "",
+        "language": "en",
         "created_at": "2026-11-20T08:00:00.313370Z",
         "last_login": "2026-11-27T07:59:00.512001Z",
     },
@@ -238,6 +239,13 @@ EXPORT: Final[dict[str, Any]] = {
     "bought": [{"currency": "USD", "order_count": 1, "lifetime_value": "46.57"}],
     "staff_notes": [
         {"text": "Wants to be called before noon.", "created_at": "2026-11-25T10:00:00.104733Z"}
+    ],
+    "email_suppressions": [
+        {
+            "reason": "bounced",
+            "created_at": "2026-11-24T10:00:00.104733Z",
+            "lifted_at": "2026-11-25T09:00:00.250180Z",
+        }
     ],
     "activity": [
         {
@@ -251,6 +259,7 @@ EXPORT: Final[dict[str, Any]] = {
         {
             **SHIPPED_ORDER,
             "cancellation_reason": "",
+            "language": "en",
             "guest_email": None,
             "guest_first_name": "",
             "guest_last_name": "",
@@ -300,6 +309,7 @@ EXPORT: Final[dict[str, Any]] = {
             "items": [{"sku": "DEMO-PLENTY", "quantity": 2}],
         }
     ],
+    "stock_alerts": [{"sku": "DEMO-SOLD-OUT", "created_at": "2026-11-26T20:00:00.104733Z"}],
     "payment_links": [
         {
             **PAYMENT_LINK["customer"],
@@ -309,6 +319,13 @@ EXPORT: Final[dict[str, Any]] = {
             "expires_at": PAYMENT_LINK["expires_at"],
         }
     ],
+    "told_to_others": {
+        "marketing": {
+            "segments": "orders=one recency=active value_USD=low",
+            "told_at": "2026-11-23T01:47:00.104733Z",
+        },
+        "support": [{"matter": "return.0192f0c1-7a51-7c3e-9d5e-3f0a5b9c1d2e", "settled": True}],
+    },
 }
 
 EVENT: Final[dict[str, Any]] = {

@@ -26,6 +26,7 @@ from orders.api.serializers import (
     ExportedEmailSerializer,
     GuestSerializer,
     OrderSerializer,
+    StockAlertSerializer,
 )
 from orders.models import RefundProposal
 from orders.services import privacy
@@ -84,6 +85,14 @@ class RefundProposalSerializer(serializers.Serializer[Any]):
     proposed_at = serializers.DateTimeField()
 
 
+class ExportedSuppressionSerializer(serializers.Serializer[Any]):
+    """That an address of theirs is not written to, or was not."""
+
+    reason = serializers.CharField(help_text="`bounced` or `complained`")
+    created_at = serializers.DateTimeField()
+    lifted_at = serializers.DateTimeField(allow_null=True)
+
+
 class StaffNoteSerializer(serializers.Serializer[Any]):
     """What staff wrote down, for each other."""
 
@@ -104,6 +113,7 @@ class ExportedOrderSerializer(OrderSerializer):
     """An order with whatever else is kept of it; a guest's, claimed since, with its guest."""
 
     cancellation_reason = serializers.CharField()
+    language = serializers.CharField()
     guest_email = serializers.CharField(allow_null=True)
     guest_first_name = serializers.CharField()
     guest_last_name = serializers.CharField()
@@ -124,10 +134,15 @@ class ExportSerializer(serializers.Serializer[Any]):
     addresses = ExportedAddressSerializer(many=True)
     bought = BoughtSerializer(many=True)
     staff_notes = StaffNoteSerializer(many=True)
+    email_suppressions = ExportedSuppressionSerializer(many=True)
     activity = ActivitySerializer(many=True)
     orders = ExportedOrderSerializer(many=True)
     carts = ExportedCartSerializer(many=True)
     payment_links = ExportedPaymentLinkSerializer(many=True)
+    told_to_others = serializers.DictField(
+        child=serializers.JSONField(), help_text="What other systems were told, by their names."
+    )
+    stock_alerts = StockAlertSerializer(many=True)
 
 
 class MeView(ProfileView):

@@ -402,6 +402,7 @@ class ExportedAccountSerializer(serializers.Serializer[Any]):
     marketing_consent = serializers.BooleanField()
     status = serializers.CharField()
     tier = serializers.CharField()
+    language = serializers.CharField()
     created_at = serializers.DateTimeField()
     last_login = serializers.DateTimeField(allow_null=True)
 
@@ -462,6 +463,13 @@ class PaymentMethodSerializer(serializers.Serializer[Any]):
     last4 = serializers.CharField(allow_null=True)
     exp_month = serializers.IntegerField(allow_null=True)
     exp_year = serializers.IntegerField(allow_null=True)
+
+
+class StockAlertSerializer(serializers.Serializer[Any]):
+    """A product that somebody waits for."""
+
+    sku = serializers.CharField()
+    created_at = serializers.DateTimeField()
 
 
 class EventDataSerializer(serializers.Serializer[Any]):

@@ -8,6 +8,7 @@ from orders.api import (
     payment_links,
     payment_methods,
     privacy,
+    stock_alerts,
     views,
     webhooks,
 )
@@ -32,6 +33,11 @@ urlpatterns = [
         "payment-links/<str:payment_link_id>",
         payment_links.PaymentLinkView.as_view(),
         name="payment-link",
+    ),
+    path(
+        "products/<str:sku>/stock-alerts",
+        stock_alerts.StockAlertView.as_view(),
+        name="stock-alerts",
     ),
     path("orders", views.OrderListView.as_view(), name="orders"),
     path("orders/<str:order_number>", views.OrderView.as_view(), name="order"),

@@ -129,7 +129,7 @@ def ledger_table(report: Report) -> Table:
     for each in report.comparisons:
         told = each.as_json()
         table.add_row(
-            *(each.currency, each.what.replace("_", " ")),
+            *(each.currency, each.title),
             *(told[name] for name in ("reported", "booked", "difference")),
             style="bold red" if each.difference else None,
         )

@@ -1,5 +1,6 @@
 """What was ordered, under which terms, and how far it has come."""
 
+from orders.models.alerts import StockAlert
 from orders.models.books import CheckedInvariant
 from orders.models.cart import Cart, CartItem
 from orders.models.correspondence import Letter, OrderNote
@@ -56,6 +57,7 @@ __all__ = [
     "ShippingMethod",
     "ShippingRate",
     "ShippingZone",
+    "StockAlert",
     "TaxDestination",
     "TaxRate",
 ]

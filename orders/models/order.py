@@ -156,6 +156,8 @@ class Order(models.Model):
     erase_requested_at = models.DateTimeField(null=True, blank=True, editable=False)
     erased_at = models.DateTimeField(null=True, blank=True, editable=False)
     cancellation_reason = models.CharField(max_length=200, default="", db_default="", blank=True)
+    # What the buyer's browser asked for, as an ISO 639-1 code. A customer's own comes first.
+    language = models.CharField(max_length=2, default="", db_default="", blank=True, editable=False)
     created_at = models.DateTimeField(db_default=Now(), editable=False)
     updated_at = models.DateTimeField(db_default=Now(), editable=False)
     shipped_at = models.DateTimeField(null=True, blank=True)
@@ -240,6 +242,9 @@ class Order(models.Model):
                 name="order_one_living_per_cart",
                 fields=["cart_id"],
                 condition=~Q(status="cancelled") & Q(cart_id__isnull=False),
+            ),
+            models.CheckConstraint(
+                name="order_language_is_a_code", condition=Q(language__regex="^([a-z]{2})?$")
             ),
             models.CheckConstraint(
                 name="order_has_a_buyer",

@@ -26,6 +26,11 @@ class Comparison:
     booked: Decimal
 
     @property
+    def title(self) -> str:
+        """What is compared, in words."""
+        return self.what.replace("_", " ")
+
+    @property
     def difference(self) -> Decimal:
         """What the report has more than the ledger; zero if it is right."""
         return self.reported - self.booked
@@ -45,8 +50,13 @@ class Comparison:
 class Report(Protocol):
     """What each report can be asked for."""
 
-    days: Days
-    comparisons: Sequence[Comparison]
+    @property
+    def days(self) -> Days:
+        """The period."""
+
+    @property
+    def comparisons(self) -> Sequence[Comparison]:
+        """Its sums beside the ledger's."""
 
     @property
     def is_equal(self) -> bool:

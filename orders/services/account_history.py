@@ -50,6 +50,7 @@ WORDS: Final = {
     "SESSIONS_ENDED": "Sessions were ended",
     "MARKETING_CONSENT_GIVEN": "Agreed to be written to",
     "MARKETING_CONSENT_WITHDRAWN": "Does not want to be written to any more",
+    "SUPPORT_CONTEXT_READ": "Looked up by customer service's chat tool",
     "PROVIDER_CUSTOMER_NOTED": "The payment provider knows them, for saved cards",
     "PROVIDER_CUSTOMER_FORGOTTEN": "The payment provider does not know them any more",
     "STAFF_CHANGED": "Particulars were corrected",

@@ -369,10 +369,15 @@ def tell_abandoned(*, limit: int) -> int:
                     "cart.abandoned",
                     aggregate_type="cart",
                     aggregate_id=cart.id,
-                    dedupe_key=f"cart.abandoned.{cart.id}.{cart.changed_at.isoformat()}",
+                    dedupe_key=abandonment_key(cart),
                     payload={"cart_id": cart.id, "customer_id": cart.customer_id},
                 )
     return len(left_alone)
+
+
+def abandonment_key(cart: Any) -> str:
+    """What `cart.abandoned` of this state of a cart is known by; another change has another."""
+    return f"cart.abandoned.{cart.id}.{cart.changed_at.isoformat()}"
 
 
 # --- whose it is ------------------------------------------------------------------------------

@@ -145,6 +145,9 @@ def _tell(locked: LockedOrder, dispute: Dispute, *, is_new: bool) -> None:
         _publish("order.disputed", f"dispute.{dispute.stripe_dispute_id}", locked, data)
     elif dispute.status == Dispute.Status.LOST:
         log.error("dispute_lost", order_number=locked.order.order_number)  # the money is gone
+    if dispute.status in Dispute.CLOSED:
+        dedupe_key = f"dispute.{dispute.stripe_dispute_id}.{dispute.status}.{locked.at.isoformat()}"
+        _publish("order.dispute_closed", dedupe_key, locked, data)
 
 
 def _about(locked: LockedOrder, dispute: Dispute) -> dict[str, str]:

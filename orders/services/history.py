@@ -83,6 +83,7 @@ WORDS: Final = {
     "DISPUTE_EVIDENCE_DUE": "Evidence for the dispute is due",
     "LETTER_RESEND_REQUESTED": "Asked for a letter to be sent again",
     "DELIVERIES_RETRIED": "Asked for deliveries to be tried again",
+    "SUPPORT_CONTEXT_READ": "Looked up by customer service's chat tool",
 }
 ALARMING: Final = {
     "PAYMENT_QUARANTINED",

@@ -284,7 +284,7 @@ def _taxes_given_back(
     of_lines = [(_taxation(line.order_item), line.amount) for line in lines]
     if any(row.tax_class is None for rows in known for row in rows):
         # A document of an earlier release tells rates alone: then so do all that follow from it.
-        known = [tax_breakdown.without_classes(rows) for rows in known]
+        known = [[*tax_breakdown.without_classes(rows)] for rows in known]
         of_lines = [(how and Taxation(how.rate), amount) for how, amount in of_lines]
     for_lines: defaultdict[Taxation, Decimal] = defaultdict(Decimal)
     for how, amount in of_lines:

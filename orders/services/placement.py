@@ -498,6 +498,7 @@ def _write_order(command: PlaceOrder, priced: PricedBasket, key_id: int, at: dat
         shipping_method=quote.shipping_method,
         estimated_delivery=quote.estimated_delivery,
         coupon_code=quote.coupon_code or "",
+        language=request_context.language(),
         notes=command.notes,
         hold_expires_at=at + timedelta(minutes=settings.HOLD_MINUTES),
         created_at=at,

@@ -22,15 +22,16 @@ from audit import services as audit
 from config.kernel import money, sql
 from config.kernel.db import short_transaction
 from config.kernel.one_by_one import by_itself
-from customers import privacy
+from customers import privacy, suppressions
 from customers import selectors as customers
 from customers.models import Customer
 from orders import answers, erasure_journal, selectors
 from orders.erasure_journal import Entry
 from orders.models import Cart, Order, OrderNote
-from orders.services import jobs, letters, payment_links
+from orders.services import jobs, letters, payment_links, stock_alerts
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from datetime import datetime
 
     from django.db.models import QuerySet
@@ -54,7 +55,8 @@ ERASE_ORDER: Final = f"""
     UPDATE orders SET erased_at = transaction_timestamp(), idempotency_key_id = NULL,
         shipping_address = {BLANK.format(address="shipping_address")},
         billing_address = {BLANK.format(address="billing_address")},
-        notes = NULL, cancellation_reason = '', guest_first_name = '', guest_last_name = '',
+        notes = NULL, cancellation_reason = '', language = '',
+        guest_first_name = '', guest_last_name = '',
         guest_email = CASE
             WHEN guest_email IS NOT NULL THEN 'erased-order-' || id || '@erased.invalid'
         END
@@ -83,6 +85,19 @@ def subscribe() -> None:
 
 
 # --- telling ----------------------------------------------------------------------------------
+
+_told_to_others: Final[dict[str, Callable[[int], Any]]] = {}
+
+
+def add_export(receiver: str, read: Callable[[int], Any]) -> None:
+    """Have an export say what a receiver outside was told of a customer; called in `ready()`.
+
+    Args:
+        receiver: by what name it stands in the export: `marketing`.
+        read: what is kept of it for a customer's number, ready for JSON, in a constant number of
+            statements; the same one again is fine.
+    """
+    _told_to_others[receiver] = read
 
 
 def export_customer(*, customer_id: int, now: datetime) -> dict[str, Any]:
@@ -114,6 +129,10 @@ def export_customer(*, customer_id: int, now: datetime) -> dict[str, Any]:
             )
         ],
         "payment_links": payment_links.export_links(customer_id=customer_id),
+        "told_to_others": {
+            receiver: read(customer_id) for receiver, read in sorted(_told_to_others.items())
+        },
+        "stock_alerts": stock_alerts.export_alerts(customer_id=customer_id),
     }
 
 
@@ -124,6 +143,7 @@ def _all_of_order(order: Order) -> dict[str, Any]:
             order, payment=next(iter(payments), None), items=list(order.items.all())
         ),
         "cancellation_reason": order.cancellation_reason,
+        "language": order.language,
         "guest_email": order.guest_email,
         "guest_first_name": order.guest_first_name,
         "guest_last_name": order.guest_last_name,
@@ -275,6 +295,7 @@ def _erase_account(customer_id: int, *, now: datetime) -> None:
         account = privacy.erase_account(customer_id=customer_id, at=now)
         if account is not None:
             Cart.objects.filter(customer_id=customer_id).delete()
+            stock_alerts.forget(customer_id=customer_id)
             jobs.forget_people()
             payment_links.forget_buyer(
                 links=Q(customer_id=customer_id) | Q(customer=None, email=account.email)
@@ -310,6 +331,8 @@ def _erase_order(order_id: int) -> None:
     locked = selectors.lock_order(order_id=order_id)
     if locked.order.erased_at is not None or locked.order.status not in FINAL:
         return
+    if locked.order.guest_email:
+        suppressions.forget(addresses=[locked.order.guest_email])
     sql.later(ERASE_ORDER, order_id=order_id)
     for statement in (FORGET_GUEST_IN_COUPON, FORGET_REASONS, FORGET_RETURNS, FORGET_PROPOSALS):
         sql.later(statement, order_id=order_id)

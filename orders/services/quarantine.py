@@ -118,6 +118,7 @@ def _close(order_id: int, *, intent: Intent | None) -> None:
                 "given_back_minor": intent.amount_received_minor if intent else 0,
             },
         )
+        settlement.announce_quarantine(locked, fact=settlement.QUARANTINE_ENDED)
         if locked.order.status == Order.Status.PENDING:
             settlement.end_unpaid(locked, cause="quarantine_ended")
         settlement.answer_if_final(locked)

@@ -22,7 +22,7 @@ from orders.services import carts, jobs, letters, payment_links
 from payments import events
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Collection
     from datetime import datetime
 
     from config.kernel.clock import Deadline
@@ -60,7 +60,7 @@ class Policy:
         return now - timedelta(days=getattr(settings, self.setting)) if self.setting else now
 
 
-POLICIES: Final[Sequence[Policy]] = (
+POLICIES: Final[list[Policy]] = [
     Policy(
         table="sessions",
         what="sessions that are over",
@@ -124,19 +124,33 @@ POLICIES: Final[Sequence[Policy]] = (
         count=lambda before: partitions.count_before(before.date()),
         forget=lambda before: sum(one.rows for one in partitions.drop_before(before.date())),
     ),
-)
-TABLES: Final = tuple(policy.table for policy in POLICIES)
+]
 
 
-def count(*, now: datetime, tables: Collection[str] = TABLES) -> dict[str, int]:
-    """How many rows of each table would go; changes nothing."""
+def add_policy(policy: Policy) -> None:
+    """Have rows of a table above orders forgotten, too; called in `ready()`, again is fine."""
+    if policy not in POLICIES:
+        POLICIES.insert(len(POLICIES) - 1, policy)  # the log stays the last
+
+
+def tables() -> tuple[str, ...]:
+    """The tables of all policies."""
+    return tuple(policy.table for policy in POLICIES)
+
+
+def count(*, now: datetime, tables: Collection[str] | None = None) -> dict[str, int]:
+    """How many rows of each table would go; changes nothing.
+
+    Args:
+        tables: only these; None: all of `tables()`.
+    """
     return {policy.table: _count(policy, policy.before(now)) for policy in _policies(tables)}
 
 
 def prune(
     *,
     now: datetime,
-    tables: Collection[str] = TABLES,
+    tables: Collection[str] | None = None,
     deadline: Deadline | None = None,
     on_progress: Progress | None = None,
 ) -> dict[str, int]:
@@ -148,7 +162,7 @@ def prune(
     went.
 
     Args:
-        tables: only these, of `TABLES`.
+        tables: only these, of `tables()`; None: all.
         deadline: no batch begins after it; None: none.
         on_progress: told the table, how many rows of it went, and of how many: they are counted
             first.
@@ -192,5 +206,5 @@ def _count(policy: Policy, before: datetime) -> int:
         return policy.count(before)
 
 
-def _policies(tables: Collection[str]) -> list[Policy]:
-    return [policy for policy in POLICIES if policy.table in tables]
+def _policies(tables: Collection[str] | None) -> list[Policy]:
+    return [policy for policy in POLICIES if tables is None or policy.table in tables]

@@ -16,6 +16,7 @@ from audit import services as audit
 from config.kernel import money, sql
 from config.kernel.db import refusals_translated, short_transaction
 from config.kernel.errors import InvalidTransitionError
+from config.kernel.models import new_uuid
 from customers import services as customers
 from inventory import services as stock
 from orders import answers, idempotency, selectors
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
+QUARANTINED = "payment.quarantined"
+QUARANTINE_ENDED = "payment.quarantine_ended"
 LATE_SUCCESS = "the payment came in after the order was cancelled"
 SHOW_MONEY = "UPDATE orders SET payment_status = %(shown)s WHERE id = %(id)s"
 RELEASE_COUPON = """
@@ -104,8 +107,9 @@ def settle_locked(
     order, payment, intent = locked.order, locked.payment, told.intent
     if payment.status == Payment.Status.SUCCEEDED:
         return
+    was_quarantined = payment.status == Payment.Status.QUARANTINED
     if not payments.is_about(payment, intent):
-        if payment.status != Payment.Status.QUARANTINED:
+        if not was_quarantined:
             quarantine(locked, problem="the provider's intent is not the one we asked for")
     elif intent.status == "succeeded":
         payments.record_success(payment)
@@ -116,11 +120,13 @@ def settle_locked(
     elif intent.status == "canceled" and order.status == Order.Status.PENDING:
         payments.record_end_unpaid(payment, failure=told.failure)
         end_unpaid(locked, cause=payment.failure_code or "payment_cancelled", note=note)
-    elif intent.status == "canceled" and payment.status == Payment.Status.QUARANTINED:
+    elif intent.status == "canceled" and was_quarantined:
         payments.record_quarantine_over(payment)  # the order had ended before the odd answer came
     elif order.status == Order.Status.PENDING:
         payments.record_progress(payment, intent)
         _show_progress(locked)
+    if was_quarantined and payment.status != Payment.Status.QUARANTINED:
+        announce_quarantine(locked, fact=QUARANTINE_ENDED)
     answer_if_final(locked, items=items)
 
 
@@ -235,6 +241,27 @@ def quarantine(locked: LockedOrder, *, problem: str) -> None:
             "problem": problem,
         },
     )
+    announce_quarantine(locked, fact=QUARANTINED)
+
+
+def announce_quarantine(locked: LockedOrder, *, fact: str) -> None:
+    """State that a payment went into quarantine, or came out of it. Requires the locks.
+
+    Either may happen again, later: what keeps it from being stated twice is the payment's state,
+    and what it is known by is new each time.
+    """
+    payment = str(locked.payment.uuid)
+    audit.publish(
+        fact,
+        aggregate_type="order",
+        aggregate_id=locked.order.pk,
+        dedupe_key=f"{fact}.{payment}.{new_uuid()}",
+        payload={
+            "order_id": locked.order.pk,
+            "order_number": locked.order.order_number,
+            "payment": payment,
+        },
+    )
 
 
 def cancel_paid(
@@ -290,7 +317,7 @@ def end_unpaid(locked: LockedOrder, *, cause: str, note: str = "") -> None:
     )
     release_coupon(locked.order)
     stock.release(order_id=locked.order.pk)
-    announce(locked.order)
+    announce(locked.order, buyer_was_waiting=_is_waited_for(locked))
 
 
 def show_money(locked: LockedOrder) -> None:
@@ -313,8 +340,12 @@ def show_money(locked: LockedOrder) -> None:
         locked.order.updated_at = locked.at
 
 
-def announce(order: Order) -> None:
-    """State the order's new status as a fact for the world outside."""
+def announce(order: Order, *, buyer_was_waiting: bool = False) -> None:
+    """State the order's new status as a fact for the world outside.
+
+    Args:
+        buyer_was_waiting: a request is under way whose answer tells the buyer of it.
+    """
     audit.publish(
         f"order.{order.status}",
         aggregate_type="order",
@@ -325,6 +356,7 @@ def announce(order: Order) -> None:
             "order_number": order.order_number,
             "total_amount": money.format_amount(order.total_amount, order.currency),
             "currency": order.currency,
+            **({"buyer_was_waiting": True} if buyer_was_waiting else {}),
         },
     )
 
@@ -332,6 +364,12 @@ def announce(order: Order) -> None:
 def release_coupon(order: Order) -> None:
     """Give back the use of a promotion, coupon or automatic, by an order that died; once."""
     sql.later(RELEASE_COUPON, order_id=order.pk)
+
+
+def _is_waited_for(locked: LockedOrder) -> bool:
+    """Whether a request holds the order's key and has not been answered yet."""
+    key = locked.key
+    return key is not None and key.response_status is None and key.lease_until > locked.at
 
 
 def _confirm(locked: LockedOrder) -> None:

@@ -68,7 +68,7 @@ def _sell(call: Call, wish: Any) -> Answer:
 
 
 def _check(wish: Document, service: Any) -> None:
-    if service not in SERVICES:
+    if not isinstance(service, str) or service not in SERVICES:
         known = ", ".join(SERVICES)
         _refuse(422, "unknown_service", f"service: must be one of {known}")
     weight = wish.get("weight_grams")

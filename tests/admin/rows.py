@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -16,8 +16,17 @@ from django.db import transaction
 from audit import services as audit
 from audit.models import LEAF_BYTES, AuditSeal, AuditVerification, Delivery, OutboxMessage, Receiver
 from audit.seals import chain
-from customers.models import Address, Customer, CustomerMetrics, CustomerNote
-from integrations.models import ShippingLabel, TrackingEvent
+from customers.models import Address, Customer, CustomerMetrics, CustomerNote, EmailSuppression
+from integrations.models import (
+    MarketingContact,
+    ShippingLabel,
+    SupportTicket,
+    TrackingEvent,
+    WebhookAttempt,
+    WebhookEndpoint,
+    WebhookReplay,
+    WebhookSecret,
+)
 from inventory.models import (
     Category,
     Price,
@@ -57,6 +66,7 @@ from orders.models import (
     ShippingMethod,
     ShippingRate,
     ShippingZone,
+    StockAlert,
     TaxDestination,
     TaxRate,
 )
@@ -165,6 +175,39 @@ def make_seal() -> AuditSeal:
             leaves=bytes(LEAF_BYTES),
             created_at=NOW,
         )
+
+
+def make_webhooks(n: int, staff: Customer, delivery: Delivery) -> WebhookEndpoint:
+    endpoint = WebhookEndpoint.objects.create(
+        url=f"https://erp{n}.example/hook", events=["order.confirmed"], created_by=staff
+    )
+    WebhookSecret.objects.create(
+        endpoint=endpoint,
+        nonce=uuid.uuid4(),
+        key_id="0" * 16,
+        request_key=f"{SECRET}-{n}",
+        created_by=staff,
+    )
+    WebhookAttempt.objects.create(
+        endpoint=endpoint,
+        delivery_id=delivery.pk,
+        message_uuid=uuid.uuid4(),
+        event="order.confirmed",
+        outcome="failed",
+        http_status=500,
+        duration_ms=12,
+        error="answered 500",
+        excerpt="oops",
+    )
+    WebhookReplay.objects.create(
+        endpoint=endpoint,
+        since=NOW,
+        until=NOW + timedelta(hours=1),
+        events=0,
+        request_key=f"k-{n}",
+        created_by=staff,
+    )
+    return endpoint
 
 
 def make_everything(n: int, **order_fields: Any) -> Everything:
@@ -347,6 +390,10 @@ def make_everything(n: int, **order_fields: Any) -> Everything:
         body_html=f"<p>{SECRET}</p>",
     )
     OrderNote.objects.create(order=order, author=customer, text="Ring twice.", request_key="k")
+    StockAlert.objects.create(customer=customer, product=product)
+    EmailSuppression.objects.create(
+        address_digest=f"{n:064x}", reason="bounced", provider="postmark", customer=customer
+    )
     CustomerNote.objects.create(
         customer=customer, author=customer, text="Call before noon.", request_key="k"
     )
@@ -363,6 +410,14 @@ def make_everything(n: int, **order_fields: Any) -> Everything:
         expires_at=NOW,
     )
 
+    SupportTicket.objects.create(
+        order=order,
+        matter=f"dispute.dp_{n}",
+        ticket_id=str(n),
+        url=f"https://desk.test/agent/tickets/{n}",
+    )
+    MarketingContact.objects.create(customer=customer, segments="orders=one", told_at=NOW)
+
     audit.record("ORDER_CREATED", entity_type="order", entity_id=order.pk)
     make_seal()
     AuditVerification.objects.create(seconds=0.1, first_seal=1, seals=n, rows=n, findings=0)
@@ -375,6 +430,7 @@ def make_everything(n: int, **order_fields: Any) -> Everything:
     )
     delivery = Delivery.objects.create(message=message, subscriber="email")
     Receiver.objects.create(subscriber=f"receiver{n}")
+    make_webhooks(n, customer, delivery)
     return Everything(
         customer=customer,
         product=product,

@@ -26,6 +26,7 @@ def test_every_list_has_an_entry_or_a_reason():
     assert not set(MODELS) & WITHOUT_AN_ENTRY
 
 
+@pytest.mark.django_db(transaction=True)  # reports are read in snapshots of their own
 def test_every_entry_opens(browser):
     links = lines_of(browser.get("/admin/"))
 

@@ -29,11 +29,13 @@ EDITABLE = {
         "last_name",
         "phone",
         "date_of_birth",
+        "language",
         "marketing_consent",
         "is_staff",
         "is_superuser",
         "groups",
     },
+    "integrations.WebhookEndpoint": {"url", "description", "events"},
     "inventory.Category": {"slug", "name", "parent"},
     "inventory.Price": {"product", "currency", "amount"},
     "inventory.PriceBreak": {"product", "currency", "tier", "min_quantity", "amount"},
@@ -102,11 +104,12 @@ DELETABLE = {
 }
 
 
-# A cart's lines stand on its page, saved views above lists, files on their job's; a session's key
-# opens the account.
+# A cart's lines stand on its page, an endpoint's secrets on its, saved views above lists, files on
+# their job's; a session's key opens the account.
 WITHOUT_A_PAGE = {
     *("orders.CartItem", "orders.BackgroundJobChunk"),
     *("customers.Session", "customers.SavedView"),
+    "integrations.WebhookSecret",
 }
 
 

@@ -19,7 +19,6 @@ from audit.seals import keys, offline
 from config.kernel import sql
 from config.kernel.models import new_uuid
 from config.staff import reports
-from orders import roles
 from orders.models import BackgroundJob, Order
 from orders.reports import revenue
 from tests import factories
@@ -49,11 +48,6 @@ def staff_of(client):
         return client
 
     return log_in
-
-
-@pytest.fixture(autouse=True)
-def _roles(db):
-    roles.make_roles()
 
 
 def text_of(answer):

@@ -270,5 +270,8 @@ class TestInTheAdmin:
             reverse("admin:customers_customer_change", args=[customer.pk])
         )
 
-        particulars = {"first_name", "last_name", "phone", "date_of_birth", "marketing_consent"}
+        particulars = {
+            *("first_name", "last_name", "phone", "date_of_birth", "language"),
+            "marketing_consent",
+        }
         assert set(page.context["adminform"].form.fields) == particulars

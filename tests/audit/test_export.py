@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import os
+import random
 import subprocess
 import sys
 import tracemalloc
@@ -318,6 +319,30 @@ class TestAnAuditor:
 
         with pytest.raises(offline.UnreadableExportError, match="no export of an audit log"):
             verified(content)
+
+    def test_reads_nothing_that_is_not_sealed_into_a_row(self, log):
+        _, content = exported()
+        with zipfile.ZipFile(io.BytesIO(content)) as packed:
+            text = packed.read(offline.LOG)
+
+        for more in (b'{"row":{"event_type":"OTHER",', b'{"row":{"remark":"x",'):
+            forged = text.replace(b'{"row":{', more, 1)
+            with pytest.raises(offline.UnreadableExportError):
+                verified(changed(content, **{offline.LOG: forged}))
+
+    def test_finds_any_byte_that_was_changed_where_it_counts(self, log):
+        _, content = exported()
+        chance = random.Random(5)  # noqa: S311 - bytes to change, not secrets
+
+        for _ in range(300):
+            n = chance.randrange(len(content))
+            forged = content[:n] + bytes([content[n] ^ chance.randrange(1, 256)]) + content[n + 1 :]
+            try:
+                is_found = verified(forged).count > 0
+            except offline.UnreadableExportError:
+                is_found = True
+            if not is_found:  # of the program and the words beside it, or of the ZIP's own marks
+                assert lines_of(forged) == lines_of(content)
 
     @pytest.mark.parametrize("line", ["{}", "[]", '{"row": {}}', '{"row": 5}', "nonsense", '"x"'])
     def test_is_told_of_lines_that_are_none(self, log, line):

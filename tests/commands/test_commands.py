@@ -23,7 +23,7 @@ from tests.orders.busy_shop import open_busy_shop
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-OURS = ("audit", "config.backups", "inventory", "orders")
+OURS = ("audit", "config.backups", "integrations", "inventory", "orders")
 A_YEAR_AGO = timezone.now() - timedelta(days=365)
 PERIOD = ("--from", "2020-01-01", "--to", "2999-01-01")
 DAYS = ("--from", "2026-01-01", "--to", "2029-01-01")
@@ -49,8 +49,10 @@ USES = {
     "report_tax": DAYS,
     "retry_deliveries": (),
     "seal_audit": (),
+    "sync_crm": (),
     "verify_audit": (),
     "verify_audit_export": ("{tmp}/export.zip",),
+    "sync_marketing": (),
 }
 """Each with arguments that do something in the busy shop."""
 OF_BACKUPS = {"backup": ("{tmp}/b",), "restore": ("{tmp}/b",), "restore_drill": ()}
@@ -108,6 +110,10 @@ MISTAKES = [
     ("verify_audit_export", ("{tmp}/nowhere.zip",), "the file cannot be read"),
     ("verify_audit_export", ("{tmp}/products.csv",), "no export of an audit log"),
     ("verify_audit_export", ("{tmp}/export.zip", "--key", "abc"), "is no public key"),
+    ("sync_marketing", (), "set MARKETING_BASE_URL"),
+    ("sync_marketing", ("--after", "soon"), "--after"),
+    ("sync_crm", ("--since", "soon"), "--since: 'soon' is no date"),
+    ("sync_crm", ("--after", "orders"), "--after: 'orders' is no place like orders:1200"),
     ("verify_audit", ("--from-number", "999"), "there is no seal 999"),
     ("verify_audit", ("--from-number", "0"), "--from-number: '0' is no number of a seal"),
 ]
@@ -115,10 +121,12 @@ every_command = pytest.mark.parametrize("name", [*USES, *OF_BACKUPS])
 
 
 @pytest.fixture
-def run(capsys, tmp_path, settings, provider):
+def run(capsys, tmp_path, settings, provider, sinks):
     """Run one as a shell does, in the busy shop; its exit code and what it said."""
+    sinks.configure(settings, "marketing")
     settings.ERASURE_JOURNAL = str(tmp_path / "erasures.jsonl")
     settings.AUDIT_SEAL_DIR = str(tmp_path / "seals")
+    sinks.configure(settings, "crm")
     provider._post("/_test/reset", {})
     order = open_busy_shop(provider)["paid"].order_number
     (tmp_path / "products.csv").write_text("sku,name\r\nTEA,Green tea\r\n")

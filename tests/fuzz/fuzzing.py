@@ -17,6 +17,8 @@ from schemathesis.engine import events, from_schema
 from config import docs
 from config.wsgi import application
 from customers.api import examples as customer_examples
+from integrations.marketing import unsubscribe
+from integrations.marketing.api import examples as marketing_examples
 from orders.api import examples
 from orders.models import Order
 from orders.services.invoicing import issue_invoice
@@ -73,9 +75,12 @@ SETTINGS: dict[str, Any] = {
 UNREACHABLE = {
     "GET /metrics": "for 127.0.0.1 alone, and the address of a WSGI client is none",
     "POST /api/v1/webhooks/stripe": "wants a signature over the body: tests/api/test_webhooks.py",
+    "POST /api/v1/webhooks/marketing": "likewise: tests/integrations/test_unsubscribe.py",
+    "GET /api/v1/support/context": "not there: tests/integrations/test_support_context.py",
     "POST /api/v1/webhooks/tracking/generic": "likewise: tests/integrations/test_tracking.py",
     "POST /api/v1/webhooks/tracking/easypost": "likewise",
     "POST /api/v1/feeds/stock": "wants a warehouse's token: tests/integrations/test_stock_feed.py",
+    "POST /api/v1/webhooks/email/{provider}": "wants a secret: tests/integrations/test_bounces.py",
 }
 """Operations that cannot succeed here, and why; their answers are judged all the same."""
 
@@ -131,7 +136,7 @@ def furnish(identity: str) -> Furnished:
     bought, sent = shopper.order((SKUS[0], 2)).json(), _sent(shopper)
     return Furnished(
         shopper=shopper,
-        examples=_order(bought) | _document(bought) | _payment_link(),
+        examples=_order(bought) | _document(bought) | _payment_link() | _unsubscribe_link(),
         of_operation={
             f"POST {ORDER}/cancel": _order(shopper.order((SKUS[0], 2)).json()),
             f"POST {ORDER}/claim": _order(guest.order((SKUS[0], 2)).json()),
@@ -176,6 +181,12 @@ def _sent(shopper: Shopper) -> dict[str, str]:
     ship_order(order_id=order.pk, parcel=Parcel(carrier="UPS", tracking_number="1Z999"))
     wish = request_return(order_id=order.pk, units={SKUS[0]: 1}, reason="broken")
     return {**_order(placed), examples.RETURN_ID: str(wish.public_id)}
+
+
+def _unsubscribe_link() -> dict[str, str]:
+    customer = factories.CustomerFactory(marketing_consent=True)
+    link = unsubscribe.link_for(customer_id=customer.pk)
+    return {marketing_examples.UNSUBSCRIBE_TOKEN: link.rpartition("/")[2]}
 
 
 def _cart(guest: Shopper) -> dict[str, str]:

@@ -16,7 +16,7 @@ from django.db import connection
 from audit import outbox
 from audit import services as audit
 from audit.models import Delivery, OutboxMessage
-from integrations.email import confirmation
+from integrations.email import about_orders
 from orders import answers
 from tests.admin import rows
 
@@ -105,13 +105,13 @@ class TestConfirmation:
     def test_goes_to_the_guest(self):
         placed = rows.make_order(guest_email="guest@example.com", guest_first_name="Gus")
 
-        confirmation.send(confirmed(placed))
+        about_orders.send(confirmed(placed))
 
         assert sent().to == ["guest@example.com"]
         assert "Hello Gus," in sent().body
 
     def test_leads_a_customer_to_the_order(self, order):
-        confirmation.send(confirmed(order))
+        about_orders.send(confirmed(order))
 
         page = "https://shop.example.com/orders/ABCD-0007"
         assert f"{page}\n" in sent().body
@@ -120,14 +120,14 @@ class TestConfirmation:
     def test_lets_a_guest_in_by_its_link_alone(self):
         placed = rows.make_order(guest_email="guest@example.com")
 
-        confirmation.send(confirmed(placed))
+        about_orders.send(confirmed(placed))
 
         link = f"{placed.order_number}?token={answers.guest_token(placed)}"
         assert link in sent().body
         assert link in html_of(sent())
 
     def test_says_what_was_ordered_for_how_much(self, order):
-        confirmation.send(confirmed(order))
+        about_orders.send(confirmed(order))
 
         for text in (sent().body, html_of(sent())):
             for said in (
@@ -158,7 +158,7 @@ class TestConfirmation:
             total_amount=Decimal(1999),
         )
 
-        confirmation.send(confirmed(placed))
+        about_orders.send(confirmed(placed))
 
         assert "Total: ¥1,999\n" in sent().body
         assert "Discount" not in sent().body
@@ -166,7 +166,7 @@ class TestConfirmation:
     def test_names_included_tax_as_a_part_of_the_total(self):
         placed = rows.make_order(tax_included=True, total_amount=Decimal("24.00"))
 
-        confirmation.send(confirmed(placed))
+        about_orders.send(confirmed(placed))
 
         for text in (sent().body, html_of(sent())):
             assert "Tax included" in text
@@ -177,9 +177,10 @@ class TestConfirmation:
             rows.add_item(order, n=n)
         message = confirmed(order)
 
-        # The order, its lines, whether it was sent; keeping it: a lock and a row in a transaction.
-        with django_assert_num_queries(3 + 4):
-            confirmation.send(message)
+        # The order, its lines, whether its address is suppressed, whether it was sent; keeping it:
+        # a lock and a row in a transaction.
+        with django_assert_num_queries(4 + 4):
+            about_orders.send(message)
 
     def test_is_sent_outside_any_transaction_of_the_relay(self, order, monkeypatch):
         depths = []
@@ -206,7 +207,7 @@ class TestHostileParticulars:
         )
         rows.add_item(placed, product_name=HOSTILE)
 
-        confirmation.send(confirmed(placed))
+        about_orders.send(confirmed(placed))
 
         html = html_of(sent())
         assert "script" not in Tags(html).found
@@ -219,7 +220,7 @@ class TestHostileParticulars:
             guest_first_name="Gus\r\nBcc: evil@example.com\r\n\r\nTotal: $0.00",
         )
 
-        confirmation.send(confirmed(placed))
+        about_orders.send(confirmed(placed))
 
         received = as_received()
         assert received["Bcc"] is None
@@ -283,7 +284,7 @@ def test_message_ids_are_legal_whatever_the_host(settings, order, public_url, do
     settings.PUBLIC_URL = public_url
     message = confirmed(order)
 
-    confirmation.send(message)
+    about_orders.send(message)
 
     assert as_received()["Message-ID"] == f"<{message.uuid}@{domain}>"
 

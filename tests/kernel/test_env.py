@@ -69,3 +69,38 @@ class TestKeys:
 
         assert text not in str(caught.value)
         assert "hunter2" not in str(caught.value)
+
+
+class TestRenamed:
+    def test_reads_what_things_are_called_and_what_is_left_out(self, monkeypatch):
+        monkeypatch.setenv("CRM_FIELDS", '{"customer.phone": "mobilephone", "customer.tier": null}')
+
+        found = env.renamed("CRM_FIELDS")
+
+        assert found == {"customer.phone": "mobilephone", "customer.tier": None}
+
+    def test_unset_renames_nothing(self, monkeypatch):
+        monkeypatch.delenv("CRM_FIELDS", raising=False)
+
+        assert env.renamed("CRM_FIELDS") == {}
+
+    @pytest.mark.parametrize("text", ["[]", '{"a": 1}', "{", "email", '{"a": {"b": "c"}}'])
+    def test_what_is_no_object_of_texts_stops_the_start(self, monkeypatch, text):
+        monkeypatch.setenv("CRM_FIELDS", text)
+
+        with pytest.raises(env.ConfigurationError, match="CRM_FIELDS: must be a JSON object"):
+            env.renamed("CRM_FIELDS")
+
+
+class TestReceiver:
+    def test_is_where_it_listens_and_what_lets_us_in(self, monkeypatch):
+        monkeypatch.setenv("CRM_BASE_URL", "https://crm.example/hooks/")
+        monkeypatch.setenv("CRM_TOKEN", "t")
+
+        assert env.receiver("CRM") == ("https://crm.example/hooks", "t")
+
+    def test_unset_is_off(self, monkeypatch):
+        monkeypatch.delenv("CRM_BASE_URL", raising=False)
+        monkeypatch.setenv("CRM_TOKEN", "t")
+
+        assert env.receiver("CRM") == ("", "")

@@ -57,6 +57,33 @@ def at_provider(provider):
     return Decimal(provider.balance().get("usd", 0)) / 100
 
 
+class TestTheWorld:
+    """Whoever talks to customers hears how a dispute ended, once."""
+
+    def test_hears_that_a_dispute_is_closed(self, paid, dispute, provider):
+        sync(dispute)
+        assert not OutboxMessage.objects.filter(fact="order.dispute_closed").exists()
+        provider.decide_dispute(dispute["id"], "win")
+
+        sync(dispute)
+        sync(dispute)
+
+        [fact] = OutboxMessage.objects.filter(fact="order.dispute_closed")
+        assert fact.aggregate_id == paid.pk
+        assert (fact.payload["dispute"], fact.payload["status"]) == (dispute["id"], "won")
+
+    def test_hears_both_of_one_that_was_closed_when_it_came_to_be_known(self, dispute, provider):
+        provider.decide_dispute(dispute["id"], "lose")
+
+        sync(dispute)
+
+        facts = OutboxMessage.objects.filter(fact__startswith="order.dispute").order_by("pk")
+        assert list(facts.values_list("fact", flat=True)) == [
+            "order.disputed",
+            "order.dispute_closed",
+        ]
+
+
 class TestADispute:
     def test_is_kept_and_shown(self, paid, dispute):
         assert sync(dispute) is None

@@ -17,7 +17,7 @@ from config.kernel.errors import (
     RateLimitExceededError,
     ValidationFailedError,
 )
-from integrations.email import confirmation
+from integrations.email import about_orders
 from orders.models import Letter, Order
 from orders.services.letters import MOST_RESENT, RESEND, forget_letters, resend_letter
 from tests import factories
@@ -60,7 +60,7 @@ class TestKeeping:
         assert "Ada Lovelace" in letter.body_text
 
     def test_sends_what_was_delivered_twice_once(self, order, letter):
-        said = confirmation.send(confirmed(order))
+        said = about_orders.send(confirmed(order))
 
         assert said == "not sent: it was sent already"
         assert len(mail.outbox) == 1

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from audit.models import AuditLog
+from audit.models import AuditLog, OutboxMessage
 from config.kernel.clock import Deadline
 from config.kernel.errors import InvalidTransitionError
 from orders.models import IdempotencyKey
 from orders.services import recovery
 from orders.services.quarantine import end_quarantined
+from orders.services.settlement import settle_afresh
 from payments.models import Refund
 from tests import factories
 from tests.orders.mismatches import tamper
@@ -180,3 +181,62 @@ class TestAskingAgain:
         )
         declined.refresh_from_db()
         assert (declined.status, declined.payment_status) == ("cancelled", "failed")
+
+
+class TestTheWorld:
+    """Whoever talks to customers hears that somebody may be waiting, and that it is over."""
+
+    def test_hears_of_a_payment_that_went_into_quarantine(self, shopper, product):
+        payment = self.waiting(shopper, product)
+        self.tell_another_story(payment)
+
+        for _ in range(2):
+            settle_afresh(payment=payment, deadline=Deadline(10))
+
+        [fact] = OutboxMessage.objects.filter(fact="payment.quarantined")
+        assert (fact.aggregate_type, fact.aggregate_id) == ("order", payment.order_id)
+        assert fact.payload == {
+            "order_id": payment.order_id,
+            "order_number": payment.order.order_number,
+            "payment": str(payment.uuid),
+        }
+
+    def test_hears_that_it_was_ended(self, odd):
+        end(odd)
+
+        [fact] = OutboxMessage.objects.filter(fact="payment.quarantine_ended")
+        assert fact.payload["payment"] == str(odd.payments.get().uuid)
+
+    def test_hears_that_the_story_fits_by_now(self, odd, provider):
+        payment = odd.payments.get()
+        provider.act(intent_id(odd), "succeed")
+        amount = provider.intent(intent_id(odd))["amount"]
+        tamper(payment, create_params={**payment.create_params, "amount": amount})
+
+        end(odd)
+
+        assert OutboxMessage.objects.filter(fact="payment.quarantine_ended").count() == 1
+
+    def test_hears_each_time_of_what_happens_twice(self, shopper, product):
+        payment = self.waiting(shopper, product)
+        amount = payment.create_params["amount"]
+        for _ in range(2):
+            self.tell_another_story(payment)
+            settle_afresh(payment=payment, deadline=Deadline(10))
+            payment.refresh_from_db()
+            assert payment.status == "quarantined"
+            tamper(
+                payment,
+                status="requires_action",
+                create_params={**payment.create_params, "amount": amount},
+            )
+
+        assert OutboxMessage.objects.filter(fact="payment.quarantined").count() == 2
+
+    def waiting(self, shopper, product):
+        answer = shopper.order((product.sku, 1), payment_method_id="pm_card_threeDSecure2Required")
+        return order_of(answer).payments.get()
+
+    def tell_another_story(self, payment) -> None:
+        params = {**payment.create_params, "amount": payment.create_params["amount"] + 1}
+        tamper(payment, create_params=params)

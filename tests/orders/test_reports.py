@@ -261,6 +261,20 @@ class TestTheTaxReport:
         assert of(3).gross_returned == Decimal("-2.00")
         assert of(2).tax_returned == -of(3).tax_returned > 0
 
+    def test_is_the_same_after_a_buyer_was_erased(
+        self, business, shopper, days, settings, tmp_path
+    ):
+        settings.ERASURE_JOURNAL = str(tmp_path / "erasures.jsonl")
+        with pgtrigger.ignore():  # what is still to be sent keeps its address
+            Order.objects.exclude(status="cancelled").update(status="delivered")
+        before = tax.read(days)
+
+        call_command("erase_customer", shopper.customer.email, stdout=io.StringIO())
+
+        kept = Order.objects.values_list("shipping_address__postal_code", flat=True)
+        assert set(kept) <= {"", None}
+        assert tax.read(days) == before
+
 
 class TestWhatTheTaxReportCannotTell:
     def test_a_refund_without_its_credit_note(self, goods, shopper, days):

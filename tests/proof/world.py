@@ -12,6 +12,7 @@ import csv
 import functools
 import io
 import json
+import re
 import time
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
@@ -58,6 +59,7 @@ COUPON: Final = "PROOF10"
 RETRIES: Final = 5
 LOOKS: Final = 3
 ACTORS_AT_MOST: Final = 16
+CONFIRMED: Final = re.compile(r"Order (\S+) confirmed")
 # Called in every play again and again: in here they are planned once a session.
 HELPERS: Final = """
     CREATE OR REPLACE PROCEDURE proof_pass_time(passed interval)
@@ -310,11 +312,12 @@ class World:
         require("the exported ledger is the provider's", holds=ours == theirs, o=ours, p=theirs)
 
     def read_letters(self) -> None:
-        """Take the e-mails out of the box, and count them by the order they are about."""
+        """Take the e-mails out of the box, and count confirmations by the order they are about."""
         for path in Path(settings.MAIL_DIR).glob("*.eml"):
             head = path.read_text(errors="replace").partition("\n\n")[0]
             lines = dict(line.split(": ", 1) for line in head.splitlines() if ": " in line)
-            self.letters[lines["Subject"].split()[1]].append(lines["Message-ID"])
+            if confirmed := CONFIRMED.fullmatch(lines["Subject"]):
+                self.letters[confirmed[1]].append(lines["Message-ID"])
             path.unlink()
 
 

@@ -23,8 +23,24 @@ from config.kernel.db import (
     violated_constraint,
 )
 from config.kernel.errors import InvalidTransitionError
-from customers.models import Address, Customer, CustomerMetrics, CustomerNote, SavedView
-from integrations.models import ShippingLabel, TrackingEvent
+from customers.models import (
+    Address,
+    Customer,
+    CustomerMetrics,
+    CustomerNote,
+    EmailSuppression,
+    SavedView,
+)
+from integrations.models import (
+    MarketingContact,
+    ShippingLabel,
+    SupportTicket,
+    TrackingEvent,
+    WebhookAttempt,
+    WebhookEndpoint,
+    WebhookReplay,
+    WebhookSecret,
+)
 from inventory.models import (
     Price,
     PriceBreak,
@@ -62,6 +78,7 @@ from orders.models import (
     ShippingMethod,
     ShippingRate,
     ShippingZone,
+    StockAlert,
     TaxDestination,
 )
 from payments.models import (
@@ -141,6 +158,12 @@ class Rows:
             "subject": "Confirmed",
         }
         return Letter.objects.create(**{**fields, **changes})
+
+    def ticket(self, **fields):
+        defaults = {"matter": f"dispute.dp_{next(self.numbers)}"}
+        return SupportTicket.objects.create(
+            **{"order": fields.pop("order", None) or self.order(), **defaults, **fields}
+        )
 
     def note(self, **changes):
         made = {} if "order" in changes else {"order": self.order()}
@@ -554,6 +577,60 @@ def customer_note(**changes):
     return CustomerNote.objects.create(**{**fields, **made, **changes})
 
 
+def stock_alert(**changes):
+    needed = {"customer": customer, "product": product}
+    fields = {name: make() for name, make in needed.items() if name not in changes}
+    return StockAlert.objects.create(**{**fields, **changes})
+
+
+def suppression(**changes):
+    fields = {"address_digest": "a" * 64, "reason": "bounced", "provider": "postmark"}
+    return EmailSuppression.objects.create(**{**fields, **changes})
+
+
+def webhook(**changes):
+    fields = {"url": "https://erp.example/hook", "events": ["order.confirmed"]}
+    made = {} if "created_by" in changes else {"created_by": customer()}
+    return WebhookEndpoint.objects.create(**{**fields, **made, **changes})
+
+
+def webhook_part(model, **changes):
+    """What belongs to an endpoint: a secret, a try, a replay."""
+    fields = {
+        WebhookSecret: {"nonce": uuid.uuid4(), "key_id": "0" * 16, "request_key": "k"},
+        WebhookAttempt: {
+            "delivery_id": 1,
+            "message_uuid": uuid.uuid4(),
+            "event": "order.confirmed",
+            "outcome": "delivered",
+            "http_status": 204,
+            "duration_ms": 5,
+        },
+        WebhookReplay: {
+            "since": LONG_AGO,
+            "until": LONG_AGO + dt.timedelta(hours=1),
+            "events": 0,
+            "request_key": "k",
+        },
+    }[model]
+    made = {} if "endpoint" in changes else {"endpoint": webhook()}
+    if model is not WebhookAttempt:
+        made["created_by"] = customer()
+    return model.objects.create(**{**fields, **made, **changes})
+
+
+def webhook_secret(**changes):
+    return webhook_part(WebhookSecret, **changes)
+
+
+def webhook_attempt(**changes):
+    return webhook_part(WebhookAttempt, **changes)
+
+
+def webhook_replay(**changes):
+    return webhook_part(WebhookReplay, **changes)
+
+
 def cart_item(**changes):
     needed = {"cart": cart, "product": product}
     fields = {name: make() for name, make in needed.items() if name not in changes}
@@ -564,10 +641,19 @@ REFUSED: dict[str, list[Any]] = {
     # customers
     "customer_status_known": [lambda r: customer(status="asleep")],
     "customer_version_counts_up": [lambda r: customer(version=0)],
+    "customer_language_is_a_code": [lambda r: customer(language="EN")],
     "customer_tier_is_a_slug": [
         lambda r: customer(tier="Gold"),
         lambda r: customer(tier="two words"),
     ],
+    "email_suppression_once_per_address": [lambda r: (suppression(), suppression())],
+    "email_suppression_reason_known": [lambda r: suppression(reason="bored")],
+    "email_suppression_digest_is_one": [lambda r: suppression(address_digest="ann@example.com")],
+    "email_suppression_lift_is_whole": [
+        lambda r: suppression(lifted_at=dt.datetime.now(dt.UTC)),
+        lambda r: suppression(lifted_by=customer()),
+    ],
+    "stock_alert_once_per_product": [lambda r: twice(stock_alert, "customer", "product")],
     "customer_metrics_one_per_currency": [lambda r: twice(metrics, "customer", "currency")],
     "customer_metrics_not_negative": [lambda r: metrics(lifetime_value=Decimal("-0.01"))],
     "customer_note_once_per_request": [lambda r: twice(customer_note, "customer", "request_key")],
@@ -839,6 +925,7 @@ REFUSED: dict[str, list[Any]] = {
         lambda r: cart_item(quantity=0),
         lambda r: cart_item(quantity=10_000),
     ],
+    "order_language_is_a_code": [lambda r: r.order(language="EN")],
     "order_has_a_buyer": [lambda r: r.order(guest_email=None)],
     "order_item_quantity_positive": [lambda r: r.item(quantity=0, total_price=0)],
     "order_item_total_adds_up": [lambda r: r.item(total_price=TEN)],
@@ -962,6 +1049,21 @@ REFUSED: dict[str, list[Any]] = {
     "background_job_chunk_once_in_its_place": [lambda r: twice(chunk, "job", "part", "n")],
     "background_job_chunk_part_known": [lambda r: chunk(part="middle")],
     # integrations
+    "marketing_contact_segments_were_told": [
+        lambda r: MarketingContact.objects.create(customer=customer(), segments="orders=one"),
+        lambda r: MarketingContact.objects.create(
+            customer=customer(), segments="orders=one", told_at=LONG_AGO, telling=uuid.uuid4()
+        ),
+    ],
+    "support_ticket_one_per_matter": [lambda r: twice(r.ticket, "matter")],
+    "support_ticket_told_was_begun": [lambda r: r.ticket(ticket_id="1", told=[uuid.uuid4()])],
+    "support_ticket_known_once_told": [
+        lambda r: [r.ticket(begun=[one], told=[one]) for one in [uuid.uuid4()]]
+    ],
+    "support_ticket_url_is_of_the_web": [
+        lambda r, url=url: r.ticket(url=url)
+        for url in ("javascript:alert(1)", "desk.example/1", " https://desk.example")
+    ],
     "tracking_event_once_per_source": [lambda r: twice(r.tracking_event, "event_id")],
     "tracking_event_source_known": [lambda r: r.tracking_event(source="pigeon")],
     "tracking_event_stage_known": [lambda r: r.tracking_event(stage="lost")],
@@ -1019,6 +1121,39 @@ REFUSED: dict[str, list[Any]] = {
     "delivery_status_known": [
         lambda r: Delivery.objects.create(message=r.message(), subscriber="crm", status="lost")
     ],
+    # integrations
+    "webhook_endpoint_one_per_url": [lambda r: twice(webhook, "url")],
+    "webhook_endpoint_url_is_of_the_web": [
+        lambda r: webhook(url="javascript:alert(1)"),
+        lambda r: webhook(url="ftp://erp.example/"),
+        lambda r: webhook(url="https://user:word@erp.example/"),
+        lambda r: webhook(url="https://erp.example/a b"),
+        lambda r: webhook(url=""),
+    ],
+    "webhook_endpoint_wants_something": [lambda r: webhook(events=[])],
+    "webhook_endpoint_status_known": [lambda r: webhook(status="asleep")],
+    "webhook_endpoint_enabled_misses_nothing": [
+        lambda r: webhook(status="enabled", disabled_because="it answered 410 Gone"),
+        lambda r: webhook(status="enabled", missed_since=LONG_AGO),
+    ],
+    "webhook_secret_one_per_request": [
+        lambda r: twice(
+            lambda **same: webhook_secret(**{"expires_at": LONG_AGO, **same}),
+            "endpoint",
+            "request_key",
+        )
+    ],
+    "webhook_secret_one_current": [
+        lambda r: webhook_secret(endpoint=webhook_secret().endpoint, request_key="other")
+    ],
+    "webhook_attempt_delivered_means_2xx": [
+        lambda r: webhook_attempt(http_status=500),
+        lambda r: webhook_attempt(http_status=None),
+        lambda r: webhook_attempt(outcome="failed"),
+        lambda r: webhook_attempt(outcome="lost"),
+    ],
+    "webhook_replay_one_per_request": [lambda r: twice(webhook_replay, "endpoint", "request_key")],
+    "webhook_replay_ends_after_it_begins": [lambda r: webhook_replay(until=LONG_AGO)],
 }
 
 
@@ -1814,6 +1949,7 @@ TOUCHED: dict[type[models.Model], tuple[Any, dict[str, Any]]] = {
     Dispute: (lambda r: r.dispute(), {"status": "won"}),
     CustomerMetrics: (lambda r: metrics(), {"order_count": 2}),
     Address: (lambda r: address(), {"city": "Albany"}),
+    WebhookEndpoint: (lambda r: webhook(), {"description": "x"}),
 }
 
 

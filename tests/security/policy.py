@@ -128,11 +128,25 @@ API = {
     "GET /api/v1/orders/{order_number}/documents/{document_number}": its_owner(200),
     # A signature says who it is, whatever token comes with it: tests/api/test_webhooks.py.
     "POST /api/v1/webhooks/stripe": anybody(400),
+    # Not there before the shop has named a secret: tests/integrations/test_unsubscribe.py.
+    "POST /api/v1/webhooks/marketing": anybody(404),
+    # Knowing the link is having it.
+    "GET /api/v1/unsubscribe/{unsubscribe_token}": anybody(200),
+    "POST /api/v1/unsubscribe/{unsubscribe_token}": anybody(
+        200, body={"List-Unsubscribe": "One-Click"}
+    ),
+    # Not there before the shop has named a token: tests/integrations/test_support_context.py.
+    "GET /api/v1/support/context": anybody(404),
     # Likewise: tests/integrations/test_tracking.py.
     "POST /api/v1/webhooks/tracking/generic": anybody(400),
     "POST /api/v1/webhooks/tracking/easypost": anybody(400),
     # A warehouse's token, and no person's: tests/integrations/test_stock_feed.py.
     "POST /api/v1/feeds/stock": anybody(401),
+    # Of what is there to be ordered there is nothing to tell.
+    "POST /api/v1/products/{sku}/stock-alerts": customers(409, suspended=403),
+    "DELETE /api/v1/products/{sku}/stock-alerts": customers(204, suspended=403),
+    # So does a secret, which this shop has none of: tests/integrations/test_bounces.py.
+    "POST /api/v1/webhooks/email/{provider}": anybody(404),
     "GET /healthz": anybody(200),
     "GET /readyz": anybody(200),
     "GET /metrics": anybody(200),  # from 127.0.0.1, as a test's client is

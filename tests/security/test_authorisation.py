@@ -12,6 +12,7 @@ from django.urls import URLResolver, get_resolver, reverse
 
 from config import docs, health, storefront
 from customers.models import Customer
+from integrations.marketing import unsubscribe
 from orders.models import Order
 from orders.services.invoicing import issue_invoice
 from orders.services.returns import request_return
@@ -87,15 +88,23 @@ def belongings(shopper):
         payment_method_id = shopper.post("/me/payment-methods", card).json()["id"]
     return {
         "sku": "APPLE",
+        "provider": "postmark",
         "order_number": order.order_number,
         "guest_token": placed.json().get("guest_token"),
         "document_number": issue_invoice(order_id=order.pk).document_number,
         "return_id": "none-before-it-is-sent",
         "cart_id": shopper.post("/carts", {"items": [policy.LINE]}).json()["id"],
         "payment_link_id": str(payment_link().public_id),
+        "unsubscribe_token": unsubscribe_token(shopper),
         "address_id": address_id,
         "payment_method_id": payment_method_id,
     }
+
+
+def unsubscribe_token(shopper):
+    """A guest has no account to unsubscribe, and a link of nobody looks like any other."""
+    customer_id = shopper.customer.pk if shopper.customer else 0
+    return unsubscribe.link_for(customer_id=customer_id).rpartition("/")[2]
 
 
 def send_and_want_back(owned):

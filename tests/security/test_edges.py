@@ -121,7 +121,8 @@ class TestRow6Ids:
         # A document's number is counted by law, and looked for below one's own order alone.
         assert named == {
             *("sku", "order_number", "cart_id", "address_id", "return_id", "document_number"),
-            *("payment_method_id", "payment_link_id"),
+            *("payment_method_id", "payment_link_id", "provider"),
+            "unsubscribe_token",  # signed: the number in it is good for nothing without that
         }
 
 

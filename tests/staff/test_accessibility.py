@@ -52,6 +52,7 @@ def pages(everything):
         "stock by file": "/admin/inventory/stocklevel/file/",
         "import": "/admin/import/products/",
         "jobs": "/admin/jobs/",
+        "how letters look": "/admin/letters/preview/?language=ar",
         "customer": f"/admin/customers/customer/{everything.customer.pk}/change/",
         "role": f"/admin/auth/group/{role.pk}/change/",
         "sessions": "/admin/sessions/",
@@ -77,7 +78,8 @@ def found_on(pages, desk):
 
 
 def test_what_staff_look_at(found_on):
-    assert found_on("dashboard", "stuck", "orders", "order", "jobs", "sessions", "stock") == []
+    names = ("dashboard", "stuck", "orders", "order", "jobs", "sessions", "stock")
+    assert found_on(*names, "revenue", "tax", "audit export") == []
 
 
 def test_what_staff_fill_in(found_on):

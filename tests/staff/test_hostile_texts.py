@@ -6,6 +6,8 @@ it would only be markup has an element of the class `planted`.
 
 from __future__ import annotations
 
+from urllib.parse import urlencode
+
 import pgtrigger
 import pytest
 from django.contrib import admin
@@ -16,7 +18,7 @@ from playwright.sync_api import expect
 
 from audit.models import Delivery
 from customers.models import Customer, SavedView
-from orders.models import BackgroundJob, Coupon
+from orders.models import BackgroundJob, Coupon, Order
 from orders.roles import ROLES
 from orders.transfer.exports import EXPORTS
 from orders.transfer.imports import IMPORTS
@@ -41,6 +43,7 @@ OTHER_ROUTES = {
     *("jsi18n", "autocomplete", "view_on_site", "search", "logout", "login"),
     *("login_code", "login_set_up", "view_save", "view_delete", "password_change_done"),
     *("job_state", "job_confirm", "job_cancel", "job_download", "inventory_stocklevel_sheet"),
+    "letter_frame",  # runs no script: tests/integrations/test_letter_preview.py
 }
 
 
@@ -137,6 +140,8 @@ def pages_of_no_row():
     for name in ("report_revenue", "report_tax", "report_audit"):
         yield name, reverse(f"admin:{name}")
     yield "inventory_stocklevel_file", reverse("admin:inventory_stocklevel_file")
+    about = urlencode({"order": Order.objects.latest("pk").order_number})
+    yield "letter_preview", f"{reverse('admin:letter_preview')}?{about}"
     yield "orders_coupon_effect", reverse("admin:orders_coupon_effect", args=[coupon.pk])
     yield "job", reverse("admin:job", args=[job.pk])
     for subject in EXPORTS:

@@ -42,12 +42,6 @@ class EasyPostEventSerializer(serializers.Serializer[Any]):
     result = EasyPostTrackerSerializer()
 
 
-class ReceivedSerializer(serializers.Serializer[Any]):
-    """That an event is kept."""
-
-    received = serializers.BooleanField()
-
-
 class CountSerializer(StrictSerializer):
     """What lies in the building of one product."""
 

@@ -15,12 +15,12 @@ from integrations.fulfilment.api import examples
 from integrations.fulfilment.api.authentication import WarehouseAuthentication
 from integrations.fulfilment.api.serializers import (
     EasyPostEventSerializer,
-    ReceivedSerializer,
     StockFeedAppliedSerializer,
     StockFeedSerializer,
     TrackingEventSerializer,
 )
 from integrations.fulfilment.errors import FeedIdReusedError
+from integrations.serializers import ReceivedSerializer
 
 if TYPE_CHECKING:
     from rest_framework.request import Request

@@ -29,14 +29,14 @@ class Command(ServiceCommand):
         parser.add_argument(
             "--table",
             action="append",
-            choices=retention.TABLES,
+            choices=retention.tables(),
             metavar="NAME",
-            help=f"only this one; may be repeated: {', '.join(retention.TABLES)}",
+            help=f"only this one; may be repeated: {', '.join(retention.tables())}",
         )
 
     def handle(self, *_: Any, **options: Any) -> None:
         now = timezone.now()
-        tables = options["table"] or retention.TABLES
+        tables = options["table"] or retention.tables()
         if options["dry_run"]:
             rows = retention.count(now=now, tables=tables)
         else:

@@ -89,8 +89,11 @@ def _both_ways(source: tuple[str, str], target: tuple[str, str]) -> list[Documen
     ]
 
 
-def wanted_links(call: Call, kind: str, wishes: list[Document]) -> list[tuple[str, str]]:
+def wanted_links(call: Call, kind: str, wishes: Any) -> list[tuple[str, str]]:
     """What a new object is to be associated with."""
+    wishes = [] if wishes is None else wishes
+    if not isinstance(wishes, list) or not all(isinstance(wish, dict) for wish in wishes):
+        refuse(400, "VALIDATION_ERROR", "associations must be a list of objects")
     links = []
     for wish in wishes:
         target = _check_types(kind, None, wish.get("types"))

@@ -1,5 +1,7 @@
 """Contacts and deals: one at a time, and in batches that happen whole or not at all."""
 
+from typing import Any
+
 from sandbox.answers import Answer
 from sandbox.sinks.calls import Call, Document, answer
 from sandbox.sinks.hubspot.associations import link, wanted_links
@@ -52,7 +54,7 @@ def _create(call: Call, kind: str, wish: Document) -> Document:
     properties = checked(call, kind, wish.get("properties"))
     if kind == "contacts" and not {"email", "firstname", "lastname"} & properties.keys():
         refuse(400, "VALIDATION_ERROR", "one of email, firstname and lastname is needed")
-    links = wanted_links(call, kind, wish.get("associations") or [])
+    links = wanted_links(call, kind, wish.get("associations"))
     refuse_duplicates(call, kind, properties, own_id=None)
     key, now = str(call.store.next_number() + 100), instant(call.now)
     properties = {
@@ -108,10 +110,10 @@ def _get(call: Call, kind: str, key: str) -> Kept:
     return found
 
 
-def _find(call: Call, kind: str, value: str, by: str | None) -> Kept | None:
+def _find(call: Call, kind: str, value: str, by: Any) -> Kept | None:
     if not by or by == "hs_object_id":
         return call.find(kind=kind, key=value)
-    if by not in unique_names(call, kind):
+    if not isinstance(by, str) or by not in unique_names(call, kind):
         refuse(400, "VALIDATION_ERROR", f"Property {by} is not a unique property of {kind}")
     key = call.store.look_up(receiver=call.receiver, kind=kind, name=by, value=normal(by, value))
     return None if key is None else call.find(kind=kind, key=key)
@@ -178,7 +180,7 @@ def _batch(call: Call, kind: str, action: str) -> Answer | None:
 
 
 def _refuse_repeated(inputs: list[Document]) -> None:
-    keys = [(one.get("idProperty"), str(one.get("id")).lower()) for one in inputs]
+    keys = [(str(one.get("idProperty")), str(one.get("id")).lower()) for one in inputs]
     if len(keys) != len(set(keys)):
         refuse(400, "VALIDATION_ERROR", "Duplicate IDs found in batch input")
 

@@ -224,6 +224,9 @@ def _define(call: Call, kind: str, wish: Document) -> Document:
         refuse(400, "VALIDATION_ERROR", "name: lower case letters, digits and underscores")
     if wish["fieldType"] not in _FIELD_TYPES.get(wish["type"], set()):
         refuse(400, "VALIDATION_ERROR", f"{wish['fieldType']} is no field type of {wish['type']}")
+    options = wish.get("options") or []
+    if not isinstance(options, list) or not all(_is_option(one) for one in options):
+        refuse(400, "VALIDATION_ERROR", "options must be a list of objects with label and value")
     if wish["groupName"] != _GROUPS[kind]:
         refuse(400, "VALIDATION_ERROR", f"The property group {wish['groupName']} does not exist")
     if wish["name"] in definitions(call, kind) or wish["name"] in READ_ONLY:
@@ -235,11 +238,15 @@ def _define(call: Call, kind: str, wish: Document) -> Document:
         label=wish["label"],
         type_=wish["type"],
         field_type=wish["fieldType"],
-        options=[one["value"] for one in wish.get("options") or []],
+        options=[one["value"] for one in options],
         is_unique=wish.get("hasUniqueValue", False),
     )
     call.keep(kind="properties", key=f"{kind}/{wish['name']}", body=definition)
     return definition
+
+
+def _is_option(one: Any) -> bool:
+    return isinstance(one, dict) and isinstance(one.get("value"), str)
 
 
 def _definition(

@@ -13,7 +13,10 @@ MAX_SEARCH: Final = 200
 
 def search(call: Call, kind: str) -> Answer:
     wish = body_of(call)
-    groups = wish.get("filterGroups") or []
+    groups = _objects(wish, "filterGroups")
+    for group in groups:
+        for one in _objects(group, "filters"):
+            _check(call, kind, one)
     limit = whole(wish.get("limit", 10), name="limit", least=1, most=MAX_SEARCH)
     after = whole(wish.get("after") or 0, name="after", least=0, most=10_000)
     # Real searches lag behind what was written: a test may ask for that.
@@ -22,7 +25,7 @@ def search(call: Call, kind: str) -> Answer:
         item.body
         for item in call.store.received(receiver=call.receiver, kind=kind)
         if item.time <= call.now - lag
-        and (not groups or any(_fits(call, kind, item.body, group) for group in groups))
+        and (not groups or any(_fits(item.body, group) for group in groups))
     ]
     asked = wish.get("properties")
     results = [with_properties(kind, body, asked) for body in found[after : after + limit]]
@@ -32,18 +35,29 @@ def search(call: Call, kind: str) -> Answer:
     return answer(page)
 
 
-def _fits(call: Call, kind: str, body: Document, group: Document) -> bool:
-    return all(_holds(call, kind, body, one) for one in group.get("filters", []))
+def _objects(wish: Document, name: str) -> list[Document]:
+    found = wish.get(name) or []
+    if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
+        refuse(400, "VALIDATION_ERROR", f"{name} must be a list of objects")
+    return found
 
 
-def _holds(call: Call, kind: str, body: Document, wish: Document) -> bool:
-    name, operator = wish.get("propertyName", ""), wish.get("operator", "")
-    if name not in definitions(call, kind) and name not in READ_ONLY:
+def _check(call: Call, kind: str, wish: Document) -> None:
+    name, operator = wish.get("propertyName"), wish.get("operator")
+    known = {*definitions(call, kind), *READ_ONLY}
+    if not isinstance(name, str) or name not in known:
         refuse(400, "VALIDATION_ERROR", f"There was a problem with the request: unknown {name}")
-    test = _OPERATORS.get(operator)
-    if test is None:
+    if not isinstance(operator, str) or operator not in _OPERATORS:
         refuse(400, "VALIDATION_ERROR", f"{operator} is not a supported operator")
-    return test(body["properties"].get(name) or "", wish)
+    if operator in ("IN", "NOT_IN") and not isinstance(wish.get("values"), list):
+        refuse(400, "VALIDATION_ERROR", f"{operator} needs values")
+
+
+def _fits(body: Document, group: Document) -> bool:
+    return all(
+        _OPERATORS[one["operator"]](body["properties"].get(one["propertyName"]) or "", one)
+        for one in group.get("filters") or []
+    )
 
 
 def _same(value: str, wanted: Any) -> bool:

@@ -1,0 +1,118 @@
+"""Which addresses are not written to, because mail to them came back or was called spam.
+
+Kept without the addresses: what a provider has told of one is found by a keyed digest of it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from django.db.models import F
+from django.db.models.functions import Now
+from django.utils.crypto import salted_hmac
+
+from audit import services as audit
+from config.kernel import sql
+from config.kernel.db import short_transaction
+from config.kernel.errors import InvalidTransitionError, NotFoundError
+from customers import services
+from customers.models import Customer, EmailSuppression
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+Reason = EmailSuppression.Reason
+
+SUPPRESS = """
+    INSERT INTO email_suppressions (address_digest, reason, provider, customer_id)
+    VALUES (%(digest)s, %(reason)s, %(provider)s, %(customer_id)s)
+    ON CONFLICT (address_digest) WHERE lifted_at IS NULL DO UPDATE SET reason = EXCLUDED.reason
+        WHERE EXCLUDED.reason = 'complained' AND email_suppressions.reason <> 'complained'
+"""
+
+
+def digest(address: str) -> str:
+    """What an address is found by; with another `SECRET_KEY` it is another one."""
+    return salted_hmac(
+        "customers.suppressions", address.strip().lower(), algorithm="sha256"
+    ).hexdigest()
+
+
+def find_reason(*, address: str) -> Reason | None:
+    """Why an address is not written to, if so."""
+    found = EmailSuppression.objects.filter(
+        address_digest=digest(address), lifted_at__isnull=True
+    ).values_list("reason", flat=True)
+    return next((Reason(reason) for reason in found), None)
+
+
+def suppress(*, address: str, reason: Reason, provider: str) -> bool:
+    """Write to this address no more. A complaint withdraws consent to marketing as well.
+
+    Opens its own transaction. Repeating is harmless; a complaint comes before a bounce.
+
+    Returns:
+        Whether anything is different now.
+    """
+    with short_transaction():
+        customer = (
+            Customer.objects.select_for_update(no_key=True)
+            .filter(email=address.strip().lower())
+            .first()
+        )
+        suppressed = sql.execute(
+            SUPPRESS,
+            digest=digest(address),
+            reason=str(reason),
+            provider=provider,
+            customer_id=customer.pk if customer else None,
+        )
+        if suppressed:
+            audit.record(
+                "EMAIL_SUPPRESSED",
+                entity_type="customer" if customer else None,
+                entity_id=customer.pk if customer else None,
+                data={"reason": str(reason), "provider": provider},
+            )
+        if reason == Reason.COMPLAINED and customer is not None:
+            suppressed |= _withdraw_consent(customer)
+    return bool(suppressed)
+
+
+def lift(*, suppression_id: int, user_id: int) -> None:
+    """Have an address written to again. Opens its own transaction; audited.
+
+    Raises:
+        NotFoundError: there is no such suppression, or its owner was erased.
+        InvalidTransitionError: it was lifted already.
+    """
+    with short_transaction():
+        row = EmailSuppression.objects.select_for_update().filter(pk=suppression_id).first()
+        if row is None:
+            raise NotFoundError
+        if row.lifted_at is not None:
+            raise InvalidTransitionError("This address is written to already.")
+        EmailSuppression.objects.filter(pk=row.pk).update(lifted_at=Now(), lifted_by_id=user_id)
+        audit.record(
+            "EMAIL_SUPPRESSION_LIFTED",
+            entity_type="customer" if row.customer_id else None,
+            entity_id=row.customer_id,
+            data={"suppression": row.pk, "reason": row.reason},
+        )
+
+
+def forget(*, addresses: Iterable[str], customer_id: int | None = None) -> None:
+    """Remove what is kept on these addresses, and of this customer. Requires a transaction."""
+    kept = EmailSuppression.objects.filter(address_digest__in=[digest(one) for one in addresses])
+    if customer_id is not None:
+        kept |= EmailSuppression.objects.filter(customer_id=customer_id)
+    kept.delete()
+
+
+def _withdraw_consent(customer: Customer) -> int:
+    withdrawn = Customer.objects.filter(pk=customer.pk, marketing_consent=True).update(
+        marketing_consent=False, version=F("version") + 1
+    )
+    if withdrawn:
+        services.tell_consent(Customer.objects.get(pk=customer.pk))
+    return withdrawn
