@@ -28,6 +28,8 @@ from orders.services.letters import RESEND
 
 def subscribe_all() -> None:
     """Enter every subscriber; repeating it changes nothing."""
+    outbox.measure("email", Measure(per_second=settings.EMAIL_PER_SECOND))
+    outbox.measure("fulfilment", Measure(per_second=settings.FULFILMENT_PER_SECOND))
     for fact in about_orders.FACTS:
         outbox.subscribe(fact, "email", about_orders.send)
     outbox.subscribe(RESEND, "email", repetition.send)

@@ -418,6 +418,7 @@ if MARKETING_LAPSED_DAYS < MARKETING_ACTIVE_DAYS:
 
 # --- warehouses and carriers -------------------------------------------------------------------
 FULFILMENT_BASE_URL, FULFILMENT_TOKEN = env.receiver("FULFILMENT")
+FULFILMENT_PER_SECOND = env.integer("FULFILMENT_PER_SECOND", 20, minimum=1, maximum=1_000)
 FULFILMENT_WEBHOOK_SECRETS = env.secrets("FULFILMENT_WEBHOOK_SECRET")
 FULFILMENT_FEED_TOKENS = env.tokens("FULFILMENT_FEED_TOKEN")
 EASYPOST_API_KEY = env.text("EASYPOST_API_KEY", "")
@@ -468,6 +469,8 @@ ACCESS_TOKEN_MINUTES = env.integer("ACCESS_TOKEN_MINUTES", 15, minimum=1, maximu
 SENTRY_DSN = env.text("SENTRY_DSN", "")
 DEFAULT_FROM_EMAIL = "orders@example.com"
 EMAIL_URL = env.text("EMAIL_URL", "")
+# More than one machine sells; what a mail provider allows may be less.
+EMAIL_PER_SECOND = env.integer("EMAIL_PER_SECOND", 100, minimum=1, maximum=10_000)
 EMAIL_PROVIDER = ""  # anymail's name of it, where `EMAIL_URL` names one
 EMAIL_WEBHOOK_SECRET = env.text("EMAIL_WEBHOOK_SECRET", "")
 MAIL_DIR = ORDERKEEP_HOME / "mail"

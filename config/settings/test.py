@@ -13,6 +13,7 @@ from config.settings.base import *
 
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 THROTTLE = False
+EMAIL_PER_SECOND = 10_000
 RELAY_THREADS = 1  # on the test's own connection: others would not see what it has not committed
 DATABASES["default"]["CONN_MAX_AGE"] = 0
 WHITENOISE_AUTOREFRESH = True  # else every client of a test lists all static files when it begins
