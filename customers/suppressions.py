@@ -19,7 +19,7 @@ from customers import services
 from customers.models import Customer, EmailSuppression
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
 Reason = EmailSuppression.Reason
 
@@ -44,6 +44,13 @@ def find_reason(*, address: str) -> Reason | None:
         address_digest=digest(address), lifted_at__isnull=True
     ).values_list("reason", flat=True)
     return next((Reason(reason) for reason in found), None)
+
+
+def find_suppressed(*, addresses: Collection[str]) -> set[str]:
+    """Those of these addresses that are not written to, in one statement."""
+    digests = {digest(address): address for address in addresses}
+    found = EmailSuppression.objects.filter(address_digest__in=digests, lifted_at__isnull=True)
+    return {digests[one] for one in found.values_list("address_digest", flat=True)}
 
 
 def suppress(*, address: str, reason: Reason, provider: str) -> bool:

@@ -16,6 +16,7 @@ from config.openapi.headers import (
 )
 from customers.api.authentication import AccessTokenScheme
 from integrations.fulfilment.api.authentication import WarehouseTokenScheme
+from integrations.support.api.authentication import ChatToolTokenScheme
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -39,6 +40,7 @@ SECURITY: Final = {
     Access.PUBLIC: [_NOBODY],
     Access.UNCHECKED: [_NOBODY],
     Access.WAREHOUSE: [{WarehouseTokenScheme.name: []}],
+    Access.CHAT_TOOL: [{ChatToolTokenScheme.name: []}],
 }
 
 ERROR: Final[dict[str, Any]] = {

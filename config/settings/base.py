@@ -396,7 +396,7 @@ if SUPPORT_BASE_URL and SUPPORT_ADAPTER == "zendesk" and "/token:" not in SUPPOR
     env.fail("SUPPORT_TOKEN", "must look like agent@shop.example/token:… for Zendesk")
 SUPPORT_PER_SECOND = env.integer("SUPPORT_PER_SECOND", 5, minimum=1, maximum=1_000)
 SUPPORT_LANGUAGE = env.choice("SUPPORT_LANGUAGE", "en", ("en", "de", "fr"))
-# Unset: /api/v1/support/context is not there.
+# Unset: /api/v1/support/context lets nobody in.
 SUPPORT_CONTEXT_TOKENS = env.secrets("SUPPORT_CONTEXT_TOKEN")
 
 # --- marketing --------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ An event is made of the fact and of what never changes about an order, so each t
 
 from __future__ import annotations
 
+import uuid
 from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -15,7 +16,6 @@ from orders.models import Cart, CartItem, Order, OrderItem
 from payments.models import Payment
 
 if TYPE_CHECKING:
-    import uuid
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
@@ -63,6 +63,12 @@ def of(messages: Sequence[OutboxMessage]) -> list[Event]:
         elif message.aggregate_id in orders:
             events.append(_of_order(message, *orders[message.aggregate_id]))
     return events
+
+
+def key_of_call(collected: Sequence[Event]) -> str:
+    """The key of a call: the event's own, or of several one that these have together alone."""
+    ids = [str(event.id) for event in collected]
+    return ids[0] if len(ids) == 1 else str(uuid.uuid5(collected[0].id, " ".join(ids)))
 
 
 def _of_order(message: OutboxMessage, order: Order, items: Sequence[Mapping[str, Any]]) -> Event:

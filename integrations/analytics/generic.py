@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import uuid
 from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 
 from integrations import envelopes
+from integrations.analytics.events import key_of_call
 from integrations.rest import CALL_SECONDS
 
 if TYPE_CHECKING:
@@ -38,15 +38,12 @@ class GenericCollector:
             )
 
     def _collect_together(self, collected: Sequence[Event]) -> None:
-        ids = [str(event.id) for event in collected]
-        # The same ones together are the same call; one alone has its own id.
-        key = ids[0] if len(ids) == 1 else str(uuid.uuid5(collected[0].id, " ".join(ids)))
         body = {"events": [_envelope(event) for event in collected]}
         self._client.call(
             "POST",
             "/events/batch",
             body=body,
-            idempotency_key=key,
+            idempotency_key=key_of_call(collected),
             seconds=min(self._deadline.remaining(), CALL_SECONDS),
         )
 

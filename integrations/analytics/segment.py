@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 
 from audit.outbox import DeliveryFailedError
+from integrations.analytics.events import key_of_call
 from integrations.rest import CALL_SECONDS, RestClient
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ class Segment:
         self._deadline = deadline
 
     def collect(self, collected: Sequence[Event]) -> None:
+        key = key_of_call(collected)
         for batch in _within_the_limits([_track(event) for event in collected]):
             seconds = min(self._deadline.remaining(), CALL_SECONDS)
             if seconds < LEAST_SECONDS:
@@ -66,7 +68,7 @@ class Segment:
                 "POST",
                 "/v1/batch",
                 body={"batch": batch},
-                idempotency_key=batch[0]["messageId"],
+                idempotency_key=key,
                 needs_answer=True,
                 seconds=seconds,
             )

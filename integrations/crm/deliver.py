@@ -38,6 +38,7 @@ ORDER_FACTS: Final = (
     "order.cancelled",
     "order.refunded",
     "order.refund_failed",
+    "order.disputed",
     "order.claimed",
     "order.erased",
 )

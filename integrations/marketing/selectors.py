@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from config.kernel import money, sql
+from customers import suppressions
 from customers.models import Customer, CustomerMetrics
 from integrations.marketing import segments
 from integrations.marketing.segments import Bought
@@ -65,20 +66,21 @@ def find_contact(*, customer_id: int, now: datetime) -> Contact | None:
 def find_contacts(*, customer_ids: Collection[int], now: datetime) -> dict[int, Contact]:
     """Those of these customers who may be written to. A constant number of statements.
 
-    They have consented, have verified their address, and are neither suspended nor erased.
+    They have consented, have verified their address, to which mail arrives, and are neither
+    suspended nor erased.
 
     Args:
         now: by which the segments are worked out.
     """
-    customers = list(
-        Customer.objects.filter(
-            pk__in=customer_ids,
-            marketing_consent=True,
-            email_verified=True,
-            status=Customer.Status.ACTIVE,
-            erased_at=None,
-        ).only("email", "first_name", "last_name")
-    )
+    willing = Customer.objects.filter(
+        pk__in=customer_ids,
+        marketing_consent=True,
+        email_verified=True,
+        status=Customer.Status.ACTIVE,
+        erased_at=None,
+    ).only("email", "first_name", "last_name")
+    lost = suppressions.find_suppressed(addresses=[customer.email for customer in willing])
+    customers = [customer for customer in willing if customer.email not in lost]
     ids = [customer.pk for customer in customers]
     bought: dict[int, list[Bought]] = defaultdict(list)
     for row in CustomerMetrics.objects.filter(customer_id__in=ids).order_by("currency"):

@@ -247,6 +247,7 @@ class TestTheDocument:
         open_to_more = {  # what others send: what we do not know of it is not looked at
             *("EventRequest", "EventDataRequest", "TrackingEventRequest"),
             *("EasyPostEventRequest", "EasyPostTrackerRequest"),
+            *("MarketingEventRequest", "MarketingPersonRequest"),
         }
         requests = {
             name: schema

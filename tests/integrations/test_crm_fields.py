@@ -1,4 +1,4 @@
-"""The names of fields: what may be said in `CRM_FIELDS`, and what stops the start."""
+"""Settings of CRM and analytics: which names of fields there are, and what stops the start."""
 
 from __future__ import annotations
 
@@ -74,6 +74,16 @@ def test_the_same_name_of_a_customer_and_an_order_is_fine():
         ({"CRM_BASE_URL": "https://crm.example"}, "CRM_TOKEN: is required here and not set"),
         ({"CRM_PER_SECOND": "0"}, "CRM_PER_SECOND: must be a whole number from 1"),
         ({"ANALYTICS_SALT": "short"}, "ANALYTICS_SALT: must be 32 bytes in base64"),
+        (
+            {
+                "ENVIRONMENT": "production",
+                "STRIPE_SECRET_KEY": "sk_live_x",
+                "STRIPE_API_BASE": "https://api.stripe.com",
+                "ANALYTICS_BASE_URL": "https://collector.example",
+                "ANALYTICS_TOKEN": "t",
+            },
+            "ANALYTICS_SALT: is required here and not set",
+        ),
         ({"ANALYTICS_BATCH": "101"}, "ANALYTICS_BATCH: must be a whole number from 1 to 100"),
     ],
 )

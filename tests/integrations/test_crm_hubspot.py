@@ -391,7 +391,8 @@ class TestOrderOfArrival:
 
 
 class TestRefusal:
-    def test_names_record_and_field_and_quotes_nobody(self, hubspot):
+    def test_names_record_and_field_and_quotes_nobody(self, hubspot, caplog):
+        caplog.set_level("DEBUG")
         order = paid_order()
         Customer.objects.filter(pk=order.customer_id).update(email="no-address-at-all")
         state("order.confirmed", order)
@@ -409,7 +410,7 @@ class TestRefusal:
         assert {number for number, _ in ties(hubspot)} == {sound.order_number}
         on_record = AuditLog.objects.get(event_type="POST_ORDER_ERROR")
         assert on_record.entity_id == order.pk
-        assert "no-address" not in str(on_record.data)
+        assert "no-address" not in str(on_record.data) + caplog.text
 
     def test_of_an_account_that_is_not_prepared_says_which_property_is_missing(
         self, hubspot, settings

@@ -211,6 +211,7 @@ class TestPace:
 class TestSince:
     def test_tells_what_has_changed_and_money_given_back(self, generic):
         old, refunded = paid_order(1), paid_order(2)
+        refund(refunded, "1.00")
         moment = timezone.now()
         refund(refunded, "1.00")
 
@@ -220,6 +221,7 @@ class TestSince:
         [body] = generic.received("crm").bodies
         assert body["data"]["order_number"] == refunded.order_number != old.order_number
         assert body["type"] == "order.synced"
+        assert body["data"]["order"]["refunded_amount"] == "2.00"
 
 
 class TestCommand:

@@ -20,7 +20,8 @@ from audit import services as audit
 from audit.models import Delivery, OutboxMessage
 from audit.outbox import ReceiverAwayError
 from customers import services as customers
-from customers.models import Customer, CustomerMetrics
+from customers import suppressions
+from customers.models import Customer, CustomerMetrics, EmailSuppression
 from integrations import tasks
 from integrations.marketing import contacts, refresh, segments, selectors
 from integrations.marketing.models import MarketingContact
@@ -386,6 +387,17 @@ class TestTheNight:
         tell_all("marketing")
 
         assert there(tool) == {str(missed.pk): missed.email}
+
+    def test_has_an_address_removed_that_mail_came_back_from(self, tool, ann):
+        consent(ann, to=True)
+        tell_all("marketing")
+        reason = EmailSuppression.Reason.BOUNCED
+        suppressions.suppress(address=ann.email, reason=reason, provider="mail")
+
+        assert refresh.refresh_segments(now=timezone.now()) == 1
+        tell_all("marketing")
+
+        assert there(tool) == {}
 
     def test_states_nothing_twice_a_day_and_no_more_than_it_may(self):
         for _ in range(3):

@@ -104,9 +104,7 @@ class TestAContext:
 
 
 class TestWhoAsks:
-    @pytest.mark.parametrize(
-        "token", [None, "", "x", TOKEN[:-1], f"{TOKEN}x", "é", "the-one-that-comes-after-it "]
-    )
+    @pytest.mark.parametrize("token", [None, "", "x", TOKEN[:-1], f"{TOKEN}x", "é", TOKEN.upper()])
     def test_needs_a_token_of_the_shops_own(self, order, token):
         answer = ask(token=token, order="ABCD-0007")
 
@@ -125,9 +123,9 @@ class TestWhoAsks:
         link = context.link_for(order_number="ABCD-0007")
         settings.SUPPORT_CONTEXT_TOKENS = []
 
-        assert ask(order="ABCD-0007").status_code == 404
-        assert ask(token="", order="ABCD-0007").status_code == 404
-        assert Client().get(link.removeprefix("https://shop.example.com")).status_code == 404
+        assert ask(order="ABCD-0007").status_code == 401
+        assert ask(token="", order="ABCD-0007").status_code == 401
+        assert Client().get(link.removeprefix("https://shop.example.com")).status_code == 401
         assert context.link_for(order_number="ABCD-0007") == ""
 
     @pytest.mark.parametrize(

@@ -67,7 +67,9 @@ def refund(order: Order, amount: str) -> Refund:
         Refund.objects.filter(pk=given.pk).update(status=status)
     refunded = payment.amount_refunded + given.amount
     Payment.objects.filter(pk=payment.pk).update(amount_refunded=refunded)
-    Order.objects.filter(pk=order.pk).update(payment_status="partially_refunded")
+    Order.objects.filter(pk=order.pk).exclude(payment_status="partially_refunded").update(
+        payment_status="partially_refunded"
+    )
     state(
         "order.refunded",
         order,

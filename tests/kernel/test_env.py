@@ -104,3 +104,27 @@ class TestReceiver:
         monkeypatch.setenv("CRM_TOKEN", "t")
 
         assert env.receiver("CRM") == ("", "")
+
+    @pytest.mark.parametrize(
+        ("address", "token", "named"),
+        [("https://crm.example", "", "CRM_TOKEN"), ("crm.example", "token", "CRM_BASE_URL")],
+    )
+    def test_that_is_half_set_stops_the_start(self, monkeypatch, address, token, named):
+        monkeypatch.setenv("CRM_BASE_URL", address)
+        monkeypatch.setenv("CRM_TOKEN", token)
+
+        with pytest.raises(env.ConfigurationError, match=named):
+            env.receiver("CRM")
+
+
+def test_secrets_are_long_and_no_message_shows_them(monkeypatch):
+    good = "0123456789abcdef01234567"
+    monkeypatch.setenv("MARKETING_WEBHOOK_SECRET", f"{good}, {good[::-1]}")
+    assert env.secrets("MARKETING_WEBHOOK_SECRET") == [good, good[::-1]]
+
+    monkeypatch.setenv("MARKETING_WEBHOOK_SECRET", f"{good},short")
+    with pytest.raises(env.ConfigurationError, match="24 characters") as stop:
+        env.secrets("MARKETING_WEBHOOK_SECRET")
+
+    assert "short" not in str(stop.value)
+    assert good not in str(stop.value)

@@ -1947,6 +1947,7 @@ TOUCHED: dict[type[models.Model], tuple[Any, dict[str, Any]]] = {
     Refund: (lambda r: r.refund(), {"last_error": "x"}),
     Return: (lambda r: r.returned(), {"refusal": "x"}),
     Dispute: (lambda r: r.dispute(), {"status": "won"}),
+    SupportTicket: (lambda r: r.ticket(), {"is_settled": True}),
     CustomerMetrics: (lambda r: metrics(), {"order_count": 2}),
     Address: (lambda r: address(), {"city": "Albany"}),
     WebhookEndpoint: (lambda r: webhook(), {"description": "x"}),

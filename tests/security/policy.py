@@ -135,8 +135,8 @@ API = {
     "POST /api/v1/unsubscribe/{unsubscribe_token}": anybody(
         200, body={"List-Unsubscribe": "One-Click"}
     ),
-    # Not there before the shop has named a token: tests/integrations/test_support_context.py.
-    "GET /api/v1/support/context": anybody(404),
+    # A chat tool's token, and no person's: tests/integrations/test_support_context.py.
+    "GET /api/v1/support/context": anybody(401),
     # Likewise: tests/integrations/test_tracking.py.
     "POST /api/v1/webhooks/tracking/generic": anybody(400),
     "POST /api/v1/webhooks/tracking/easypost": anybody(400),

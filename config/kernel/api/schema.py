@@ -32,6 +32,7 @@ class Access(Enum):
     PUBLIC = "anybody, but a token that is sent has to be a good one"
     UNCHECKED = "anybody, whatever token is sent"
     WAREHOUSE = "a warehouse's system, with a token of its own"
+    CHAT_TOOL = "a chat tool of customer service, likewise"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,37 +10,32 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from config.kernel.api.schema import Access, Answer, Refusal, operation
-from config.kernel.errors import NotFoundError, ValidationFailedError
+from config.kernel.errors import ValidationFailedError
 from integrations.support import context
 from integrations.support.api import examples
+from integrations.support.api.authentication import ChatTool, ChatToolAuthentication
 from integrations.support.api.serializers import ContextQuerySerializer, ContextSerializer
 
 if TYPE_CHECKING:
     from rest_framework.request import Request
 
-BEARER = "Bearer "
 WHICH = "Send one of order, email and link."
 
 
 class SupportContextView(APIView):
     """Which orders an agent talks about."""
 
-    # A token of the shop's own says who it is, and not a customer's.
-    authentication_classes = []
-    permission_classes = [AllowAny]
+    authentication_classes = [ChatToolAuthentication]
+    permission_classes = [AllowAny]  # a link needs no token; else the view asks for one
     throttle_scope = "support_context"
-
-    def get_authenticate_header(self, request: Request) -> str:  # noqa: ARG002 - DRF's hook
-        """Without one, DRF would answer 403 to whoever has no token."""
-        return BEARER.strip()
 
     @operation(
         summary="Find the orders that a chat is about",
         description="For chat tools of customer service, with `Authorization: Bearer` and a"
         " `SUPPORT_CONTEXT_TOKEN`, or with the signed `link` of a ticket, which is good for a week"
         " and for one order. Numbers, states, totals and the way to the admin, nothing else; each"
-        " answer is audited. Without `SUPPORT_CONTEXT_TOKEN` there is no such address.",
-        access=Access.UNCHECKED,
+        " answer is audited. Without `SUPPORT_CONTEXT_TOKEN` nobody is let in.",
+        access=Access.CHAT_TOOL,
         query=ContextQuerySerializer,
         answers={
             200: Answer(
@@ -49,16 +44,14 @@ class SupportContextView(APIView):
                 examples={"context": examples.CONTEXT},
             )
         },
-        errors=["NOT_AUTHENTICATED", "NOT_FOUND"],
+        errors=["NOT_FOUND"],
         refusals={"VALIDATION_FAILED": Refusal(details={"query": [WHICH]})},
         tags=["support"],
         operation_id="get_support_context",
     )
     def get(self, request: Request) -> Response:
-        if not context.is_offered():
-            raise NotFoundError
-        has_link = bool(request.query_params.get("link"))
-        if not has_link and not context.knows(_token_of(request)):
+        has_link = context.is_offered() and bool(request.query_params.get("link"))
+        if not has_link and not isinstance(request.user, ChatTool):
             raise NotAuthenticated
         wanted = ContextQuerySerializer.read(request)
         if len(wanted) != 1:
@@ -69,8 +62,3 @@ class SupportContextView(APIView):
         if "order" in wanted:
             return Response(context.of_order(order_number=wanted["order"], how="token"))
         return Response(context.of_email(email=wanted["email"], how="token"))
-
-
-def _token_of(request: Request) -> str:
-    sent = request.headers.get("Authorization", "")
-    return sent.removeprefix(BEARER) if sent.startswith(BEARER) else ""
