@@ -9,10 +9,11 @@ from django.conf import settings
 from django.utils import timezone
 
 from config.kernel.clock import Deadline
-from integrations.fulfilment import tracking
+from integrations.fulfilment import labels, tracking
 from integrations.marketing import refresh
 
 TRACKING_SECONDS: Final = 25.0  # others wait for the worker
+LABELS_SECONDS: Final = 50.0
 NUDGE_EXPIRES_SECONDS: Final = 5  # beat comes by anyway, and none must pile up
 
 
@@ -27,6 +28,12 @@ def refresh_segments(**_: Any) -> None:
 def work_off_tracking(**_: Any) -> None:
     """Move parcels by what carriers told; beat calls it every 15 seconds."""
     tracking.process_due(deadline=Deadline(TRACKING_SECONDS))
+
+
+@shared_task(soft_time_limit=90, time_limit=120, acks_late=False)
+def look_up_labels(**_: Any) -> None:
+    """See what became of labels whose purchase has no known end; beat calls it every minute."""
+    labels.look_up_open(deadline=Deadline(LABELS_SECONDS))
 
 
 def nudge_tracking() -> None:

@@ -437,7 +437,10 @@ class ShipmentItemInline(ReadOnlyInline):
 @admin.register(Shipment)
 class ShipmentAdmin(ActionsAdmin, ReadOnlyAdmin):
     staff_actions = SHIPMENT_ACTIONS
-    list_display = ("shipped_at", "order", "carrier", "tracking_number")
+    list_display = (
+        *("shipped_at", "order", "carrier", "tracking_number", "status", "delivered_at"),
+    )
+    list_filter = ("status",)
     list_select_related = ("order",)
     search_fields = ("order__order_number__exact", "tracking_number__exact")
     ordering = ("-pk",)

@@ -224,6 +224,11 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": timedelta(seconds=SWEEP_SECONDS),
         "options": {"expires": SWEEP_SECONDS},
     },
+    "see what became of labels whose purchase has no known end": {
+        "task": "integrations.tasks.look_up_labels",
+        "schedule": timedelta(minutes=1),
+        "options": {"expires": 60},
+    },
     "tell of payments that wait for their buyer": {
         "task": "orders.tasks.tell_waiting_payments",
         "schedule": timedelta(minutes=1),

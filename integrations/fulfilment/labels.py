@@ -29,6 +29,7 @@ from integrations.fulfilment.errors import LabelBusyError, LabelRefusedError, La
 from integrations.fulfilment.label_providers import Asked
 from integrations.fulfilment.models import ShippingLabel
 from integrations.fulfilment.order_feed import ADDRESS_FIELDS
+from integrations.rest import CALL_SECONDS
 from orders import selectors
 from orders.services import shipping
 from orders.services.shipping import Parcel
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
 
 LEASE: Final = timedelta(seconds=30)
 """Longer than a press may take; whoever died gives the label back after this."""
+LEFT_ALONE: Final = timedelta(minutes=1)  # until then somebody may still be at it
+LOOKED_UP_AT_ONCE: Final = 20
 HEAVIEST_GRAMS: Final = 70_000  # what the common carriers take as a parcel
 LONGEST_MM: Final = 3_000
 
@@ -131,13 +134,14 @@ def discard(*, label_id: int) -> ShippingLabel:
         NotFoundError: there is no such label.
         InvalidTransitionError: a parcel has left with it, or it was refused.
     """
+    order_id = _get(label_id).order_id
     with short_transaction():
-        label = ShippingLabel.objects.select_for_update().filter(pk=label_id).first()
-        if label is None:
-            raise NotFoundError
+        locked = selectors.lock_order(order_id=order_id)  # as whoever sends with it does
+        label = ShippingLabel.objects.get(pk=label_id)
         if label.status == Status.DISCARDED:
             return label
-        if label.shipment_id is not None or label.status not in ShippingLabel.ALIVE:
+        has_left = locked.order.shipments.filter(request_key=_key_of_parcel(label)).exists()
+        if has_left or label.status not in ShippingLabel.ALIVE:
             raise InvalidTransitionError("A parcel has left with it, or it was never bought.")
         label.status = Status.DISCARDED
         label.save(update_fields=["status"])
@@ -164,12 +168,34 @@ def send_with(*, label_id: int, user_id: int | None = None) -> Shipment:
             tracking_number=label.tracking_number,
             tracking_url=label.tracking_url,
             units=label.units,
-            request_key=f"label-{label.uuid}",
+            request_key=_key_of_parcel(label),
         ),
         user_id=user_id,
     )
-    ShippingLabel.objects.filter(pk=label.pk, shipment=None).update(shipment=shipment)
+    # One that was discarded at this very moment stays so: its parcel is on record all the same.
+    unused = ShippingLabel.objects.filter(pk=label.pk, shipment=None, status=Status.BOUGHT)
+    unused.update(shipment=shipment)
     return shipment
+
+
+def look_up_open(*, deadline: Deadline) -> int:
+    """See what became of labels that nobody has found out about; buys nothing.
+
+    Opens its own transactions; any number may run at once.
+
+    Returns:
+        How many turned out to be bought.
+    """
+    found = 0
+    waiting = ShippingLabel.objects.filter(
+        status=Status.ASKED, created_at__lt=Now() - LEFT_ALONE
+    ).exclude(provider_id="")
+    for label in waiting.order_by("leased_until", "pk")[:LOOKED_UP_AT_ONCE]:
+        if deadline.remaining() <= CALL_SECONDS:
+            break
+        if _lease(label):
+            found += _look_up(label, deadline)
+    return found
 
 
 def forget_address(message: OutboxMessage) -> str | None:
@@ -179,6 +205,10 @@ def forget_address(message: OutboxMessage) -> str | None:
     """
     linked = ShippingLabel.objects.filter(order_id=message.aggregate_id).exclude(label_url="")
     return None if linked.update(label_url="", tracking_url="") else "it has no label"
+
+
+def _key_of_parcel(label: ShippingLabel) -> str:
+    return f"label-{label.uuid}"
 
 
 # --- asking -----------------------------------------------------------------------------------
@@ -280,6 +310,19 @@ def _buy(
         _remember(label, provider.prepare(asked, deadline))
     found = None if is_new else provider.find(label.provider_id, deadline)
     return found or provider.buy(label.provider_id, asked, deadline)
+
+
+def _look_up(label: ShippingLabel, deadline: Deadline) -> bool:
+    try:
+        bought = label_providers.provider(label.provider).find(label.provider_id, deadline)
+    except DeliveryFailedError as exc:
+        _note_unknown(label, str(exc))
+        return False
+    if bought is None:
+        _note_unknown(label, label.last_error or "Nothing was bought yet.")
+        return False
+    _keep(label, bought)
+    return True
 
 
 def _judge_refusal(

@@ -197,6 +197,13 @@ class ShippingLabel(models.Model):
                 name="shipping_label_weighs_something", condition=Q(weight_grams__gt=0)
             ),
         ]
+        indexes = [
+            models.Index(
+                fields=["created_at"],
+                name="idx_shipping_labels_asked",
+                condition=Q(status="asked"),
+            ),
+        ]
         triggers = legal_statuses(
             start=["asked"],
             transitions={

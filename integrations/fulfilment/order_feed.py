@@ -57,12 +57,7 @@ def ask_to_pack(message: OutboxMessage) -> str | None:
     if order.status not in Order.PAID_UNSHIPPED:
         return f"not sent: the order is {order.status}"
     _post(message, order)
-    try:
-        shipping.begin_processing(order_id=order.pk)
-    except DomainError as exc:
-        # What came in between has a fact of its own, which tells the warehouse to stop.
-        return f"accepted, and not processing: {exc.message}"
-    return None
+    return _take_up(order)
 
 
 def tell_how_it_stands(message: OutboxMessage) -> str | None:
@@ -78,6 +73,8 @@ def tell_how_it_stands(message: OutboxMessage) -> str | None:
     elif order.status not in Order.PAID_UNSHIPPED:
         return f"not sent: the order is {order.status}"
     _post(message, order)
+    if message.fact == "order.dispute_closed":  # it was held when it was handed over
+        return _take_up(order)
     return None
 
 
@@ -119,6 +116,16 @@ def standing_of(order: Order) -> dict[str, Any]:
             for line in lines
         ],
     }
+
+
+def _take_up(order: Order) -> str | None:
+    """The warehouse has accepted it. Opens its own transaction; repeating is harmless."""
+    try:
+        shipping.begin_processing(order_id=order.pk)
+    except DomainError as exc:
+        # What came in between has a fact of its own, which tells the warehouse to stop.
+        return f"accepted, and not processing: {exc.message}"
+    return None
 
 
 def _was_confirmed(order: Order) -> bool:

@@ -61,7 +61,6 @@ def keep_dispute(told: ProviderDispute) -> bool:
         locked = selectors.lock_order(order_id=payment.order_id)
         known = Dispute.objects.filter(stripe_dispute_id=told.id).first()
         amount = money.from_minor(told.amount_minor, told.currency)
-        was_open = known is None or known.status not in Dispute.CLOSED
         if known is not None:
             news = (told.status, told.currency, amount, told.evidence_due_at)
             if news == (known.status, known.currency, known.amount, known.evidence_due_at):
@@ -81,9 +80,6 @@ def keep_dispute(told: ProviderDispute) -> bool:
             settlement.show_money(locked)
             _give_back_what_a_dead_order_won(locked)
         _tell(locked, dispute, is_new=known is None)
-        if was_open and dispute.status in Dispute.CLOSED:
-            dedupe_key = f"dispute.{dispute.stripe_dispute_id}.closed"
-            _publish("order.dispute_closed", dedupe_key, locked, _about(locked, dispute))
     return True
 
 

@@ -36,6 +36,7 @@ USES = {
     "export_ledger": (*PERIOD, "--output", "{tmp}/x.csv"),
     "export_orders": (*PERIOD, "--output", "{tmp}/x.csv"),
     "import_products": ("{tmp}/products.csv",),
+    "import_stock": ("{tmp}/stock.csv", "--reason", "counted"),
     "load_demo_data": (),
     "prune": (),
     "rebuild_customer_metrics": (),
@@ -83,6 +84,8 @@ MISTAKES = [
     ("export_orders", (*PERIOD, "--json"), "--json needs --output"),
     ("export_orders", (*PERIOD, "--output", "{tmp}/nowhere/x.csv"), "could not be written"),
     ("import_products", ("{tmp}/nowhere.csv",), "the file cannot be read"),
+    ("import_stock", ("{tmp}/nowhere.csv", "--reason", "x"), "the file cannot be read"),
+    ("import_stock", ("{tmp}/stock.csv", "--reason", " "), "--reason: Say why"),
     ("prune", ("--table", "orders"), "--table: invalid choice: 'orders'"),
     ("reconcile_payments", ("--refund-strangers",), "needs --repair"),
     ("restore", ("{tmp}/nowhere",), "nowhere is no backup directory"),
@@ -125,6 +128,9 @@ def run(capsys, tmp_path, settings, provider, sinks):
     provider._post("/_test/reset", {})
     order = open_busy_shop(provider)["paid"].order_number
     (tmp_path / "products.csv").write_text("sku,name\r\nTEA,Green tea\r\n")
+    (tmp_path / "stock.csv").write_text(
+        "sku,warehouse,quantity,mode,reason\r\nTEA,MAIN,1,adjust,found\r\n"
+    )
     seal_everything()
     with (tmp_path / "export.zip").open("wb") as file:
         export.write(file, export.find_extent(begin=A_YEAR_AGO, end=timezone.now()))

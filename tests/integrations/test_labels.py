@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from datetime import timedelta
 from decimal import Decimal
 
 import pytest
@@ -291,6 +292,48 @@ class TestLostAnswers:
         assert ask_again(label).status == "bought"
 
 
+class TestLookUp:
+    def of_a_minute_ago(self):
+        ShippingLabel.objects.update(created_at=timezone.now() - timedelta(minutes=2))
+
+    def look(self):
+        return labels.look_up_open(deadline=Deadline(50.0))
+
+    def test_finds_what_was_bought_and_buys_nothing(self, easypost, order):
+        easypost.lose = {"buy"}
+        label = buy(order)
+        self.of_a_minute_ago()
+
+        assert self.look() == 1
+
+        label.refresh_from_db()
+        assert (label.status, label.amount) == ("bought", Decimal("5.49"))
+        assert self.look() == 0
+
+    def test_leaves_one_that_was_not_bought_to_staff(self, easypost, receiver, order):
+        receiver.answers.extend([easypost, easypost, (500, {})])  # the purchase fails
+        label = buy(order)
+        self.of_a_minute_ago()
+
+        assert self.look() == 0
+
+        label.refresh_from_db()
+        assert label.status == "asked"
+        assert easypost.purchases == []
+        assert ask_again(label).status == "bought"
+
+    def test_leaves_one_alone_that_somebody_is_at(self, easypost, receiver, order):
+        easypost.lose = {"buy"}
+        buy(order)
+        asked = len(receiver.got)
+
+        assert self.look() == 0  # of this minute
+        self.of_a_minute_ago()
+        ShippingLabel.objects.update(leased_until=timezone.now() + timedelta(seconds=20))
+        assert self.look() == 0
+        assert len(receiver.got) == asked
+
+
 class TestBuyFromTheWarehouse:
     def test_asks_in_our_dialect(self, generic, receiver, order):
         label = buy(order)
@@ -422,6 +465,7 @@ class TestUse:
     def test_one_that_a_parcel_left_with_is_not_discarded(self, easypost, order):
         label = buy(order)
         labels.send_with(label_id=label.pk)
+        ShippingLabel.objects.update(shipment=None)  # who sent it died before that was noted
 
         with pytest.raises(InvalidTransitionError):
             labels.discard(label_id=label.pk)

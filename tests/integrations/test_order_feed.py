@@ -13,6 +13,7 @@ from audit.outbox import ReceiverAwayError, RejectedError, subscribers
 from config.kernel.clock import Deadline
 from integrations.fulfilment import order_feed
 from orders.services import refunds
+from orders.services.disputes import sync_dispute
 from orders.services.refunds import RefundWish
 from orders.services.shipping import Parcel, ship_order
 from payments.models import Dispute, Payment
@@ -226,6 +227,24 @@ class TestByTheRelay:
             "MUG": 2,
             "POT": 1,
         }
+
+    def test_takes_a_held_order_up_when_its_dispute_is_over(self, subscribed, order, provider):
+        told = provider.dispute(order.payments.get().payment_intent_id)
+        sync_dispute(dispute_id=told["id"], deadline=Deadline(5.0))
+        outbox.relay()
+        assert status(order) == "confirmed"
+
+        provider.decide_dispute(told["id"], "win")
+        sync_dispute(dispute_id=told["id"], deadline=Deadline(5.0))
+        outbox.relay()
+
+        held = [(got.body["type"], got.body["data"]["is_held"]) for got in subscribed.got]
+        assert held == [
+            ("order.confirmed", True),
+            ("order.disputed", True),
+            ("order.dispute_closed", False),
+        ]
+        assert status(order) == "processing"
 
     def test_does_not_speak_of_orders_that_were_never_paid(self, subscribed, shopper, order):
         waiting = order_of(

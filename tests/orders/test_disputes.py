@@ -101,6 +101,7 @@ class TestADispute:
         assert Dispute.objects.count() == 1
         assert OutboxMessage.objects.filter(fact="order.disputed").count() == 1
         assert AuditLog.objects.filter(event_type="DISPUTE_OPENED").count() == 1
+        assert not OutboxMessage.objects.filter(fact="order.dispute_closed").exists()
 
     @pytest.mark.parametrize(
         ("outcome", "status", "shown"), [("win", "won", "succeeded"), ("lose", "lost", "disputed")]
@@ -112,6 +113,8 @@ class TestADispute:
         paid.refresh_from_db()
         assert (Dispute.objects.get().status, paid.payment_status) == (status, shown)
         assert AuditLog.objects.filter(event_type="DISPUTE_MOVED").count() == 1
+        closed = OutboxMessage.objects.get(fact="order.dispute_closed")
+        assert (closed.aggregate_id, closed.payload["status"]) == (paid.pk, status)
 
     def test_of_a_refunded_part_shows_it_again_when_it_is_won(self, paid, provider):
         wish = RefundWish(reason="x", amount=Decimal("1.00"))

@@ -10,6 +10,8 @@ import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from django.utils import timezone
+
 from audit import outbox
 from config.kernel.clock import Deadline
 from config.kernel.db import CommitOutcomeUnknownError
@@ -17,7 +19,13 @@ from orders.models import Order, Return
 from orders.services import recovery
 from orders.services.refunds import RefundWish, decide_refund, finish_refund
 from orders.services.returns import accept_return, receive_return, refund_return, request_return
-from orders.services.shipping import Parcel, begin_processing, ship_order
+from orders.services.shipping import (
+    Parcel,
+    begin_processing,
+    note_arrival,
+    note_transit,
+    ship_order,
+)
 from tests import webhooks
 from tests.proof import stories
 from tests.proof.actors import DiedError
@@ -303,6 +311,29 @@ def _take_back(scene: Scene) -> None:
         return
 
 
+def _sent(scene: Scene) -> None:
+    _paid(scene)
+    _send(scene)
+
+
+def _arrive(scene: Scene) -> None:
+    """Each parcel, as its carrier tells: whatever is news by then."""
+    try:
+        for parcel in scene.order.shipments.order_by("pk"):
+            note_transit(shipment_id=parcel.pk)
+            note_arrival(shipment_id=parcel.pk, at=timezone.now())
+    except CommitOutcomeUnknownError:
+        return  # the event is worked off again
+
+
+ARRIVING = UseCase(
+    name="arriving",
+    stories=[stories.PAID],
+    prepare=_sent,
+    act=_arrive,
+    again=_arrive,
+    ends=lambda _scene: "delivered",
+)
 SENDING = UseCase(
     name="sending in parcels",
     stories=[stories.PAID],
@@ -580,6 +611,7 @@ USE_CASES: Final = (
     REFUNDING,
     REFUNDING_A_PART,
     SENDING,
+    ARRIVING,
     TAKING_BACK,
     HEARING,
     HEARING_OF_REFUND,

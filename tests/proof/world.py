@@ -596,7 +596,7 @@ class Scene:
         followed = sql.fetch_one(WHAT_FOLLOWED, id=order.pk)
         assert followed is not None
         wanted = "committed" if order.status in MONEY_IS_KEPT else "released"
-        wanted = "shipped" if order.status == "shipped" else wanted
+        wanted = "shipped" if order.status in Order.SHIPPED else wanted
         right = followed.reserved == [wanted]
         require("stock follows the order", holds=right, is_=followed.reserved)
         self._judge_mail(order, was_confirmed=followed.was_confirmed)
