@@ -11,8 +11,6 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
 
-
-
     dependencies = [
         ('integrations', '0002_fulfilment'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
