@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from datetime import timedelta
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 import pytest
@@ -30,7 +30,7 @@ from tests.integrations.webhook_receiver import (
 pytestmark = [pytest.mark.django_db, pytest.mark.timeout(300)]
 
 PLAIN: Final = ("crm", "analytics", "fulfilment", "support", "marketing")
-FAULTS: Final = (
+FAULTS: Final[tuple[tuple[str, dict[str, Any]], ...]] = (
     ("status", {"status": 500}),
     ("status", {"status": 502, "applied": True}),
     ("status", {"status": 429, "retry_after": 7}),
@@ -42,7 +42,7 @@ FAULTS: Final = (
     ("junk", {"form": "short"}),
     ("latency", {"seconds": 0.02}),
 )
-OF_MAIL: Final = (
+OF_MAIL: Final[tuple[tuple[str, dict[str, Any]], ...]] = (
     ("refuse", {"code": 421, "at": "connect"}),
     ("refuse", {"code": 451, "at": "rcpt"}),
     ("refuse", {"code": 451, "at": "end"}),
