@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, Any
 
-from integrations.rest import RestClient
+from integrations.rest import CALL_SECONDS, RestClient
 
 if TYPE_CHECKING:
     import uuid
@@ -37,6 +37,7 @@ def post(
     kind: str,
     occurred_at: datetime,
     content: Mapping[str, Any],
+    seconds: float = CALL_SECONDS,
 ) -> Answer:
     """Tell one event; must not be called inside a transaction.
 
@@ -44,6 +45,7 @@ def post(
         key: by which the receiver knows a repetition: the outbox message's id.
         kind: dotted, past tense: `contact.upserted`.
         content: what the envelope carries as `data`.
+        seconds: how long the call may take.
 
     Raises:
         DeliveryFailedError: as `RestClient.call`.
@@ -54,7 +56,7 @@ def post(
         "occurred_at": occurred_at.isoformat(),
         "data": dict(content),
     }
-    return client.call("POST", "/events", body=envelope, idempotency_key=str(key))
+    return client.call("POST", "/events", body=envelope, idempotency_key=str(key), seconds=seconds)
 
 
 def _reason(body: Any) -> str:

@@ -8,6 +8,7 @@ removal, whoever of the two is faster. So facts may come twice, late or side by 
 from __future__ import annotations
 
 import uuid
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from django.conf import settings
@@ -15,12 +16,15 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from audit.outbox import DeliveryFailedError
+from config.kernel.clock import Deadline
 from config.kernel.db import short_transaction
 from integrations import envelopes
 from integrations.marketing import segments, selectors, unsubscribe
 from integrations.marketing.models import MarketingContact
+from integrations.rest import CALL_SECONDS
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import datetime
 
     from audit.models import OutboxMessage
@@ -33,6 +37,8 @@ ENDS: Final = ("customer.marketing_consent_changed", "customer.erased")
 FACTS: Final = (*ENDS, "customer.email_verified", SEGMENTS_CHANGED)
 MOST_ROUNDS: Final = 3
 """So often what is told may have changed by the time it is told, before others get their turn."""
+HAND_OVER_SECONDS: Final = 9.0  # all rounds together: the relay gives a hand-over ten
+LEAST_SECONDS: Final = 1.0  # with less, no call is begun
 NOT_KNOWN: Final = "nothing to tell: no contact of the marketing tool"
 
 
@@ -76,36 +82,56 @@ def bring_up_to_date(
     Raises:
         DeliveryFailedError: it was not told; repeating is harmless.
     """
-    now = timezone.now()
+    now, deadline = timezone.now(), Deadline(HAND_OVER_SECONDS)
     contact = selectors.find_contact(customer_id=customer_id, now=now)
     known = MarketingContact.objects.filter(pk=customer_id)
     if contact is None and not is_end and not known.exists():
         return False
     for number in range(MOST_ROUNDS):
-        round_key = uuid.uuid5(key, str(number)) if number else key
+        call = _Call(
+            key=uuid.uuid5(key, str(number)) if number else key,
+            occurred_at=occurred_at,
+            seconds=min(deadline.remaining(), CALL_SECONDS),
+        )
+        if call.seconds < LEAST_SECONDS:
+            break
         if contact is None:
-            _remove(customer_id, key=round_key, occurred_at=occurred_at)
+            _remove(customer_id, call)
         else:
-            _upsert(contact, key=round_key, occurred_at=occurred_at)
+            _upsert(contact, call)
         told, contact = contact, selectors.find_contact(customer_id=customer_id, now=now)
         if contact == told:
             return True
     raise DeliveryFailedError("it changes faster than it can be told")
 
 
-def _upsert(contact: Contact, *, key: uuid.UUID, occurred_at: datetime) -> None:
-    is_repetition = _begin(contact.customer_id, key)
-    envelopes.post(
-        receiver(),
-        key=key,
-        kind="contact.upserted",
-        occurred_at=occurred_at,
-        content=contact.told(unsubscribe_url=unsubscribe.link_for(customer_id=contact.customer_id)),
-    )
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Call:
+    """One call to the tool: by what it is known, what time it tells of, how long it may take."""
+
+    key: uuid.UUID
+    occurred_at: datetime
+    seconds: float
+
+    def tell(self, kind: str, content: Mapping[str, Any]) -> None:
+        envelopes.post(
+            receiver(),
+            key=self.key,
+            kind=kind,
+            occurred_at=self.occurred_at,
+            content=content,
+            seconds=self.seconds,
+        )
+
+
+def _upsert(contact: Contact, call: _Call) -> None:
+    is_repetition = _begin(contact.customer_id, call.key)
+    link = unsubscribe.link_for(customer_id=contact.customer_id)
+    call.tell("contact.upserted", contact.told(unsubscribe_url=link))
     # Under the same key the first words count: what they were on a try without an answer is not
     # known any more. The night's refresh tells it once more.
     sure = "" if is_repetition else segments.written(contact.segments)
-    MarketingContact.objects.filter(pk=contact.customer_id, telling=key).update(
+    MarketingContact.objects.filter(pk=contact.customer_id, telling=call.key).update(
         segments=sure, telling=None, told_at=Now()
     )
 
@@ -120,14 +146,8 @@ def _begin(customer_id: int, key: uuid.UUID) -> bool:
     return is_repetition
 
 
-def _remove(customer_id: int, *, key: uuid.UUID, occurred_at: datetime) -> None:
-    envelopes.post(
-        receiver(),
-        key=key,
-        kind="contact.removed",
-        occurred_at=occurred_at,
-        content={"contact_id": str(customer_id)},
-    )
+def _remove(customer_id: int, call: _Call) -> None:
+    call.tell("contact.removed", {"contact_id": str(customer_id)})
     MarketingContact.objects.filter(pk=customer_id).delete()
 
 

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from integrations.support.matters import Entry
     from integrations.support.models import SupportTicket
 
+# A hand-over has ten seconds for two looks and one word.
+LOOK_SECONDS: Final = 2.5
+TELL_SECONDS: Final = 4.0
 GONE: Final = "the ticket is not there any more"
 
 
@@ -116,6 +119,7 @@ class Generic:
             kind="ticket.erased",
             occurred_at=at,
             content={"matter": ticket.matter, "ticket_id": ticket.ticket_id},
+            seconds=TELL_SECONDS,
         )
 
 
@@ -139,7 +143,11 @@ class Zendesk:
 
     def find(self, *, matter: str) -> Opened | None:
         answer = self._client.call(
-            "GET", "/tickets.json", query={"external_id": matter}, needs_answer=True
+            "GET",
+            "/tickets.json",
+            query={"external_id": matter},
+            needs_answer=True,
+            seconds=LOOK_SECONDS,
         )
         numbers = [
             one["id"]
@@ -163,6 +171,7 @@ class Zendesk:
             body={"ticket": ticket},
             idempotency_key=str(key),
             needs_answer=True,
+            seconds=TELL_SECONDS,
         )
         made = answer.body.get("ticket") if isinstance(answer.body, dict) else None
         if not isinstance(made, dict) or not isinstance(made.get("id"), int):
@@ -189,6 +198,7 @@ class Zendesk:
             body={"ticket": changes},
             accepted={404},
             needs_answer=True,
+            seconds=TELL_SECONDS,
         )
         if answer.status == 404:  # noqa: PLR2004 - HTTP's not found
             raise RejectedError(f"Zendesk: {GONE}")
@@ -196,7 +206,12 @@ class Zendesk:
     def erase(self, ticket: SupportTicket, *, key: uuid.UUID, at: datetime) -> None:  # noqa: ARG002 - the protocol's
         found = None if ticket.ticket_id else self.find(matter=ticket.matter)
         if ticket_id := ticket.ticket_id or (found and found.ticket_id):
-            self._client.call("DELETE", f"/tickets/{ticket_id}.json", accepted={404})
+            self._client.call(
+                "DELETE",
+                f"/tickets/{ticket_id}.json",
+                accepted={404},
+                seconds=TELL_SECONDS,
+            )
 
     def _has_comment(self, ticket_id: str, key: uuid.UUID) -> bool:
         """Whether a comment is among the last hundred of a ticket."""
@@ -206,6 +221,7 @@ class Zendesk:
             query={"sort_order": "desc", "per_page": "100"},
             accepted={404},
             needs_answer=True,
+            seconds=LOOK_SECONDS,
         )
         return any(str(key) in str(one.get("body")) for one in _list(answer.body, "comments"))
 

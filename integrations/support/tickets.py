@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from django.db.models.functions import Now
 
+from audit.outbox import DeliveryFailedError
+from config.kernel.clock import Deadline
 from config.kernel.db import short_transaction
 from integrations.support import matters
-from integrations.support.adapters import adapter
+from integrations.support.adapters import LOOK_SECONDS, TELL_SECONDS, adapter
 from integrations.support.models import SupportTicket
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
 NO_TICKET: Final = "nothing to add to: no ticket was opened for this matter"
 TOLD_ALREADY: Final = "it was told already"
+HAND_OVER_SECONDS: Final = 9.0  # the relay gives it ten
 ERASED: Final = "the customer was erased"
 
 
@@ -74,7 +77,10 @@ def erase(message: OutboxMessage) -> str | None:
     """
     living = SupportTicket.objects.filter(order_id=message.aggregate_id, erased_at=None)
     tickets = list(living.order_by("pk"))
+    deadline = Deadline(HAND_OVER_SECONDS)
     for ticket in tickets:
+        if deadline.remaining() < LOOK_SECONDS + TELL_SECONDS:
+            raise DeliveryFailedError("some tickets are still to be deleted")
         key = uuid.uuid5(message.uuid, ticket.matter)  # one message, and a call for each ticket
         adapter().erase(ticket, key=key, at=message.occurred_at)
         SupportTicket.objects.filter(pk=ticket.pk).update(erased_at=Now(), url="")

@@ -18,7 +18,7 @@ from django.utils import timezone
 from audit import outbox
 from audit import services as audit
 from audit.models import Delivery, OutboxMessage
-from audit.outbox import ReceiverAwayError
+from audit.outbox import DeliveryFailedError, ReceiverAwayError
 from customers import services as customers
 from customers import suppressions
 from customers.models import Customer, CustomerMetrics, EmailSuppression
@@ -231,6 +231,26 @@ class TestWithdrawing:
 
         assert [body["type"] for body in told(tool)] == ["contact.upserted", "contact.removed"]
         assert not MarketingContact.objects.exists()
+
+    def test_leaves_a_relay_its_ten_seconds(self, tool, ann, monkeypatch):
+        """A tool that is slow while its contact changes: what is left is told the next time."""
+        monkeypatch.setattr(contacts, "HAND_OVER_SECONDS", 1.5)
+        tool.fail("marketing", "latency", seconds=0.7, times=None)
+        find = selectors.find_contact
+
+        def another_each_time(**wanted):
+            name = uuid.uuid4().hex
+            Customer.objects.filter(pk=ann.pk).update(first_name=name)
+            return find(**wanted)
+
+        monkeypatch.setattr(selectors, "find_contact", another_each_time)
+
+        with pytest.raises(DeliveryFailedError, match="changes faster"):
+            contacts.bring_up_to_date(
+                customer_id=ann.pk, key=uuid.uuid4(), occurred_at=timezone.now()
+            )
+
+        assert tool.received("marketing").calls == 1
 
     @pytest.mark.parametrize(
         ("kind", "more"),

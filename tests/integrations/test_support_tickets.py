@@ -15,6 +15,7 @@ from django.test import Client
 from audit import outbox
 from audit import services as audit
 from audit.models import Delivery, OutboxMessage
+from audit.outbox import DeliveryFailedError
 from integrations.support import matters, texts, tickets
 from integrations.support.models import SupportTicket
 from orders.models import Return
@@ -360,6 +361,26 @@ class TestZendesk:
             "dead",
             "Zendesk: the ticket is not there any more",
         )
+
+    def test_leaves_a_relay_its_ten_seconds(self, zendesk, order, monkeypatch):
+        """A ticket after the other is deleted, as many hand-overs as that may take."""
+        for number in range(2):
+            state("order.disputed", order, **{**DISPUTE, "dispute": f"dp_{number}"})
+        tell_all("support")
+        seconds = tickets.LOOK_SECONDS + tickets.TELL_SECONDS + 0.2
+        monkeypatch.setattr(tickets, "HAND_OVER_SECONDS", seconds)
+        zendesk.fail("zendesk", "latency", method="DELETE", seconds=0.3, times=None)
+        message = state("order.erased", order)
+
+        with pytest.raises(DeliveryFailedError, match="still to be deleted"):
+            tickets.erase(message)
+        assert tickets.erase(message) is None
+
+        deleted = [
+            call for call in zendesk.journal(receiver="zendesk") if call["method"] == "DELETE"
+        ]
+        assert len({call["path"] for call in deleted}) == len(deleted) == 2
+        assert tickets.erase(message) == "no ticket was opened for it"
 
     def test_deletes_the_tickets_of_whoever_was_erased(self, zendesk, order):
         state("order.disputed", order, **DISPUTE)
