@@ -101,17 +101,22 @@ def withdraw_consent(*, customer_id: int, how: str) -> bool:
     Opens its own transaction. Repeating it changes nothing, and so does naming nobody.
 
     Args:
-        how: by what way they have said so: `link`, `marketing`.
+        how: by what way they have said so: `link`, `marketing`, `complaint`.
 
     Returns:
         Whether this has changed anything.
     """
     with short_transaction():
-        withdrawn = Customer.objects.filter(pk=customer_id, marketing_consent=True).update(
-            marketing_consent=False, version=F("version") + 1
-        )
-        if withdrawn:
-            tell_consent(Customer.objects.get(pk=customer_id), how=how)
+        return end_consent(customer_id=customer_id, how=how)
+
+
+def end_consent(*, customer_id: int, how: str) -> bool:
+    """The same as part of something else. Requires its transaction."""
+    withdrawn = Customer.objects.filter(pk=customer_id, marketing_consent=True).update(
+        marketing_consent=False, version=F("version") + 1
+    )
+    if withdrawn:
+        tell_consent(Customer.objects.get(pk=customer_id), how=how)
     return bool(withdrawn)
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from django.db.models import F
 from django.db.models.functions import Now
 from django.utils.crypto import salted_hmac
 
@@ -82,7 +81,7 @@ def suppress(*, address: str, reason: Reason, provider: str) -> bool:
                 data={"reason": str(reason), "provider": provider},
             )
         if reason == Reason.COMPLAINED and customer is not None:
-            suppressed |= _withdraw_consent(customer)
+            suppressed |= services.end_consent(customer_id=customer.pk, how="complaint")
     return bool(suppressed)
 
 
@@ -114,12 +113,3 @@ def forget(*, addresses: Iterable[str], customer_id: int | None = None) -> None:
     if customer_id is not None:
         kept |= EmailSuppression.objects.filter(customer_id=customer_id)
     kept.delete()
-
-
-def _withdraw_consent(customer: Customer) -> int:
-    withdrawn = Customer.objects.filter(pk=customer.pk, marketing_consent=True).update(
-        marketing_consent=False, version=F("version") + 1
-    )
-    if withdrawn:
-        services.tell_consent(Customer.objects.get(pk=customer.pk))
-    return withdrawn
