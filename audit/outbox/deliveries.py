@@ -98,7 +98,7 @@ def _fan_out_batch() -> int:
 
 # --- leasing ----------------------------------------------------------------------------------
 _WITH_SOMETHING_DUE: Final = """
-    SELECT subscriber FROM receivers AS receiver
+    SELECT subscriber, retry_at IS NOT NULL AS is_trial FROM receivers AS receiver
     WHERE paused_at IS NULL
       AND (retry_at IS NULL OR retry_at <= statement_timestamp())
       AND EXISTS (
@@ -109,9 +109,8 @@ _WITH_SOMETHING_DUE: Final = """
 # `earlier` is a scalar: as an anti-join it might be computed for all of the table.
 _LEASE: Final = """
     WITH receiver AS MATERIALIZED (
-        SELECT retry_at IS NOT NULL AS is_trial,
-            least(
-                CASE WHEN retry_at IS NOT NULL THEN 1 ELSE %(most)s END,
+        SELECT least(
+                %(most)s,
                 CASE WHEN %(per_second)s::float IS NULL THEN %(most)s ELSE
                     ceil(%(per_second)s::float * (1 - extract(
                         epoch FROM greatest(spent_until, statement_timestamp())
@@ -119,8 +118,7 @@ _LEASE: Final = """
                 END
             ) AS most
         FROM receivers
-        WHERE subscriber = %(subscriber)s AND paused_at IS NULL
-            AND (retry_at IS NULL OR retry_at <= statement_timestamp())
+        WHERE subscriber = %(subscriber)s AND paused_at IS NULL AND {state}
         FOR NO KEY UPDATE
     ), due AS MATERIALIZED (
         SELECT id, attempts > 0 AND last_error = '' AS is_suspect FROM deliveries AS delivery
@@ -135,7 +133,7 @@ _LEASE: Final = """
                     AND earlier.message_id < delivery.message_id
                 LIMIT 1
             ) IS NULL)
-        ORDER BY next_attempt_at, id
+        ORDER BY {order}
         LIMIT greatest(0, coalesce((SELECT most FROM receiver), 0))
         FOR NO KEY UPDATE SKIP LOCKED
     ), leased AS (
@@ -146,21 +144,25 @@ _LEASE: Final = """
         RETURNING deliveries.id, message_id, attempts, is_suspect
     ), counted AS (
         UPDATE receivers SET
-            retry_at = CASE WHEN is_trial THEN statement_timestamp() + %(trial)s END,
+            retry_at = CASE WHEN %(is_trial)s THEN statement_timestamp() + %(trial)s END,
             spent_until = CASE WHEN %(per_second)s::float IS NOT NULL THEN
                 greatest(spent_until, statement_timestamp())
                 + (SELECT count(*) FROM leased) * interval '1 second' / %(per_second)s::float
             END
-        FROM receiver
         WHERE subscriber = %(subscriber)s AND EXISTS (SELECT FROM leased)
-            AND (is_trial OR %(per_second)s::float IS NOT NULL)
+            AND (%(is_trial)s OR %(per_second)s::float IS NOT NULL)
     )
-    SELECT leased.id AS delivery_id, leased.attempts, leased.is_suspect, receiver.is_trial,
+    SELECT leased.id AS delivery_id, leased.attempts, leased.is_suspect,
         message.id, message.uuid, message.fact, message.aggregate_type, message.aggregate_id,
         message.dedupe_key, message.payload::text, message.occurred_at, message.fanned_out_at
-    FROM leased JOIN outbox_messages AS message ON message.id = leased.message_id, receiver
+    FROM leased JOIN outbox_messages AS message ON message.id = leased.message_id
     ORDER BY message.id
 """
+_LEASE_IN_TURN: Final = _LEASE.format(state="retry_at IS NULL", order="next_attempt_at, id")
+# The latest: what was due first may be what keeps the receiver from answering.
+_LEASE_FOR_TRIAL: Final = _LEASE.format(
+    state="retry_at <= statement_timestamp()", order="next_attempt_at DESC, id DESC"
+)
 _RENEW: Final = """
     UPDATE deliveries SET
         next_attempt_at = greatest(next_attempt_at, statement_timestamp() + %(lease)s)
@@ -173,24 +175,29 @@ _RENEW: Final = """
 """
 
 
-def subscribers_with_something_due() -> list[str]:
-    """Those whom a relay may give something to at this moment."""
-    return [row.subscriber for row in sql.fetch(_WITH_SOMETHING_DUE)]
+def subscribers_with_something_due() -> dict[str, bool]:
+    """Those whom a relay may give something to at this moment, and whether that is a trial."""
+    return {row.subscriber: row.is_trial for row in sql.fetch(_WITH_SOMETHING_DUE)}
 
 
-def lease(subscriber: str, *, most: int, fresh: bool | None = None) -> list[Leased]:
+def lease(
+    subscriber: str, *, most: int, is_trial: bool = False, fresh: bool | None = None
+) -> list[Leased]:
     """Take up to `most` of what is due for a subscriber, longest due first.
 
-    Of an aggregate the earliest only: the next one follows once that is delivered or given up. A
-    receiver that rests is given one, to see; one with a measure no more than that leaves.
+    Of an aggregate the earliest only: the next one follows once that is delivered or given up. One
+    with a measure is given no more than that leaves.
 
     Args:
+        is_trial: the receiver rests, and is given one, the latest, to see whether it is back. Takes
+            nothing from one that does not rest; without it nothing of one that does.
         fresh: those alone that were never tried, or those alone that were; None: either.
     """
     rows = sql.fetch(
-        _LEASE,
+        _LEASE_FOR_TRIAL if is_trial else _LEASE_IN_TURN,
         subscriber=subscriber,
-        most=most,
+        most=1 if is_trial else most,
+        is_trial=is_trial,
         fresh=fresh,
         per_second=subscribers.measure_of(subscriber).per_second,
         nobody=NOBODY,
@@ -204,7 +211,7 @@ def lease(subscriber: str, *, most: int, fresh: bool | None = None) -> list[Leas
             subscriber=subscriber,
             attempts=row.attempts,
             is_suspect=row.is_suspect,
-            is_trial=row.is_trial,
+            is_trial=is_trial,
             message=OutboxMessage(
                 id=row.id,
                 uuid=row.uuid,

@@ -37,6 +37,8 @@ RENEWAL_SECONDS: Final = 1.0
 LOOK_SECONDS: Final = 1.0
 """However much one subscriber has due, others are looked for so often."""
 LAST_ERROR_LENGTH: Final = 500
+NOBODY_THERE: Final = (ReceiverAwayError, OSError)
+"""What says nothing of the message: no other would fare better."""
 DELIVERIES: Final = Metric(
     "orderkeep_deliveries_total",
     "Tries to tell a subscriber of a fact: delivered, failed, or given up for good (dead).",
@@ -136,6 +138,7 @@ class _Run:
         self._reserve = threads // 3
         self._hands: Executor = _pool_of(threads) if threads > 1 else _OwnHand()
         self._lanes: deque[str] = deque()  # subscribers that may have something due
+        self._resting: set[str] = set()  # those of them that are given one, to see
         self._looked_at = -LOOK_SECONDS
         self._waiting: deque[_Unit] = deque()  # leased, and not yet begun
         self._in_flight: dict[Future[_Outcome], _Unit] = {}
@@ -176,6 +179,7 @@ class _Run:
         if self._may_take():
             due = deliveries.subscribers_with_something_due()
             self._lanes.extend(name for name in due if name not in self._lanes)
+            self._resting = {name for name, is_trial in due.items() if is_trial}
 
     def _may_take(self) -> bool:
         is_in_time = self._deadline is None or self._deadline.remaining() > 0
@@ -197,6 +201,9 @@ class _Run:
 
         A batch is of fresh ones; what has failed comes alone, and spoils it for no other.
         """
+        if subscriber in self._resting:
+            self._resting.discard(subscriber)
+            return deliveries.lease(subscriber, most=1, is_trial=True), 1
         batch = subscribers.measure_of(subscriber).batch
         if batch == 1:
             asked = self._within_limit(room)
@@ -275,15 +282,15 @@ class _Run:
         first = leased[0]
         if len(leased) > 1 and isinstance(error, RejectedError):
             error = DeliveryFailedError(str(error))  # of which of them? Each is asked of alone
-        if isinstance(error, RejectedError):
-            deliveries.receiver_answered(first.subscriber)
-        else:
+        if isinstance(error, NOBODY_THERE):
             deliveries.receiver_failed(
                 first.subscriber,
                 error=_clip(describe(error)),
                 is_trial=first.is_trial,
                 retry_after=getattr(error, "retry_after", None),
             )
+        else:
+            deliveries.receiver_answered(first.subscriber)  # or it is we who cannot
         for one in leased:
             is_dead = _mark_failed(one, error=error, jitter=self._jitter)
             self._report += RelayReport(failed=1, dead=int(is_dead))
@@ -354,7 +361,7 @@ def _mark_failed(leased: Leased, *, error: Exception, jitter: Callable[[], float
     """
     text = _clip(describe(error))
     asked = getattr(error, "retry_after", None)
-    is_free = isinstance(error, ReceiverAwayError) and (leased.is_trial or asked is not None)
+    is_free = isinstance(error, NOBODY_THERE) and (leased.is_trial or asked is not None)
     is_dead = isinstance(error, RejectedError) or (leased.attempts >= MAX_ATTEMPTS and not is_free)
     seconds = max(asked or 0.0, wait_seconds(attempts=leased.attempts, jitter=jitter()))
     with transaction.atomic(durable=True):

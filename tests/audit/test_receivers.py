@@ -168,7 +168,7 @@ class TestRest:
     def test_comes_after_five_failures_in_a_row(self, desk):
         other = Desk("other")
         state(*range(1, 21))
-        desk.refuse(RuntimeError())
+        desk.refuse(outbox.ReceiverAwayError("503"))
 
         outbox.relay()
 
@@ -184,7 +184,7 @@ class TestRest:
 
         def answer(message: OutboxMessage) -> None:
             if message.dedupe_key in bad:
-                raise RuntimeError
+                raise outbox.ReceiverAwayError("503")
 
         desk.answer = answer
         outbox.relay()
@@ -194,7 +194,7 @@ class TestRest:
 
     def test_ends_with_one_that_succeeds(self, desk):
         state(*range(1, 21))
-        desk.refuse(RuntimeError())
+        desk.refuse(outbox.ReceiverAwayError("503"))
         outbox.relay()
         desk.accept()
 
@@ -209,7 +209,7 @@ class TestRest:
 
     def test_is_tried_by_one_alone_and_grows_up_to_a_minute(self, desk):
         state(*range(1, 41))
-        desk.refuse(RuntimeError())
+        desk.refuse(outbox.ReceiverAwayError("503"))
         outbox.relay()
         rests = []
 
@@ -221,6 +221,55 @@ class TestRest:
             rests.append(round(desk_rest(desk)))
 
         assert rests == [5, 10, 20, 40, 60, 60, 60]
+
+    @pytest.mark.parametrize(
+        "error", [RuntimeError(), outbox.DeliveryFailedError("451"), outbox.RejectedError("422")]
+    )
+    def test_does_not_come_of_what_the_message_is_to_blame_for(self, desk, error):
+        state(*range(1, 21))
+        desk.refuse(error)
+
+        outbox.relay()
+
+        assert len(desk.asked) == 20
+        assert desk.row.state == "answering"
+
+    def test_comes_where_the_network_fails(self, desk):
+        state(*range(1, 21))
+        desk.refuse(ConnectionRefusedError())
+
+        outbox.relay()
+
+        assert desk.row.state == "resting"
+
+    def test_ends_with_an_answer_of_any_kind(self, desk):
+        state(*range(1, 21))
+        desk.refuse(outbox.ReceiverAwayError("503"))
+        outbox.relay()
+        desk.refuse(outbox.RejectedError("422"))
+
+        let_pass(desk_rest(desk))
+        outbox.relay()
+
+        assert len(desk.asked) == 20
+        assert desk.row.state == "answering"
+
+    def test_of_a_run_of_poison_holds_up_no_good_one_for_five_seconds(self, desk):
+        """The receiver breaks at a dozen messages in a row, and takes the one behind them."""
+        state(*range(1, 14))
+
+        def answer(message: OutboxMessage) -> None:
+            if message.aggregate_id != 13:
+                raise outbox.ReceiverAwayError("500")
+
+        desk.answer = answer
+        waited = 0.0
+        while not desk.told:
+            outbox.relay()
+            let_pass(0.5)
+            waited += 0.5
+
+        assert waited <= 5.0
 
     def test_costs_no_message_its_tries(self, desk):
         state(1)

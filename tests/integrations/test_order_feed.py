@@ -130,7 +130,7 @@ class TestAskToPack:
             ((401, {}), ReceiverAwayError),
             (DROP, ReceiverAwayError),
             ((422, {"error": {"code": "UNKNOWN_SKU", "message": "Ada wants MUG"}}), RejectedError),
-            ((302, {}), RejectedError),
+            ((302, {}), ReceiverAwayError),
         ],
     )
     def test_moves_nothing_that_is_not_accepted(self, warehouse, order, answer, error):
