@@ -29,14 +29,23 @@ from tests.integrations.told import (
 pytestmark = pytest.mark.django_db
 
 # Words that stand nowhere but where this person wrote them.
-CANARIES = ("canary", "Zuleika", "Quillfeather", "Marzipan", "Plumpton", "0177", "203.0.113.9")
+CANARIES = (
+    "canary",
+    "Zuleika",
+    "Quillfeather",
+    "Marzipan",
+    "Plumpton",
+    "5550177986",
+    "555 0177 986",
+    "203.0.113.9",
+)
 ADDRESS = {
     "name": "Zuleika Quillfeather",
     "line1": "7 Marzipan Lane",
     "city": "Plumpton",
     "postal_code": "EC1A 1BB",
     "country": "GB",
-    "phone": "555 0177",
+    "phone": "555 0177 986",
 }
 
 
@@ -327,7 +336,7 @@ def test_nothing_that_tells_who_somebody_is_leaves_the_house(collector):
         email="canary-zuleika@example.com",
         first_name="Zuleika",
         last_name="Quillfeather",
-        phone="5550177",
+        phone="5550177986",
         email_verified=True,
     )
     own = paid_order(
