@@ -142,7 +142,7 @@ def seconds_asked_for(response: Response) -> float | None:
     else:
         try:
             seconds = email.utils.parsedate_to_datetime(asked).timestamp() - time.time()
-        except ValueError:
+        except (ValueError, OverflowError):
             return None
     return min(max(seconds, 0.0), LONGEST_ASKED_WAIT)
 

@@ -23,7 +23,7 @@ FAN_OUT_BATCH: Final = 500
 LEASE: Final = timedelta(seconds=4)
 """How long a relay that died holds on to what it had taken; a living one renews it each second.
 
-Doubled with each try: what kills its relay comes back ever more seldom.
+Doubled with each try that ended without a word: what kills its relay comes ever more seldom.
 """
 LONGEST_LEASE: Final = timedelta(minutes=20)
 FAILURES_TO_OPEN: Final = 5
@@ -109,7 +109,7 @@ _WITH_SOMETHING_DUE: Final = """
 # `earlier` is a scalar: as an anti-join it might be computed for all of the table.
 _LEASE: Final = """
     WITH receiver AS MATERIALIZED (
-        SELECT least(
+        SELECT trials, least(
                 %(most)s,
                 CASE WHEN %(per_second)s::float IS NULL THEN %(most)s ELSE
                     ceil(%(per_second)s::float * (1 - extract(
@@ -125,6 +125,8 @@ _LEASE: Final = """
         WHERE subscriber = %(subscriber)s AND status = 'pending'
             AND next_attempt_at <= statement_timestamp()
             AND (%(fresh)s::bool IS NULL OR %(fresh)s::bool = (attempts = 0))
+            AND (%(suspects)s::bool IS NULL
+                 OR %(suspects)s::bool = (attempts > 0 AND last_error = ''))
             AND (aggregate_id IS NULL OR aggregate_id = %(nobody)s OR (
                 SELECT 1 FROM deliveries AS earlier
                 WHERE earlier.subscriber = %(subscriber)s AND earlier.status = 'pending'
@@ -133,13 +135,15 @@ _LEASE: Final = """
                     AND earlier.message_id < delivery.message_id
                 LIMIT 1
             ) IS NULL)
+            {among}
         ORDER BY {order}
         LIMIT greatest(0, coalesce((SELECT most FROM receiver), 0))
         FOR NO KEY UPDATE SKIP LOCKED
     ), leased AS (
         UPDATE deliveries SET attempts = attempts + 1, last_error = '',
             next_attempt_at = statement_timestamp()
-                + least(%(longest_lease)s, %(lease)s * power(2, least(attempts, 20)))
+                + least(%(longest_lease)s, %(lease)s
+                    * CASE WHEN is_suspect THEN power(2, least(attempts, 20)) ELSE 1 END)
         FROM due WHERE deliveries.id = due.id
         RETURNING deliveries.id, message_id, attempts, is_suspect
     ), counted AS (
@@ -158,10 +162,30 @@ _LEASE: Final = """
     FROM leased JOIN outbox_messages AS message ON message.id = leased.message_id
     ORDER BY message.id
 """
-_LEASE_IN_TURN: Final = _LEASE.format(state="retry_at IS NULL", order="next_attempt_at, id")
-# The latest: what was due first may be what keeps the receiver from answering.
+_LEASE_IN_TURN: Final = _LEASE.format(
+    state="retry_at IS NULL", among="", order="next_attempt_at, id"
+)
+# Those due first may be what the receiver breaks at, and so may the latest: one of these, then one
+# of those, then any.
 _LEASE_FOR_TRIAL: Final = _LEASE.format(
-    state="retry_at <= statement_timestamp()", order="next_attempt_at DESC, id DESC"
+    state="retry_at <= statement_timestamp()",
+    among="""
+            AND id IN (
+                (SELECT id FROM deliveries
+                 WHERE subscriber = %(subscriber)s AND status = 'pending'
+                     AND next_attempt_at <= statement_timestamp()
+                 ORDER BY next_attempt_at, id LIMIT 200)
+                UNION
+                (SELECT id FROM deliveries
+                 WHERE subscriber = %(subscriber)s AND status = 'pending'
+                     AND next_attempt_at <= statement_timestamp()
+                 ORDER BY next_attempt_at DESC, id DESC LIMIT 200)
+            )""",
+    order="""CASE (SELECT trials FROM receiver)
+            WHEN 0 THEN -extract(epoch FROM next_attempt_at)
+            WHEN 1 THEN extract(epoch FROM next_attempt_at)
+            ELSE random()
+        END, id DESC""",
 )
 _RENEW: Final = """
     UPDATE deliveries SET
@@ -181,7 +205,12 @@ def subscribers_with_something_due() -> dict[str, bool]:
 
 
 def lease(
-    subscriber: str, *, most: int, is_trial: bool = False, fresh: bool | None = None
+    subscriber: str,
+    *,
+    most: int,
+    is_trial: bool = False,
+    fresh: bool | None = None,
+    suspects: bool | None = None,
 ) -> list[Leased]:
     """Take up to `most` of what is due for a subscriber, longest due first.
 
@@ -189,9 +218,10 @@ def lease(
     with a measure is given no more than that leaves.
 
     Args:
-        is_trial: the receiver rests, and is given one, the latest, to see whether it is back. Takes
-            nothing from one that does not rest; without it nothing of one that does.
+        is_trial: the receiver rests, and is given one, to see whether it is back. Nothing is taken
+            so for one that does not rest, and nothing without it for one that does.
         fresh: those alone that were never tried, or those alone that were; None: either.
+        suspects: those alone whose last try ended without a word, or none of them; None: either.
     """
     rows = sql.fetch(
         _LEASE_FOR_TRIAL if is_trial else _LEASE_IN_TURN,
@@ -199,6 +229,7 @@ def lease(
         most=1 if is_trial else most,
         is_trial=is_trial,
         fresh=fresh,
+        suspects=suspects,
         per_second=subscribers.measure_of(subscriber).per_second,
         nobody=NOBODY,
         lease=LEASE,

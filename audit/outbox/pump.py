@@ -37,7 +37,7 @@ RENEWAL_SECONDS: Final = 1.0
 LOOK_SECONDS: Final = 1.0
 """However much one subscriber has due, others are looked for so often."""
 LAST_ERROR_LENGTH: Final = 500
-NOBODY_THERE: Final = (ReceiverAwayError, OSError)
+NOBODY_THERE: Final = (ReceiverAwayError, ConnectionError, TimeoutError)
 """What says nothing of the message: no other would fare better."""
 DELIVERIES: Final = Metric(
     "orderkeep_deliveries_total",
@@ -207,13 +207,20 @@ class _Run:
         batch = subscribers.measure_of(subscriber).batch
         if batch == 1:
             asked = self._within_limit(room)
-            return deliveries.lease(subscriber, most=asked), asked
-        asked = self._within_limit(batch)
-        taken = deliveries.lease(subscriber, most=asked, fresh=True)
-        more = self._within_limit(room - bool(taken), less=len(taken))
-        if more:
-            taken += deliveries.lease(subscriber, most=more, fresh=False)
+            taken = deliveries.lease(subscriber, most=asked, suspects=False)
+        else:
+            asked = self._within_limit(batch)
+            taken = deliveries.lease(subscriber, most=asked, fresh=True)
+            if more := self._within_limit(room - bool(taken), less=len(taken)):
+                taken += deliveries.lease(subscriber, most=more, fresh=False, suspects=False)
+        if len(taken) < asked and not self._holds_a_suspect():
+            # One at a time, and taken for it: a try that never began would count as one.
+            taken += deliveries.lease(subscriber, most=1, suspects=True)
         return taken, asked
+
+    def _holds_a_suspect(self) -> bool:
+        held = (*self._in_flight.values(), *self._waiting)
+        return any(unit.is_suspect for unit in held)
 
     def _within_limit(self, wanted: int, *, less: int = 0) -> int:
         return wanted if self._left is None else max(0, min(wanted, self._left - less))
@@ -236,15 +243,10 @@ class _Run:
             self._waiting.append(_Unit(fresh))
 
     def _begin_waiting(self) -> int:
-        """Begin what is leased already; one suspect at a time, so that it kills no other."""
+        """Begin what is leased already."""
         began = 0
-        for _ in range(len(self._waiting)):
-            if len(self._in_flight) >= self._size:
-                break
+        while self._waiting and len(self._in_flight) < self._size:
             unit = self._waiting.popleft()
-            if unit.is_suspect and any(each.is_suspect for each in self._in_flight.values()):
-                self._waiting.append(unit)
-                continue
             self._in_flight[self._hands.submit(_hand_over, unit)] = unit
             began += 1
         return began
@@ -356,12 +358,12 @@ def let_hands_go() -> None:
 def _mark_failed(leased: Leased, *, error: Exception, jitter: Callable[[], float]) -> bool:
     """Write down that a try failed; returns whether it was the last one.
 
-    A try that only showed that the receiver is still away, or asks us to wait, costs none: its
-    messages are not given up for what is not their fault, however long it takes.
+    A try that only showed that the receiver is still away costs none: its messages are not given
+    up for what is not their fault, however long it takes.
     """
     text = _clip(describe(error))
     asked = getattr(error, "retry_after", None)
-    is_free = isinstance(error, NOBODY_THERE) and (leased.is_trial or asked is not None)
+    is_free = isinstance(error, NOBODY_THERE) and leased.is_trial
     is_dead = isinstance(error, RejectedError) or (leased.attempts >= MAX_ATTEMPTS and not is_free)
     seconds = max(asked or 0.0, wait_seconds(attempts=leased.attempts, jitter=jitter()))
     with transaction.atomic(durable=True):

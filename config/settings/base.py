@@ -177,7 +177,7 @@ CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = True
 CELERY_TIMEZONE = "UTC"
 SWEEP_SECONDS = 15
 # Hand-overs of a worker process at the same time: they wait for others, mostly.
-RELAY_THREADS = env.integer("RELAY_THREADS", 12, minimum=1, maximum=64)
+RELAY_THREADS = env.integer("RELAY_THREADS", 12, minimum=2, maximum=64)
 CELERY_BEAT_SCHEDULE = {
     "settle payments in doubt, expired holds and refunds due": {
         "task": "orders.tasks.sweep",

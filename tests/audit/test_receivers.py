@@ -22,6 +22,7 @@ pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("nobody_listens")]
 
 FACT = "parcel.sent"
 OTHER_FACT = "parcel.lost"
+POISONED = ({1, 2, 3, 4, 5}, {24, 25, 26, 27, 28}, {1, 2, 3, 4, 5, 26, 27, 28})
 
 
 class Desk:
@@ -234,6 +235,22 @@ class TestRest:
         assert len(desk.asked) == 20
         assert desk.row.state == "answering"
 
+    def test_of_one_that_is_always_told_to_wait_ends_in_time(self, desk):
+        """The receiver takes all others, and asks us to come back with this one."""
+        state(*range(1, 200))
+
+        def answer(message: OutboxMessage) -> None:
+            if message.aggregate_id == 7:
+                raise outbox.ReceiverAwayError("503", retry_after=0)
+
+        desk.answer = answer
+        for number in range(1, 60):
+            state(1_000 + number)
+            outbox.relay()
+            let_pass(1_300)
+
+        assert Delivery.objects.get(status="dead").message.aggregate_id == 7
+
     def test_comes_where_the_network_fails(self, desk):
         state(*range(1, 21))
         desk.refuse(ConnectionRefusedError())
@@ -270,6 +287,25 @@ class TestRest:
             waited += 0.5
 
         assert waited <= 5.0
+
+    @pytest.mark.parametrize(
+        "bad", [{1, 2, 3, 4, 5}, set(range(24, 29)), {*range(1, 6), 26, 27, 28}]
+    )
+    def test_of_poison_at_either_end_starves_nobody(self, desk, bad):
+        state(*range(1, 29))
+
+        def answer(message: OutboxMessage) -> None:
+            if message.aggregate_id in bad:
+                raise outbox.ReceiverAwayError("500")
+
+        desk.answer = answer
+        waited = 0.0
+        while len(desk.told) < 28 - len(bad):
+            outbox.relay()
+            let_pass(2.5)
+            waited += 2.5
+
+        assert waited <= 300
 
     def test_costs_no_message_its_tries(self, desk):
         state(1)
@@ -311,7 +347,6 @@ class TestRest:
 
         assert (asked, in_between) == (1, 1)
         assert sorted(desk.told) == ["parcel.sent.1", "parcel.sent.2"]
-        assert set(Delivery.objects.values_list("attempts", flat=True)) == {1}
 
 
 def desk_rest(desk: Desk) -> float:

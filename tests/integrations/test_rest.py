@@ -149,6 +149,7 @@ class TestAskedToWait:
             ("Wed, 21 Oct 2015 07:28:00 GMT", 0),
             ("Wed, 21 Oct 2095 07:28:00 GMT", 3_600),
             ("٣", None),
+            ("Mon, 01 Jan 99999999999999999999 00:00:00 GMT", None),
         ],
     )
     def test_in_any_form(self, asked, seconds):
