@@ -252,6 +252,30 @@ class TestWithdrawing:
 
         assert tool.received("marketing").calls == 1
 
+    def test_between_two_tries_of_one_message_removes_it(self, tool, ann):
+        """A tool that deduplicates would take a removal under the key of the upsert for that."""
+        tool.fail("marketing", "answer_lost")
+        consent(ann, to=True)
+        outbox.relay()
+        Customer.objects.filter(pk=ann.pk).update(marketing_consent=False)
+
+        tell_all("marketing")
+
+        assert [body["type"] for body in told(tool)] == ["contact.upserted", "contact.removed"]
+        assert there(tool) == {}
+        assert not MarketingContact.objects.exists()
+
+    def test_between_two_tries_of_a_resync_removes_it(self, tool, ann):
+        tool.fail("marketing", "answer_lost")
+
+        def meanwhile(_seconds):
+            Customer.objects.filter(pk=ann.pk).update(marketing_consent=False)
+
+        resync(pause=meanwhile)
+
+        assert there(tool) == {}
+        assert [body["type"] for body in told(tool)] == ["contact.upserted", "contact.removed"]
+
     @pytest.mark.parametrize(
         ("kind", "more"),
         [
