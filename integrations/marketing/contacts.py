@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from integrations.marketing.selectors import Contact
     from integrations.rest import RestClient
 
+SUBSCRIBER: Final = "marketing"
 SEGMENTS_CHANGED: Final = "customer.segments_changed"
 ENDS: Final = ("customer.marketing_consent_changed", "customer.erased")
 """After these the tool is told to remove whoever is no contact, whether it knows them or not."""
