@@ -557,6 +557,16 @@ class TestAResync:
         assert [pk for pk, _ in outcome.refused] == [bad.pk]
         assert there(tool) == {str(good.pk): good.email}
 
+    def test_lists_no_more_of_the_refused_than_anybody_reads(self, tool, monkeypatch):
+        monkeypatch.setattr("integrations.marketing.resync.MOST_SHOWN", 2)
+        for _ in range(3):
+            person()
+        tool.fail("marketing", "status", status=400, times=None)
+
+        outcome = resync()
+
+        assert (outcome.failed, len(outcome.refused)) == (3, 2)
+
     def test_waits_for_a_tool_that_is_away_and_then_ends(self, tool):
         first, second = person(), person()
         tool.fail("marketing", "status", status=503, retry_after=7, skip=1, times=None)
@@ -584,6 +594,7 @@ class TestAResync:
 
         assert json.loads(capsys.readouterr().out) == {
             "told": 1,
+            "failed": 0,
             "refused": [],
             "done_up_to": ann.pk,
             "problem": "",
