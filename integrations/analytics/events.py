@@ -1,6 +1,7 @@
 """What analytics is told: what was bought, sent, given back or left behind, and nothing of whom.
 
-An event is made of the fact and of what never changes about an order, so each try makes the same.
+An event is made of the fact and of what never changes about an order, so each try makes the same,
+but for whose it was: an order that was claimed between two tries is its new owner's by then.
 """
 
 from __future__ import annotations

@@ -321,6 +321,25 @@ class TestPseudonym:
         settings.ANALYTICS_SALT = bytes(range(32))
         assert pseudonyms.of_customer(1) != first
 
+    def test_is_the_accounts_once_it_has_claimed_the_order(self, sinks, settings, subscribed):
+        sinks.configure(settings, "analytics")
+        subscribed(ADAPTER="generic", BATCH=1)
+        order = paid_order(guest_email="grace@example.com")
+        message = state("order.confirmed", order)
+        customer = factories.CustomerFactory(email="grace@example.com", email_verified=True)
+        relay_until_told()
+        Order.objects.filter(pk=order.pk).update(customer=customer)
+
+        [again] = collecting.events.of([message])
+
+        [body] = sinks.received("analytics").bodies
+        assert body["data"]["anonymous"] == pseudonyms.of_order(order.pk)
+        assert (again.id, again.customer, again.anonymous) == (
+            message.uuid,
+            pseudonyms.of_customer(customer.pk),
+            "",
+        )
+
     def test_outlives_an_erasure(self, sinks, settings, subscribed):
         sinks.configure(settings, "analytics")
         subscribed(ADAPTER="generic", BATCH=1)
