@@ -47,10 +47,10 @@ def subscribe_all() -> None:
     for fact in mail.FACTS:
         outbox.subscribe(fact, "email", accounts.send)
     if settings.MARKETING_BASE_URL:
-        outbox.measure("marketing", Measure(per_second=settings.MARKETING_PER_SECOND))
+        outbox.measure(contacts.SUBSCRIBER, Measure(per_second=settings.MARKETING_PER_SECOND))
         for fact in contacts.FACTS:
-            outbox.subscribe(fact, "marketing", contacts.tell)
-        outbox.subscribe("cart.abandoned", "marketing", campaigns.trigger)
+            outbox.subscribe(fact, contacts.SUBSCRIBER, contacts.tell)
+        outbox.subscribe("cart.abandoned", contacts.SUBSCRIBER, campaigns.trigger)
     if settings.SUPPORT_BASE_URL:
         outbox.measure("support", Measure(per_second=settings.SUPPORT_PER_SECOND))
         for fact in matters.FACTS:

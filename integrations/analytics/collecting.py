@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from django.conf import settings
 
-from audit.outbox import DeliveryFailedError, RejectedError
 from config.kernel.clock import Deadline
 from integrations.analytics import events
 from integrations.analytics.generic import GenericCollector
@@ -47,8 +46,8 @@ def tell(messages: Sequence[OutboxMessage]) -> str | None:
         Why there was nothing to tell, if so.
 
     Raises:
-        DeliveryFailedError: they come again, one by one.
-        RejectedError: this one never will be taken.
+        DeliveryFailedError: some may have been taken; several come again, one by one.
+        RejectedError: the same, of one that never will be taken, or of several among which it is.
     """
     collected = events.of(messages)
     if not collected:
@@ -58,13 +57,7 @@ def tell(messages: Sequence[OutboxMessage]) -> str | None:
         token=settings.ANALYTICS_TOKEN,
         deadline=Deadline(HAND_OVER_SECONDS),
     )
-    try:
-        collector.collect(collected)
-    except RejectedError as exc:
-        if len(messages) == 1:
-            raise
-        # One of them is refused: the others must not be given up with it.
-        raise DeliveryFailedError(f"{exc}; each is told by itself now") from exc
+    collector.collect(collected)
     return None
 
 

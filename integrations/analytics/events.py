@@ -1,6 +1,7 @@
 """What analytics is told: what was bought, sent, given back or left behind, and nothing of whom.
 
-An event is made of the fact and of what never changes about an order, so each try makes the same.
+An event is made of the fact and of what never changes about an order, so each try makes the same,
+but for whose it was: an order that was claimed between two tries is its new owner's by then.
 """
 
 from __future__ import annotations
@@ -65,10 +66,9 @@ def of(messages: Sequence[OutboxMessage]) -> list[Event]:
     return events
 
 
-def key_of_call(collected: Sequence[Event]) -> str:
-    """The key of a call: the event's own, or of several one that these have together alone."""
-    ids = [str(event.id) for event in collected]
-    return ids[0] if len(ids) == 1 else str(uuid.uuid5(collected[0].id, " ".join(ids)))
+def key_of_call(ids: Sequence[str]) -> str:
+    """The key of a call: its event's id, or of several one that these have together alone."""
+    return ids[0] if len(ids) == 1 else str(uuid.uuid5(uuid.UUID(ids[0]), " ".join(ids)))
 
 
 def _of_order(message: OutboxMessage, order: Order, items: Sequence[Mapping[str, Any]]) -> Event:

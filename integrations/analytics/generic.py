@@ -43,7 +43,7 @@ class GenericCollector:
             "POST",
             "/events/batch",
             body=body,
-            idempotency_key=key_of_call(collected),
+            idempotency_key=key_of_call([str(event.id) for event in collected]),
             seconds=min(self._deadline.remaining(), CALL_SECONDS),
         )
 

@@ -59,7 +59,6 @@ class Segment:
         self._deadline = deadline
 
     def collect(self, collected: Sequence[Event]) -> None:
-        key = key_of_call(collected)
         for batch in _within_the_limits([_track(event) for event in collected]):
             seconds = min(self._deadline.remaining(), CALL_SECONDS)
             if seconds < LEAST_SECONDS:
@@ -68,7 +67,7 @@ class Segment:
                 "POST",
                 "/v1/batch",
                 body={"batch": batch},
-                idempotency_key=key,
+                idempotency_key=key_of_call([track["messageId"] for track in batch]),
                 needs_answer=True,
                 seconds=seconds,
             )

@@ -39,6 +39,7 @@ ORDER_FACTS: Final = (
     "order.refunded",
     "order.refund_failed",
     "order.disputed",
+    "order.dispute_closed",
     "order.claimed",
     "order.erased",
 )

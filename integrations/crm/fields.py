@@ -81,6 +81,8 @@ FIELDS: Final = (
     Field("order.shipped_at", Kind.INSTANT, "orderkeep_shipped_at", "Shipped"),
     Field("order.delivered_at", Kind.INSTANT, "orderkeep_delivered_at", "Delivered"),
 )
+GUEST: Final = Field("customer.guest", Kind.SWITCH, "orderkeep_guest", "Made for a guest's order")
+"""HubSpot's alone: marks the contacts that are ours to delete once a guest is erased."""
 BY_NAME: Final = {field.name: field for field in FIELDS}
 STAGES: Final = {
     "confirmed": "closedwon",
@@ -117,7 +119,7 @@ def problem_with(adapter: str, changes: Mapping[str, str | None]) -> str:
             return f"{name} cannot be left out: the record is found again by it"
         if theirs is not None and THEIR_NAME.fullmatch(theirs) is None:
             return f"{name}: {theirs!r} is no name of a field: letters, digits, _ . and - alone"
-    used: dict[tuple[str, str], str] = {}
+    used = {("customer", GUEST.hubspot): GUEST.name} if adapter == "hubspot" else {}
     for name, theirs in naming(adapter, changes).items():
         place = (name.partition(".")[0], theirs)
         if place in used:

@@ -140,7 +140,7 @@ class HubSpot:
 
         Anybody can order under any address: what they say of its owner changes nothing.
         """
-        body = {"properties": self._properties(contact.fields)}
+        body = {"properties": {**self._properties(contact.fields), fields.GUEST.hubspot: "true"}}
         answer = self._call("POST", CONTACTS, occasion, body, accepted=(409,))
         if answer.status != CONFLICT:
             return _id_of(answer)
@@ -149,14 +149,27 @@ class HubSpot:
 
     def _number_of(self, contact_id: str, occasion: Occasion) -> str:
         """The customer number that a contact has; empty if none."""
-        query = {"properties": self._customer_key}
+        return self._number_and_mark(contact_id, occasion)[0]
+
+    def _number_and_mark(self, contact_id: str, occasion: Occasion) -> tuple[str, bool]:
+        """The customer number of a contact, empty if none; whether it was made for a guest."""
+        query = {"properties": f"{self._customer_key},{fields.GUEST.hubspot}"}
         answer = self._call("GET", f"{CONTACTS}/{contact_id}", occasion, query=query)
-        return _property(answer.body, self._customer_key)
+        number = _property(answer.body, self._customer_key)
+        return number, _property(answer.body, fields.GUEST.hubspot) == "true"
 
     def _forget(self, number: str, occasion: Occasion) -> None:
-        """Have HubSpot delete a customer's contact and all it knows of them, for good."""
-        body = {"objectId": number, "idProperty": self._customer_key}
-        self._call("POST", f"{CONTACTS}/gdpr-delete", occasion, body, accepted=(404,))
+        """Have HubSpot forget a customer for good; one it does not know is forgotten already."""
+        by = {"idProperty": self._customer_key}
+        path = f"{CONTACTS}/{number}"
+        answer = self._call("GET", path, occasion, query=by, accepted=(NOT_FOUND,))
+        if answer.status != NOT_FOUND:
+            self._delete_for_good(_id_of(answer), occasion)
+
+    def _delete_for_good(self, contact_id: str, occasion: Occasion) -> None:
+        """Have a contact deleted with all that HubSpot knows of it."""
+        body = {"objectId": contact_id}
+        self._call("POST", f"{CONTACTS}/gdpr-delete", occasion, body, accepted=(NOT_FOUND,))
 
     # --- orders -----------------------------------------------------------------------------
     def keep_orders(self, orders: Sequence[OrderRecord], occasion: Occasion) -> None:
@@ -186,13 +199,17 @@ class HubSpot:
         return self._find_guest(buyer, occasion)
 
     def _forget_guest_of(self, deal_id: str, occasion: Occasion) -> None:
-        """Have a guest's contact deleted for good, with the last of their orders that had it."""
+        """Have a guest's contact deleted for good, with the last of their orders that had it.
+
+        One that was there before is not the shop's to delete, whoever has ordered under its
+        address: it is no longer tied to the order.
+        """
         for contact_id in self._tied_to("deals", deal_id, "contacts", occasion):
-            if self._number_of(contact_id, occasion):
+            number, is_ours = self._number_and_mark(contact_id, occasion)
+            if number:
                 continue  # a customer's: whoever has an account is forgotten with that
-            if self._tied_to("contacts", contact_id, "deals", occasion) == [deal_id]:
-                body = {"objectId": contact_id}
-                self._call("POST", f"{CONTACTS}/gdpr-delete", occasion, body, accepted=(404,))
+            if is_ours and self._tied_to("contacts", contact_id, "deals", occasion) == [deal_id]:
+                self._delete_for_good(contact_id, occasion)
             else:
                 path = f"/crm/v4/objects/deals/{deal_id}/associations/contacts/{contact_id}"
                 self._call("DELETE", path, occasion)
@@ -287,6 +304,8 @@ class HubSpot:
         for name, theirs in self._naming.items():
             if name.startswith(prefix):
                 yield fields.BY_NAME[name], theirs
+        if prefix == fields.CUSTOMER:
+            yield fields.GUEST, fields.GUEST.hubspot
 
     def _properties(self, values: Mapping[str, Any]) -> dict[str, str]:
         return {

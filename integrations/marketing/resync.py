@@ -21,19 +21,29 @@ if TYPE_CHECKING:
 BATCH: Final = 1_000
 TRIES: Final = 4
 LONGEST_PAUSE_SECONDS: Final = 30.0
+MOST_SHOWN: Final = 1_000
+"""So many refusals are told; a mistake in the configuration may have everybody refused."""
 
 
 @dataclass(slots=True, kw_only=True)
 class Resync:
     """What came of it: how many were told of, and of whom the tool would not hear, and why.
 
-    `done`: everybody up to this customer was dealt with. `problem`: why it ended before the last.
+    `refused`: the first thousand of `failed`. `done`: everybody up to this customer was dealt with.
+    `problem`: why it ended before the last.
     """
 
     told: int = 0
+    failed: int = 0
     refused: list[tuple[int, str]] = field(default_factory=list)
     done: int = 0
     problem: str = ""
+
+    def refuse(self, customer_id: int, problem: str) -> None:
+        """Note that the tool would not hear of a customer."""
+        self.failed += 1
+        if len(self.refused) < MOST_SHOWN:
+            self.refused.append((customer_id, problem))
 
 
 def resync(
@@ -63,7 +73,7 @@ def resync(
                 outcome.problem = str(exc)
                 return outcome
             except DeliveryFailedError as exc:
-                outcome.refused.append((customer_id, str(exc)))
+                outcome.refuse(customer_id, str(exc))
             outcome.done = customer_id
             progress(customer_id, last)
             pause(max(0.0, began + 1 / settings.MARKETING_PER_SECOND - time.monotonic()))

@@ -273,6 +273,20 @@ class TestSegment:
         calls = sinks.journal(receiver="segment")
         assert 1 < len(calls) < 10
         assert sinks.received("segment").kept == len(messages)
+        assert len({call["idempotency_key"] for call in calls}) == len(calls)
+
+    def test_a_part_of_a_call_keeps_its_key_whatever_came_before_it(self, sinks, monkeypatch):
+        """Told again after the first part had no answer, each part is known by its own events."""
+        monkeypatch.setattr(segment, "MAX_CALL_BYTES", 2_000)
+        messages = [state("order.confirmed", paid_order(n)) for n in range(1, 7)]
+        for _ in range(2):
+            collecting.tell(messages)
+
+        calls = sinks.journal(receiver="segment")
+        keys = [call["idempotency_key"] for call in calls]
+        half = len(calls) // 2
+        assert keys[:half] == keys[half:]
+        assert len(set(keys)) == half
 
     def test_batches_fill_what_there_is_room_for_and_no_more(self):
         tracks = [{"text": "x" * size} for size in (31_000,) * 40]
@@ -315,6 +329,25 @@ class TestPseudonym:
         assert pseudonyms.of_order(1) != first
         settings.ANALYTICS_SALT = bytes(range(32))
         assert pseudonyms.of_customer(1) != first
+
+    def test_is_the_accounts_once_it_has_claimed_the_order(self, sinks, settings, subscribed):
+        sinks.configure(settings, "analytics")
+        subscribed(ADAPTER="generic", BATCH=1)
+        order = paid_order(guest_email="grace@example.com")
+        message = state("order.confirmed", order)
+        customer = factories.CustomerFactory(email="grace@example.com", email_verified=True)
+        relay_until_told()
+        Order.objects.filter(pk=order.pk).update(customer=customer)
+
+        [again] = collecting.events.of([message])
+
+        [body] = sinks.received("analytics").bodies
+        assert body["data"]["anonymous"] == pseudonyms.of_order(order.pk)
+        assert (again.id, again.customer, again.anonymous) == (
+            message.uuid,
+            pseudonyms.of_customer(customer.pk),
+            "",
+        )
 
     def test_outlives_an_erasure(self, sinks, settings, subscribed):
         sinks.configure(settings, "analytics")

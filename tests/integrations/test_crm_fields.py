@@ -50,6 +50,7 @@ class TestNaming:
         ({"order.title": "deal name"}, "'deal name' is no name of a field"),
         ({"order.title": ""}, "'' is no name of a field"),
         ({"customer.phone": "email"}, "customer.email and customer.phone would both go into"),
+        ({"customer.tier": "orderkeep_guest"}, "customer.guest and customer.tier would both go"),
     ],
 )
 def test_what_cannot_be_is_told_in_one_line(changes, problem):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -10,10 +11,13 @@ from django.utils import timezone
 
 from audit import outbox
 from audit.models import AuditLog, Delivery
+from config.kernel.clock import Deadline
 from customers.models import Customer
 from customers.privacy import erase_account
 from integrations.crm import adapter, records
 from orders.models import Order
+from orders.services.disputes import sync_dispute
+from orders.services.refunds import RefundWish, decide_refund, finish_refund, sync_refunds
 from tests import factories
 from tests.admin import rows
 from tests.integrations.told import (
@@ -25,6 +29,7 @@ from tests.integrations.told import (
     relay_until_told,
     state,
 )
+from tests.shop import order_of
 
 pytestmark = pytest.mark.django_db
 
@@ -250,6 +255,39 @@ class TestPresentState:
         relay_until_told()
 
         assert [data["contact"] for data in told(crm)] == [None, None]
+
+
+@pytest.mark.usefixtures("shop")
+def test_whatever_moves_what_is_paid_is_told(crm, provider, shopper):
+    """From the payment to a dispute that is won: the CRM shows what the order shows."""
+    provider.reset()
+    product = factories.ProductFactory(on_hand=5)
+    order = order_of(shopper.order((product.sku, 2)))
+    seen = []
+
+    def look():
+        relay_until_told()
+        order.refresh_from_db()
+        seen.append(order.payment_status)
+        assert told(crm)[-1]["order"]["payment_status"] == order.payment_status
+
+    look()
+    wish = RefundWish(reason="x", amount=Decimal("1.00"))
+    given = decide_refund(order_id=order.pk, wish=wish)
+    finish_refund(refund_id=given.pk, deadline=Deadline(5))
+    look()
+    given.refresh_from_db()
+    provider.decide_refund(given.stripe_refund_id, "fail")
+    sync_refunds(payment_id=given.payment_id, deadline=Deadline(5))
+    look()
+    dispute = provider.dispute(order.payments.get().payment_intent_id)
+    sync_dispute(dispute_id=dispute["id"], deadline=Deadline(5))
+    look()
+    provider.decide_dispute(dispute["id"], "win")
+    sync_dispute(dispute_id=dispute["id"], deadline=Deadline(5))
+    look()
+
+    assert seen == ["succeeded", "partially_refunded", "succeeded", "disputed", "succeeded"]
 
 
 def test_without_an_address_nobody_is_subscribed(settings, monkeypatch, crm):

@@ -252,6 +252,30 @@ class TestWithdrawing:
 
         assert tool.received("marketing").calls == 1
 
+    def test_between_two_tries_of_one_message_removes_it(self, tool, ann):
+        """A tool that deduplicates would take a removal under the key of the upsert for that."""
+        tool.fail("marketing", "answer_lost")
+        consent(ann, to=True)
+        outbox.relay()
+        Customer.objects.filter(pk=ann.pk).update(marketing_consent=False)
+
+        tell_all("marketing")
+
+        assert [body["type"] for body in told(tool)] == ["contact.upserted", "contact.removed"]
+        assert there(tool) == {}
+        assert not MarketingContact.objects.exists()
+
+    def test_between_two_tries_of_a_resync_removes_it(self, tool, ann):
+        tool.fail("marketing", "answer_lost")
+
+        def meanwhile(_seconds):
+            Customer.objects.filter(pk=ann.pk).update(marketing_consent=False)
+
+        resync(pause=meanwhile)
+
+        assert there(tool) == {}
+        assert [body["type"] for body in told(tool)] == ["contact.upserted", "contact.removed"]
+
     @pytest.mark.parametrize(
         ("kind", "more"),
         [
@@ -428,6 +452,44 @@ class TestTheNight:
         assert refresh.refresh_segments(now=NOW) == 0
         assert refresh.refresh_segments(now=NOW + timedelta(days=1)) == 3
 
+    def test_leaves_out_of_whom_a_delivery_waits_or_was_given_up(self, tool):
+        bad, good = person(last_name="Poison"), person()
+        tool.fail("marketing", "status", status=422, contains="Poison", times=None)
+        now = timezone.now()
+        assert refresh.refresh_segments(now=now) == 2
+        outbox.relay()
+        assert there(tool) == {str(good.pk): good.email}
+
+        assert refresh.refresh_segments(now=now + timedelta(days=1)) == 0
+
+        tool.clear_faults()
+        outbox.retry(include_dead=True)
+        tell_all("marketing")
+        bought(bad, value="1000")
+        assert refresh.refresh_segments(now=now + timedelta(days=2)) == 1
+
+    def test_leaves_out_nobody_for_what_others_were_not_told(self, tool, ann):
+        now = timezone.now()
+        refresh.refresh_segments(now=now)
+        outbox.relay()
+        Delivery.objects.update(subscriber="elsewhere", status="dead")
+        bought(ann, value="1000")
+
+        assert refresh.refresh_segments(now=now + timedelta(days=1)) == 1
+
+    def test_begins_at_anybody_and_comes_to_everybody(self):
+        people = [person() for _ in range(4)]
+
+        refresh.refresh_segments(now=NOW, limit=3, behind=people[1].pk)
+
+        stated = OutboxMessage.objects.filter(fact=contacts.SEGMENTS_CHANGED).order_by("pk")
+        assert [*stated.values_list("aggregate_id", flat=True)] == [
+            people[2].pk,
+            people[3].pk,
+            people[0].pk,
+        ]
+        assert refresh.refresh_segments(now=NOW) == 1
+
     def test_tells_once_more_of_what_had_no_answer_at_first(self, tool, ann):
         """Under the same key the first words count, and nobody knows which those were."""
         tool.fail("marketing", "answer_lost")
@@ -454,7 +516,7 @@ class TestTheNight:
         with CaptureQueriesContext(
             connection,
         ) as queries:
-            refresh.refresh_segments(now=now)
+            refresh.refresh_segments(now=now, behind=0)
         return len(queries)
 
     def test_does_nothing_where_no_tool_is_named(self, settings, ann):
@@ -495,6 +557,16 @@ class TestAResync:
         assert [pk for pk, _ in outcome.refused] == [bad.pk]
         assert there(tool) == {str(good.pk): good.email}
 
+    def test_lists_no_more_of_the_refused_than_anybody_reads(self, tool, monkeypatch):
+        monkeypatch.setattr("integrations.marketing.resync.MOST_SHOWN", 2)
+        for _ in range(3):
+            person()
+        tool.fail("marketing", "status", status=400, times=None)
+
+        outcome = resync()
+
+        assert (outcome.failed, len(outcome.refused)) == (3, 2)
+
     def test_waits_for_a_tool_that_is_away_and_then_ends(self, tool):
         first, second = person(), person()
         tool.fail("marketing", "status", status=503, retry_after=7, skip=1, times=None)
@@ -522,6 +594,7 @@ class TestAResync:
 
         assert json.loads(capsys.readouterr().out) == {
             "told": 1,
+            "failed": 0,
             "refused": [],
             "done_up_to": ann.pk,
             "problem": "",

@@ -43,18 +43,19 @@ class Command(ServiceCommand):
             outcome = resync(after=options["after"], progress=show)
         result = {
             "told": outcome.told,
+            "failed": outcome.failed,
             "refused": [{"customer": pk, "problem": problem} for pk, problem in outcome.refused],
             "done_up_to": outcome.done,
             "problem": outcome.problem,
         }
-        all_is_well = not (outcome.refused or outcome.problem)
+        all_is_well = not (outcome.failed or outcome.problem)
         self.answer(options, result, _in_words(outcome), all_is_well=all_is_well)
 
 
 def _in_words(outcome: Resync) -> str:
     lines = [f"{outcome.told} customers were told of."]
     lines += [f"Customer {pk}: {problem}" for pk, problem in outcome.refused[:MOST_SHOWN]]
-    if (more := len(outcome.refused) - MOST_SHOWN) > 0:
+    if (more := outcome.failed - MOST_SHOWN) > 0:
         lines.append(f"and {more} more were refused")
     if outcome.problem:
         lines.append(f"{outcome.problem}. Go on with --after {outcome.done}.")
