@@ -41,7 +41,7 @@ class TimedSMTP(smtplib.SMTP):
 
     def getreply(self) -> tuple[int, bytes]:
         """Read an answer in what time is left."""
-        if self.file is None:
+        if self.sock and self.file is None:
             reader = TimedReader(self.sock, give_up_at=self._deadline.ends_at)
             self.file = io.BufferedReader(reader)
         return super().getreply()
