@@ -10,9 +10,13 @@ import binascii
 import ipaddress
 import json
 import os
+from email.utils import formataddr, parseaddr
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
 from urllib.parse import parse_qs, unquote, urlsplit
+
+from django.core.exceptions import ValidationError
+from django.core.validators import validate_email
 
 from config.kernel import money
 
@@ -236,6 +240,24 @@ def database(name: str) -> dict[str, object]:
         "HOST": parts.hostname,
         "PORT": str(parts.port or 5432),
     }
+
+
+def sender(name: str, default: str) -> str:
+    """Whom e-mail is from: `address` or `Name <address>`."""
+    raw = text(name, default)
+    shown, address = parseaddr(raw)
+    try:
+        validate_email(address)
+        is_sound = raw.isprintable() and raw in {
+            address,
+            f"{shown} <{address}>",
+            formataddr((shown, address)),
+        }
+    except ValidationError:
+        is_sound = False
+    if not is_sound:
+        fail(name, f"must look like orders@shop.example or Shop <orders@shop.example>, not {raw!r}")
+    return raw
 
 
 def mail_server(name: str) -> dict[str, object]:

@@ -19,4 +19,9 @@ class Deadline:
 
     def remaining(self) -> float:
         """Seconds left; negative once it is over."""
-        return self.started_at + self.seconds - time.monotonic()
+        return self.ends_at - time.monotonic()
+
+    @property
+    def ends_at(self) -> float:
+        """When it is over, by `time.monotonic()`."""
+        return self.started_at + self.seconds

@@ -161,8 +161,8 @@ def _trust(ca_file: str) -> ssl.SSLContext:
     return ssl.create_default_context(cafile=ca_file)
 
 
-class _TimedReader(io.RawIOBase):
-    """The answer's bytes from the socket, status line and headers included, until time is up.
+class TimedReader(io.RawIOBase):
+    """What comes from the socket, until time is up: for http.client from the status line on.
 
     A time-out of the socket's own holds for each read: one byte a second would never end.
     """
@@ -197,7 +197,7 @@ class _TimedSocket:
         self._give_up_at = give_up_at
 
     def makefile(self, _mode: str) -> io.BufferedReader:
-        return io.BufferedReader(_TimedReader(self._socket, give_up_at=self._give_up_at))
+        return io.BufferedReader(TimedReader(self._socket, give_up_at=self._give_up_at))
 
 
 class _Timed:

@@ -465,7 +465,7 @@ ACCESS_TOKEN_MINUTES = env.integer("ACCESS_TOKEN_MINUTES", 15, minimum=1, maximu
 
 # --- e-mail, errors, logs -----------------------------------------------------------------------
 SENTRY_DSN = env.text("SENTRY_DSN", "")
-DEFAULT_FROM_EMAIL = "orders@example.com"
+DEFAULT_FROM_EMAIL = env.sender("EMAIL_FROM", "orders@example.com")
 EMAIL_URL = env.text("EMAIL_URL", "")
 # More than one machine sells; what a mail provider allows may be less.
 EMAIL_PER_SECOND = env.integer("EMAIL_PER_SECOND", 100, minimum=1, maximum=10_000)
@@ -630,10 +630,10 @@ HEADLESS_FRONTEND_URLS = {
 MFA_SUPPORTED_TYPES = ["totp", "recovery_codes"]
 MFA_TOTP_ISSUER = "Orderkeep"
 
-EMAIL_TIMEOUT = 5
+EMAIL_TIMEOUT = 8  # seconds, of the whole hand-over of a letter; the relay gives it ten
 EMAIL_BACKEND = "integrations.email.backend.EmlFileBackend"
 if urlsplit(EMAIL_URL).scheme in env.MAIL_PROVIDERS:
     globals().update(env.mail_provider("EMAIL_URL", webhook_secret=EMAIL_WEBHOOK_SECRET))
 elif EMAIL_URL:
-    EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
+    EMAIL_BACKEND = "integrations.email.smtp.TimedSmtpBackend"
     globals().update(env.mail_server("EMAIL_URL"))

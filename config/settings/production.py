@@ -8,6 +8,8 @@ for required in (
     *("ALLOWED_HOSTS", "CSRF_TRUSTED_ORIGINS", "CORS_ALLOWED_ORIGINS"),
 ):
     env.text(required)  # stops the start where it is not set
+if EMAIL_URL:
+    env.text("EMAIL_FROM")
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 SILENCED_SYSTEM_CHECKS = ["security.W008"]  # the load balancer redirects; probes speak plain HTTP
 SESSION_COOKIE_SECURE = True

@@ -66,7 +66,7 @@ def send(message: OutboxMessage) -> str | None:
     reader = Reader.of_order(order)
     letter = compose(_name_of_letter(order, message), _occasion(order, message), reader=reader)
     return letters.send_about_order(
-        order_id=order.pk, recipient=recipient, letter=letter, reader=reader, message=message
+        order=order, recipient=recipient, letter=letter, reader=reader, message=message
     )
 
 

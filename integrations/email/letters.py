@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import smtplib
 from ipaddress import ip_address
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
@@ -20,14 +21,19 @@ from integrations.rest import AWAY
 from orders.services import letters as correspondence
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from audit.models import OutboxMessage
     from integrations.email.content import Letter
     from integrations.email.reader import Reader
     from orders.models import Letter as KeptLetter
+    from orders.models import Order
 
 # RFC 2606: no mail ever goes to this domain; an erased account's address ends in it.
 UNDELIVERABLE_DOMAIN: Final = ".invalid"
 ON_ITS_WAY: Final = frozenset({"queued", "sent"})  # what anymail calls it
+CLOSING: Final = 421  # SMTP: the service is not available and hangs up
+FOR_GOOD: Final = 500  # SMTP: whatever begins with 5
 NO_ADDRESS: Final = "no address left to send it to"
 
 
@@ -52,14 +58,16 @@ def send(*, recipient: str, letter: Letter, reader: Reader, message: OutboxMessa
     """Send it, as text and as HTML; must not be called inside a transaction.
 
     Raises:
-        DeliveryFailedError: the mail server refused it; says its code, never the address.
+        ReceiverAwayError: the mail server is not there, or takes nothing.
+        RejectedError: it will never take this letter, or none to this address.
+        DeliveryFailedError: it did not take it now. All say its code, never the address.
     """
     text, html = content.written(letter, reader=reader)
     _post(recipient=recipient, subject=letter.subject, text=text, html=html, message=message)
 
 
 def send_about_order(
-    *, order_id: int, recipient: str, letter: Letter, reader: Reader, message: OutboxMessage
+    *, order: Order, recipient: str, letter: Letter, reader: Reader, message: OutboxMessage
 ) -> str | None:
     """The same about an order, and keep it for staff to read; one that was sent is not sent again.
 
@@ -68,7 +76,7 @@ def send_about_order(
     """
     text, html = content.written(letter, reader=reader)
     return _send_and_keep(
-        order_id=order_id,
+        order=order,
         recipient=recipient,
         subject=letter.subject,
         text=text,
@@ -77,10 +85,12 @@ def send_about_order(
     )
 
 
-def send_again(*, letter: KeptLetter, recipient: str, message: OutboxMessage) -> str | None:
-    """The words of a letter about an order once more, and keep that; likewise."""
+def send_again(
+    *, letter: KeptLetter, order: Order, recipient: str, message: OutboxMessage
+) -> str | None:
+    """The words of a letter about this order once more, and keep that; likewise."""
     return _send_and_keep(
-        order_id=letter.order_id,
+        order=order,
         recipient=recipient,
         subject=letter.subject,
         text=letter.body_text,
@@ -92,7 +102,7 @@ def send_again(*, letter: KeptLetter, recipient: str, message: OutboxMessage) ->
 
 def _send_and_keep(
     *,
-    order_id: int,
+    order: Order,
     recipient: str,
     subject: str,
     text: str,
@@ -102,9 +112,16 @@ def _send_and_keep(
 ) -> str | None:
     if correspondence.find_sent(message=message):
         return "not sent: it was sent already"
-    _post(recipient=recipient, subject=subject, text=text, html=html, message=message)
+    _post(
+        recipient=recipient,
+        subject=subject,
+        text=text,
+        html=html,
+        message=message,
+        headers={"X-Order-Number": order.order_number},
+    )
     correspondence.keep_letter(
-        order_id=order_id,
+        order_id=order.pk,
         message=message,
         recipient=recipient,
         subject=subject,
@@ -115,7 +132,15 @@ def _send_and_keep(
     return None
 
 
-def _post(*, recipient: str, subject: str, text: str, html: str, message: OutboxMessage) -> None:
+def _post(
+    *,
+    recipient: str,
+    subject: str,
+    text: str,
+    html: str,
+    message: OutboxMessage,
+    headers: Mapping[str, str] = MappingProxyType({}),
+) -> None:
     """Hand it to the mail server, or to the provider's API.
 
     The `Message-ID` is made from the outbox message's uuid, so that a repetition (the relay died
@@ -129,6 +154,7 @@ def _post(*, recipient: str, subject: str, text: str, html: str, message: Outbox
         headers={
             "Message-ID": f"<{message.uuid}@{_message_id_domain()}>",
             "Auto-Submitted": "auto-generated",  # RFC 3834: no out-of-office answers, please
+            **headers,
         },
     )
     email.attach_alternative(html, "text/html")
@@ -137,18 +163,34 @@ def _post(*, recipient: str, subject: str, text: str, html: str, message: Outbox
         email.extra_headers["X-PM-KeepID"] = "true"  # it would give it an id of its own
     try:
         email.send()
-    except smtplib.SMTPRecipientsRefused as exc:
-        codes = sorted({code for code, _ in exc.recipients.values()})
-        raise DeliveryFailedError(f"recipient refused: SMTP {codes}") from exc
-    except smtplib.SMTPResponseException as exc:
-        raise DeliveryFailedError(f"{type(exc).__name__}: SMTP {exc.smtp_code}") from exc
     except AnymailRecipientsRefused as exc:
         raise RejectedError("the e-mail provider does not write to this address") from exc
     except AnymailAPIError as exc:
         raise _failure_of_provider(exc) from exc
+    except OSError as exc:  # smtplib's are, and those of the directory of files
+        raise _failure_of_server(exc) from exc
     status = getattr(email, "anymail_status", None)
     if status is not None and status.status and not status.status <= ON_ITS_WAY:
         raise RejectedError("the e-mail provider did not take it")
+
+
+def _failure_of_server(exc: OSError) -> DeliveryFailedError:
+    """By its code alone: its words quote the address.
+
+    Only what it says to the recipient or the content is about this letter. The sender and the
+    log-in are those of every letter.
+    """
+    if isinstance(exc, smtplib.SMTPRecipientsRefused):
+        refused, code = "the recipient", max(code for code, _ in exc.recipients.values())
+    elif isinstance(exc, smtplib.SMTPDataError):
+        refused, code = "the letter", exc.smtp_code
+    else:
+        said = f": SMTP {exc.smtp_code}" if isinstance(exc, smtplib.SMTPResponseException) else ""
+        return ReceiverAwayError(f"the mail server takes nothing: {type(exc).__name__}{said}")
+    problem = f"the mail server refuses {refused}: SMTP {code}"
+    if code == CLOSING:
+        return ReceiverAwayError(problem)
+    return RejectedError(problem) if code >= FOR_GOOD else DeliveryFailedError(problem)
 
 
 def _failure_of_provider(exc: AnymailAPIError) -> DeliveryFailedError:

@@ -29,4 +29,4 @@ def send(message: OutboxMessage) -> str | None:
         return f"not sent: {problem}"
     if not letter.body_text:
         return f"not sent: {WORDS_GONE}"
-    return letters.send_again(letter=letter, recipient=recipient, message=message)
+    return letters.send_again(letter=letter, order=order, recipient=recipient, message=message)

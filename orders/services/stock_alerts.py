@@ -74,6 +74,11 @@ def ask(*, customer_id: int, sku: str) -> bool:
     return True
 
 
+def wait_again(*, customer_id: int, product_id: int) -> None:
+    """Put back a wish that was taken and could not be told. Repeating is harmless."""
+    StockAlert.objects.get_or_create(customer_id=customer_id, product_id=product_id)
+
+
 def give_up(*, customer_id: int, sku: str) -> None:
     """Do not tell them any more. Repeating is harmless."""
     StockAlert.objects.filter(customer_id=customer_id, product__sku=sku).delete()

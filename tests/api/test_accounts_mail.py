@@ -50,6 +50,29 @@ class TestMailServer:
             "EMAIL_USE_TLS": tls,
         }
 
+    @pytest.mark.parametrize("sender", ["orders@shop.example", "Tea & Co. <orders@shop.example>"])
+    def test_says_whom_it_is_from(self, monkeypatch, sender):
+        monkeypatch.setenv("EMAIL_FROM", sender)
+
+        assert env.sender("EMAIL_FROM", "orders@example.com") == sender
+
+    @pytest.mark.parametrize(
+        "sender",
+        [
+            "shop",
+            "Shop <>",
+            "a@b.example, c@d.example",
+            "Shop\nBcc: x@y.example <a@b.example>",
+            "a@b.example\n",
+            "a@b.example junk",
+        ],
+    )
+    def test_from_nobody_stops_the_start(self, monkeypatch, sender):
+        monkeypatch.setenv("EMAIL_FROM", sender)
+
+        with pytest.raises(env.ConfigurationError, match="EMAIL_FROM: must look like"):
+            env.sender("EMAIL_FROM", "orders@example.com")
+
     def test_of_another_kind_stops_the_start(self, monkeypatch):
         monkeypatch.setenv("EMAIL_URL", "http://user:secret@mail.example")
 

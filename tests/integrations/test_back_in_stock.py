@@ -10,8 +10,9 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from audit import outbox
-from audit.models import OutboxMessage
+from audit.models import Delivery, OutboxMessage
 from customers.models import Customer
+from integrations.email import back_in_stock
 from inventory.models import Product, StockLevel
 from orders.models import StockAlert
 from orders.services import privacy, stock_alerts
@@ -145,6 +146,51 @@ class TestTelling:
 
         with django_assert_num_queries(2):
             stock_alerts.tell_available()
+
+
+class TestLookedAtAgainWhenSent:
+    @pytest.fixture
+    def due(self, kettle, ann):
+        """It was there when the fact was stated."""
+        ann.post(URL)
+        factories.receive(kettle, 1)
+        stock_alerts.tell_available()
+
+    def noted(self):
+        mail.outbox.clear()
+        outbox.relay()
+        assert mail.outbox == []
+        delivery = Delivery.objects.get(subscriber="email", message__fact=stock_alerts.DUE)
+        assert delivery.status == "delivered"
+        return delivery.last_error
+
+    def test_not_if_it_is_not_sold_any_more(self, due):
+        Product.objects.update(is_active=False)
+
+        assert self.noted() == "not sent: the product is not sold any more"
+
+    @pytest.mark.parametrize("status", ["suspended", "inactive"])
+    def test_not_if_the_account_is_not_active(self, due, status):
+        Customer.objects.update(status=status)
+
+        assert self.noted() == "not sent: the account is not active"
+
+    def test_not_if_somebody_else_took_it_and_the_wish_stays(self, kettle, due):
+        StockLevel.objects.filter(product=kettle).update(allocated=1)
+
+        assert self.noted() == "not sent: it is sold out again, and they wait on"
+
+        assert StockAlert.objects.count() == 1
+        factories.receive(kettle, 1)
+        assert told() == [["ann@example.com"]]
+        assert not StockAlert.objects.exists()
+
+    @pytest.mark.parametrize("gone", ["customer_id", "product_id"])
+    def test_not_if_something_is_gone(self, due, gone):
+        message = OutboxMessage.objects.get(fact=stock_alerts.DUE)
+        message.payload[gone] = 0
+
+        assert back_in_stock.send(message).startswith("not sent: ")
 
 
 @pytest.mark.concurrency

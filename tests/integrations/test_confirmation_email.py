@@ -250,12 +250,19 @@ class TestRefusedMail:
     @pytest.mark.parametrize(
         ("error", "noted"),
         [
-            (smtplib.SMTPServerDisconnected("bye ann7@example.com"), "SMTPServerDisconnected at"),
-            (smtplib.SMTPDataError(451, b"ann7@example.com later"), "SMTPDataError: SMTP 451"),
             (
-                smtplib.SMTPRecipientsRefused({"ann7@example.com": (550, b"no such user")}),
-                "recipient refused: SMTP [550]",
+                smtplib.SMTPServerDisconnected("bye ann7@example.com"),
+                "the mail server takes nothing: SMTPServerDisconnected",
             ),
+            (
+                smtplib.SMTPDataError(451, b"ann7@example.com later"),
+                "the mail server refuses the letter: SMTP 451",
+            ),
+            (
+                smtplib.SMTPRecipientsRefused({"ann7@example.com": (450, b"no such user")}),
+                "the mail server refuses the recipient: SMTP 450",
+            ),
+            (OSError(28, "No space left"), "the mail server takes nothing: OSError"),
         ],
     )
     def test_is_tried_again_and_noted_without_the_address(self, order, monkeypatch, error, noted):

@@ -7,6 +7,7 @@ faults and the calls are real.
 from __future__ import annotations
 
 import random
+import socket
 from collections import Counter
 from datetime import timedelta
 from typing import Any, Final
@@ -57,7 +58,7 @@ def everybody(settings, sinks, merchant, monkeypatch):
     """All receivers, each at its sink."""
     sinks.configure(settings, *PLAIN)
     mail = urlsplit(sinks.email_url)
-    settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
+    settings.EMAIL_BACKEND = "integrations.email.smtp.TimedSmtpBackend"
     settings.EMAIL_HOST, settings.EMAIL_PORT = mail.hostname, mail.port
     subscribe_anew(monkeypatch)
     make_endpoint(merchant, "order.confirmed", "order.refunded")
@@ -143,6 +144,27 @@ def test_an_hour_without_anybody_loses_nothing_and_doubles_nothing(everybody, me
     assert ours_wait == 0
     assert max(calls.values()) < QUARTER_MINUTES_OF_AN_HOUR
     both_sides_agree(everybody, merchant)
+
+
+def test_letters_wait_three_hours_for_a_mail_server_that_does_not_listen(everybody, settings):
+    """Twice as long as their tries would last."""
+    listening = settings.EMAIL_PORT
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        settings.EMAIL_PORT = nobody.getsockname()[1]
+        for number in range(1, 4):
+            told.state("order.confirmed", told.paid_order(number))
+        for _minute in range(180):
+            outbox.relay(jitter=lambda: 0.0)
+            let_pass(60)
+        letters = Delivery.objects.filter(subscriber="email")
+        waited = Counter(letters.values_list("status", flat=True))
+
+    settings.EMAIL_PORT = listening
+    drain()
+
+    assert waited == {"pending": 3}
+    assert everybody.received("smtp").kept == 3
 
 
 @pytest.mark.parametrize("seed", range(2))

@@ -230,6 +230,21 @@ def test_row_64_check_deploy_has_no_complaint():
     assert "System check identified no issues" in done.stdout + done.stderr
 
 
+def test_production_sends_no_mail_from_nobody():
+    mail = {"EMAIL_URL": "smtp://mail.example", "EMAIL_FROM": ""}
+
+    done = subprocess.run(
+        [sys.executable, "-c", "import config.settings.production"],
+        env=os.environ | PRODUCTION | mail,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode != 0
+    assert "EMAIL_FROM: is required here and not set" in done.stderr
+
+
 class TestRow51ARedirect:
     @pytest.mark.parametrize(
         "target",
