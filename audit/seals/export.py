@@ -22,12 +22,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from django.conf import settings
 from django.db import connection, transaction
-from django.db.models import Max, Min, Sum
+from django.db.models import Max, Min, Q, Sum
 from django.utils import timezone
 
 from audit.models import AuditSeal
 from audit.seals import chain, keys, offline
-from audit.seals.content import XID, prepare_reading
+from audit.seals.content import XID, parsed, prepare_reading, written
 from audit.seals.verification import ROWS_AT_ONCE, SEALS_AT_ONCE
 from config.kernel import sql
 from config.kernel.errors import NotFoundError
@@ -120,19 +120,27 @@ def find_extent(*, begin: datetime, end: datetime) -> Extent:
     with _patiently():
         last = chain.last()
         found: Any = sql.fetch_one(_PERIOD, begin=begin, end=end, sealed=last.to_xid if last else 0)
-    if found.newest is None:
-        raise NotFoundError(NOTHING_SEALED)
-    covering = AuditSeal.objects.filter(
-        row_count__gt=0, to_xid__gt=found.oldest, from_xid__lte=found.newest
-    ).aggregate(first=Min("number"), last=Max("number"), rows=Sum("row_count"))
-    if covering["first"] is None:  # somebody has taken the seals away
-        raise NotFoundError(NOTHING_SEALED)
+        # By the rows that are there, and by what seals say: rows may have been taken away.
+        covering = Q(newest_at__gte=begin, newest_at__lt=end)
+        if found.newest is not None:
+            covering |= Q(to_xid__gt=found.oldest, from_xid__lte=found.newest)
+        seals = AuditSeal.objects.filter(row_count__gt=0)
+        numbers = seals.filter(covering).aggregate(first=Min("number"), last=Max("number"))
+        later = seals.filter(newest_at__gte=end, number__gt=numbers["last"] or 0)
+        for number, leaves in later.order_by("number").values_list("number", "leaves")[:1]:
+            first, until = written(begin), written(end)
+            if any(first <= leaf.written < until for leaf in parsed(bytes(leaves))):
+                numbers = {"first": numbers["first"] or number, "last": number}
+        if numbers["first"] is None:
+            raise NotFoundError(NOTHING_SEALED)
+        covered = seals.filter(number__range=(numbers["first"], numbers["last"]))
+        rows = covered.aggregate(rows=Sum("row_count"))["rows"]
     return Extent(
         begin=begin,
         end=end,
-        first_seal=covering["first"],
-        last_seal=covering["last"],
-        rows=covering["rows"],
+        first_seal=numbers["first"],
+        last_seal=numbers["last"],
+        rows=rows,
         unsealed=found.unsealed,
     )
 

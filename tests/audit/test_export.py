@@ -186,6 +186,33 @@ class TestTheFile:
         assert (done.gone, done.differing, done.is_whole) == (0, 1, False)
         assert (found.gone, found.findings) == (0, [f"row {row.pk} of seal 1 is missing"])
 
+    @pytest.mark.parametrize("end", [0, -1], ids=["first", "last"])
+    def test_of_a_seal_at_its_edge_whose_rows_were_all_deleted_says_so(self, log, end):
+        seal = list(AuditSeal.objects.order_by("number"))[end]
+        with tampered(
+            "DELETE FROM audit_logs WHERE xid::text::bigint >= %s AND xid::text::bigint < %s",
+            [seal.from_xid, seal.to_xid],
+        ):
+            done, content = exported()
+
+        assert (done.differing, verified(content).count) == (1, seal.row_count)
+
+    def test_of_a_row_deleted_at_the_very_end_of_the_period_says_so(self, log):
+        """In a seal that has later rows as well."""
+        seal = AuditSeal.objects.get(number=1)
+        rows = AuditLog.objects.order_by("created_at").extra(
+            where=["xid::text::bigint < %s"], params=[seal.to_xid]
+        )
+        # Alone in its seal: the others of it are of the time after.
+        first, second = rows[0], rows.filter(created_at__gt=rows[0].created_at)[0]
+        gone = rows.filter(created_at__lt=second.created_at)
+        ids = [row.pk for row in gone]
+        with tampered("DELETE FROM audit_logs WHERE id = ANY(%s)", [ids]):
+            done, content = exported(begin=first.created_at, end=second.created_at)
+
+        assert done.differing == 1
+        assert verified(content).findings == [f"row {pk} of seal 1 is missing" for pk in ids]
+
     def test_of_a_row_that_was_put_in_says_so(self, log):
         first = AuditSeal.objects.get(number=1)
         with tampered(
@@ -281,8 +308,6 @@ class TestRetiredRows:
 
     def test_are_none_of_a_month_that_was_dropped_by_hand(self, months):
         gone, _ = months.values()
-        write(1)
-        seal_everything()
         execute("DROP TABLE audit_logs_2020_01")
 
         done, content = exported(begin=datetime(2000, 1, 1, tzinfo=UTC))
