@@ -469,6 +469,12 @@ DEFAULT_FROM_EMAIL = "orders@example.com"
 EMAIL_URL = env.text("EMAIL_URL", "")
 # More than one machine sells; what a mail provider allows may be less.
 EMAIL_PER_SECOND = env.integer("EMAIL_PER_SECOND", 100, minimum=1, maximum=10_000)
+# Knows addresses that are not written to, and our unsubscribe links, again: for years. With a new
+# SECRET_KEY in its place whoever complained would be written to.
+SUPPRESSION_KEY = env.key(
+    "SUPPRESSION_KEY", hashlib.sha256(f"who is not written to:{SECRET_KEY}".encode()).digest()
+)
+SUPPRESSION_OLD_KEYS = env.keys("SUPPRESSION_OLD_KEYS")
 EMAIL_PROVIDER = ""  # anymail's name of it, where `EMAIL_URL` names one
 EMAIL_WEBHOOK_SECRET = env.text("EMAIL_WEBHOOK_SECRET", "")
 MAIL_DIR = ORDERKEEP_HOME / "mail"
