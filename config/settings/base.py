@@ -420,7 +420,7 @@ if EASYPOST_API_KEY and not EASYPOST_FROM_ADDRESS:
     env.fail("EASYPOST_FROM_ADDRESS", "names where parcels leave, adr_… at EasyPost: set it")
 EASYPOST_WEBHOOK_SECRETS = env.secrets("EASYPOST_WEBHOOK_SECRET")
 # What merchants' own systems are sent: docs/outgoing-webhooks.md. Of the key all their secrets are
-# made; one of its own lets SECRET_KEY change without them.
+# made; production names one of its own, so that SECRET_KEY can change without them.
 WEBHOOK_KEY = env.key(
     "WEBHOOK_KEY", hashlib.sha256(f"webhook secrets:{SECRET_KEY}".encode()).digest()
 )

@@ -30,7 +30,7 @@ from tests.shop import ADDRESS, Shopper, payment_link
 
 ROOT = Path(__file__).parents[2]
 
-OWN_KEYS = ("AUDIT_SEAL_KEY", "SUPPRESSION_KEY")
+OWN_KEYS = ("AUDIT_SEAL_KEY", "SUPPRESSION_KEY", "WEBHOOK_KEY")
 PRODUCTION = {
     "ENVIRONMENT": "production",
     "DJANGO_SETTINGS_MODULE": "config.settings.production",
