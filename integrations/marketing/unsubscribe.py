@@ -52,7 +52,7 @@ def unsubscribe(*, token: str) -> None:
 def _signer() -> Signer:
     return Signer(
         key=settings.SUPPRESSION_KEY,
-        fallback_keys=settings.SUPPRESSION_OLD_KEYS,
+        fallback_keys=[*settings.SUPPRESSION_OLD_KEYS],
         salt=SALT,
         sep=".",
     )
