@@ -72,13 +72,13 @@ class UnusableError(Exception):
 
 
 @contextlib.contextmanager
-def own_database(url: str) -> Iterator[str]:
+def own_database(url: str, *, called: str = DATABASE) -> Iterator[str]:
     """An empty database beside the one that `url` names, gone afterwards.
 
     Raises:
         UnusableError: it cannot be made, or another run uses it.
     """
-    name = sql.Identifier(DATABASE)
+    name = sql.Identifier(called)
     try:
         with contextlib.closing(psycopg2.connect(url)) as beside:
             beside.autocommit = True
@@ -89,7 +89,7 @@ def own_database(url: str) -> Iterator[str]:
     except psycopg2.Error as exc:
         raise UnusableError(str(exc).splitlines()[0]) from exc
     try:
-        yield urlunsplit(urlsplit(url)._replace(path=f"/{DATABASE}"))
+        yield urlunsplit(urlsplit(url)._replace(path=f"/{called}"))
     finally:
         with contextlib.closing(psycopg2.connect(url)) as beside:
             beside.autocommit = True

@@ -144,7 +144,7 @@ class EmailSuppressionAdmin(ActionsAdmin, ReadOnlyAdmin):
         address = search_term.strip()
         if not address:
             return queryset, False
-        return queryset.filter(address_digest=suppressions.digest(address)), False
+        return queryset.filter(address_digest__in=suppressions.digests(address)), False
 
 
 @admin.register(CustomerNote)

@@ -268,7 +268,7 @@ class CustomerNote(models.Model):
 class EmailSuppression(models.Model):
     """An address that is not written to: mail to it came back, or its reader called it spam.
 
-    The address itself is kept nowhere, only what `customers.suppressions.digest` makes of it.
+    The address itself is kept nowhere, only what `customers.suppressions.digests` makes of it.
     `customer` is whose it was, if anybody's. One that was lifted stays, for the record; should the
     same happen again, that is another one. An erasure removes it.
     """

@@ -5,10 +5,11 @@ Kept without the addresses: what a provider has told of one is found by a keyed 
 
 from __future__ import annotations
 
+import hmac
 from typing import TYPE_CHECKING
 
+from django.conf import settings
 from django.db.models.functions import Now
-from django.utils.crypto import salted_hmac
 
 from audit import services as audit
 from config.kernel import sql
@@ -30,26 +31,26 @@ SUPPRESS = """
 """
 
 
-def digest(address: str) -> str:
-    """What an address is found by; with another `SECRET_KEY` it is another one."""
-    return salted_hmac(
-        "customers.suppressions", address.strip().lower(), algorithm="sha256"
-    ).hexdigest()
+def digests(address: str) -> list[str]:
+    """What an address is found by: by the present `SUPPRESSION_KEY` first, then by former ones."""
+    said = b"customers.suppressions:" + address.strip().lower().encode()
+    keys = (settings.SUPPRESSION_KEY, *settings.SUPPRESSION_OLD_KEYS)
+    return [hmac.digest(key, said, "sha256").hex() for key in keys]
 
 
 def find_reason(*, address: str) -> Reason | None:
     """Why an address is not written to, if so."""
     found = EmailSuppression.objects.filter(
-        address_digest=digest(address), lifted_at__isnull=True
+        address_digest__in=digests(address), lifted_at__isnull=True
     ).values_list("reason", flat=True)
     return next((Reason(reason) for reason in found), None)
 
 
 def find_suppressed(*, addresses: Collection[str]) -> set[str]:
     """Those of these addresses that are not written to, in one statement."""
-    digests = {digest(address): address for address in addresses}
-    found = EmailSuppression.objects.filter(address_digest__in=digests, lifted_at__isnull=True)
-    return {digests[one] for one in found.values_list("address_digest", flat=True)}
+    known = {digest: address for address in addresses for digest in digests(address)}
+    found = EmailSuppression.objects.filter(address_digest__in=known, lifted_at__isnull=True)
+    return {known[one] for one in found.values_list("address_digest", flat=True)}
 
 
 def suppress(*, address: str, reason: Reason, provider: str) -> bool:
@@ -66,9 +67,12 @@ def suppress(*, address: str, reason: Reason, provider: str) -> bool:
             .filter(email=address.strip().lower())
             .first()
         )
+        known = digests(address)
+        there = EmailSuppression.objects.filter(address_digest__in=known, lifted_at__isnull=True)
         suppressed = sql.execute(
             SUPPRESS,
-            digest=digest(address),
+            # One that a former key made stays the one there is.
+            digest=there.values_list("address_digest", flat=True).first() or known[0],
             reason=str(reason),
             provider=provider,
             customer_id=customer.pk if customer else None,
@@ -109,7 +113,8 @@ def lift(*, suppression_id: int, user_id: int) -> None:
 
 def forget(*, addresses: Iterable[str], customer_id: int | None = None) -> None:
     """Remove what is kept on these addresses, and of this customer. Requires a transaction."""
-    kept = EmailSuppression.objects.filter(address_digest__in=[digest(one) for one in addresses])
+    known = [digest for address in addresses for digest in digests(address)]
+    kept = EmailSuppression.objects.filter(address_digest__in=known)
     if customer_id is not None:
         kept |= EmailSuppression.objects.filter(customer_id=customer_id)
     kept.delete()

@@ -119,11 +119,17 @@ def last() -> Seal | None:
     return next(_read(AuditSeal.objects.order_by("-number")[:1]), None)
 
 
+def retiring() -> Seal | None:
+    """Of the seals that say rows were dropped on purpose and can be believed, the furthest one."""
+    saying = _read(AuditSeal.objects.filter(retired_before__isnull=False))
+    found = (seal for seal in saying if seal.retired_before and seal.is_authentic)
+    return max(found, key=lambda seal: seal.retired_before or _KNOWN[0], default=None)
+
+
 def retired_before() -> datetime | None:
     """Which rows were dropped on purpose, by what seals say that can be believed; None: no rows."""
-    retiring = _read(AuditSeal.objects.filter(retired_before__isnull=False))
-    said = [seal.retired_before for seal in retiring if seal.is_authentic]
-    return max((instant for instant in said if instant), default=None)
+    seal = retiring()
+    return seal.retired_before if seal else None
 
 
 def read(*, after: int, up_to: int | None = None) -> Iterator[Seal]:

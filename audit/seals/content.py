@@ -8,6 +8,7 @@ bytes. Texts go in as UTF-8 bytes, whatever the client's encoding; times as micr
 from __future__ import annotations
 
 import struct
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from audit.models import LEAF_BYTES
@@ -40,6 +41,7 @@ would rather read all of it.
 """
 _LEAF: Final = struct.Struct(">qq32s")
 assert _LEAF.size == LEAF_BYTES  # noqa: S101 - for who reads
+_2000: Final = datetime(2000, 1, 1, tzinfo=UTC)  # where PostgreSQL's microseconds begin
 
 
 class Leaf(NamedTuple):
@@ -54,6 +56,11 @@ def parsed(leaves: bytes) -> Iterator[Leaf]:
     """The leaves of a seal, by row; what a tamperer left over at the end is passed over."""
     whole = len(leaves) // LEAF_BYTES * LEAF_BYTES
     return (Leaf(*found) for found in _LEAF.iter_unpack(leaves[:whole]))
+
+
+def written(instant: datetime) -> int:
+    """An instant as leaves have it."""
+    return (instant - _2000) // timedelta(microseconds=1)
 
 
 def prepare_reading() -> None:

@@ -1,9 +1,10 @@
 """Writes a period of the audit log with its seals, so that an auditor needs neither us nor ours.
 
-A ZIP: `log.jsonl` has the rows of whole seals, each seal behind its rows; `manifest.json` says what
-there is, `manifest.sig` is its signature, and `verify.py` (`audit.seals.offline`) verifies all of
-it. Rows come in the order of their transactions: the first and last seals may have some from before
-or after the period, without which they could not be verified.
+A ZIP: `log.jsonl` has the rows of whole seals, each seal behind its rows, and with it what tells
+rows that were dropped on purpose from rows that are missing; `manifest.json` says what there is,
+`manifest.sig` is its signature, and `verify.py` (`audit.seals.offline`) verifies all of it. Rows
+come in the order of their transactions: the first and last seals may have some from before or
+after the period, without which they could not be verified.
 
 Every statement is short and on its own: what is sealed does not change. Memory does not grow with
 the period.
@@ -21,12 +22,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from django.conf import settings
 from django.db import connection, transaction
-from django.db.models import Max, Min, Sum
+from django.db.models import Max, Min, Q, Sum
 from django.utils import timezone
 
 from audit.models import AuditSeal
 from audit.seals import chain, keys, offline
-from audit.seals.content import XID, prepare_reading
+from audit.seals.content import XID, parsed, prepare_reading, written
 from audit.seals.verification import ROWS_AT_ONCE, SEALS_AT_ONCE
 from config.kernel import sql
 from config.kernel.errors import NotFoundError
@@ -90,7 +91,11 @@ class Extent:
 
 @dataclass(slots=True, kw_only=True)
 class Exported:
-    """What was written. `differing` are seals whose rows are not those that were sealed."""
+    """What was written.
+
+    `gone` are rows that were dropped on purpose, `differing` seals whose other rows are not those
+    that were sealed.
+    """
 
     seals: int = 0
     rows: int = 0
@@ -115,19 +120,27 @@ def find_extent(*, begin: datetime, end: datetime) -> Extent:
     with _patiently():
         last = chain.last()
         found: Any = sql.fetch_one(_PERIOD, begin=begin, end=end, sealed=last.to_xid if last else 0)
-    if found.newest is None:
-        raise NotFoundError(NOTHING_SEALED)
-    covering = AuditSeal.objects.filter(
-        row_count__gt=0, to_xid__gt=found.oldest, from_xid__lte=found.newest
-    ).aggregate(first=Min("number"), last=Max("number"), rows=Sum("row_count"))
-    if covering["first"] is None:  # somebody has taken the seals away
-        raise NotFoundError(NOTHING_SEALED)
+        # By the rows that are there, and by what seals say: rows may have been taken away.
+        covering = Q(newest_at__gte=begin, newest_at__lt=end)
+        if found.newest is not None:
+            covering |= Q(to_xid__gt=found.oldest, from_xid__lte=found.newest)
+        seals = AuditSeal.objects.filter(row_count__gt=0)
+        numbers = seals.filter(covering).aggregate(first=Min("number"), last=Max("number"))
+        later = seals.filter(newest_at__gte=end, number__gt=numbers["last"] or 0)
+        for number, leaves in later.order_by("number").values_list("number", "leaves")[:1]:
+            first, until = written(begin), written(end)
+            if any(first <= leaf.written < until for leaf in parsed(bytes(leaves))):
+                numbers = {"first": numbers["first"] or number, "last": number}
+        if numbers["first"] is None:
+            raise NotFoundError(NOTHING_SEALED)
+        covered = seals.filter(number__range=(numbers["first"], numbers["last"]))
+        rows = covered.aggregate(rows=Sum("row_count"))["rows"]
     return Extent(
         begin=begin,
         end=end,
-        first_seal=covering["first"],
-        last_seal=covering["last"],
-        rows=covering["rows"],
+        first_seal=numbers["first"],
+        last_seal=numbers["last"],
+        rows=rows,
         unsealed=found.unsealed,
     )
 
@@ -184,20 +197,26 @@ class _Log:
 
 
 def _write_seal(log: _Log, seal: Seal, rows: list[dict[str, Any]], done: Exported) -> None:
-    """The rows of a seal, and the seal; with what it keeps of each row, if some were dropped."""
+    """The rows of a seal, and the seal.
+
+    If they are not all as they were sealed, with what it keeps of each row, and with the seal that
+    says which rows were dropped on purpose.
+    """
     for row in rows:
         log.write({"row": row})
     said = _as_json(seal)
-    root = hashlib.sha256(offline.in_order([_leaf(row) for row in rows])).digest()
-    if root != seal.root:
-        leaves = bytes(
-            AuditSeal.objects.filter(pk=seal.number).values_list("leaves", flat=True).get()
-        )
-        if len(rows) < seal.row_count and leaves:
-            said["leaves"] = leaves.hex()
-            done.gone += seal.row_count - len(rows)
-        else:
-            done.differing += 1
+    leaves = [_leaf(row) for row in rows]
+    if hashlib.sha256(offline.in_order(leaves)).digest() != seal.root:
+        kept = AuditSeal.objects.filter(pk=seal.number).values_list("leaves", flat=True).get()
+        said["leaves"] = bytes(kept).hex()
+        limit = None
+        # Asked after the rows were read: a month goes with the seal that says so.
+        if retiring := chain.retiring():
+            said["retired_by"] = _as_json(retiring)
+            limit = said["retired_by"]["retired_before"]
+        wrong, gone = offline.compare(said, leaves, retired_before=limit)
+        done.gone += gone
+        done.differing += bool(wrong)
     log.write({"seal": said})
     done.seals += 1
     done.rows += len(rows)
@@ -206,8 +225,8 @@ def _write_seal(log: _Log, seal: Seal, rows: list[dict[str, Any]], done: Exporte
 def _leaf(row: dict[str, Any]) -> bytes:
     try:
         return offline.leaf_of(row)
-    except ValueError:  # a moment that Python cannot tell, a tamperer's: it makes no root either
-        return b""
+    except (TypeError, ValueError):  # a moment that Python cannot tell, a tamperer's
+        return offline.leaf_of_nothing(row["id"])
 
 
 def _seals_with_rows(extent: Extent) -> Iterator[tuple[Seal, list[dict[str, Any]]]]:

@@ -5,8 +5,9 @@
 
 The file has the rows of whole seals, each followed by its seal, and a signed manifest. From the
 rows this computes what the seals were made of: the SHA-256 of each row, their root, the digest of
-the seal, and whether it continues the one before. Then it checks the signatures. Memory does not
-grow with the file.
+the seal, and whether it continues the one before. Then it checks the signatures. Where a seal's
+rows are not all there, what it keeps of each says which; one may be missing only if another seal,
+signed like it, says that rows as old were dropped on purpose. Memory does not grow with the file.
 
 `--key` is the public half of a key that signed: get it from the shop by another way than the file.
 Without it the file's own keys are taken, and all that is proven is that nothing was changed since.
@@ -101,9 +102,64 @@ def leaf_of(row: dict[str, Any]) -> bytes:
     return _LEAF.pack(row["id"], written, hashlib.sha256(packed).digest())
 
 
+def leaf_of_nothing(row_id: int) -> bytes:
+    """What no seal keeps of any row."""
+    return _LEAF.pack(row_id, 0, bytes(32))
+
+
 def in_order(leaves: list[bytes]) -> bytes:
     """The leaves of a seal, by id and time, as its root is made of them."""
     return b"".join(sorted(leaves, key=lambda leaf: _LEAF.unpack(leaf)[:2]))
+
+
+def compare(
+    seal: dict[str, Any], leaves: list[bytes], *, retired_before: str | None
+) -> tuple[list[str], int]:
+    """Hold rows against their seal; returns what is wrong, and how many were dropped on purpose.
+
+    Args:
+        seal: with what it keeps of each row, if need be.
+        leaves: of the rows that are there.
+        retired_before: rows from before it may be gone; None: none may.
+    """
+    name = f"seal {seal['number']}"
+    if _root(in_order(leaves)) == seal["root"]:
+        return [], 0
+    limit = None if retired_before is None else _microseconds(_2000, retired_before)
+    kept = bytes.fromhex(seal.get("leaves", ""))
+    if _root(kept) != seal["root"]:
+        newest = None if seal["newest_at"] is None else _microseconds(_2000, seal["newest_at"])
+        if kept or leaves or newest is None or limit is None or newest >= limit:
+            return [f"the rows of {name} are not those that were sealed"], 0
+        return [], seal["row_count"]  # all are retired, and what was kept of them is not any more
+    sealed = dict(_parts(kept[n : n + _LEAF_BYTES]) for n in range(0, len(kept), _LEAF_BYTES))
+    found = dict(map(_parts, leaves))
+    gone = dict(sealed.keys() - found.keys())
+    new = {row for row, _ in found.keys() - sealed.keys()}
+    altered = {key[0] for key in sealed.keys() & found.keys() if sealed[key] != found[key]}
+    altered |= gone.keys() & new
+    missing = {
+        row
+        for row, written in gone.items()
+        if row not in new and (limit is None or written >= limit)
+    }
+    wrong = [
+        f"row {row} of {name} is not what it was when it was sealed" for row in sorted(altered)
+    ]
+    wrong += [f"row {row} of {name} is missing" for row in sorted(missing)]
+    wrong += [f"row {row} of {name} was put in later" for row in sorted(new - gone.keys())]
+    if len(found) < len(leaves):
+        wrong.append(f"rows of {name} stand there twice")
+    return wrong, len(gone.keys() - new - missing)
+
+
+def _root(leaves: bytes) -> str:
+    return hashlib.sha256(leaves).hexdigest()
+
+
+def _parts(leaf: bytes) -> tuple[tuple[int, int], bytes]:
+    row, written, sha256 = _LEAF.unpack(leaf)
+    return (row, written), sha256
 
 
 def digest_of(seal: dict[str, Any]) -> bytes:
@@ -263,13 +319,19 @@ class _Verification:
             self.found.key_ids.append(key_id)
         return True
 
-    def _check_seal(self, seal: dict[str, Any], before: dict[str, Any] | None) -> None:
-        name = f"seal {seal['number']}"
-        self.found.seals += 1
+    def _is_authentic(self, seal: dict[str, Any], name: str) -> bool:
         if digest_of(seal).hex() != seal["digest"]:
             self.found.add(f"{name} is not what it was when it was made")
         elif not self._is_signed(bytes.fromhex(seal["digest"]), seal["signature"], seal["key_id"]):
             self.found.add(f"{name} is not signed by a key that is believed: {seal['key_id']}")
+        else:
+            return True
+        return False
+
+    def _check_seal(self, seal: dict[str, Any], before: dict[str, Any] | None) -> None:
+        name = f"seal {seal['number']}"
+        self.found.seals += 1
+        self._is_authentic(seal, name)
         if before is None:
             begins = self.manifest["seals"]
             if (seal["number"], seal["previous"]) != (begins["first"], begins["previous"]):
@@ -282,23 +344,18 @@ class _Verification:
             self.found.add(f"{name} does not continue seal {before['number']}")
 
     def _check_rows(self, seal: dict[str, Any], leaves: list[tuple[bytes, dict[str, Any]]]) -> None:
-        """The root is made of rows; where some were dropped on purpose, of the leaves kept."""
         name = f"seal {seal['number']}"
         for _, row in leaves:
             if not seal["from_xid"] <= row["xid"] < seal["to_xid"]:
                 self.found.add(f"row {row['id']} does not belong to {name}")
-        kept = bytes.fromhex(seal["leaves"]) if "leaves" in seal else None
-        root = hashlib.sha256(
-            in_order([leaf for leaf, _ in leaves]) if kept is None else kept
-        ).hexdigest()
-        if root != seal["root"]:
-            self.found.add(f"the rows of {name} are not those that were sealed")
-        if kept is not None:
-            known = {kept[n : n + _LEAF_BYTES] for n in range(0, len(kept), _LEAF_BYTES)}
-            for leaf, row in leaves:
-                if leaf not in known:
-                    self.found.add(f"row {row['id']} is not what it was when it was sealed")
-            self.found.gone += seal["row_count"] - len(leaves)
+        by = seal.get("retired_by")
+        limit = None
+        if by is not None and self._is_authentic(by, f"what retires rows of {name}"):
+            limit = by["retired_before"]
+        wrong, gone = compare(seal, [leaf for leaf, _ in leaves], retired_before=limit)
+        for finding in wrong:
+            self.found.add(finding)
+        self.found.gone += gone
 
     def _check_end(self, last: dict[str, Any] | None, leaves: list[Any]) -> None:
         told = self.manifest["seals"]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
@@ -20,13 +20,14 @@ from django.utils import timezone
 
 from audit.models import AuditSeal, AuditVerification
 from audit.seals import chain, copies, keys
-from audit.seals.content import LEAF, XID, parsed, prepare_reading
+from audit.seals.content import LEAF, XID, parsed, prepare_reading, written
 from audit.seals.sealing import Lag, find_lag
 from config.kernel import sql
 from config.kernel.errors import NotFoundError, ServiceUnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from datetime import datetime
 
     from audit.seals.chain import Seal
 
@@ -59,7 +60,6 @@ SEALS_AT_ONCE: Final = 2_000
 COPY_LAG: Final = timedelta(minutes=1)
 """So old may a seal be that is not in the copies yet."""
 NOBODY_THERE: Final = "The workers cannot be asked: run verify_audit --record on a server."
-_2000: Final = datetime(2000, 1, 1, tzinfo=UTC)  # where PostgreSQL's microseconds begin
 
 _ROOTS: Final = f"""
     SELECT nth, count(*) AS rows,
@@ -418,7 +418,8 @@ class _Verification:
         found = {(leaf.row, leaf.written): leaf.sha256 for leaf in parsed(bytes(row.leaves or b""))}
         if not are_signed:
             self._report.add("rows_differ", seal=seal.number)
-        retired = _written(self._retired_before)
+        before = self._retired_before
+        retired = None if before is None else written(before)
         altered = {key for key, sha256 in found.items() if known.get(key, sha256) != sha256}
         gone = dict(known.keys() - found.keys())
         new = {row_id for row_id, _ in found.keys() - known.keys()}
@@ -443,11 +444,6 @@ class _Verification:
 
 def _exists(number: int) -> bool:
     return AuditSeal.objects.filter(pk=number).exists()
-
-
-def _written(instant: datetime | None) -> int | None:
-    """An instant as leaves have it."""
-    return None if instant is None else (instant - _2000) // timedelta(microseconds=1)
 
 
 def _is_before(instant: datetime | None, limit: datetime | None) -> bool:

@@ -420,7 +420,7 @@ if EASYPOST_API_KEY and not EASYPOST_FROM_ADDRESS:
     env.fail("EASYPOST_FROM_ADDRESS", "names where parcels leave, adr_… at EasyPost: set it")
 EASYPOST_WEBHOOK_SECRETS = env.secrets("EASYPOST_WEBHOOK_SECRET")
 # What merchants' own systems are sent: docs/outgoing-webhooks.md. Of the key all their secrets are
-# made; one of its own lets SECRET_KEY change without them.
+# made; production names one of its own, so that SECRET_KEY can change without them.
 WEBHOOK_KEY = env.key(
     "WEBHOOK_KEY", hashlib.sha256(f"webhook secrets:{SECRET_KEY}".encode()).digest()
 )
@@ -469,6 +469,12 @@ DEFAULT_FROM_EMAIL = env.sender("EMAIL_FROM", "orders@example.com")
 EMAIL_URL = env.text("EMAIL_URL", "")
 # More than one machine sells; what a mail provider allows may be less.
 EMAIL_PER_SECOND = env.integer("EMAIL_PER_SECOND", 100, minimum=1, maximum=10_000)
+# Knows addresses that are not written to, and our unsubscribe links, again: for years. With a new
+# SECRET_KEY in its place whoever complained would be written to.
+SUPPRESSION_KEY = env.key(
+    "SUPPRESSION_KEY", hashlib.sha256(f"who is not written to:{SECRET_KEY}".encode()).digest()
+)
+SUPPRESSION_OLD_KEYS = env.keys("SUPPRESSION_OLD_KEYS")
 EMAIL_PROVIDER = ""  # anymail's name of it, where `EMAIL_URL` names one
 EMAIL_WEBHOOK_SECRET = env.text("EMAIL_WEBHOOK_SECRET", "")
 MAIL_DIR = ORDERKEEP_HOME / "mail"

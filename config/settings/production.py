@@ -4,7 +4,7 @@ from config import env
 from config.settings.base import *
 
 for required in (
-    *("SECRET_KEY", "AUDIT_SEAL_KEY"),
+    *("SECRET_KEY", "AUDIT_SEAL_KEY", "SUPPRESSION_KEY", "WEBHOOK_KEY"),
     *("ALLOWED_HOSTS", "CSRF_TRUSTED_ORIGINS", "CORS_ALLOWED_ORIGINS"),
 ):
     env.text(required)  # stops the start where it is not set

@@ -1,7 +1,8 @@
 """Lets whoever has one of our links stop being written to: without a log-in, by one click.
 
 The link names a customer and is signed, so that nobody can make one for somebody else. It never
-ends: a letter may be opened years later, and its link has to work (RFC 8058).
+ends: a letter may be opened years later, and its link has to work (RFC
+8058): by the present `SUPPRESSION_KEY` or a former one.
 """
 
 from __future__ import annotations
@@ -49,4 +50,9 @@ def unsubscribe(*, token: str) -> None:
 
 
 def _signer() -> Signer:
-    return Signer(salt=SALT, sep=".")
+    return Signer(
+        key=settings.SUPPRESSION_KEY,
+        fallback_keys=[*settings.SUPPRESSION_OLD_KEYS],
+        salt=SALT,
+        sep=".",
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import io
 import json
 import os
@@ -11,13 +12,14 @@ import subprocess
 import sys
 import tracemalloc
 import zipfile
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import transaction
 from django.utils import timezone
 
+from audit import partitions
 from audit import services as audit
 from audit.models import AuditLog, AuditSeal
 from audit.seals import export, keys, offline
@@ -167,50 +169,199 @@ class TestTheFile:
 
     def test_of_rows_that_were_changed_says_so(self, log):
         row = AuditLog.objects.order_by("id")[3]
-        with transaction.atomic():
-            switch_triggers_off()
-            execute("UPDATE audit_logs SET event_type = 'OTHER' WHERE id = %s", [row.pk])
-
-            try:
-                # In the same transaction, which puts all back at its end.
-                with pytest.MonkeyPatch.context() as patch:
-                    patch.setattr(export.transaction, "atomic", _inner(transaction.atomic))
-                    done, content = exported()
-            finally:
-                transaction.set_rollback(True)
+        with tampered("UPDATE audit_logs SET event_type = 'OTHER' WHERE id = %s", [row.pk]):
+            done, content = exported()
 
         assert (done.differing, done.is_whole) == (1, False)
-        assert verified(content).findings == ["the rows of seal 1 are not those that were sealed"]
+        assert verified(content).findings == [
+            f"row {row.pk} of seal 1 is not what it was when it was sealed"
+        ]
 
-    def test_keeps_what_is_left_of_a_seal_whose_other_rows_were_dropped(self, log):
-        seal = AuditSeal.objects.order_by("number")[0]
-        gone = AuditLog.objects.order_by("id").first()
-        with transaction.atomic():
-            switch_triggers_off()
-            execute("DELETE FROM audit_logs WHERE id = %s", [gone.pk])
-            try:
-                with pytest.MonkeyPatch.context() as patch:
-                    patch.setattr(export.transaction, "atomic", _inner(transaction.atomic))
-                    done, content = exported()
-            finally:
-                transaction.set_rollback(True)
+    def test_of_a_row_that_was_deleted_says_so(self, log):
+        row = AuditLog.objects.order_by("id")[3]
+        with tampered("DELETE FROM audit_logs WHERE id = %s", [row.pk]):
+            done, content = exported()
 
         found = verified(content)
-        assert (done.gone, done.is_whole, found.gone) == (1, True, 1)
-        assert (found.count, found.rows) == (0, AuditLog.objects.count() - 1)
-        [first] = [
-            line["seal"]
-            for line in lines_of(content)
-            if line.get("seal", {}).get("number") == seal.number
-        ]
-        assert bytes.fromhex(first["leaves"]) == bytes(seal.leaves)
+        assert (done.gone, done.differing, done.is_whole) == (0, 1, False)
+        assert (found.gone, found.findings) == (0, [f"row {row.pk} of seal 1 is missing"])
+
+    @pytest.mark.parametrize("end", [0, -1], ids=["first", "last"])
+    def test_of_a_seal_at_its_edge_whose_rows_were_all_deleted_says_so(self, log, end):
+        seal = list(AuditSeal.objects.order_by("number"))[end]
+        with tampered(
+            "DELETE FROM audit_logs WHERE xid::text::bigint >= %s AND xid::text::bigint < %s",
+            [seal.from_xid, seal.to_xid],
+        ):
+            done, content = exported()
+
+        assert (done.differing, verified(content).count) == (1, seal.row_count)
+
+    def test_of_a_row_deleted_at_the_very_end_of_the_period_says_so(self, log):
+        """In a seal that has later rows as well."""
+        seal = AuditSeal.objects.get(number=1)
+        rows = AuditLog.objects.order_by("created_at").extra(
+            where=["xid::text::bigint < %s"], params=[seal.to_xid]
+        )
+        # Alone in its seal: the others of it are of the time after.
+        first, second = rows[0], rows.filter(created_at__gt=rows[0].created_at)[0]
+        gone = rows.filter(created_at__lt=second.created_at)
+        ids = [row.pk for row in gone]
+        with tampered("DELETE FROM audit_logs WHERE id = ANY(%s)", [ids]):
+            done, content = exported(begin=first.created_at, end=second.created_at)
+
+        assert done.differing == 1
+        assert verified(content).findings == [f"row {pk} of seal 1 is missing" for pk in ids]
+
+    def test_of_a_row_that_was_put_in_says_so(self, log):
+        first = AuditSeal.objects.get(number=1)
+        with tampered(
+            "INSERT INTO audit_logs (id, event_type, xid) VALUES (10000000, 'FORGED', %s)",
+            [str(first.to_xid - 1)],
+        ):
+            done, content = exported()
+
+        assert (done.differing, done.is_whole) == (1, False)
+        assert verified(content).findings == ["row 10000000 of seal 1 was put in later"]
+
+    def test_of_a_seal_without_rows_and_leaves_says_so(self, log):
+        second = AuditSeal.objects.get(number=2)
+        with tampered(
+            "DELETE FROM audit_logs WHERE xid::text::bigint >= %s AND xid::text::bigint < %s;"
+            " UPDATE audit_seals SET leaves = '' WHERE number = 2",
+            [second.from_xid, second.to_xid],
+        ):
+            done, content = exported()
+
+        assert (done.gone, done.differing) == (0, 1)
+        assert verified(content).findings == ["the rows of seal 2 are not those that were sealed"]
 
 
-def _inner(atomic):
-    def inner(**_):
-        return atomic()
+@contextlib.contextmanager
+def tampered(statement, values):
+    """What is exported meanwhile is exported in the same transaction, which puts all back."""
+    atomic = transaction.atomic
+    with transaction.atomic():
+        switch_triggers_off()
+        execute(statement, values)
+        try:
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(export.transaction, "atomic", lambda **_: atomic())
+                yield
+        finally:
+            transaction.set_rollback(True)
 
-    return inner
+
+class TestRetiredRows:
+    """What was dropped on purpose is told apart from what was taken away."""
+
+    @pytest.fixture
+    def months(self, strictly):
+        """Rows of two months that are long over, in the same seals, and one that is older still."""
+        both = (date(2020, 1, 1), date(2020, 2, 1))
+        for month in both:
+            execute("SELECT audit_make_partition(%s)", [month])
+        AuditLog.objects.create(event_type="OLDEST", created_at=datetime(2001, 1, 1, tzinfo=UTC))
+        made = {month: [] for month in both}
+        for n in range(14):
+            for month in both:
+                at = datetime(month.year, month.month, 15, 12, n, tzinfo=UTC)
+                made[month].append(AuditLog.objects.create(event_type="OLD", created_at=at).pk)
+        for n in range(24):
+            at = datetime(2020, 1, 16, 12, n, tzinfo=UTC)
+            made[both[0]].append(AuditLog.objects.create(event_type="OLD", created_at=at).pk)
+        seal_everything()
+        yield made
+        for month in both:
+            execute(f"DROP TABLE IF EXISTS audit_logs_{month:%Y_%m}")
+
+    def test_are_as_they_were_sealed(self, months):
+        gone, stay = months.values()
+        write(3)
+        seal_everything()
+        assert partitions.drop_before(date(2020, 2, 1))[0].rows == len(gone)
+        seal_everything()
+
+        done, content = exported(begin=datetime(2000, 1, 1, tzinfo=UTC))
+
+        found = verified(content)
+        assert any(not bytes(one.leaves) for one in AuditSeal.objects.filter(row_count__gt=0))
+        assert (done.gone, done.differing, done.is_whole) == (len(gone), 0, True)
+        assert (found.gone, found.findings) == (len(gone), [])
+        assert found.rows == AuditLog.objects.count() == 1 + len(stay) + 3 + 1
+        seals = [line["seal"] for line in lines_of(content) if "seal" in line]
+        kept = {one["number"]: bytes.fromhex(one["leaves"]) for one in seals if one.get("leaves")}
+        assert len(kept) >= 2
+        for number, leaves in kept.items():
+            assert leaves == bytes(AuditSeal.objects.get(number=number).leaves)
+
+    def test_are_not_those_that_were_taken_from_a_month_that_stays(self, months):
+        _, stay = months.values()
+        partitions.drop_before(date(2020, 2, 1))
+        with tampered("DELETE FROM audit_logs WHERE id = ANY(%s)", [[stay[2], stay[5]]]):
+            done, content = exported()
+
+        found = verified(content)
+        assert (done.is_whole, found.count) == (False, 2)
+        assert [each.split()[1] for each in found.findings] == [str(stay[2]), str(stay[5])]
+        assert all(each.endswith("is missing") for each in found.findings)
+
+    def test_are_none_of_a_month_that_was_dropped_by_hand(self, months):
+        gone, _ = months.values()
+        execute("DROP TABLE audit_logs_2020_01")
+
+        done, content = exported(begin=datetime(2000, 1, 1, tzinfo=UTC))
+
+        found = verified(content)
+        assert (done.gone, found.gone) == (0, 0)
+        assert not done.is_whole
+        assert {each.split()[1] for each in found.findings} == {str(pk) for pk in gone}
+
+    def test_are_none_by_the_word_of_another_key(self, months, settings):
+        right = settings.AUDIT_SEAL_KEY
+        settings.AUDIT_SEAL_KEY = b"x" * 32
+        partitions.drop_before(date(2020, 2, 1))
+        settings.AUDIT_SEAL_KEY = right
+
+        done, content = exported(begin=datetime(2000, 1, 1, tzinfo=UTC))
+
+        found = verified(content)
+        assert (done.gone, found.gone, done.is_whole) == (0, 0, False)
+        assert found.count >= 2
+
+    def test_are_judged_by_a_seal_that_is_signed(self, months):
+        partitions.drop_before(date(2020, 2, 1))
+        _, content = exported()
+        lines = lines_of(content)
+        at = [n for n, line in enumerate(lines) if "retired_by" in line.get("seal", {})]
+        assert len(at) >= 2
+        told = lines[at[0]]["seal"]
+        for forged in (
+            {
+                **told,
+                "retired_by": {**told["retired_by"], "retired_before": "2021-01-01T00:00:00Z"},
+            },
+            {**told, "retired_by": {**told["retired_by"], "signature": "00" * 64}},
+            {name: value for name, value in told.items() if name != "retired_by"},
+            {**told, "retired_by": None},
+            {**told, "leaves": told["leaves"][96:]},
+        ):
+            changed_lines = [*lines[: at[0]], {"seal": forged}, *lines[at[0] + 1 :]]
+
+            found = verified(changed(content, changed_lines))
+
+            # One finding is of the file that is another than the manifest's.
+            assert any(f"seal {told['number']}" in each for each in found.findings), found.findings
+
+    def test_do_not_hide_a_row_that_stands_twice(self, months):
+        partitions.drop_before(date(2020, 2, 1))
+        _, content = exported()
+        lines = lines_of(content)
+        n = next(n for n, line in enumerate(lines) if "retired_by" in line.get("seal", {}))
+
+        found = verified(changed(content, [*lines[:n], lines[n - 1], *lines[n:]]))
+
+        assert any("stand there twice" in each for each in found.findings)
 
 
 class TestAnAuditor:

@@ -8,6 +8,7 @@ import hmac
 import json
 
 import pytest
+from django.contrib import admin
 from django.core import mail
 from django.test import Client
 from django.utils import timezone
@@ -275,3 +276,71 @@ class TestErasure:
         privacy.erase_guest(email="guest@example.com", now=timezone.now())
 
         assert not EmailSuppression.objects.exists()
+
+
+class TestAnotherKey:
+    """Whoever must not be written to is known for longer than any key lives."""
+
+    @pytest.fixture
+    def complained(self, ann):
+        return suppressions.suppress(
+            address=ann.email, reason=suppressions.Reason.COMPLAINED, provider="postmark"
+        )
+
+    @pytest.fixture
+    def replaced(self, settings):
+        settings.SUPPRESSION_OLD_KEYS = [settings.SUPPRESSION_KEY]
+        settings.SUPPRESSION_KEY = b"n" * 32
+
+    def test_that_signs_sessions_changes_nothing(self, ann, complained, settings):
+        settings.SECRET_KEY = "another one"
+
+        assert suppressions.find_reason(address=ann.email) == "complained"
+
+    def test_finds_what_a_former_one_made(self, ann, complained, replaced):
+        assert suppressions.find_reason(address="ANN@example.com ") == "complained"
+        assert suppressions.find_suppressed(addresses=[ann.email, "bob@example.com"]) == {ann.email}
+
+    def test_makes_no_second_one(self, ann, settings):
+        suppressions.suppress(
+            address=ann.email, reason=suppressions.Reason.BOUNCED, provider="postmark"
+        )
+        settings.SUPPRESSION_OLD_KEYS = [settings.SUPPRESSION_KEY]
+        settings.SUPPRESSION_KEY = b"n" * 32
+
+        again = [
+            suppressions.suppress(address=ann.email, reason=reason, provider="postmark")
+            for reason in ("bounced", "complained", "complained")
+        ]
+
+        assert again == [False, True, False]
+        assert EmailSuppression.objects.get().reason == "complained"
+
+    def test_lets_it_be_lifted_and_made_anew(self, ann, complained, replaced):
+        staff = factories.CustomerFactory()
+        suppressions.lift(suppression_id=EmailSuppression.objects.get().pk, user_id=staff.pk)
+        assert suppressions.find_reason(address=ann.email) is None
+
+        suppressions.suppress(address=ann.email, reason=suppressions.Reason.BOUNCED, provider="x")
+
+        assert suppressions.find_reason(address=ann.email) == "bounced"
+
+    def test_lets_it_be_forgotten(self, complained, replaced):
+        EmailSuppression.objects.update(customer=None)
+
+        suppressions.forget(addresses=["ann@example.com"])
+
+        assert not EmailSuppression.objects.exists()
+
+    def test_lets_staff_search_by_address(self, complained, replaced):
+        page = admin.site.get_model_admin(EmailSuppression)
+
+        found, _ = page.get_search_results(None, EmailSuppression.objects.all(), "Ann@example.com")
+
+        assert found.count() == 1
+
+    def test_alone_knows_nothing(self, ann, complained, settings):
+        """Else the tests above would show nothing."""
+        settings.SUPPRESSION_KEY = b"n" * 32
+
+        assert suppressions.find_reason(address=ann.email) is None

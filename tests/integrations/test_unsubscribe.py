@@ -56,6 +56,29 @@ def withdrawals() -> int:
 
 
 class TestALink:
+    def test_works_whatever_key_signs_sessions(self, ann, link, settings):
+        settings.SECRET_KEY = "another one"
+
+        assert Client().post(link, ONE_CLICK).status_code == 200
+
+        assert not consents(ann)
+
+    def test_of_a_former_key_works(self, ann, link, settings):
+        settings.SUPPRESSION_OLD_KEYS = [b"m" * 32, settings.SUPPRESSION_KEY]
+        settings.SUPPRESSION_KEY = b"n" * 32
+        assert path_of(ann) != link
+
+        assert Client().post(link, ONE_CLICK).status_code == 200
+
+        assert not consents(ann)
+
+    def test_of_an_unknown_key_does_not(self, ann, link, settings):
+        settings.SUPPRESSION_KEY = b"n" * 32
+
+        assert Client().post(link, ONE_CLICK).status_code == 404
+
+        assert consents(ann)
+
     def test_only_asks_whoever_opens_it(self, ann, link):
         for accept in ("*/*", "text/html,application/xhtml+xml"):
             assert Client().get(link, headers={"Accept": accept}).status_code == 200

@@ -30,11 +30,12 @@ from tests.shop import ADDRESS, Shopper, payment_link
 
 ROOT = Path(__file__).parents[2]
 
+OWN_KEYS = ("AUDIT_SEAL_KEY", "SUPPRESSION_KEY", "WEBHOOK_KEY")
 PRODUCTION = {
     "ENVIRONMENT": "production",
     "DJANGO_SETTINGS_MODULE": "config.settings.production",
     "SECRET_KEY": "k7!x" * 20 + "abcdefgh",
-    "AUDIT_SEAL_KEY": base64.b64encode(bytes(range(32))).decode(),
+    **dict.fromkeys(OWN_KEYS, base64.b64encode(bytes(range(32))).decode()),
     "ALLOWED_HOSTS": "shop.example",
     "CSRF_TRUSTED_ORIGINS": "https://shop.example",
     "CORS_ALLOWED_ORIGINS": "https://shop.example",
@@ -213,6 +214,22 @@ def test_row_43_cors_lets_no_foreign_origin_read(client, db, origin, method):
 )
 def test_row_60_logs_hold_no_card_number_and_keep_the_rest(text, shown):
     assert redacted(text) == shown
+
+
+@pytest.mark.parametrize("name", OWN_KEYS)
+def test_row_64_what_outlives_a_session_is_signed_by_a_key_of_its_own(name):
+    without = {k: v for k, v in (os.environ | PRODUCTION).items() if k not in {name, "THROTTLE"}}
+
+    done = subprocess.run(
+        [sys.executable, "-c", "import config.settings.production"],
+        env=without,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 1
+    assert f"orderkeep: {name}: is required here and not set" in done.stderr
 
 
 def test_row_64_check_deploy_has_no_complaint():
