@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-if TYPE_CHECKING:
     from django.db.backends.utils import CursorWrapper
 
 ACTIVITY: Final = ("created_at", "event_type", "ip_address", "user_agent")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, Any
 
+from integrations.refusals import code_of_error
 from integrations.rest import CALL_SECONDS, RestClient
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ def receiver(*, name: str, base_url: str, token: str) -> RestClient:
         name=name,
         base_url=base_url,
         headers={"Authorization": f"Bearer {token}"},
-        reason=_reason,
+        reason=code_of_error,
     )
 
 
@@ -57,11 +58,3 @@ def post(
         "data": dict(content),
     }
     return client.call("POST", "/events", body=envelope, idempotency_key=str(key), seconds=seconds)
-
-
-def _reason(body: Any) -> str:
-    """The code of `{"error": {"code": …}}`: a word of theirs, and none that we have sent."""
-    error = body.get("error") if isinstance(body, dict) else None
-    code = error.get("code") if isinstance(error, dict) else None
-    is_word = isinstance(code, str) and code.isascii() and code.replace("_", "").isalnum()
-    return code[:60] if isinstance(code, str) and is_word else ""

@@ -18,7 +18,7 @@ from audit.outbox import DeliveryFailedError, ReceiverAwayError, RejectedError
 from config.kernel import money
 from integrations import envelopes
 from integrations.fulfilment.models import ShippingLabel
-from integrations.fulfilment.refusals import code_of_error
+from integrations.refusals import code_of_error
 from integrations.rest import CALL_SECONDS, RestClient
 
 if TYPE_CHECKING:

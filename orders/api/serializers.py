@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 from urllib.parse import urlsplit
 
 from django.conf import settings
@@ -47,17 +47,18 @@ class LineSerializer(StrictSerializer):
 class LinesField(serializers.ListField):
     """The lines of a basket: each SKU once."""
 
-    child = LineSerializer()
+    line: ClassVar[type[serializers.Serializer[Any]]] = LineSerializer
+    most: ClassVar[int] = MAX_LINES
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(min_length=1, max_length=MAX_LINES, **kwargs)
-        self.lines = LineSerializer(many=True)
+        super().__init__(child=self.line(), min_length=1, max_length=self.most, **kwargs)
+        self.lines = self.line(many=True)
 
     def to_internal_value(self, data: Any) -> list[Any]:
         if not isinstance(data, list):
             self.fail("not_a_list", input_type=type(data).__name__)
-        if not 1 <= len(data) <= MAX_LINES:  # before every line is looked at
-            raise serializers.ValidationError(f"Between 1 and {MAX_LINES} lines are allowed.")
+        if not 1 <= len(data) <= self.most:  # before every line is looked at
+            raise serializers.ValidationError(f"Between 1 and {self.most} lines are allowed.")
         lines: list[Any] = self.lines.run_validation(data)
         seen: set[str] = set()
         problems: list[dict[str, list[str]]] = []

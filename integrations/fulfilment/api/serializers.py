@@ -10,6 +10,7 @@ from config.kernel.api.serializers import StrictCharField, StrictIntegerField, S
 from integrations.fulfilment.stock_feed import LONGEST_FEED_ID, MOST_LINES, Count
 from integrations.fulfilment.webhooks import GENERIC_STAGES
 from inventory.documents import MOST_UNITS
+from orders.api.serializers import LinesField
 
 
 class TrackingEventSerializer(serializers.Serializer[Any]):
@@ -59,32 +60,11 @@ class CountSerializer(StrictSerializer):
     )
 
 
-class CountsField(serializers.ListField):
+class CountsField(LinesField):
     """The lines of a feed: each SKU once."""
 
-    child = CountSerializer()
-
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(min_length=1, max_length=MOST_LINES, **kwargs)
-        self.lines = CountSerializer(many=True)
-
-    def to_internal_value(self, data: Any) -> list[Any]:
-        if not isinstance(data, list):
-            self.fail("not_a_list", input_type=type(data).__name__)
-        if not 1 <= len(data) <= MOST_LINES:  # before every line is looked at
-            raise serializers.ValidationError(f"Between 1 and {MOST_LINES} lines are allowed.")
-        lines: list[Any] = self.lines.run_validation(data)
-        seen: set[str] = set()
-        problems: list[dict[str, list[str]]] = []
-        for line in lines:
-            repeated = line["sku"] in seen
-            seen.add(line["sku"])
-            problems.append(
-                {"sku": ["This SKU stands in another line already."]} if repeated else {}
-            )
-        if any(problems):
-            raise serializers.ValidationError(problems)
-        return lines
+    line = CountSerializer
+    most = MOST_LINES
 
 
 class StockFeedSerializer(StrictSerializer):
